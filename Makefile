@@ -1,0 +1,63 @@
+# Every target is one call of a tool; `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PRESET ?= edge
+OUT    ?= build/verilog/$(PRESET)
+ARGS   ?=
+export PYTHONHASHSEED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow verilog sim sweep bench lint train schedule report clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## create the virtual environment with pinned dependencies
+
+$(VENV)/.ready: pyproject.toml requirements.txt scripts/check_prerequisites.py
+	$(PYTHON) scripts/check_prerequisites.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+run: setup ## the main job: click log to ranked films through the netlist (ARGS="--data synthetic")
+	$(BIN)/rpaccel run $(ARGS)
+
+test: setup ## the tests (under 15 minutes from nothing)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-slow: setup ## the slow tests: other netlists, other simulators, area
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
+verilog: setup ## Verilog, manifest and C header of PRESET into OUT
+	$(BIN)/rpaccel verilog --preset $(PRESET) --out $(OUT) $(ARGS)
+
+sim: setup ## random queries through the netlist of PRESET against the golden model
+	$(BIN)/rpaccel sim --preset $(PRESET) $(ARGS)
+
+sweep: setup ## sweep array, sub-batch and memory with the performance model
+	$(BIN)/rpaccel sweep $(ARGS)
+
+bench: setup ## rates and ratios: simulation speed, model speed, build times
+	$(BIN)/rpaccel bench $(ARGS)
+
+lint: setup ## ruff and mypy on Python; verilator and yosys on the netlist of PRESET
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/rpaccel lint --preset $(PRESET) $(ARGS)
+
+train: setup ## train the rankers again (DATA=folder for a log of your own); installs torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
+	$(BIN)/rpaccel train $(if $(DATA),--data $(DATA)) $(ARGS)
+
+schedule: setup ## choose a pipeline for a load, an SLA and a quality target
+	$(BIN)/rpaccel schedule $(ARGS)
+
+report: setup ## draw the last run's index.html again
+	$(BIN)/rpaccel report $(ARGS)
+
+clean: ## remove generated files, keep the virtual environment and the data
+	rm -rf build/verilog build/verilator build/tb build/cache results/run results/sweep .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The software beside the device: quantise, compile, drive."""

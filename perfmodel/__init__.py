@@ -1,0 +1,1 @@
+"""How long: cycle counts predicted in closed form, one module per RTL unit."""

@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth HDL, one module per unit of the block diagram."""

@@ -1,0 +1,146 @@
+"""Interfaces between units: one definition each, so that a width is typed once.
+
+Streams are `amaranth.lib.stream`: once valid, payload and valid hold until ready.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import DESCRIPTOR, Target, target_bits
+from rpaccel.spec.layout import PackedLayout
+
+BURST_BITS = 5  # beats per burst, 1..16
+STATUS_BITS = 8  # spec.isa.Status
+
+
+def struct(layout: PackedLayout) -> data.StructLayout:
+    """Return `layout` as an Amaranth structure of exactly `layout.bits` bits."""
+    members = {f.name: signed(f.bits) if f.signed else unsigned(f.bits) for f in layout}
+    padding = layout.bits - sum(f.bits for f in layout)
+    if padding:
+        members["_padding"] = unsigned(padding)
+    return data.StructLayout(members)
+
+
+class ReadPort(wiring.Signature):
+    """A requester's view of reading memory. Responses come in the order of requests.
+
+    Members:
+      request   Out  stream {address, beats}: one INCR burst of 1..16 beats, beat-aligned,
+                     that does not cross 4 KiB.
+      response  In   stream {data, last, error}: exactly `beats` transfers per request, also
+                     after an error (error is spec.isa.Status REGION or MEMORY, data are then 0).
+    A requester keeps at most `config.reads_in_flight` requests outstanding.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        request = data.StructLayout(
+            {"address": unsigned(config.axi_address_bits), "beats": unsigned(BURST_BITS)}
+        )
+        response = data.StructLayout(
+            {
+                "data": unsigned(config.axi_data_bits),
+                "last": unsigned(1),
+                "error": unsigned(STATUS_BITS),
+            }
+        )
+        super().__init__(
+            {
+                "request": Out(stream.Signature(request)),
+                "response": In(stream.Signature(response)),
+            }
+        )
+
+
+class WritePort(wiring.Signature):
+    """A requester's view of writing memory: one burst at a time.
+
+    Members:
+      request   Out  stream {address, beats}, as in ReadPort.
+      payload   Out  stream {data, strobe}: exactly `beats` transfers per request.
+      response  In   stream {error}: one transfer per request (spec.isa.Status).
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        request = data.StructLayout(
+            {"address": unsigned(config.axi_address_bits), "beats": unsigned(BURST_BITS)}
+        )
+        payload = data.StructLayout(
+            {"data": unsigned(config.axi_data_bits), "strobe": unsigned(config.beat_bytes)}
+        )
+        response = data.StructLayout({"error": unsigned(STATUS_BITS)})
+        super().__init__(
+            {
+                "request": Out(stream.Signature(request)),
+                "payload": Out(stream.Signature(payload)),
+                "response": In(stream.Signature(response)),
+            }
+        )
+
+
+def load_data_bits(config: AcceleratorConfig) -> int:
+    """Width of the widest on-chip memory entry that an image can fill [bits]."""
+    return max(target_bits(target, config.array_size) for target in Target)
+
+
+class LoadBus(wiring.Signature):
+    """Writes of image entries into on-chip memories, broadcast to all lanes; no back-pressure.
+
+    Members (all Out): valid, target (spec.isa.Target), index (entry), data (entry, low-aligned).
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "target": Out(4),
+                "index": Out(24),
+                "data": Out(load_data_bits(config)),
+            }
+        )
+
+
+class VectorWrite(wiring.Signature):
+    """Gathered data on their way into USER or FEATURE memory; no back-pressure.
+
+    Members (all Out): valid; user (1: USER, 0: FEATURE); address (word; FEATURE: includes the
+    bank in its top bit, i.e. bank * feature_words + item * item_words + word); data (one word);
+    mask (one bit per AXI beat of the word that is written).
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "user": Out(1),
+                "address": Out(range(max(2 * config.feature_words, config.user_words))),
+                "data": Out(8 * config.array_size),
+                "mask": Out(config.beats_per_word),
+            }
+        )
+
+
+def batch_layout() -> data.StructLayout:
+    """A gathered sub-batch: its FEATURE bank, its items (1..sub_batch_max), last of the stage."""
+    return data.StructLayout({"bank": unsigned(1), "items": unsigned(16), "last": unsigned(1)})
+
+
+def score_layout() -> data.StructLayout:
+    """A scored candidate between stages. `last` marks the stage's last item."""
+    return data.StructLayout(
+        {"id": unsigned(32), "logit": signed(16), "ctr": unsigned(16), "last": unsigned(1)}
+    )
+
+
+def result_layout() -> data.StructLayout:
+    """One entry of the served list (spec.isa.RESULT)."""
+    return data.StructLayout({"id": unsigned(32), "logit": signed(16), "ctr": unsigned(16)})
+
+
+def descriptor_layout() -> data.StructLayout:
+    """A submission descriptor as fetched from the ring."""
+    return struct(DESCRIPTOR)

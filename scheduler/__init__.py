@@ -1,0 +1,1 @@
+"""Where it runs: stage mapping, device choice and the queueing simulation."""

@@ -1,0 +1,1 @@
+"""What is built: frozen, validated configurations, binary layouts, and the register map."""

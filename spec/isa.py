@@ -1,0 +1,231 @@
+"""What host and device say to each other in memory: descriptors, completions, programs, image.
+
+Every layout here is versioned by `ISA_VERSION`. Compiler, driver, software device, RTL and the C
+header are all built from these objects; docs/architecture.md explains them in words.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+from rpaccel.spec.layout import PackedLayout
+
+ISA_VERSION = 1
+MAX_STAGES = 4  # ranking stages 1..3 plus an optional retrieval stage 0
+MAX_IDS = 128  # ids in one multi-hot feature
+LOGIT_FRACTION_BITS = 11  # logit int16 = round(logit * 2**11): range +-16
+CTR_BITS = 16  # ctr uint16 = sigmoid * 65535
+RECIPROCAL_SHIFT = 16  # mean pooling multiplies by round(2**16 / count)
+MAX_BURST_BYTES = 256  # one row or item record is one burst, aligned to its size
+
+
+class Opcode(IntEnum):
+    """First byte of a submission descriptor."""
+
+    NOP = 0
+    LOAD = 1  # copy an image's sections into on-chip memories
+    QUERY = 2
+
+
+class StageKind(IntEnum):
+    """What runs a stage. 2 (retrieval) and above are reserved for later units."""
+
+    NONE = 0
+    RANK = 1
+    RETRIEVE = 2
+
+
+class Status(IntEnum):
+    """Low byte of a completion's status. 0 is success; the first error of a query is kept."""
+
+    OK = 0
+    BAD_OPCODE = 1
+    BAD_VERSION = 2
+    BAD_STAGES = 3  # stage count or stage kind
+    BAD_K = 4  # k outside 1..items of that stage, or top_n outside 1..max_top_n
+    BAD_ITEMS = 5  # n outside 1..max_items
+    BAD_MODEL = 6  # model slot out of range or not loaded
+    BAD_RECORD = 7  # record size or alignment
+    BAD_ID = 8  # candidate id, or an id in a record, outside its table
+    BAD_COUNT = 9  # a multi-hot count above max_ids
+    REGION = 10  # an access outside every registered region
+    MEMORY = 11  # the memory answered with an error
+    BAD_IMAGE = 12  # magic, version, target or length of an image
+
+
+class StatusFlag(IntFlag):
+    """High byte of a completion's status: conditions that are not errors."""
+
+    UNDERFILL = 1  # fewer than k items passed the threshold of a filter
+
+
+DESCRIPTOR = PackedLayout(
+    "descriptor",
+    [
+        ("opcode", 8), ("version", 8), ("stages", 8), ("flags", 8), ("tag", 32),
+        ("user_address", 64),  # LOAD: address of the image
+        ("candidates_address", 64),  # n uint32 ids
+        ("items", 32), ("top_n", 16), ("reserved0", 16),  # LOAD: items = image bytes
+        ("features_address", 64),  # base of the feature table of this query
+        ("features_rows", 32), ("item_record_bytes", 16), ("user_record_bytes", 16),
+        ("result_address", 64),  # top_n RESULT entries are written here
+        ("deadline_cycles", 64),  # 0: none. Reserved until deadlines are built
+        *[
+            (f"stage{i}_{name}", bits)
+            for i in range(MAX_STAGES)
+            for name, bits in [
+                ("kind", 8), ("model", 8), ("sub_batch", 16), ("k", 32), ("reserved", 64),
+            ]
+        ],
+    ],
+    1024,
+)  # fmt: skip
+
+RESULT = PackedLayout("result", [("id", 32), ("logit", -16), ("ctr", 16)], 64)
+
+COMPLETION = PackedLayout(
+    "completion",
+    [
+        ("tag", 32), ("status", 8), ("flags", 8), ("version", 8), ("lane", 8),
+        ("count", 32), ("total_cycles", 32),
+        *[(f"items{i}", 32) for i in range(MAX_STAGES)],
+        *[(f"stage_cycles{i}", 32) for i in range(MAX_STAGES)],
+        *[(f"gather_cycles{i}", 32) for i in range(MAX_STAGES)],
+        *[(f"array_cycles{i}", 32) for i in range(MAX_STAGES)],
+        *[(f"interaction_cycles{i}", 32) for i in range(MAX_STAGES)],
+        *[(f"filter_cycles{i}", 32) for i in range(MAX_STAGES)],
+    ],
+    1024,
+)  # fmt: skip
+
+
+class Op(IntEnum):
+    """Opcode of a stage-program instruction."""
+
+    END = 0
+    LAYER = 1
+    INTERACT = 2
+
+
+class Source(IntEnum):
+    """Where a layer reads its activations."""
+
+    GATHERED = 0  # user words from USER, then item words from FEATURE
+    ACT0 = 1
+    ACT1 = 2
+
+
+class Destination(IntEnum):
+    """Where a layer or the interaction writes."""
+
+    SCORE = 0  # channel 0 becomes the logit
+    ACT0 = 1
+    ACT1 = 2
+
+
+class Interaction(IntEnum):
+    """How vectors are combined. Only DOT is built so far."""
+
+    DOT = 0
+
+
+# One instruction. LAYER uses the first block of fields, INTERACT the second.
+INSTRUCTION = PackedLayout(
+    "instruction",
+    [
+        ("op", 4), ("source", 4), ("destination", 4), ("relu", 1), ("kind", 3),
+        ("user_words", 8),  # LAYER: K folds read from USER words 0.. (same for all items)
+        ("words", 8),  # LAYER: K folds read per item from the source, after the user folds
+        ("source_stride", 8), ("destination_stride", 8),  # words per item
+        ("n_folds", 8),  # LAYER: output words per item
+        ("weight_base", 24),  # LAYER: first weight row; tile (n, k) at base + (n*K + k)*A
+        ("param_base", 16),  # LAYER: first output channel; INTERACT: first pair
+        ("vector_words", 8),  # INTERACT: words per vector
+        ("user_vectors", 8), ("item_vectors", 8),  # INTERACT: after the bottom output
+        ("user_offset", 8), ("item_offset", 8),  # INTERACT: first vector word in USER / FEATURE
+    ],
+    192,
+)  # fmt: skip
+
+# One model slot: where its program and features are and how its gathered data are laid out.
+SLOT = PackedLayout(
+    "slot",
+    [
+        ("valid", 1), ("reserved", 7),
+        ("sub_batch", 16),  # most items per sub-batch that fit the on-chip memories
+        ("program_base", 16), ("program_length", 8),  # instructions without END
+        ("feature_base", 16), ("user_features", 8), ("item_features", 8),
+        ("user_dense_words", 8), ("item_dense_words", 8),  # A-byte words in USER / FEATURE
+        ("user_dense_bytes", 8), ("item_dense_bytes", 8),  # bytes at the head of each record
+        ("user_words", 8), ("item_words", 8),  # words used in USER, words per item in FEATURE
+        ("vector_words", 8),  # A-byte words per embedding vector
+        ("row_bytes", 16),  # bytes per embedding row in memory, a power of two
+    ],
+    192,
+)  # fmt: skip
+
+
+class Pooling(IntEnum):
+    """How the rows of a multi-hot feature are combined."""
+
+    SUM = 0  # saturate(round(sum * multiplier >> shift))
+    MEAN = 1  # round(sum * round(2**16 / count) >> 16)
+
+
+FEATURE = PackedLayout(
+    "feature",
+    [
+        ("table_address", 64), ("rows", 32),
+        ("word", 16),  # 32-bit word of the record that holds the id, or the count
+        ("max_ids", 8),  # 1..128
+        ("multi_hot", 1), ("pooling", 1), ("reserved", 6),
+        ("multiplier", 16), ("shift", 8),
+    ],
+    192,
+)  # fmt: skip
+
+# Output channel of a layer: out = clamp(round_half_even((acc + bias) * multiplier >> shift)).
+PARAM = PackedLayout("param", [("bias", -32), ("multiplier", 16), ("shift", 8)], 64)
+PAIR = PackedLayout("pair", [("multiplier", 16), ("shift", 8)], 64)
+
+BINS = 16
+# Ascending bin edges of one slot: bin(logit) = number of edges <= logit; below threshold: dropped.
+EDGES = PackedLayout(
+    "edges", [("threshold", -16), *[(f"edge{i}", -16) for i in range(BINS - 1)]], 256
+)
+
+
+class Target(IntEnum):
+    """On-chip memory that an image section fills. Entry widths: see `target_bits`."""
+
+    SLOT = 0
+    PROGRAM = 1
+    FEATURE = 2
+    WEIGHT = 3  # entry = one row of a tile: `array_size` int8, channel 0 lowest
+    PARAM = 4
+    PAIR = 5
+    EDGES = 6
+
+
+def target_bits(target: Target, array_size: int) -> int:
+    """Width of one entry of `target` in an image [bits]; always a multiple of 64."""
+    fixed = {
+        Target.SLOT: SLOT.bits, Target.PROGRAM: INSTRUCTION.bits, Target.FEATURE: FEATURE.bits,
+        Target.PARAM: PARAM.bits, Target.PAIR: PAIR.bits, Target.EDGES: EDGES.bits,
+    }  # fmt: skip
+    return 8 * array_size if target is Target.WEIGHT else fixed[target]
+
+
+IMAGE_MAGIC = 0x31415052  # "RPA1" in memory
+# An image is this header, then `sections` times a section header and its entries.
+IMAGE_HEADER = PackedLayout(
+    "image_header",
+    [("magic", 32), ("version", 16), ("sections", 16), ("total_bytes", 32), ("reserved", 32)],
+    128,
+)
+SECTION_HEADER = PackedLayout(
+    "section_header",
+    [("target", 8), ("entry_words", 8), ("reserved", 16), ("start", 32), ("entries", 32),
+     ("reserved1", 32)],
+    128,
+)  # fmt: skip

@@ -1,0 +1,107 @@
+"""The register map: one source for the RTL, the driver, the C header and the documentation.
+
+32-bit registers on AXI4-Lite, 16-bit byte addresses. Reads of unmapped addresses return 0 and
+DECERR-free OKAY; writes to them are ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+DEVICE_ID = 0x31415052  # "RPA1"
+DEVICE_VERSION = 0x0001_0000  # major << 16 | minor
+REGIONS = 8
+REGION_BASE = 0x100
+REGION_STRIDE = 0x20
+COUNTER_BASE = 0x400  # per lane: COUNTER_BASE + lane * COUNTER_LANE_STRIDE
+COUNTER_LANE_STRIDE = 0x80
+COUNTER_UNIT_STRIDE = 0x10  # per unit: busy, stalled_input, stalled_output, items
+COUNTER_UNITS = ("gather", "array", "interaction", "filter", "ordered_top_n")
+COUNTER_WORDS = ("busy_cycles", "stalled_input_cycles", "stalled_output_cycles", "items")
+PORT_COUNTER_BASE = 0x1400  # per port: PORT_COUNTER_BASE + port * 0x10: read beats, write beats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register:
+    """One 32-bit register. `access` is "ro", "rw" or "w1c" (write one to clear)."""
+
+    name: str
+    address: int
+    access: str
+    text: str
+
+
+class Irq(IntFlag):
+    """Bits of IRQ_STATUS and IRQ_ENABLE."""
+
+    COMPLETION = 1  # a completion was written
+    ERROR = 2  # an access was refused or failed; see ERROR_*
+
+
+class Permission(IntFlag):
+    """Bits of REGION_PERMISSION."""
+
+    READ = 1
+    WRITE = 2
+
+
+_FIXED = [
+    ("ID", 0x000, "ro", "DEVICE_ID"),
+    ("VERSION", 0x004, "ro", "major << 16 | minor of the register map"),
+    ("CONFIG_ARRAY", 0x008, "ro", "array_size | lanes << 16 | memory_ports << 24"),
+    ("CONFIG_BUS", 0x00C, "ro", "axi_data_bits | bins << 16 | model_slots << 24"),
+    ("CONFIG_ITEMS", 0x010, "ro", "max_items"),
+    ("CONFIG_TOP", 0x014, "ro", "max_top_n | sub_batch_max << 16"),
+    ("CONFIG_WEIGHTS", 0x018, "ro", "weight_words"),
+    ("CONFIG_HASH", 0x01C, "ro", "first 32 bits of the configuration's SHA-256"),
+    ("CONTROL", 0x020, "rw", "bit 0: enable the dispatcher"),
+    ("STATUS", 0x024, "ro", "bit 0: busy, bit 1: an error is captured"),
+    ("IRQ_STATUS", 0x028, "w1c", "bit 0: completion, bit 1: error"),
+    ("IRQ_ENABLE", 0x02C, "rw", "mask of IRQ_STATUS onto the interrupt pin"),
+    ("SQ_BASE_LO", 0x030, "rw", "submission ring, 128-byte aligned"),
+    ("SQ_BASE_HI", 0x034, "rw", ""),
+    ("SQ_SIZE", 0x038, "rw", "entries, a power of two; 1 is allowed"),
+    ("SQ_TAIL", 0x03C, "rw", "doorbell: number of descriptors ever submitted (wraps at 2**16)"),
+    ("SQ_HEAD", 0x040, "ro", "number of descriptors ever taken"),
+    ("CQ_BASE_LO", 0x050, "rw", "completion ring, 128-byte aligned"),
+    ("CQ_BASE_HI", 0x054, "rw", ""),
+    ("CQ_SIZE", 0x058, "rw", "entries, a power of two; 1 is allowed"),
+    ("CQ_HEAD", 0x05C, "rw", "number of completions the host has taken (wraps at 2**16)"),
+    ("CQ_TAIL", 0x060, "ro", "number of completions ever written"),
+    ("ERROR_LO", 0x080, "ro", "address of the first refused or failed access since IRQ clear"),
+    ("ERROR_HI", 0x084, "ro", ""),
+    ("ERROR_INFO", 0x088, "ro", "status code | write << 8 | requester << 16"),
+    ("CYCLES_LO", 0x090, "ro", "cycles since reset"),
+    ("CYCLES_HI", 0x094, "ro", ""),
+    ("QUERIES", 0x098, "ro", "completions of QUERY descriptors"),
+]
+_REGION = [
+    ("BASE_LO", 0x00, "first byte; 64-byte aligned"),
+    ("BASE_HI", 0x04, ""),
+    ("LIMIT_LO", 0x08, "first byte after the region; 64-byte aligned"),
+    ("LIMIT_HI", 0x0C, ""),
+    ("PERMISSION", 0x10, "bit 0: read, bit 1: write; 0: region off"),
+]
+
+REGISTERS: tuple[Register, ...] = tuple(
+    [Register(name=n, address=a, access=x, text=t) for n, a, x, t in _FIXED]
+    + [
+        Register(
+            name=f"REGION{i}_{n}", address=REGION_BASE + i * REGION_STRIDE + a, access="rw", text=t
+        )
+        for i in range(REGIONS)
+        for n, a, t in _REGION
+    ]
+)
+ADDRESS = {register.name: register.address for register in REGISTERS}
+
+
+def counter_address(lane: int, unit: str, word: str) -> int:
+    """Byte address of one lane counter."""
+    return (
+        COUNTER_BASE
+        + lane * COUNTER_LANE_STRIDE
+        + COUNTER_UNITS.index(unit) * COUNTER_UNIT_STRIDE
+        + 4 * COUNTER_WORDS.index(word)
+    )
