@@ -16,7 +16,7 @@ TOOLS = [
 def main() -> int:
     """Print every missing prerequisite with the way to get it; return 1 if any is missing."""
     missing = []
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (run before the right Python is known)
         have = ".".join(str(part) for part in sys.version_info[:3])
         missing.append(f"Python 3.11 or newer (this is {have}): set PYTHON=python3.11")
     try:

@@ -60,9 +60,7 @@ class PackedLayout:
             low = -(1 << (field.bits - 1)) if field.signed else 0
             high = (1 << (field.bits - 1 if field.signed else field.bits)) - 1
             if not low <= value <= high:
-                raise ValueError(
-                    f"{self.name}.{field.name} must be in {low}..{high}, not {value}"
-                )
+                raise ValueError(f"{self.name}.{field.name} must be in {low}..{high}, not {value}")
             word |= (value & ((1 << field.bits) - 1)) << field.offset
         return word
 
