@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -74,11 +75,11 @@ class PackedLayout:
             values[field.name] = value
         return values
 
-    def to_bytes(self, values: Mapping[str, int]) -> bytes:
+    def to_bytes(self, values: Mapping[str, int]) -> builtins.bytes:
         """Return `values` packed, little-endian, `self.bytes` long."""
         return self.pack(values).to_bytes(self.bytes, "little")
 
-    def from_bytes(self, raw: bytes) -> dict[str, int]:
+    def from_bytes(self, raw: builtins.bytes) -> dict[str, int]:
         """Return the fields of `raw`, which must be `self.bytes` long."""
         if len(raw) != self.bytes:
             raise ValueError(f"{self.name} must have {self.bytes} bytes, not {len(raw)}")
