@@ -1,0 +1,175 @@
+"""A whole query, stage after stage: what a lane answers, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpaccel.golden.bucket_filter import bucket_filter
+from rpaccel.golden.gather import gather_side, item_records, records_of
+from rpaccel.golden.interaction import interact
+from rpaccel.golden.ordered_top_n import ordered_top_n
+from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.golden.sigmoid import ctr
+from rpaccel.golden.vector_unit import layer, score_layer
+from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
+from rpaccel.spec.isa import MAX_STAGES, Status, StatusFlag
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Query:
+    """One query as the device sees it.
+
+    user_record : bytes; candidates : uint32[n]; features : uint8[rows, item_record_bytes], the
+    feature table; stages : (model slot, k) of each stage, k of the last one is not used;
+    top_n : length of the served list.
+    """
+
+    user_record: bytes
+    candidates: Array
+    features: Array
+    stages: tuple[tuple[int, int], ...]
+    top_n: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageScores:
+    """One stage: the ids in the order of scoring, their logits, the first error found."""
+
+    ids: Array
+    logits: Array
+    error: Status
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QueryResult:
+    """The answer: ids, logits, ctr int64[count]; items scored by each stage; every stage."""
+
+    status: Status
+    flags: StatusFlag
+    ids: Array
+    logits: Array
+    ctr: Array
+    items: tuple[int, ...]
+    stages: tuple[StageScores, ...]
+
+    @property
+    def count(self) -> int:
+        """Served results."""
+        return len(self.ids)
+
+
+def rank(ranker: QuantisedRanker, user_record: bytes, features: Array, ids: Array) -> StageScores:
+    """Return the logits of `ids`, int64[n]. features : uint8[rows, item_record_bytes]."""
+    ids = np.asarray(ids, dtype=np.int64)
+    user = gather_side(ranker, "user", records_of(user_record, len(user_record)))
+    records, errors = item_records(features, ids)
+    item = gather_side(ranker, "item", records, errors)
+    n = ids.size
+    x = np.concatenate([np.repeat(user.dense, n, axis=0), item.dense], axis=1)
+    for parameters in ranker.bottom:
+        x = layer(x, parameters)
+    vectors = np.concatenate(
+        [x[:, None, :], np.repeat(user.vectors, n, axis=0), item.vectors], axis=1
+    )
+    x = interact(vectors, ranker.pair_multiplier, ranker.pair_shift)
+    for parameters in ranker.top[:-1]:
+        x = layer(x, parameters)
+    found = np.concatenate([user.errors, item.errors])
+    found = found[found != 0]
+    error = Status(int(found[0])) if found.size else Status.OK
+    return StageScores(ids=ids, logits=score_layer(x, ranker.top[-1]), error=error)
+
+
+def _stage_keeps_are_legal(query: Query, config: AcceleratorConfig) -> bool:
+    limit = len(query.candidates)
+    for _, k in query.stages[:-1]:
+        if not 1 <= k <= limit:
+            return False
+        limit = k
+    return 1 <= query.top_n <= config.max_top_n
+
+
+def _records_are_legal(query: Query, config: AcceleratorConfig) -> bool:
+    user, item = len(query.user_record), query.features.shape[1]
+    return (
+        user % config.beat_bytes == 0
+        and 0 < user <= config.user_record_bytes
+        and config.beat_bytes <= item <= config.item_record_bytes
+        and is_power_of_two(item)
+    )
+
+
+def validate(
+    query: Query, rankers: Sequence[QuantisedRanker | None], config: AcceleratorConfig
+) -> Status:
+    """Return the status of a query that is refused at once, else OK."""
+    slots = [slot for slot, _ in query.stages]
+    checks = (
+        (Status.BAD_STAGES, 1 <= len(slots) <= MAX_STAGES),
+        (Status.BAD_ITEMS, 1 <= len(query.candidates) <= config.max_items),
+        (Status.BAD_MODEL, all(0 <= s < len(rankers) and rankers[s] is not None for s in slots)),
+        (Status.BAD_K, _stage_keeps_are_legal(query, config)),
+        (Status.BAD_RECORD, _records_are_legal(query, config)),
+    )
+    return next((status for status, legal in checks if not legal), Status.OK)
+
+
+def _refused(status: Status, flags: StatusFlag, items: list[int]) -> QueryResult:
+    nothing = np.zeros(0, dtype=np.int64)
+    return QueryResult(
+        status=status,
+        flags=flags,
+        ids=nothing,
+        logits=nothing,
+        ctr=nothing,
+        items=tuple(items + [0] * (MAX_STAGES - len(items))),
+        stages=(),
+    )
+
+
+def run_query(
+    query: Query, rankers: Sequence[QuantisedRanker | None], config: AcceleratorConfig
+) -> QueryResult:
+    """Return what the device answers to `query` with `rankers` in its model slots.
+
+    Regions and failing memory are not modelled. Rows of a stage: see `QueryResult.stages`.
+    """
+    refused = validate(query, rankers, config)
+    if refused is not Status.OK:
+        return _refused(refused, StatusFlag(0), [])
+    ids = np.asarray(query.candidates, dtype=np.int64)
+    status, flags = Status.OK, StatusFlag(0)
+    trace: list[StageScores] = []
+    for index, (slot, k) in enumerate(query.stages):
+        if not ids.size:
+            break  # nothing passed the threshold of the filter before
+        ranker = rankers[slot]
+        assert ranker is not None  # validated
+        scores = rank(ranker, query.user_record, query.features, ids)
+        trace.append(scores)
+        status = status or scores.error
+        if index < len(query.stages) - 1:
+            survivors = bucket_filter(ids, scores.logits, ranker.edges, ranker.threshold, k)
+            ids = survivors.ids
+            if survivors.underfill:
+                flags |= StatusFlag.UNDERFILL
+    items = [len(stage.ids) for stage in trace]
+    if status is not Status.OK:
+        return _refused(status, flags, items)
+    logits = trace[-1].logits if ids.size else ids
+    best = ordered_top_n(ids, logits, query.top_n)
+    logits = logits[best]
+    return QueryResult(
+        status=status,
+        flags=flags,
+        ids=ids[best],
+        logits=logits,
+        ctr=ctr(logits),
+        items=tuple(items + [0] * (MAX_STAGES - len(items))),
+        stages=tuple(trace),
+    )
