@@ -1,0 +1,75 @@
+"""Sums over the K folds of a tile column."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+__all__ = ["Accumulator"]
+
+
+class Accumulator(wiring.Component):
+    """Adds the sums of a K fold to those of the folds before, per item.
+
+    Control comes in cycle t, the array's sums in t + 1, the total leaves in t + `latency_cycles`
+    if the fold is the last one; otherwise it is kept for the item's next fold, which may come
+    3 cycles later at the earliest. One row per cycle.
+
+    Members:
+      row, first_row, first_k, last_k   of the sums that arrive in the next cycle; rows of a tile
+                        come in item order.
+      i_sum             int32[A].
+      o_valid, o_sum    int32[A], wraps.
+      o_swap            in the cycle before the first row of a total.
+    """
+
+    latency_cycles = 2
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        sums = data.ArrayLayout(signed(32), config.array_size)
+        super().__init__(
+            {
+                "row": In(1), "first_row": In(1), "first_k": In(1), "last_k": In(1),
+                "i_sum": In(sums), "o_valid": Out(1), "o_sum": Out(sums), "o_swap": Out(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        size, depth = self.config.array_size, self.config.sub_batch_max
+        m.submodules.memory = memory = Memory(shape=32 * size, depth=depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+
+        # Address: count the rows of a tile.
+        count, item = Signal(range(depth)), Signal(range(depth))
+        m.d.comb += [item.eq(Mux(self.first_row, 0, count)), read.addr.eq(item)]
+        with m.If(self.row):
+            m.d.sync += count.eq(item + 1)
+
+        # Add.
+        kept, last = Signal(), Signal()
+        items = Signal(data.ArrayLayout(item.shape(), 2))
+        m.d.sync += [
+            items.eq(Cat(item, items)),
+            kept.eq(~self.first_k),
+            last.eq(self.row & self.last_k),
+            self.o_swap.eq(self.row & self.last_k & self.first_row),
+            self.o_valid.eq(last),
+        ]
+        old = data.View(self.o_sum.shape(), read.data)
+        m.d.sync += [self.o_sum[c].eq(self.i_sum[c] + Mux(kept, old[c], 0)) for c in range(size)]
+
+        # Keep.
+        rows = Signal(2)
+        m.d.sync += rows.eq(Cat(self.row & ~self.last_k, rows))
+        m.d.comb += [
+            write.en.eq(rows[1]),
+            write.addr.eq(items[1]),
+            write.data.eq(self.o_sum),
+        ]
+        return m
