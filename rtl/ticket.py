@@ -1,0 +1,49 @@
+"""Tickets: what the pooler does with each row, in the order in which rows were asked for."""
+
+from __future__ import annotations
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import RECIPROCAL_SHIFT
+
+__all__ = ["MULTIPLIER_BITS", "SHIFT_BITS", "row_beats_max", "ticket_layout", "vector_address"]
+
+MULTIPLIER_BITS = RECIPROCAL_SHIFT + 1  # a mean over one row multiplies by 2**16
+SHIFT_BITS = 6
+
+
+def vector_address(config: AcceleratorConfig) -> range:
+    """Return the shape of a word address in USER or in both FEATURE banks."""
+    return range(max(2 * config.feature_words, config.user_words))
+
+
+def row_beats_max(config: AcceleratorConfig) -> int:
+    """Return the beats of the largest embedding row."""
+    row_bytes = 1 << (config.max_dim - 1).bit_length()
+    return max(1, row_bytes // config.beat_bytes)
+
+
+def ticket_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One row of one feature, or the end of a sub-batch.
+
+    batch : end of a sub-batch; `multiplier` is its items, `last` its stage's end, `user` its bank.
+    zero : no row was read, take zeros. first, last : of the rows pooled into one vector.
+    single : pass the row as it is. offset : 32-bit word of the beat at which a short row begins.
+    user, address : memory and first word of the vector.
+    """
+    return data.StructLayout(
+        {
+            "batch": unsigned(1),
+            "zero": unsigned(1),
+            "first": unsigned(1),
+            "last": unsigned(1),
+            "single": unsigned(1),
+            "user": unsigned(1),
+            "offset": range(max(2, config.beat_bytes // 4)),
+            "multiplier": unsigned(MULTIPLIER_BITS),
+            "shift": unsigned(SHIFT_BITS),
+            "address": vector_address(config),
+        }
+    )

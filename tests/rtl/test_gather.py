@@ -1,0 +1,155 @@
+import pytest
+
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.isa import Pooling, Status
+from tests.rtl.gather_bench import Shape, Stage, check, run
+from tests.streams import STALLS
+
+TINY = load_accelerator("tiny")
+EDGE = load_accelerator("edge")
+NARROW = TINY.model_copy(update={"array_size": 32, "block_size": 8})  # 4 beats per word
+
+MIXED = {
+    "user": [Shape(), Shape(max_ids=20, pooling=Pooling.SUM), Shape(max_ids=5)],
+    "item": [Shape(), Shape(max_ids=4), Shape(max_ids=3, pooling=Pooling.SUM), Shape(rows=3)],
+}
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize(
+    "config, dim", [(TINY, 4), (TINY, 16), (EDGE, 16), (EDGE, 33), (NARROW, 12)],
+    ids=["tiny-4", "tiny-16", "edge-16", "edge-33", "narrow-12"],
+)  # fmt: skip
+def test_matches_golden(config, dim, stall):
+    stage = Stage(config=config, dim=dim, items=11, sub_batch=2 if config is TINY else 4, **MIXED)
+    outcomes, records, rows = run(stage, stall, repeats=2)
+    batches = 0
+    for outcome in outcomes:
+        check(stage, outcome, first_bank=batches % 2)
+        batches += len(outcome.batches)
+        assert outcome.status == 0
+    assert len(rows.reads) == 2 * stage.reads()
+    assert rows.read_beats == 2 * stage.reads() * max(1, stage.row_bytes // config.beat_bytes)
+    record_bytes = stage.user_bytes + stage.items * stage.item_bytes
+    assert records.read_beats == 2 * record_bytes // config.beat_bytes
+    assert records.most_outstanding[0] <= config.reads_in_flight
+    assert 2 <= rows.most_outstanding[0] <= config.reads_in_flight
+
+
+@pytest.mark.parametrize("user, item, user_dense, item_dense", [
+    ([], [Shape()], 0, 0),
+    ([Shape(rows=1)], [], 0, 9),
+    ([], [], 20, 1),
+    ([Shape(max_ids=50)], [Shape(max_ids=1), Shape(max_ids=1, pooling=Pooling.SUM)], 0, 0),
+])  # fmt: skip
+@pytest.mark.parametrize("items", [1, 5])
+def test_edges(user, item, user_dense, item_dense, items):
+    stage = Stage(
+        config=TINY, dim=8, user=user, item=item, user_dense=user_dense, item_dense=item_dense,
+        items=items, sub_batch=1,
+    )  # fmt: skip
+    (outcome,), _, _ = run(stage)
+    check(stage, outcome)
+    assert outcome.status == 0
+
+
+def test_pools_128_extreme_rows():
+    config = TINY.model_copy(update={"user_record_bytes": 2048})
+    stage = Stage(
+        config=config, dim=8, user=[Shape(max_ids=128, rows=2), Shape(max_ids=128, rows=1)],
+        item=[Shape()], items=1, counts=(128, 128),
+    )  # fmt: skip
+    for feature, address in zip(stage.user_features, stage.addresses, strict=False):
+        feature.table[:] = -127
+        stage.contents[address : address + feature.rows * 8] = b"\x81" * (8 * feature.rows)
+    (outcome,), _, rows = run(stage)
+    check(stage, outcome)
+    assert outcome.user[1] == b"\x81" * 8
+    assert len(rows.reads) == 257
+
+
+@pytest.mark.parametrize("sub_batch, sizes", [(0, [4, 4, 1]), (2, [2, 2, 2, 2, 1]), (9, [4, 4, 1])])
+def test_descriptor_may_ask_for_smaller_sub_batches(sub_batch, sizes):
+    stage = Stage(config=TINY, dim=4, user=[], item=[Shape()], items=9, sub_batch=4)
+    (outcome,), _, _ = run(stage, sub_batch=sub_batch)
+    check(stage, outcome, sub_batch=sub_batch)
+    assert [batch["items"] for batch in outcome.batches] == sizes
+
+
+def test_no_more_than_two_banks_are_outstanding():
+    stage = Stage(config=TINY, dim=4, user=[], item=[Shape()], items=12, sub_batch=2)
+    (outcome,), _, _ = run(stage, hold_cycles=300)
+    check(stage, outcome)
+    assert outcome.counters["output"] > 3 * 250
+
+
+def test_bad_candidates_give_zeros_and_are_not_read():
+    stage = Stage(config=TINY, dim=4, item_dense=8, items=6, sub_batch=6, **MIXED)
+    stage.ids[2], stage.ids[4] = stage.table_rows, 0xFFFFFFFF
+    good = [i for i in range(6) if i not in (2, 4)]
+    (outcome,), records, _ = run(stage)
+    assert outcome.status == Status.BAD_ID
+    assert outcome.item_ids == stage.ids
+    for item in range(6):
+        words = [outcome.words[0][item * stage.item_words + i] for i in range(stage.item_words)]
+        if item in good:
+            wanted = stage.words("item", stage.table[stage.ids[item]])
+            assert [w[:n] for w, (_, n) in zip(words, wanted, strict=True)] == [
+                w[:n] for w, n in wanted
+            ]
+        else:
+            assert words == [bytes(8)] * stage.item_words
+    reads = [a for _, a, _ in records.reads if a >= stage.features_address]
+    assert reads == [stage.features_address + stage.ids[i] * stage.item_bytes for i in good]
+
+
+@pytest.mark.parametrize("value", [20, 1 << 31, 0xFFFFFFFF])
+def test_bad_feature_id_is_a_zero_row(value):
+    stage = Stage(config=TINY, dim=8, user=[], item=[Shape(), Shape()], items=3)
+    words = stage.table.view("<u4")
+    words[stage.ids[1], stage.item_features[1].word] = value
+    stage.place(stage.table, stage.features_address)
+    (outcome,), _, rows = run(stage)
+    bad = sum(i == stage.ids[1] for i in stage.ids)
+    assert outcome.status == Status.BAD_ID
+    assert outcome.words[0][stage.item_words + 2] == bytes(8)
+    assert len(rows.reads) == 6 - bad
+
+
+@pytest.mark.parametrize("count", [5, 256 + 2, 0x80000001])
+def test_bad_count_reads_nothing(count):
+    stage = Stage(
+        config=TINY, dim=8, user=[], item=[Shape(max_ids=4)], items=2, counts=(1, 1),
+        table_rows=2,
+    )  # fmt: skip
+    stage.ids[:] = [0, 1]
+    stage.table.view("<u4")[1, stage.item_features[0].word] = count
+    stage.place(stage.table, stage.features_address)
+    (outcome,), _, rows = run(stage)
+    assert outcome.status == Status.BAD_COUNT
+    assert outcome.words[0][stage.item_words + 1] == bytes(8)
+    assert len(rows.reads) == 1
+
+
+@pytest.mark.parametrize("status", [Status.MEMORY, Status.REGION])
+@pytest.mark.parametrize("where", ["record", "row"])
+def test_failed_read_is_the_status_and_the_stage_runs_on(status, where):
+    stage = Stage(config=TINY, dim=8, user=[], item=[Shape(), Shape()], items=5, sub_batch=2)
+    address = stage.features_address + stage.ids[3] * stage.item_bytes
+    if where == "row":
+        feature = stage.item_features[0]
+        row = int(stage.table.view("<u4")[stage.ids[3], feature.word])
+        address = stage.addresses[0] + row * stage.row_bytes
+    (outcome,), _, rows = run(stage, failing={address: status})
+    assert outcome.status == status
+    assert [batch["items"] for batch in outcome.batches] == [2, 2, 1]
+    assert len(rows.reads) == 10
+
+
+def test_status_is_cleared_by_the_next_start():
+    stage = Stage(config=TINY, dim=8, user=[], item=[Shape()], items=2)
+    bad = list(stage.ids)
+    bad[0] = stage.table_rows
+    outcomes, _, _ = run(stage, repeats=2, lists=[bad, stage.ids])
+    assert [outcome.status for outcome in outcomes] == [Status.BAD_ID, Status.OK]
+    check(stage, outcomes[1], first_bank=1)
