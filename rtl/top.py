@@ -1,0 +1,95 @@
+"""The whole accelerator."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from rpaccel.rtl.axi import Axi4, AxiLite
+from rpaccel.rtl.dispatcher import Dispatcher
+from rpaccel.rtl.lane import Lane
+from rpaccel.rtl.loader import Loader
+from rpaccel.rtl.memory_fabric import REQUESTERS_PER_LANE, MemoryFabric
+from rpaccel.rtl.registers import Registers
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+__all__ = ["Top"]
+
+LANE_PORTS = ("list", "record", "row")  # requester lane * REQUESTERS_PER_LANE + index
+
+
+class Top(wiring.Component):
+    """Registers, dispatcher, loader, lanes and memory fabric of one device.
+
+    Members
+    -------
+    s_axil : In(AxiLite)  registers, see spec.registers.
+    m_axi : Out(Axi4) per memory port; port 0 also carries the dispatcher's reads and all writes.
+    irq : Out(1)  level, high while IRQ_STATUS & IRQ_ENABLE.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "s_axil": In(AxiLite()),
+                "m_axi": Out(Axi4(config)).array(config.memory_ports),
+                "irq": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.registers = registers = Registers(config)
+        m.submodules.dispatcher = dispatcher = Dispatcher(config)
+        m.submodules.loader = loader = Loader(config)
+        m.submodules.fabric = fabric = MemoryFabric(config)
+        lanes = [Lane(config) for _ in range(config.lanes)]
+        for i, lane in enumerate(lanes):
+            m.submodules[f"lane{i}"] = lane
+
+        # Host side.
+        connect(m, flipped(self.s_axil), registers.axil)
+        m.d.comb += [
+            self.irq.eq(registers.irq),
+            dispatcher.rings.eq(registers.rings),
+            fabric.regions.eq(registers.regions),
+        ]
+        for name in ("sq_head", "cq_tail", "queries", "busy", "completion_stb"):
+            m.d.comb += getattr(registers, name).eq(getattr(dispatcher, name))
+        for name in ("stb", "address", "status", "write", "requester"):
+            m.d.comb += getattr(registers, f"error_{name}").eq(getattr(fabric, f"error_{name}"))
+
+        # Loader: one load bus into every lane.
+        connect(m, dispatcher.load, loader.start)
+        connect(m, loader.done, dispatcher.loaded)
+
+        # Lanes.
+        for i, lane in enumerate(lanes):
+            for name, member in lane.load.signature.members.items():
+                del member
+                m.d.comb += getattr(lane.load, name).eq(getattr(loader.load, name))
+            connect(m, dispatcher.lane_query[i], lane.query)
+            connect(m, lane.done, dispatcher.lane_done[i])
+            connect(m, lane.result, dispatcher.lane_result[i])
+            m.d.comb += [
+                dispatcher.lane_idle[i].eq(lane.idle),
+                registers.counters[i].eq(lane.counters),
+            ]
+            for j, name in enumerate(LANE_PORTS):
+                connect(m, getattr(lane, name), fabric.readers[i * REQUESTERS_PER_LANE + j])
+
+        # Memory side.
+        dispatcher_id = config.lanes * REQUESTERS_PER_LANE
+        connect(m, dispatcher.descriptor, fabric.readers[dispatcher_id])
+        connect(m, loader.memory, fabric.readers[dispatcher_id + 1])
+        connect(m, dispatcher.port, fabric.writer)
+        for inner, outer in zip(fabric.axi, self.m_axi, strict=True):
+            connect(m, inner, flipped(outer))
+        m.d.comb += [
+            registers.read_beat_stb.eq(Cat(axi.rvalid & axi.rready for axi in fabric.axi)),
+            registers.write_beat_stb.eq(Cat(axi.wvalid & axi.wready for axi in fabric.axi)),
+        ]
+        return m
