@@ -1,0 +1,288 @@
+"""A device in software: the bus of the real one over the golden models.
+
+Registers, rings, descriptors, images and tables are read from its registers and memory, so an
+application and a driver can be developed without hardware. Ids, scores, status and flags equal the
+device's; cycle counters are 0. One simplification: a query whose embedding table lies outside the
+readable regions ends with REGION even if the rows it touches are inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rpaccel.golden.lane import Query, run_query, validate
+from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.decode import DecodedSlot, OnChip
+from rpaccel.host.device_check import config_registers
+from rpaccel.host.image import decode_image
+from rpaccel.host.query import RESULT_DTYPE
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import (
+    COMPLETION,
+    DESCRIPTOR,
+    ISA_VERSION,
+    MAX_STAGES,
+    Opcode,
+    StageKind,
+    Status,
+)
+from rpaccel.spec.registers import ADDRESS, REGIONS, REGISTERS, Irq, Permission
+
+RING_MODULO = 1 << 16
+_READ_ONLY = {register.address for register in REGISTERS if register.access == "ro"}
+_STATUS_ERROR = 2
+ADDRESSES = ("user_address", "candidates_address", "features_address", "result_address")
+
+
+class RefusedError(Exception):
+    """An access that a region refuses, or that memory does not have."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.name)
+        self.status = status
+
+
+class SoftwareDevice:
+    """A `Bus` whose device is the golden model of `config`.
+
+    Descriptors run when SQ_TAIL, CQ_HEAD or CONTROL are written; the interrupt is high at once.
+    Accesses past `memory_bytes` inside a region answer MEMORY.
+    """
+
+    def __init__(self, config: AcceleratorConfig, memory_bytes: int) -> None:
+        self.config = config
+        self.memory = np.zeros(memory_bytes, dtype=np.uint8)
+        self.on_chip = OnChip(config)
+        self._slots: list[DecodedSlot | None] = [None] * config.model_slots
+        self._registers = {register.address: 0 for register in REGISTERS}
+        for name, value in config_registers(config).items():
+            self._set(name, value)
+
+    # Bus
+
+    def read_register(self, address: int) -> int:
+        """Return a register; 0 for an address that is not mapped."""
+        return self._registers.get(address, 0)
+
+    def write_register(self, address: int, value: int) -> None:
+        """Write a register; writes to read-only and unmapped addresses are ignored."""
+        if address == ADDRESS["IRQ_STATUS"]:
+            cleared = self._get("IRQ_STATUS") & ~value
+            self._set("IRQ_STATUS", cleared)
+            if value & Irq.ERROR:
+                self._set("STATUS", self._get("STATUS") & ~_STATUS_ERROR)
+                for name in ("ERROR_LO", "ERROR_HI", "ERROR_INFO"):
+                    self._set(name, 0)
+        elif address in self._registers and address not in _READ_ONLY:
+            self._registers[address] = value & 0xFFFF_FFFF
+        if address in (ADDRESS["SQ_TAIL"], ADDRESS["CQ_HEAD"], ADDRESS["CONTROL"]):
+            self._run()
+
+    def read_memory(self, address: int, length: int) -> bytes:
+        """Return device memory, past any region check."""
+        self._check_memory(address, length)
+        return self.memory[address : address + length].tobytes()
+
+    def write_memory(self, address: int, payload: bytes) -> None:
+        """Write device memory, past any region check."""
+        self._check_memory(address, len(payload))
+        self.memory[address : address + len(payload)] = np.frombuffer(payload, dtype=np.uint8)
+
+    def wait_interrupt(self, limit_cycles: int) -> bool:
+        """Return whether the interrupt is high; nothing more happens without a register write."""
+        return bool(self._get("IRQ_STATUS") & self._get("IRQ_ENABLE"))
+
+    # Memory as the device sees it
+
+    def _check_memory(self, address: int, length: int) -> None:
+        if address < 0 or address + length > self.memory.size:
+            raise ValueError(
+                f"address range must be in 0..{self.memory.size:#x}, not "
+                f"{address:#x}..{address + length:#x}"
+            )
+
+    def _get(self, name: str) -> int:
+        return self._registers[ADDRESS[name]]
+
+    def _wide(self, name: str) -> int:
+        return self._get(f"{name}_HI") << 32 | self._get(f"{name}_LO")
+
+    def _set(self, name: str, value: int) -> None:
+        self._registers[ADDRESS[name]] = value & 0xFFFF_FFFF
+
+    def _permits(self, address: int, length: int, permission: Permission) -> bool:
+        return any(
+            self._get(f"REGION{i}_PERMISSION") & permission
+            and self._wide(f"REGION{i}_BASE") <= address
+            and address + length <= self._wide(f"REGION{i}_LIMIT")
+            for i in range(REGIONS)
+        )
+
+    def _require(self, address: int, length: int, permission: Permission) -> None:
+        """Raise RefusedError, and capture the access, unless one region permits it."""
+        if not self._permits(address, length, permission):
+            self._refuse(address, Status.REGION, permission)
+        if address + length > self.memory.size:
+            self._refuse(address, Status.MEMORY, permission)
+
+    def _refuse(self, address: int, status: Status, permission: Permission) -> None:
+        if not self._get("STATUS") & _STATUS_ERROR:
+            self._set("ERROR_LO", address)
+            self._set("ERROR_HI", address >> 32)
+            self._set("ERROR_INFO", status | (permission == Permission.WRITE) << 8)
+            self._set("STATUS", _STATUS_ERROR)
+        self._set("IRQ_STATUS", self._get("IRQ_STATUS") | Irq.ERROR)
+        raise RefusedError(status)
+
+    def _fetch(self, address: int, length: int) -> np.ndarray:
+        self._require(address, length, Permission.READ)
+        return self.memory[address : address + length]
+
+    # Rings
+
+    def _run(self) -> None:
+        """Take descriptors while there are some, and a completion slot is free for each."""
+        while self._get("CONTROL") & 1 and self._get("SQ_SIZE"):
+            waiting = (self._get("SQ_TAIL") - self._get("SQ_HEAD")) % RING_MODULO
+            unread = (self._get("CQ_TAIL") - self._get("CQ_HEAD")) % RING_MODULO
+            if not waiting or unread >= self._get("CQ_SIZE"):
+                return
+            entry = self._get("SQ_HEAD") % self._get("SQ_SIZE")
+            self._set("SQ_HEAD", (self._get("SQ_HEAD") + 1) % RING_MODULO)
+            try:
+                address = self._wide("SQ_BASE") + entry * DESCRIPTOR.bytes
+                raw = self._fetch(address, DESCRIPTOR.bytes).tobytes()
+                self._execute(DESCRIPTOR.from_bytes(raw))
+            except RefusedError as refused:
+                self._complete({"status": refused.status})
+
+    def _complete(self, fields: dict[str, int]) -> None:
+        entry = self._get("CQ_TAIL") % self._get("CQ_SIZE")
+        raw = COMPLETION.to_bytes({"version": ISA_VERSION} | fields)
+        address = self._wide("CQ_BASE") + entry * COMPLETION.bytes
+        try:
+            self._require(address, COMPLETION.bytes, Permission.WRITE)
+            self.memory[address : address + COMPLETION.bytes] = np.frombuffer(raw, np.uint8)
+        except RefusedError:
+            pass  # captured; CQ_TAIL moves, as the fabric acknowledges with an error
+        self._set("CQ_TAIL", (self._get("CQ_TAIL") + 1) % RING_MODULO)
+        self._set("IRQ_STATUS", self._get("IRQ_STATUS") | Irq.COMPLETION)
+
+    def _execute(self, descriptor: dict[str, int]) -> None:
+        status = Status.OK
+        if descriptor["opcode"] not in list(Opcode):
+            status = Status.BAD_OPCODE
+        elif descriptor["version"] != ISA_VERSION:
+            status = Status.BAD_VERSION
+        elif descriptor["opcode"] == Opcode.QUERY:
+            self._complete({"tag": descriptor["tag"]} | self._query(descriptor))
+            self._set("QUERIES", self._get("QUERIES") + 1)
+            return
+        elif descriptor["opcode"] == Opcode.LOAD:
+            status = self._load(descriptor["user_address"], descriptor["items"])
+        self._complete({"tag": descriptor["tag"], "status": status})
+
+    def _load(self, address: int, length: int) -> Status:
+        try:
+            raw = self._fetch(address, length).tobytes()
+            for section in decode_image(raw, self.config.array_size):
+                self.on_chip.fill(section)
+            self._slots = [
+                self.on_chip.decode(slot, self.memory) for slot in range(self.config.model_slots)
+            ]
+        except RefusedError as refused:
+            return refused.status
+        except ValueError:
+            return Status.BAD_IMAGE
+        return Status.OK
+
+    # Queries
+
+    def _query(self, descriptor: dict[str, int]) -> dict[str, int]:
+        """Run a query, write its results, and return its completion's fields."""
+        rankers = [slot.ranker if slot else None for slot in self._slots]
+        query = _described(descriptor, self.config)
+        status = self._check(query, descriptor, rankers)
+        if status is not Status.OK:
+            return {"status": status}
+        try:
+            result = run_query(self._read(query, descriptor), rankers, self.config)
+        except RefusedError as refused:
+            return {"status": refused.status}
+        fields = {"status": result.status, "flags": result.flags, "count": result.count}
+        fields |= {f"items{i}": items for i, items in enumerate(result.items)}
+        served = np.zeros(result.count, dtype=RESULT_DTYPE)
+        served["id"], served["logit"], served["ctr"] = result.ids, result.logits, result.ctr
+        raw = np.frombuffer(served.tobytes(), dtype=np.uint8)
+        address = descriptor["result_address"]
+        try:
+            if raw.size:
+                self._require(address, raw.size, Permission.WRITE)
+                self.memory[address : address + raw.size] = raw
+        except RefusedError as refused:
+            return fields | {"status": refused.status, "count": 0}
+        return fields
+
+    def _check(
+        self,
+        query: Query,
+        descriptor: dict[str, int],
+        rankers: Sequence[QuantisedRanker | None],
+    ) -> Status:
+        """Return the status of a descriptor that is refused before memory is touched."""
+        kinds = [descriptor[f"stage{i}_kind"] for i in range(len(query.stages))]
+        if descriptor["stages"] > MAX_STAGES or any(kind != StageKind.RANK for kind in kinds):
+            return Status.BAD_STAGES
+        status = validate(query, rankers, self.config)
+        if status is not Status.OK:
+            return status
+        addresses = [descriptor[name] for name in ADDRESSES]
+        beat = self.config.beat_bytes
+        if any(address % beat for address in addresses) or (
+            descriptor["features_address"] % descriptor["item_record_bytes"]
+        ):
+            return Status.BAD_RECORD
+        if any(address >> self.config.axi_address_bits for address in addresses):
+            return Status.REGION
+        return Status.OK
+
+    def _read(self, query: Query, descriptor: dict[str, int]) -> Query:
+        """Return `query` with its data out of memory."""
+        candidates = self._fetch(descriptor["candidates_address"], 4 * descriptor["items"])
+        user = self._fetch(descriptor["user_address"], descriptor["user_record_bytes"])
+        ids = candidates.view("<u4").copy()
+        base, size = descriptor["features_address"], descriptor["item_record_bytes"]
+        inside = ids[ids < descriptor["features_rows"]].astype(np.int64)
+        if inside.size and not self._permits(
+            base + int(inside.min()) * size,
+            int(inside.max() - inside.min() + 1) * size,
+            Permission.READ,
+        ):
+            for row in inside.tolist():
+                self._require(base + row * size, size, Permission.READ)
+        rows = min(descriptor["features_rows"], max(0, self.memory.size - base) // size)
+        if inside.size and int(inside.max()) >= rows:
+            self._refuse(base + int(inside.max()) * size, Status.MEMORY, Permission.READ)
+        for slot, _ in query.stages:
+            decoded = self._slots[slot]
+            for start, end in decoded.tables if decoded else ():
+                self._require(start, end - start, Permission.READ)
+        table = self.memory[base : base + rows * size].reshape(rows, size)
+        return replace(query, user_record=user.tobytes(), candidates=ids, features=table)
+
+
+def _described(descriptor: dict[str, int], config: AcceleratorConfig) -> Query:
+    """Return a query of the sizes that a descriptor says, without its data."""
+    return Query(
+        user_record=bytes(descriptor["user_record_bytes"]),
+        candidates=np.zeros(min(descriptor["items"], config.max_items + 1), dtype=np.uint32),
+        features=np.zeros((0, descriptor["item_record_bytes"]), dtype=np.uint8),
+        stages=tuple(
+            (descriptor[f"stage{i}_model"], descriptor[f"stage{i}_k"])
+            for i in range(min(descriptor["stages"], MAX_STAGES))
+        ),
+        top_n=descriptor["top_n"],
+    )
