@@ -1,0 +1,108 @@
+"""The same prediction for many machines at once: NumPy arrays over design points.
+
+One array size at a time (it decides the program); sub-batch, beat and memory latency are arrays.
+Equal to perfmodel.lane.predict_query at every point; see tests/perfmodel/test_analytic.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rpaccel.perfmodel.costs import ComputeCost, GatherMachine, compute_cost, gather_cost
+from rpaccel.perfmodel.lane import CHECK_CYCLES, FETCH_CYCLES, NEXT_CYCLES, stage_tail_cycles
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.schedule import double_buffered
+from rpaccel.perfmodel.shapes import ModelShape
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import BINS
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsReport:
+    """Cycles of one query at every design point; arrays int64[points] or int64[stages, points].
+
+    macs : MACs on real rows, padding of folds included.
+    """
+
+    total_cycles: Integers
+    stage_cycles: Integers
+    gather_cycles: Integers
+    array_cycles: Integers
+    interaction_cycles: Integers
+    macs: Integers
+
+
+def predict_points(
+    config: AcceleratorConfig,
+    stages: Sequence[tuple[ModelShape, int]],
+    *,
+    sub_batch: Integers,
+    beat_bytes: Integers,
+    latency_cycles: Integers,
+    records: RecordSizes,
+) -> PointsReport:
+    """Return the cycles of one query on `config` with these sizes replaced, point by point.
+
+    stages : (shape, items). sub_batch, beat_bytes, latency_cycles : int64[points].
+    records : integers, or int64[points]. Every filter scans all bins.
+    """
+    machine = GatherMachine.of(config, latency_cycles, beat_bytes)
+    columns = [
+        _stage(config, machine, shape, items, sub_batch, records, index, len(stages))
+        for index, (shape, items) in enumerate(stages)
+    ]
+    fields = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
+    control = CHECK_CYCLES + (FETCH_CYCLES + NEXT_CYCLES) * len(stages)
+    macs = fields.pop("macs").sum(axis=0)
+    return PointsReport(
+        total_cycles=fields["stage_cycles"].sum(axis=0) + control, macs=macs, **fields
+    )
+
+
+def _sizes(items: int, sub_batch: Integers) -> Integers:
+    """Return int64[most sub-batches, points]: full ones, the rest, then zeros."""
+    starts = np.arange(-(-items // int(sub_batch.min())))[:, None] * sub_batch
+    return np.clip(items - starts, 0, sub_batch)
+
+
+def _stage(
+    config: AcceleratorConfig,
+    machine: GatherMachine,
+    shape: ModelShape,
+    items: int,
+    sub_batch: Integers,
+    records: RecordSizes,
+    index: int,
+    stages: int,
+) -> dict[str, Integers]:
+    sizes = _sizes(items, np.minimum(sub_batch, shape.slot["sub_batch"]))
+    # Few sizes are different: the units' formulas are evaluated once for each.
+    distinct, places = np.unique(sizes, return_inverse=True)
+    places = places.reshape(sizes.shape)
+    nothing = ComputeCost(total=0, array=0, interaction=0, macs=0)
+    costs = [compute_cost(config, shape, int(n)) if n else nothing for n in distinct]
+
+    def column(name: str) -> Integers:
+        return np.array([getattr(cost, name) for cost in costs], dtype=np.int64)[places]
+
+    gather = gather_cost(machine, shape, records, items, index == 0)
+    ends = np.rint(np.cumsum(sizes * gather.item, axis=0)).astype(np.int64)
+    start = np.rint(gather.record + gather.user).astype(np.int64)
+    drain = np.rint(gather.drain).astype(np.int64)
+    computes = column("total")
+    line = double_buffered(np.diff(ends, axis=0, prepend=0), computes, start=start, handover=drain)
+    real = sizes > 0
+    end = np.where(real, line.compute_end, 0).max(axis=0)
+    return {
+        "stage_cycles": end + stage_tail_cycles(last=index == stages - 1, bins_scanned=BINS),
+        "gather_cycles": np.where(real, line.compute_start, 0).max(axis=0),
+        "array_cycles": column("array").sum(axis=0),
+        "interaction_cycles": column("interaction").sum(axis=0),
+        "macs": column("macs").sum(axis=0),
+    }

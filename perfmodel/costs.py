@@ -1,0 +1,151 @@
+"""What the items of a stage cost gather and compute, from the units' own formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from rpaccel.perfmodel.layer_engine import layer_macs
+from rpaccel.perfmodel.memory import BURST_BEATS, Number, RecordSizes, list_beats, traffic_of
+from rpaccel.perfmodel.sequencer import program_cycles, unit_cycles
+from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import Op
+
+# Latencies of the read path, from the docstrings of the units [cycles].
+REGION_CHECK_CYCLES = 2  # ReadChannel: request to AR
+RESPONSE_CYCLES = 1  # ReadChannel: R to response
+REQUEST_BUFFER_CYCLES = 1  # RecordReader, Gather: stream buffer before the fabric
+RECORD_CYCLES = 1  # RecordReader: last beat to record
+RESOLVE_CYCLES = 2  # IdResolver: op to row request or ticket
+FIFO_CYCLES = 2  # SyncFIFOBuffered: ids, tickets, beats
+POOL_CYCLES = 5  # Pooler: last row's beat to the vector, and to the end of a sub-batch
+BATCH_QUEUE_CYCLES = 1  # Gather: queue of sub-batches
+WALK_RECORD_CYCLES = 2  # FeatureWalker: take a record, finish it
+LIST_BURSTS = 2  # ListReader: bursts in flight
+
+RECORDS_AHEAD = 16  # RecordReader: item records of the largest size in its ring
+
+FABRIC_CYCLES = REGION_CHECK_CYCLES + RESPONSE_CYCLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherMachine:
+    """What of a machine and its memory the gather depends on; integers, or int64[points]."""
+
+    array_size: int
+    beat_bytes: Number
+    reads_in_flight: int
+    ring_bytes: int
+    latency_cycles: Number
+
+    @classmethod
+    def of(
+        cls,
+        config: AcceleratorConfig,
+        latency_cycles: Number,
+        beat_bytes: Number | None = None,
+    ) -> GatherMachine:
+        """Return the gather's view of `config`; its beat may be replaced by one per point."""
+        ring = max(2 * config.user_record_bytes, RECORDS_AHEAD * config.item_record_bytes)
+        return cls(
+            array_size=config.array_size,
+            beat_bytes=config.beat_bytes if beat_bytes is None else beat_bytes,
+            reads_in_flight=config.reads_in_flight,
+            ring_bytes=ring,
+            latency_cycles=latency_cycles,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeCost:
+    """One sub-batch through a stage's program [cycles]; `array` and `interaction` are busy."""
+
+    total: int  # from its transfer to the next possible one
+    array: int
+    interaction: int
+    macs: int  # on real rows, padding of folds included
+
+
+def compute_cost(config: AcceleratorConfig, shape: ModelShape, items: int) -> ComputeCost:
+    """Return what `shape`'s program costs for a sub-batch of `items`."""
+    units = unit_cycles(config, shape.program, items)
+    layers = [step for step in shape.program if step["op"] == Op.LAYER]
+    macs = sum(
+        layer_macs(config, items, step["user_words"] + step["words"], step["n_folds"])
+        for step in layers
+    )
+    return ComputeCost(
+        total=program_cycles(config, shape.program, items),
+        array=units["array"],
+        interaction=units["interaction"],
+        macs=macs,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatherCost:
+    """A stage's gather [cycles]. Means, where records name different numbers of rows.
+
+    record : from the stage's first cycle until the user record is complete.
+    user : from then until the walker takes the first item.
+    item : per item in steady state.
+    drain : from the walker's last op of a sub-batch until the sub-batch is offered.
+
+    Every field is a float, or float64[points] where the machine is one of many.
+    """
+
+    record: Number
+    user: Number
+    item: Number
+    drain: Number
+
+
+def walk_cycles(dense_beats: Number, features: tuple[FeatureShape, ...]) -> Number:
+    """Return the walker's cycles for one record: FeatureWalker's docstring as a sum."""
+    rows = sum(1 + f.tickets if f.multi_hot else 1.0 for f in features)
+    return WALK_RECORD_CYCLES + dense_beats + rows
+
+
+def gather_cost(
+    machine: GatherMachine,
+    shape: ModelShape,
+    records: RecordSizes,
+    items: int,
+    first: bool,
+) -> GatherCost:
+    """Return the gather costs of a stage of `items`; only the first one reads a candidate list."""
+    beat_bytes, window = machine.beat_bytes, machine.reads_in_flight
+    traffic = traffic_of(beat_bytes, shape, records)
+    listed = list_beats(beat_bytes, items) if first else 0
+    beats_per_word = machine.array_size // beat_bytes
+
+    # A row's round trip: request buffer, fabric, memory, its beats, the beats' queue.
+    fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
+    row_trip = fabric + traffic.row_beats + FIFO_CYCLES
+    row_rate = np.maximum(traffic.row_beats, row_trip / window)
+
+    # The list's first bursts go before the user record on the port.
+    ahead = np.minimum(LIST_BURSTS * BURST_BEATS, listed)
+    record = 2 + fabric + ahead + traffic.user_record_beats + RECORD_CYCLES
+
+    user_walk = walk_cycles(shape.slot["user_dense_words"] * beats_per_word, shape.user_features)
+    walk = walk_cycles(shape.slot["item_dense_words"] * beats_per_word, shape.item_features)
+    record_trip = fabric + traffic.item_record_beats + RECORD_CYCLES
+    ahead_records = np.minimum(window, np.maximum(1, machine.ring_bytes // records.item_bytes))
+    bounds = [
+        walk,
+        sum(f.ids * traffic.row_beats + f.empty for f in shape.item_features),  # the pooler
+        traffic.item_rows * row_rate,
+        traffic.item_beats + listed / items,  # the port
+        record_trip / ahead_records,
+    ]
+    last_row = row_trip if shape.user_features or shape.item_features else FIFO_CYCLES
+    return GatherCost(
+        record=record,
+        user=np.maximum(user_walk, traffic.user_rows * row_rate),
+        item=reduce(np.maximum, bounds),
+        drain=RESOLVE_CYCLES + last_row + POOL_CYCLES + BATCH_QUEUE_CYCLES,
+    )

@@ -1,0 +1,136 @@
+"""A query on a lane: cycles per unit, per stage, and in total.
+
+predict_query is the event level: it places every sub-batch of every stage on a timeline. The
+formulas of the units come from the modules of the same names. Compute is exact; gather is exact
+in the mean where records name different numbers of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpaccel.perfmodel import bucket_filter, ordered_top_n
+from rpaccel.perfmodel.costs import GatherMachine, compute_cost, gather_cost
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.report import QueryReport, StageReport, SubBatchReport
+from rpaccel.perfmodel.schedule import double_buffered, split_items
+from rpaccel.perfmodel.shapes import ModelShape
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import BINS, MAX_STAGES
+from rpaccel.spec.platform import MemoryTiming
+
+CHECK_CYCLES = 1  # Lane: CHECK
+FETCH_CYCLES = 1  # Lane: FETCH, before every stage
+NEXT_CYCLES = 1  # Lane: NEXT, after every stage
+SCORE_CYCLES = 5  # ScoreQueue: sigmoid 3, queue 2; last logit to last score
+RELEASE_CYCLES = 1  # Sequencer: the last unit is done this long before the bank is released
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageInput:
+    """One stage of a query: a ranker over `items` candidates.
+
+    sub_batch : of the descriptor; 0 takes the slot's.
+    bins_scanned : bins that the filter looks at before it has k, 1..BINS.
+    """
+
+    shape: ModelShape
+    items: int
+    sub_batch: int = 0
+    bins_scanned: int = BINS
+
+    @property
+    def batch_items(self) -> int:
+        """Items per full sub-batch."""
+        most = self.shape.slot["sub_batch"]
+        return min(self.sub_batch or most, most)
+
+
+def predict_query(
+    config: AcceleratorConfig,
+    stages: Sequence[StageInput],
+    memory: MemoryTiming,
+    records: RecordSizes,
+    top_n: int,
+) -> QueryReport:
+    """Return the cycles of one query on an idle lane with a memory port of its own.
+
+    stages : with the items that really enter each of them (a filter may keep more than k).
+    records : sizes of the user record and of an item record.
+    """
+    if not 1 <= len(stages) <= MAX_STAGES:
+        raise ValueError(f"stages must be in 1..{MAX_STAGES}, not {len(stages)}")
+    if not 1 <= top_n <= config.max_top_n:
+        raise ValueError(f"top_n must be in 1..{config.max_top_n}, not {top_n}")
+    return QueryReport(
+        stages=tuple(
+            _stage(config, stage, memory, records, index == 0, index == len(stages) - 1)
+            for index, stage in enumerate(stages)
+        ),
+        start_cycles=CHECK_CYCLES + FETCH_CYCLES,
+        control_cycles=CHECK_CYCLES + (FETCH_CYCLES + NEXT_CYCLES) * len(stages),
+    )
+
+
+def stage_tail_cycles(*, last: bool, bins_scanned: int) -> int:
+    """Return the cycles from the last possible transfer of a sub-batch to the end of the stage.
+
+    The last logit leaves the array two cycles before that transfer could be: the bank is released
+    one cycle after it, and one cycle later the sequencer is free. The stage ends in the cycle in
+    which the filter has counted, or in which the list of the best is closed.
+    """
+    last_score = -1 - RELEASE_CYCLES + SCORE_CYCLES
+    if last:
+        return last_score + ordered_top_n.LATENCY_CYCLES + 1
+    return last_score + bucket_filter.first_survivor_cycles(bins_scanned)
+
+
+def _stage(
+    config: AcceleratorConfig,
+    stage: StageInput,
+    memory: MemoryTiming,
+    records: RecordSizes,
+    first: bool,
+    last: bool,
+) -> StageReport:
+    sizes = split_items(stage.items, stage.batch_items)
+    costs = {size: compute_cost(config, stage.shape, size) for size in set(sizes)}
+    machine = GatherMachine.of(config, memory.latency_cycles)
+    gather = gather_cost(machine, stage.shape, records, stage.items, first)
+
+    # Ends of the walker's sub-batches are rounded, not their lengths: no drift.
+    ends = np.rint(np.cumsum([size * gather.item for size in sizes])).astype(np.int64)
+    walks = np.diff(ends, prepend=0)
+    computes = np.array([costs[size].total for size in sizes], dtype=np.int64)
+    start, drain = round(gather.record + gather.user), round(gather.drain)
+    line = double_buffered(walks, computes, start=start, handover=drain)
+
+    last_transfer, end = int(line.compute_start[-1]), int(line.compute_end[-1])
+    cycles = end + stage_tail_cycles(last=last, bins_scanned=stage.bins_scanned)
+    if last:
+        selecting = stage.items + ordered_top_n.LATENCY_CYCLES - 1
+    else:
+        selecting = stage.items + bucket_filter.SETTLE_CYCLES - 2 + stage.bins_scanned
+    return StageReport(
+        model=stage.shape.name,
+        items=stage.items,
+        stage_cycles=cycles,
+        gather_cycles=last_transfer,
+        array_cycles=sum(costs[size].array for size in sizes),
+        interaction_cycles=sum(costs[size].interaction for size in sizes),
+        filter_cycles=selecting,
+        overhead_cycles=start + drain * len(sizes) + cycles - end,
+        sub_batches=tuple(
+            SubBatchReport(
+                items=size,
+                gather_start=int(line.gather_start[j]),
+                gather_end=int(line.gather_end[j]),
+                compute_start=int(line.compute_start[j]),
+                compute_end=int(line.compute_end[j]),
+            )
+            for j, size in enumerate(sizes)
+        ),
+    )

@@ -1,0 +1,115 @@
+"""Compiled rankers as the performance model sees them, and the accelerator's time for a query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rpaccel.golden.quantised import QuantisedFeature
+from rpaccel.host.compile import CompiledModels
+from rpaccel.host.program import SlotBases, instructions, slot_fields
+from rpaccel.perfmodel.lane import StageInput, predict_query
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.report import QueryReport
+from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import BINS, Op
+from rpaccel.spec.platform import MemoryTiming
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def feature_shape(feature: QuantisedFeature, records: Bytes | None) -> FeatureShape:
+    """Return the timing shape of `feature` over these records; None: every list is full.
+
+    records : uint8[n, record_bytes]
+    """
+    ids, empty = float(feature.max_ids), 0.0
+    if feature.multi_hot and records is not None and len(records):
+        counts = np.ascontiguousarray(records).view("<u4")[:, feature.word]
+        counts = np.where(counts > feature.max_ids, 0, counts)  # refused: read as an empty list
+        ids, empty = float(counts.mean()), float((counts == 0).mean())
+    return FeatureShape(multi_hot=feature.multi_hot, max_ids=feature.max_ids, ids=ids, empty=empty)
+
+
+def compiled_shape(
+    compiled: CompiledModels,
+    name: str,
+    user_records: Bytes | None = None,
+    item_records: Bytes | None = None,
+) -> ModelShape:
+    """Return the shape of model `name` for queries of these records; None: the worst case.
+
+    user_records, item_records : uint8[n, record_bytes]
+    """
+    slot = compiled.slot(name)
+    ranker, layout = compiled.rankers[slot], compiled.layouts[slot]
+    bases = SlotBases()
+    return ModelShape(
+        name=name,
+        slot=slot_fields(ranker, layout, bases),
+        program=tuple(s for s in instructions(layout, bases) if s["op"] != Op.END),
+        user_features=tuple(feature_shape(f, user_records) for f in ranker.user_features),
+        item_features=tuple(feature_shape(f, item_records) for f in ranker.item_features),
+    )
+
+
+def bins_scanned(logits: npt.NDArray[np.int64], edges: npt.NDArray[np.int16], k: int) -> int:
+    """Return how many bins the filter looks at before it has k, 1..BINS.
+
+    logits : of the items that pass the threshold; edges : int16[15], ascending.
+    """
+    bins = np.searchsorted(edges.astype(np.int64), logits, side="right")
+    counts = np.cumsum(np.bincount(bins, minlength=BINS)[::-1])
+    return min(BINS, int(np.searchsorted(counts, k)) + 1)
+
+
+def predict_request(
+    compiled: CompiledModels,
+    memory: MemoryTiming,
+    *,
+    user_record: bytes,
+    features: Bytes,
+    candidates: Sequence[npt.NDArray[np.integer]],
+    models: Sequence[str],
+    top_n: int,
+    sub_batch: int = 0,
+    scans: Sequence[int] = (),
+) -> QueryReport:
+    """Return the cycles of one real query.
+
+    user_record : padded to beats. features : uint8[rows, record_bytes]. candidates : ids that
+    enter each stage. scans : bins scanned by each filter, `bins_scanned`; left out: all.
+    """
+    user = np.frombuffer(user_record, np.uint8)[None, :]
+    stages = [
+        StageInput(
+            shape=compiled_shape(compiled, model, user, features[ids]),
+            items=len(ids),
+            sub_batch=sub_batch,
+            bins_scanned=scans[index] if index < len(scans) else BINS,
+        )
+        for index, (model, ids) in enumerate(zip(models, candidates, strict=True))
+    ]
+    sizes = RecordSizes(user_bytes=len(user_record), item_bytes=features.shape[1])
+    return predict_query(compiled.config, stages, memory, sizes, top_n)
+
+
+def query_cycles(
+    config: AcceleratorConfig,
+    shapes: Mapping[str, ModelShape],
+    memory: MemoryTiming,
+    records: RecordSizes,
+) -> Callable[[Sequence[str], Sequence[int], int], float]:
+    """Return the function (models, items, top_n) -> total cycles that `PlanInputs` wants."""
+
+    def cycles(models: Sequence[str], items: Sequence[int], top_n: int) -> float:
+        stages = [
+            StageInput(shape=shapes[model], items=count)
+            for model, count in zip(models, items, strict=True)
+        ]
+        return float(predict_query(config, stages, memory, records, top_n).total_cycles)
+
+    return cycles

@@ -1,0 +1,86 @@
+"""What a pipeline runs on: accelerator clock and memory timing, host CPU, and their link.
+
+Seconds exist only here and in the scheduler; hardware counts cycles.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+PLATFORMS_DIR = Path(__file__).parent / "presets" / "platforms"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MemoryTiming(_Frozen):
+    """Memory behind one AXI read port, as the timing model of the simulator has it."""
+
+    latency_cycles: int = Field(ge=1, le=10_000)  # request accepted to first beat
+    # [cycles] between the first beats of two bursts; 1 beat per cycle inside a burst
+    burst_gap_cycles: int = Field(default=0, ge=0, le=1000)
+    source: str = Field(min_length=1)  # where the numbers come from, or "assumed"
+
+
+class AcceleratorPlatform(_Frozen):
+    """One accelerator card: `lanes` of its configuration serve one query each."""
+
+    preset: str  # accelerator preset in spec/presets/
+    clock_hz: float = Field(gt=0)  # [Hz]
+    clock_source: str = Field(min_length=1)
+    memory: MemoryTiming
+
+    def seconds(self, cycles: float) -> float:
+        """Return the time of `cycles` [s]."""
+        return cycles / self.clock_hz
+
+
+class CpuPlatform(_Frozen):
+    """The host: `workers` threads serve one query each, one BLAS thread per worker."""
+
+    workers: int = Field(ge=1, le=4096)
+
+
+class LinkPlatform(_Frozen):
+    """Transfers between host and accelerator: a fixed cost and a cost per byte, each way."""
+
+    fixed_s: float = Field(ge=0)  # [s]
+    bytes_per_s: float = Field(gt=0)  # [B/s]
+    source: str = Field(min_length=1)
+
+    def seconds(self, payload_bytes: int) -> float:
+        """Return the time to move `payload_bytes` one way [s]."""
+        return self.fixed_s + payload_bytes / self.bytes_per_s
+
+
+class PlatformConfig(_Frozen):
+    """The devices a scheduler may place stages on."""
+
+    name: str
+    accelerator: AcceleratorPlatform
+    cpu: CpuPlatform
+    link: LinkPlatform
+
+
+def platform_names() -> list[str]:
+    """Names of the platform presets, sorted."""
+    return sorted(path.stem for path in PLATFORMS_DIR.glob("*.yaml"))
+
+
+def load_platform(source: str | Path) -> PlatformConfig:
+    """Read a platform preset by name, or a YAML file by path.
+
+    Raises ValueError that names the preset, or every wrong key with its path.
+    """
+    path = Path(source)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = PLATFORMS_DIR / f"{source}.yaml"
+        if not path.exists():
+            raise ValueError(
+                f"platform must be one of {', '.join(platform_names())}, not {source!r}"
+            )
+    return PlatformConfig.model_validate(yaml.load(path.read_text(), yaml.CSafeLoader))

@@ -1,0 +1,63 @@
+import pytest
+
+from rpaccel.perfmodel.memory_fabric import read_cycles, write_cycles
+from rpaccel.rtl.memory_fabric import MemoryFabric
+from rpaccel.spec.accelerator import load_accelerator
+from tests.memory_model import MemoryModel
+from tests.streams import receive, send, simulate
+
+TINY = load_accelerator("tiny")
+EVERYTHING = {"base": 0, "limit": 1 << 16, "permission": 3}
+
+
+def transfers(streams):
+    """Return {stream: cycle of its first transfer} and the bench that fills it."""
+    seen = {}
+
+    async def watch(ctx):
+        cycle = 0
+        flags = [signal for stream in streams for signal in (stream.valid, stream.ready)]
+        async for _, _, *values in ctx.tick().sample(*flags):
+            for index in range(len(streams)):
+                if values[2 * index] and values[2 * index + 1]:
+                    seen.setdefault(index, cycle)
+            cycle += 1
+
+    return seen, watch
+
+
+@pytest.mark.parametrize("latency", [1, 7, 40])
+def test_read_latency(latency):
+    dut = MemoryFabric(TINY)
+    memory = MemoryModel(bytearray(1 << 12), TINY.beat_bytes, latency=(latency, latency))
+    port = dut.readers[1]
+    seen, watch = transfers([port.request, port.response])
+
+    async def bench(ctx):
+        ctx.set(dut.regions[0], EVERYTHING)
+        await send(ctx, port.request, [{"address": 0, "beats": 4}])
+        await receive(ctx, port.response, 4)
+
+    simulate(dut, bench, background=[*memory.serve_axi(dut.axi[0]), watch])
+    assert seen[1] - seen[0] == read_cycles(latency + 1)  # the model counts between samples
+
+
+@pytest.mark.parametrize("beats", [1, 2, 16])
+def test_write_latency(beats):
+    dut = MemoryFabric(TINY)
+    memory = MemoryModel(bytearray(1 << 12), TINY.beat_bytes)
+    port = dut.writer
+    seen, watch = transfers([port.request, port.response])
+
+    async def ask(ctx):
+        ctx.set(dut.regions[0], EVERYTHING)
+        await send(ctx, port.request, [{"address": 0, "beats": beats}])
+
+    async def pay(ctx):
+        await send(ctx, port.payload, [{"data": i, "strobe": 255} for i in range(beats)])
+
+    async def answer(ctx):
+        await receive(ctx, port.response, 1)
+
+    simulate(dut, ask, pay, answer, background=[*memory.serve_axi(dut.axi[0]), watch])
+    assert seen[1] - seen[0] == write_cycles(beats, 1)
