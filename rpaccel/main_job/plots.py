@@ -14,6 +14,9 @@ UNIT_COLOURS = {
 }
 
 
+STAGE_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2")
+
+
 def _figure(width: float = 8.0, height: float = 4.2) -> tuple[Any, Any]:
     """Return a new figure and its axes, drawn without a display."""
     import matplotlib  # noqa: PLC0415  (0.7 s: only when a plot is wanted)
@@ -46,58 +49,57 @@ def plot_cycles_by_unit(stages: Sequence[Mapping[str, Mapping[str, int]]], path:
                 axes.bar(position + offset, stage[kind][unit], 0.38, color=colour, alpha=alpha)
             labels.append(f"{unit}\nstage {number + 1}")
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
-    axes.set_ylabel("busy cycles per query (mean)")
+    axes.set_ylabel("busy cycles of one query")
     axes.set_xlabel("unit and stage (solid: netlist, pale: performance model)")
     axes.set_title("Where the cycles go")
     _save(figure, path)
 
 
 def plot_timeline(spans: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-    """Draw units on a time axis.
+    """Draw units on a time axis, one colour a stage.
 
-    spans : {"unit": str, "stage": int, "start": cycle, "end": cycle}, as `QueryReport.timeline`.
+    spans : {"unit": str, "stage": int, "start": cycle, "end": cycle}.
     """
-    figure, axes = _figure(9.0, 3.2)
-    units = list(UNIT_COLOURS)
+    figure, axes = _figure(9.0, 3.0)
+    units = list(dict.fromkeys(span["unit"] for span in spans))
     for span in spans:
-        if span["unit"] not in units:
-            continue
-        row = units.index(span["unit"])
         axes.barh(
-            row,
+            units.index(span["unit"]),
             span["end"] - span["start"],
             left=span["start"],
             height=0.7,
-            color=UNIT_COLOURS[span["unit"]],
-            alpha=1.0 if span["stage"] == 0 else 0.55,
+            color=STAGE_COLOURS[span["stage"]],
             edgecolor="white",
             linewidth=0.4,
         )
     axes.set_yticks(range(len(units)), units)
     axes.invert_yaxis()
-    axes.set_xlabel("cycle of the query (solid: stage 1, pale: stage 2)")
+    axes.set_xlabel("cycle of the query (blue: stage 1, orange: stage 2)")
     axes.set_ylabel("unit")
     axes.set_title(title)
     _save(figure, path)
 
 
-def plot_quality_against_latency(points: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw NDCG@10 against p99 of every pipeline of the scheduler, the chosen one ringed.
-
-    points : {"name": str, "p99_ms": float, "quality": float, "feasible": bool, "chosen": bool}.
-    """
+def plot_quality_against_latency(schedule: Mapping[str, Any], path: Path) -> None:
+    """Draw quality against p99 of every pipeline of a choice (`Choice.to_json`)."""
     figure, axes = _figure()
-    for point in points:
-        on_accelerator = "accelerator" in point["name"]
-        colour = "#f58518" if on_accelerator else "#4c78a8"
-        axes.plot(point["p99_ms"], point["quality"], "o", color=colour,
-                  alpha=1.0 if point["feasible"] else 0.25)  # fmt: skip
-        if point["chosen"]:
-            axes.plot(point["p99_ms"], point["quality"], "o", ms=14, mfc="none", color="black")
-            axes.annotate(point["name"], (point["p99_ms"], point["quality"]), fontsize=8,
-                          xytext=(8, 8), textcoords="offset points")  # fmt: skip
+    chosen = schedule["chosen"] and schedule["chosen"]["pipeline"]
+    for point in schedule["pipelines"]:
+        if point["p99_ms"] is None or point["quality"] is None:
+            continue
+        colour = "#f58518" if "accelerator" in point["devices"] else "#4c78a8"
+        x, y, alpha = point["p99_ms"], point["quality"], 1.0 if point["feasible"] else 0.25
+        axes.plot(x, y, "o" if len(point["models"]) == 1 else "s", color=colour, alpha=alpha)
+        if point["pipeline"] == chosen:
+            axes.plot(x, y, "o", ms=14, mfc="none", color="black")
+            axes.annotate(chosen, (x, y), fontsize=8, xytext=(8, -14), textcoords="offset points")
+    need = schedule["requirement"]
+    axes.axvline(need["sla_ms"], color="#999", linewidth=0.8)
+    axes.axhline(need["quality_target"], color="#999", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_xlabel("p99 latency [ms] (blue: CPU only, orange: with the accelerator, pale: misses)")
-    axes.set_ylabel("NDCG@10")
-    axes.set_title("Quality against latency at the given load")
+    axes.set_xlabel(
+        f"p99 latency at {need['load_qps']:g} queries/s [ms] (blue: CPU only, orange: accelerator)"
+    )
+    axes.set_ylabel(f"{need['quality_metric']} (circle: one stage, square: two)")
+    axes.set_title("Quality against latency; lines: what is asked; pale: misses it")
     _save(figure, path)

@@ -1,0 +1,251 @@
+"""The `rpaccel` command: one verb for every make target, and a few more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+app = typer.Typer(
+    help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
+app.add_typer(profile_app, name="profile")
+
+Preset = Annotated[str, typer.Option(help="Preset in spec/presets/, or a YAML file.")]
+Data = Annotated[str, typer.Option(help="ml-100k, synthetic, or a folder with a log of your own.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Models = Annotated[
+    Path, typer.Option(help="Trained parameters of a log of your own (from `make train`).")
+]
+
+
+@app.command()
+def run(
+    data: Data = "ml-100k",
+    preset: Preset = "edge",
+    queries: Annotated[int, typer.Option(help="Users to run through the netlist.", min=1)] = 20,
+    cocotb_queries: Annotated[
+        int, typer.Option(help="How many of them also under cocotb.", min=0)
+    ] = 2,
+    load_qps: Annotated[float, typer.Option(help="Load for the scheduler [queries/s].")] = 100.0,
+    sla_ms: Annotated[float, typer.Option(help="SLA for the scheduler, p99 [ms].")] = 25.0,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/run"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Run the main job: click log -> trained rankers -> netlist -> ranked items."""
+    from rpaccel.main_job.job import JobConfig, run_job  # noqa: PLC0415  (imports are slow)
+
+    summary = run_job(
+        JobConfig(
+            data=data,
+            preset=preset,
+            queries=queries,
+            cocotb_queries=cocotb_queries,
+            load_qps=load_qps,
+            sla_ms=sla_ms,
+            seed=seed,
+        ),
+        out,
+    )
+    if json:
+        print_json(summary)
+
+
+@app.command()
+def verilog(
+    preset: Preset = "edge",
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("build/verilog"),
+    json: Json = False,
+) -> None:
+    """Write Verilog, a JSON manifest and a C header of a preset."""
+    from rpaccel.host.manifest import write_design  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    paths = write_design(load_accelerator(preset), out)
+    if json:
+        print_json({name: path.as_posix() for name, path in paths.items()})
+    else:
+        for name, path in paths.items():
+            print(f"{name:10s} {path}")
+
+
+@app.command()
+def sim(
+    preset: Preset = "tiny",
+    queries: Annotated[int, typer.Option(help="Random queries.", min=1)] = 100,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Run random queries through the netlist in Verilator and compare with the golden model."""
+    from rpaccel.main_job.random_queries import simulate_random  # noqa: PLC0415
+
+    report = simulate_random(preset, queries, seed)
+    if json:
+        print_json(report)
+    else:
+        print(
+            f"{report['queries']} queries bit-exact, {report['cycles']} cycles, "
+            f"{report['cycles_per_second']:.0f} cycles/s"
+        )
+
+
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/sweep"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Sweep array sizes, sub-batch sizes and memory bandwidths with the performance model."""
+    from rpaccel.perfmodel.sweep import run_sweep  # noqa: PLC0415
+
+    report = run_sweep(out, seed=seed)
+    print_json(report) if json else print(report["text"])
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/bench"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Print rates and ratios: simulation speed, model speed, build times."""
+    from rpaccel.main_job.bench import run_bench  # noqa: PLC0415
+
+    report = run_bench(out, seed)
+    if json:
+        print_json(report)
+
+
+@app.command()
+def lint(preset: Preset = "edge", json: Json = False) -> None:
+    """Check the netlist of a preset with Verilator's and Yosys' checks."""
+    from rpaccel.host.netlist_checks import check_netlist  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    report = check_netlist(load_accelerator(preset))
+    if json:
+        print_json(report)
+
+
+@app.command()
+def train(
+    data: Data = "ml-100k",
+    seed: Seed = 0,
+    seeds: Annotated[int, typer.Option(help="Trainings with seeds seed, seed+1, ...", min=1)] = 1,
+    out: Annotated[Path | None, typer.Option(help="Where the parameters go.")] = None,
+    json: Json = False,
+) -> None:
+    """Train the small and the large ranker from a click log (needs the extra `train`)."""
+    from rpaccel.workloads.train_job import run_training  # noqa: PLC0415
+
+    report = run_training(data, seed=seed, seeds=seeds, out=out)
+    if json:
+        print_json(report)
+
+
+@app.command(name="compile")
+def compile_command(
+    data: Data = "ml-100k",
+    preset: Preset = "edge",
+    out: Annotated[Path, typer.Option(help="Folder for image and manifest.")] = Path("build/image"),
+    listing: Annotated[bool, typer.Option(help="Print the stage programs.")] = False,
+    json: Json = False,
+) -> None:
+    """Quantise both rankers and compile them to one memory image and a stage program."""
+    from rpaccel.main_job.rankers import compile_rankers  # noqa: PLC0415
+
+    report = compile_rankers(data, preset, out)
+    if json:
+        print_json(report.manifest)
+    else:
+        print(report.listing if listing else report.text)
+
+
+@profile_app.command("cpu")
+def profile_cpu(
+    data: Data = "ml-100k",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_cpu.json"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure what a CPU thread of this machine needs for each ranker."""
+    from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
+
+    profile = measure_cpu(data, out, seed=seed)
+    if json:
+        print(profile.to_text())
+    else:
+        for name, model in profile.models.items():
+            print(
+                f"{name}: {1e3 * model.fixed_s:.3f} ms + {1e6 * model.per_item_s:.2f} us per item"
+            )
+
+
+@app.command()
+def schedule(
+    data: Data = "ml-100k",
+    preset: Preset = "edge",
+    qps: Annotated[float, typer.Option(help="Load [queries/s].")] = 100.0,
+    sla_ms: Annotated[float, typer.Option(help="SLA, p99 [ms].")] = 25.0,
+    quality: Annotated[
+        float | None, typer.Option(help="NDCG@10 asked; default: 97 % of the large ranker's.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Choose stages, models, items and devices for a load, an SLA and a quality target."""
+    from rpaccel.main_job.schedule import schedule_command  # noqa: PLC0415
+
+    choice = schedule_command(data, preset, qps, sla_ms, quality, seed)
+    print_json(choice.to_json()) if json else print(choice.explanation)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("results/run"),
+) -> None:
+    """Draw a run's plots and index.html again from its JSON files."""
+    from rpaccel.main_job.report import write_report  # noqa: PLC0415
+
+    print(write_report(folder))
+
+
+def print_json(value: object) -> None:
+    """Print `value` as the results folders store it."""
+    from rpaccel.results import to_json  # noqa: PLC0415
+
+    print(to_json(value), end="")
+
+
+def explain(error: Exception) -> str:
+    """Return one line a person can act on."""
+    if isinstance(error, ValidationError):
+        parts = []
+        for item in error.errors():
+            where = ".".join(str(part) for part in item["loc"])
+            parts.append(f"{where}: {item['msg']}" if where else item["msg"])
+        return "; ".join(parts)
+    return str(error)
+
+
+def main() -> int:
+    """Run the command; errors of input are one line on standard error and exit status 2."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

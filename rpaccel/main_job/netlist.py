@@ -1,0 +1,139 @@
+"""Step 4 of the main job: real users' queries through the generated netlist, bit for bit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpaccel.golden.lane import QueryResult
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.verilated_device import VerilatedDevice
+from rpaccel.host.verilator import build_device
+from rpaccel.main_job.rankers import KEEP, CompiledJob
+from rpaccel.rtl.netlist import system_netlist
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+MEMORY_BYTES = 1 << 24
+TOP_N = 10
+STAGES = (("small", KEEP), ("large", TOP_N))
+Say = Callable[[str], None]
+
+
+def system_simulator(config: AcceleratorConfig, build_dir: Path, say: Say) -> Path:
+    """Return the shared library of the Verilated netlist, built once per content."""
+    netlist = system_netlist(config, build_dir=build_dir, progress=say)
+    return build_device(
+        netlist.verilog,
+        ports=config.memory_ports,
+        beat_bytes=config.beat_bytes,
+        progress=say,
+        build_dir=build_dir,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetlistRun:
+    """Completions of the queries, the golden answers, and how fast the simulation went."""
+
+    users: tuple[int, ...]
+    completions: tuple[Completion, ...]
+    golden: tuple[QueryResult, ...]
+    cycles: int
+    seconds: float
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Simulated cycles per second of wall time."""
+        return self.cycles / self.seconds
+
+
+def difference(user: int, got: Completion, want: QueryResult) -> str | None:
+    """Return what differs between the netlist's answer and the golden one, or None."""
+    pairs = (
+        ("status", int(got.status), int(want.status)),
+        ("flags", int(got.flags), int(want.flags)),
+        ("items", tuple(got.items), tuple(want.items)),
+        ("ids", [int(x) for x in got.ids], [int(x) for x in want.ids]),
+        ("logits", [int(x) for x in got.logits], [int(x) for x in want.logits]),
+        ("ctr", [int(x) for x in got.ctr], [int(x) for x in want.ctr]),
+    )
+    for name, found, expected in pairs:
+        if found != expected:
+            return f"user {user}: {name} must be {expected} (golden), not {found} (netlist)"
+    return None
+
+
+def run_queries(
+    job: CompiledJob,
+    library: Path,
+    users: Sequence[int],
+    timing: MemoryTiming,
+    count: Callable[[int, int], None],
+) -> NetlistRun:
+    """Run a two-stage query of each user on the netlist and compare it with the golden model.
+
+    Raises RuntimeError with the first difference: nothing less than equal bits passes.
+    """
+    start = time.monotonic()
+    completions: list[Completion] = []
+    golden: list[QueryResult] = []
+    with VerilatedDevice(library, memory_bytes=MEMORY_BYTES, timing=timing) as device:
+        driver = Driver(device, job.config, MEMORY_BYTES, depth=4)
+        driver.load_models(job.compiled)
+        table = driver.register_feature_table(job.feature_table)
+        requests = (
+            Request(
+                user_record=job.user_records[user].tobytes(),
+                candidates=job.inputs.split.candidates(user).astype(np.uint32),
+                features=table,
+                stages=STAGES,
+                top_n=TOP_N,
+            )
+            for user in users
+        )
+        for user, completion in zip(users, driver.run(requests), strict=True):
+            want = job.golden(user, STAGES, TOP_N)
+            wrong = difference(user, completion, want)
+            if wrong is not None:
+                raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
+            completions.append(completion)
+            golden.append(want)
+            count(len(completions), len(users))
+        cycles = device.cycles
+    return NetlistRun(
+        users=tuple(users),
+        completions=tuple(completions),
+        golden=tuple(golden),
+        cycles=cycles,
+        seconds=time.monotonic() - start,
+    )
+
+
+def completion_json(user: int, completion: Completion) -> dict[str, Any]:
+    """Return one query's answer and counters as JSON data."""
+    stages = sum(1 for items in completion.items if items)
+    return {
+        "user": user,
+        "status": completion.status.name,
+        "ids": completion.ids.tolist(),
+        "logits": completion.logits.tolist(),
+        "ctr": completion.ctr.tolist(),
+        "total_cycles": completion.total_cycles,
+        "stages": [
+            {
+                "items": completion.items[s],
+                "stage_cycles": completion.stage_cycles[s],
+                "gather_cycles": completion.gather_cycles[s],
+                "array_cycles": completion.array_cycles[s],
+                "interaction_cycles": completion.interaction_cycles[s],
+                "filter_cycles": completion.filter_cycles[s],
+            }
+            for s in range(stages)
+        ],
+    }
