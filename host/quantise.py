@@ -40,6 +40,8 @@ Candidates = Callable[[int], npt.NDArray[np.integer]]
 FloatLayer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 TABLE_METHODS: tuple[Method, ...] = ("max", "error")
 LOGIT_STEP = 2.0**-LOGIT_FRACTION_BITS
+LOGIT_LIMIT = 32767 * LOGIT_STEP
+SATURATED_SHARE = 0.001  # of calibration logits: equal logits at the limit lose their order
 NO_FILTER_EDGES = np.full(BINS - 1, -32768, dtype=np.int16)
 
 
@@ -131,7 +133,8 @@ def calibrate(
     user, item = np.repeat(chosen.users, per_user), chosen.items.ravel()
     dense = np.concatenate([data.user_dense[user], data.item_dense[item]], axis=1)
     bottom = _float_mlp(parameters.bottom, dense * DENSE_SCALE)
-    pooled, words = {}, {}
+    pooled: dict[str, Array] = {}
+    words: dict[str, tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]] = {}
     for feature in config.sparse(parameters.schema):
         rows = user if feature.side == "user" else item
         table, ids = parameters.tables[feature.name], data.ids[feature.name]
@@ -142,7 +145,10 @@ def calibrate(
     for side, rows in sides:
         size = max(WORD_BYTES, data.schema.record_bytes(side))
         distinct, row_of = np.unique(rows, return_inverse=True)
-        words[side] = (build_records(data, side, size).view("<u4")[distinct], row_of)
+        words[side] = (
+            build_records(data, side, size).view("<u4")[distinct],
+            row_of.astype(np.int64),
+        )
     vector0 = np.maximum(bottom[-1], 0.0)
     vectors = np.stack([vector0, *(pooled[name] for name in config.features)], axis=1)
     i, j = np.tril_indices(vectors.shape[1], k=-1)
@@ -308,8 +314,20 @@ def quantise(
 
     Pass training users and items only. Raises ValueError if no recipe can be represented.
     """
+    if parameters.schema != data.schema:
+        raise ValueError(
+            f"data must have the schema that {parameters.config.name!r} was trained on: build the "
+            "features again, or train again"
+        )
     chosen = calibration_set(parameters, data) if chosen is None else chosen
     calibration = calibrate(parameters, data, chosen)
+    outside = float((np.abs(calibration.logits) > LOGIT_LIMIT).mean())
+    if outside > SATURATED_SHARE:
+        raise ValueError(
+            f"{parameters.config.name}: logits must lie within +-{LOGIT_LIMIT:g} for all but "
+            f"{100 * SATURATED_SHARE:g} % of the calibration records, not all but "
+            f"{100 * outside:.1f} %: train with weight decay, or scale the last layer"
+        )
     shape = (calibration.queries, -1)
     best: Quantisation | None = None
     for recipe in recipes() if tried is None else tried:

@@ -212,7 +212,11 @@ class SoftwareDevice:
             result = run_query(self._read(query, descriptor), rankers, self.config)
         except RefusedError as refused:
             return {"status": refused.status}
-        fields = {"status": result.status, "flags": result.flags, "count": result.count}
+        fields: dict[str, int] = {
+            "status": result.status,
+            "flags": result.flags,
+            "count": result.count,
+        }
         fields |= {f"items{i}": items for i, items in enumerate(result.items)}
         served = np.zeros(result.count, dtype=RESULT_DTYPE)
         served["id"], served["logit"], served["ctr"] = result.ids, result.logits, result.ctr

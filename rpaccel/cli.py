@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -64,13 +65,15 @@ def run(
 def verilog(
     preset: Preset = "edge",
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("build/verilog"),
+    checks: Annotated[bool, typer.Option(help="Keep assertions (simulation only).")] = False,
     json: Json = False,
 ) -> None:
     """Write Verilog, a JSON manifest and a C header of a preset."""
-    from rpaccel.host.manifest import write_design  # noqa: PLC0415
+    from rpaccel.host.design_files import write_design  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
-    paths = write_design(load_accelerator(preset), out)
+    say = functools.partial(print, file=sys.stderr)
+    paths = write_design(load_accelerator(preset), out, checks=checks, progress=say)
     if json:
         print_json({name: path.as_posix() for name, path in paths.items()})
     else:
@@ -101,14 +104,22 @@ def sim(
 @app.command()
 def sweep(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/sweep"),
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Sweep array sizes, sub-batch sizes and memory bandwidths with the performance model."""
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
     from rpaccel.perfmodel.sweep import run_sweep  # noqa: PLC0415
 
-    report = run_sweep(out, seed=seed)
-    print_json(report) if json else print(report["text"])
+    if jobs == 1:
+        report = run_sweep(out, seed=seed)
+    else:
+        with ProcessPoolExecutor(jobs) as executor:
+            report = run_sweep(out, seed=seed, executor=executor)
+    text = report.pop("text")
+    print_json(report) if json else print(text)
 
 
 @app.command()

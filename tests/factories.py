@@ -314,7 +314,7 @@ def random_parameters(
     bottom: tuple[int, ...] = (16,),
     top: tuple[int, ...] = (24, 12),
 ) -> RankerParameters:
-    """Return a float ranker over all features of `schema`; logits spread over about +-3."""
+    """Return a float ranker over all features of `schema`; logits stay within +-16."""
     config = RankerConfig(
         name=name,
         dim=dim,
@@ -335,6 +335,8 @@ def random_parameters(
             for shape in shapes
         )
 
+    top_layers = layers(config.top_shapes)
+    top_layers[-1][0][:] *= 0.25
     return RankerParameters(
         config=config,
         schema=schema,
@@ -343,7 +345,7 @@ def random_parameters(
             for f in schema.features
         },
         bottom=layers(config.bottom_shapes),
-        top=layers(config.top_shapes),
+        top=top_layers,
         provenance={"seed": "test"},
     )
 

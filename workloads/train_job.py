@@ -52,7 +52,7 @@ def run_training(
     for number in range(seed, seed + seeds):
         console.print(f"seed {number}: {log.name}, {log.user_count} users, {log.item_count} items")
         name = MOVIELENS if data == MOVIELENS else Path(data).name
-        command = f"scripts/train.py --data {name} --seed {number}"
+        command = f"rpaccel train --data {name} --seed {number}"
         small, large = train_pair(log, number, command=command)
         paths = [_target(log, stage, number, first=number == seed, out=out) for stage in STAGES]
         report[str(number)] = write_pair(log, small, large, paths, console)

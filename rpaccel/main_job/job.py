@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpaccel.host.axi_memory import MemoryTiming
-from rpaccel.main_job.cocotb_check import check_in_cocotb, start_cocotb_build
+from rpaccel.main_job.cocotb_check import build_cocotb, check_in_cocotb
 from rpaccel.main_job.inputs import JobInputs, load_inputs
 from rpaccel.main_job.netlist import (
     STAGES,
@@ -73,7 +73,7 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
             netlist = system_netlist(config, build_dir=BUILD, progress=progress.note)
             progress.note(f"{netlist.verilog.name}: {netlist.modules} modules")
             library = background.submit(system_simulator, config, BUILD, progress.note)
-            cocotb = background.submit(start_cocotb_build, config, ask.cocotb_queries, progress)
+            cocotb = background.submit(build_cocotb, config, ask.cocotb_queries, progress)
         with progress.step("quality on the hold-out (simulators are built meanwhile)"):
             quality, hit = cached_quality(job, BUILD / "cache", progress.note)
             _describe_quality(quality, hit, progress, folder)
@@ -95,8 +95,12 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
                 [completion_json(u, c) for u, c in zip(run.users, run.completions, strict=True)],
             )
         with progress.step(f"{ask.cocotb_queries} of them again under cocotb with cocotbext-axi"):
-            cocotb.result()
-            check_in_cocotb(job, run, ask.cocotb_queries, MemoryTiming(), progress, folder)
+            check_in_cocotb(
+                cocotb.result(),
+                {"data": ask.data, "preset": ask.preset, "seed": ask.seed,
+                 "count": ask.cocotb_queries},
+                run, MemoryTiming(), progress, folder,
+            )  # fmt: skip
     with progress.step("predicted against measured cycles; the scheduler's choice"):
         _predict(job, run, progress, folder)
         _schedule(ask, job, quality, progress, folder)

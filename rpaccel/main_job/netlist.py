@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from rpaccel.golden.lane import QueryResult
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.bus import Bus
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.verilated_device import VerilatedDevice
 from rpaccel.host.verilator import build_device
@@ -21,6 +22,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 MEMORY_BYTES = 1 << 24
 TOP_N = 10
+DEPTH = 1  # one query at a time: its cycles then do not depend on its neighbours
 STAGES = (("small", KEEP), ("large", TOP_N))
 Say = Callable[[str], None]
 
@@ -69,6 +71,23 @@ def difference(user: int, got: Completion, want: QueryResult) -> str | None:
     return None
 
 
+def answers(job: CompiledJob, device: Bus, users: Sequence[int]) -> Iterator[Completion]:
+    """Yield the device's answer to every user's two-stage query, `DEPTH` of them in flight."""
+    driver = Driver(device, job.config, MEMORY_BYTES, depth=DEPTH)
+    driver.load_models(job.compiled)
+    table = driver.register_feature_table(job.feature_table)
+    yield from driver.run(
+        Request(
+            user_record=job.user_records[user].tobytes(),
+            candidates=job.inputs.split.candidates(user).astype(np.uint32),
+            features=table,
+            stages=STAGES,
+            top_n=TOP_N,
+        )
+        for user in users
+    )
+
+
 def run_queries(
     job: CompiledJob,
     library: Path,
@@ -83,21 +102,8 @@ def run_queries(
     start = time.monotonic()
     completions: list[Completion] = []
     golden: list[QueryResult] = []
-    with VerilatedDevice(library, memory_bytes=MEMORY_BYTES, timing=timing) as device:
-        driver = Driver(device, job.config, MEMORY_BYTES, depth=4)
-        driver.load_models(job.compiled)
-        table = driver.register_feature_table(job.feature_table)
-        requests = (
-            Request(
-                user_record=job.user_records[user].tobytes(),
-                candidates=job.inputs.split.candidates(user).astype(np.uint32),
-                features=table,
-                stages=STAGES,
-                top_n=TOP_N,
-            )
-            for user in users
-        )
-        for user, completion in zip(users, driver.run(requests), strict=True):
+    with VerilatedDevice(job.config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
+        for user, completion in zip(users, answers(job, device, users), strict=True):
             want = job.golden(user, STAGES, TOP_N)
             wrong = difference(user, completion, want)
             if wrong is not None:

@@ -115,7 +115,7 @@ def describe(quantisation: Quantisation) -> str:
     """Return one line about how a ranker was quantised."""
     recipe = quantisation.recipe
     return (
-        f"activations by {recipe.activations}, weights by {recipe.weights}, "
+        f"activations by {recipe.activations}, tables by {recipe.tables}, "
         f"channel spread {recipe.spread:g}; logit error {quantisation.logit_rms:.4f} rms "
         f"of {quantisation.float_std:.3f}"
     )

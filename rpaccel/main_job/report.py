@@ -100,8 +100,8 @@ def _netlist(queries: list[dict[str, Any]], cocotb: dict[str, Any]) -> str:
         for q in queries
     ]
     text = (
-        f"{len(queries)} queries ran on the generated Verilog, every id, logit, CTR and count equal to "
-        f"the integer golden model; {len(cocotb['users'])} of them also under cocotb."
+        f"{len(queries)} queries ran on the generated Verilog: every id, logit, CTR and count is "
+        f"that of the integer golden model; {len(cocotb['users'])} of them also under cocotb."
     )
     return section(
         "On the netlist",

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,20 @@ def test_no_recipe():
     with pytest.raises(ValueError, match=r"^tried must hold at least one recipe, not 0$"):
         quantise(parameters, data, tried=[])
     assert len(recipes()) == 6
+
+
+def test_logits_out_of_range():
+    data, parameters = float_model(2)
+    parameters.top[-1][0][:] *= 40
+    with pytest.raises(ValueError, match=r"^model: logits must lie within \+-15\.9995 for all but"):
+        quantise(parameters, data)
+
+
+def test_other_schema():
+    data, parameters = float_model(2)
+    schema = data.schema.model_copy(update={"user_dense": ("u0", "u2", "u1")})
+    with pytest.raises(ValueError, match=r"^data must have the schema that 'model' was trained on"):
+        quantise(replace(parameters, schema=schema), data)
 
 
 def test_device_query_of_a_quantised_model():
