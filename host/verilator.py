@@ -35,7 +35,7 @@ __all__ = [
     "waiver_flags",
 ]
 
-BUILD_DIR = Path(__file__).resolve().parent.parent / "build"
+BUILD_DIR = Path.cwd() / "build"  # under the working directory, like results/
 CPP_DIR = Path(__file__).resolve().parent / "cpp"
 
 Progress = Callable[[str], None]

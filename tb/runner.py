@@ -7,10 +7,11 @@ raises `BenchError` with the names of the tests that failed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -161,12 +162,13 @@ def run_bench(
     module: str,
     test_dir: Path,
     *,
-    testcase: str | None = None,
+    tests: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> int:
     """Run the cocotb tests of `module` on `bench`; return how many passed.
 
-    The log is `<test_dir>/<module>.log`. Raises BenchError if a test failed or none ran.
+    tests : names of the tests to run; by default all. The log is
+    `<test_dir>/<module>.<simulator>.log`. Raises BenchError if a test failed or none ran.
     """
     test_dir.mkdir(parents=True, exist_ok=True)
     log = test_dir / f"{module}.{bench.simulator}.log"
@@ -184,7 +186,7 @@ def run_bench(
                 build_dir=bench.folder,
                 test_dir=test_dir,
                 results_xml=results.resolve(),
-                testcase=testcase,
+                test_filter="|".join(rf"\.{re.escape(name)}$" for name in tests) or None,
                 seed=1,
                 extra_env=dict(environment or {}),
                 log_file=log,
@@ -220,8 +222,12 @@ def unit_bench(
 
 
 def system_bench(
-    config: AcceleratorConfig, *, simulator: str = "verilator", build_dir: Path = BUILD_DIR
+    config: AcceleratorConfig,
+    *,
+    simulator: str = "verilator",
+    build_dir: Path = BUILD_DIR,
+    progress: Callable[[str], None] = print,
 ) -> Bench:
     """Return the whole accelerator built from `config`."""
-    netlist = system_netlist(config, build_dir=build_dir)
-    return build_bench(netlist, simulator=simulator, build_dir=build_dir)
+    netlist = system_netlist(config, build_dir=build_dir, progress=progress)
+    return build_bench(netlist, simulator=simulator, build_dir=build_dir, progress=progress)

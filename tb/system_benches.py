@@ -72,7 +72,7 @@ async def errors(dut):
         assert completion.status is Status.REGION
         session.recover()
         # An id outside its table, and k above the items.
-        bad = session.request(session.query(items=12)[0], candidates=[0, 1, 60000])
+        bad = session.request(session.query(items=12)[0], candidates=[*range(11), 60000])
         assert session.ask(bad, validate=False).status is Status.BAD_ID
         worse = session.request(session.query(items=12)[0], stages=[("small", 99), ("large", 5)])
         assert session.ask(worse, validate=False).status is Status.BAD_K

@@ -12,6 +12,8 @@ from rpaccel.golden.dlrm import RankerParameters
 from rpaccel.spec.ranker import RankerConfig
 from rpaccel.spec.records import DENSE_SCALE, FeatureData
 
+START = 0.02  # assumed: spread of tables that start at random
+
 
 class TorchRanker(nn.Module):
     """The network of golden.dlrm for a batch of users and a shared list of items."""
@@ -21,7 +23,7 @@ class TorchRanker(nn.Module):
         self.config = config
         self.features = {f.name: f for f in config.sparse(data.schema)}
         self.tables = nn.ParameterDict(
-            {name: nn.Parameter(0.1 * torch.randn(f.rows, config.dim) / config.dim**0.25)
+            {name: nn.Parameter(START * torch.randn(f.rows, config.dim))
              for name, f in self.features.items()}
         )  # fmt: skip
         self.bottom = nn.Sequential(*(nn.Linear(k, n) for k, n in config.bottom_shapes))

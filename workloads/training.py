@@ -29,6 +29,14 @@ from rpaccel.workloads.past import HISTORIES, Past
 
 MASKED = -1e9  # logit of an item of the past
 GRADIENT_NORM = 5.0  # assumed
+QUIET = 0.1  # assumed: scale of the last layer's weights that do not carry EASE
+# (history, item table, share of the gain) of each pair that starts as EASE
+STARTS = (
+    ("user", "item", 1.0),
+    ("liked", "item", 1.0),
+    ("recent", "item_recent", 0.2),
+    ("other", "item_other", 0.0),
+)
 Watch = Callable[[int, float, Callable[[], RankerParameters]], None]
 
 
@@ -108,33 +116,38 @@ def train_ranker(
 def start_from_ease(
     model: TorchRanker, liked: npt.NDArray[np.bool_], training: TrainingConfig
 ) -> None:
-    """Set the item table and the history (or user) table so that their dot product is near EASE.
+    """Set tables and top MLP so that the first logits are close to EASE's scores.
 
     liked : bool[users, items]. With B = EASE's weights and V the first right singular vectors of
-    liked @ B, the item table is V and the history table B @ V, both scaled to one size.
+    liked @ B, an item table is V and a history table B @ V, both scaled to one size: the dot
+    product of a summed history and an item is then near EASE's score. Everything else starts small.
     """
     config = model.config
     matrix = liked.astype(np.float64)
     weights = ease_weights(matrix, training.ease_penalty)
     right = np.linalg.svd(matrix @ weights, full_matrices=False)[2][: config.dim].T
-    name = "liked" if "liked" in config.user_features else "user"
-    left = weights @ right if name == "liked" else matrix @ weights @ right
-    balance = np.sqrt(np.linalg.norm(left) / max(np.linalg.norm(right), 1e-12))
     vector = {feature: 1 + i for i, feature in enumerate(config.features)}
-    column = config.dim + config.pairs.index((vector["item"], vector[name]))
     first, *middle, last = linear(model.top)
     with torch.no_grad():
-        for feature, start in (("item", right * balance), (name, left / balance)):
-            values = torch.from_numpy(start.astype(np.float32))
-            model.tables[feature][:, : values.shape[1]] = values
-        first.weight[:2] = 0.0
-        first.weight[0, column] = training.start_gain  # ReLU(1 + x) - ReLU(1 - x) = 2 x near 0
-        first.weight[1, column] = -training.start_gain
-        first.bias[:2] = 1.0
+        last.weight *= QUIET
+        last.weight[0, :2] = torch.tensor([1.0, -1.0])
         for layer in middle:
             layer.weight[:2] = 0.0
             layer.weight[0, 0] = layer.weight[1, 1] = 1.0
-        last.weight[0, :2] = torch.tensor([1.0, -1.0])
+        first.weight[:2] = 0.0
+        first.bias[:2] = 1.0
+        for history, item, share in STARTS:
+            if history not in vector or item not in vector:
+                continue
+            left = matrix @ weights @ right if history == "user" else weights @ right
+            balance = np.sqrt(np.linalg.norm(left) / max(np.linalg.norm(right), 1e-12))
+            for feature, start in ((item, right * balance), (history, left / balance)):
+                values = torch.from_numpy(start.astype(np.float32))
+                model.tables[feature][:, : values.shape[1]] = values
+            column = config.dim + config.pairs.index((vector[item], vector[history]))
+            gain = share * training.start_gain  # ReLU(1 + x) - ReLU(1 - x) = 2 x near 0
+            first.weight[0, column] = gain
+            first.weight[1, column] = -gain
 
 
 def _optimiser(

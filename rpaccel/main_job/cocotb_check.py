@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.netlist import NetlistRun, completion_json
 from rpaccel.main_job.progress import Progress
 from rpaccel.results import RunFolder, to_json
@@ -16,7 +16,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 if TYPE_CHECKING:
     from tb.runner import Bench
 
-BUILD = Path("build")
+BUILD = BUILD_DIR
 
 
 def build_cocotb(config: AcceleratorConfig, count: int, progress: Progress) -> Bench | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.cocotb_check import build_cocotb, check_in_cocotb
 from rpaccel.main_job.inputs import JobInputs, load_inputs
 from rpaccel.main_job.netlist import (
@@ -32,7 +33,7 @@ from rpaccel.rtl.netlist import system_netlist
 from rpaccel.scheduler.plan import plan
 from rpaccel.spec.accelerator import load_accelerator
 
-BUILD = Path("build")
+BUILD = BUILD_DIR
 STEPS = 8
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rpaccel.host.records import padded_record_bytes
+from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.inputs import JobInputs, load_inputs
 from rpaccel.main_job.quality import LATER_ITEMS, cached_quality, quality_points
 from rpaccel.main_job.rankers import CompiledJob, compile_job
@@ -20,7 +21,7 @@ from rpaccel.spec.platform import load_platform
 from rpaccel.spec.workload import Requirement, SearchSpace, StageSpec, WorkloadConfig
 from rpaccel.workloads.quality import FLOAT_LARGE
 
-CACHE = Path("build/cache")
+CACHE = BUILD_DIR / "cache"
 DEFAULT_QUALITY_SHARE = 0.97  # of the float large ranker's NDCG@10
 PLATFORM = "edge"
 

@@ -1,0 +1,102 @@
+"""`make bench`: how fast the parts are, as rates and ratios. Nothing here is a test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.main_job.inputs import load_inputs
+from rpaccel.main_job.netlist import STAGES, TOP_N, run_queries, system_simulator
+from rpaccel.main_job.rankers import compile_job
+from rpaccel.perfmodel.analytic import predict_points
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.report import format_table
+from rpaccel.results import RunFolder
+from rpaccel.scheduler.arrivals import poisson_arrivals_s
+from rpaccel.scheduler.queueing import Station, simulate
+from rpaccel.scheduler.shapes import compiled_shape, query_cycles
+from rpaccel.spec.accelerator import load_accelerator
+
+BUILD = BUILD_DIR
+LEAST_S = 0.5  # a rate is measured over at least this time
+
+
+def rate(run: Callable[[], int]) -> float:
+    """Return units per second of `run`, which returns how many it did; best of three."""
+    run()
+    best = 0.0
+    for _ in range(3):
+        start, done = time.perf_counter(), 0
+        while time.perf_counter() - start < LEAST_S:
+            done += run()
+        best = max(best, done / (time.perf_counter() - start))
+    return best
+
+
+def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
+    """Measure the synthetic workload on `edge`, print the table, and return it."""
+    config = load_accelerator("edge")
+    job = compile_job(load_inputs("synthetic", seed), config, seed)
+    folder = RunFolder(out)
+    users = [int(user) for user in job.inputs.some_users(4, seed)]
+    library = system_simulator(config, BUILD, print)
+    run = run_queries(job, library, users, MemoryTiming(), lambda _done, _total: None)
+    query_mean = run.cycles / len(users)
+    folder.figure("netlist in Verilator", round(run.cycles_per_second), "cycles/s")
+    folder.figure("netlist in Verilator", round(len(users) / run.seconds, 2), "queries/s")
+
+    golden = rate(lambda: len([job.golden(user, STAGES, TOP_N) for user in users]))
+    folder.figure("integer golden model", round(golden, 1), "queries/s")
+
+    shapes = {
+        name: compiled_shape(job.compiled, name, job.user_records, job.feature_table)
+        for name in job.compiled.names
+    }
+    sizes = RecordSizes(user_bytes=job.user_records.shape[1], item_bytes=job.feature_table.shape[1])
+    from rpaccel.spec.platform import MemoryTiming as ModelTiming  # noqa: PLC0415
+
+    timing = ModelTiming(latency_cycles=32, source="the simulated memory")
+    cycles = query_cycles(config, shapes, timing, sizes)
+    event = rate(lambda: int(cycles(("small", "large"), (1600, 256), 10) > 0))
+    folder.figure("performance model, event", round(event), "queries/s")
+    folder.figure("model against netlist", round(event * query_mean / run.cycles_per_second), "x")
+
+    points = np.arange(1, 4097)
+    stages = [(shapes["small"], 1600), (shapes["large"], 256)]
+
+    def analytic() -> int:
+        predict_points(
+            config,
+            stages,
+            sub_batch=np.full(points.shape, 128),
+            beat_bytes=np.full(points.shape, 16),
+            latency_cycles=points,
+            records=sizes,
+        )
+        return len(points)
+
+    folder.figure("performance model, analytic", round(rate(analytic)), "points/s")
+
+    arrivals = poisson_arrivals_s(100_000, 1000.0, seed)
+    stations = [
+        Station(name=str(stage), servers=4, service_s=0.002, delay_s=0.0) for stage in range(3)
+    ]
+
+    def queue() -> int:
+        simulate(arrivals, stations, 0.0, 99.0)
+        return len(arrivals)
+
+    folder.figure("queueing, 3 stages x 4 servers", round(rate(queue)), "queries/s")
+    folder.finish({"seed": seed, "preset": config.name, "data": "synthetic"})
+    print(
+        format_table(
+            ["what", "rate", "unit"], [[r["name"], r["value"], r["unit"]] for r in folder.summary]
+        )
+    )
+    return folder.summary

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.host import verilator
+from rpaccel.host.design_files import write_design
+from rpaccel.host.netlist_checks import NetlistError, check_netlist, check_structure, synthesise
+from rpaccel.rtl.netlist import write_netlist
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.registers import REGISTERS
+
+TINY = load_accelerator("tiny")
+
+
+class Counter(wiring.Component):
+    enable: In(1)
+    count: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.enable):
+            m.d.sync += self.count.eq(self.count + 1)
+        return m
+
+
+def broken(tmp_path, old, new):
+    netlist = write_netlist(Counter(), "counter", tmp_path)
+    text = netlist.verilog.read_text()
+    assert old in text
+    netlist.verilog.write_text(text.replace(old, new, 1))
+    return netlist
+
+
+def test_tiny_passes():
+    report = check_netlist(TINY)
+    assert report["lint_messages"] == 0
+    assert report["modules"] > 20
+
+
+def test_second_driver_is_found(tmp_path):
+    driver = "  assign rst = ~ aresetn;\n"
+    netlist = broken(tmp_path, driver, driver + "  assign rst = aresetn;\n")
+    with pytest.raises(NetlistError, match=r"(?s)^yosys: .*multiple conflicting drivers"):
+        check_structure(netlist, build_dir=tmp_path)
+
+
+def test_loop_is_found(tmp_path):
+    netlist = broken(tmp_path, "assign rst = ~ aresetn", "assign rst = ~ rst")
+    with pytest.raises(NetlistError, match=r"(?s)^yosys: .*logic loop"):
+        check_structure(netlist, build_dir=tmp_path)
+
+
+def test_lint_messages_are_returned(tmp_path):
+    netlist = broken(tmp_path, "assign rst = ~ aresetn", "assign rst = ~ no_such_wire")
+    assert any("no_such_wire" in line for line in verilator.lint(netlist.verilog, "counter"))
+
+
+def test_waivers_have_reasons():
+    codes = [waiver.code for waiver in verilator.WAIVERS]
+    assert len(set(codes)) == len(codes)
+    assert all(len(waiver.reason) > 20 for waiver in verilator.WAIVERS)
+
+
+def test_design_files(tmp_path):
+    paths = write_design(TINY, tmp_path / "a")
+    again = write_design(TINY, tmp_path / "b")
+    for what, path in paths.items():
+        assert path.read_bytes() == again[what].read_bytes()
+    manifest = json.loads(paths["manifest"].read_text())
+    assert manifest["config"]["name"] == "tiny"
+    assert len(manifest["registers"]) == len(REGISTERS)
+    assert {"name": "irq", "direction": "output", "bits": 1} in manifest["ports"]
+    assert set(manifest["files"]) == {"rpaccel.v", "rpaccel.h"}
+    assert "$finish" not in paths["verilog"].read_text()
+
+
+def test_missing_tool_is_named(monkeypatch):
+    monkeypatch.setattr(verilator.shutil, "which", lambda name: None if name == "perl" else name)
+    with pytest.raises(verilator.ToolMissingError, match=r"perl: .*apt-get install perl"):
+        verilator.check_tools()
+
+
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+def test_synthesis_of_a_counter(tmp_path, family):
+    netlist = write_netlist(Counter(), "counter", tmp_path)
+    report = synthesise(netlist, family, build_dir=tmp_path)
+    assert report["ff"] == 8
+    assert report["bram"] == report["dsp"] == 0
+
+
+def test_rejects_family(tmp_path):
+    netlist = write_netlist(Counter(), "counter", tmp_path)
+    with pytest.raises(ValueError, match=r"^family must be one of ecp5, xcup, not 'asic'$"):
+        synthesise(netlist, "asic", build_dir=tmp_path)
+
+
+# The memories that an image or the gather unit fills, in bits of the tiny preset.
+BIG_MEMORIES = 2  # of them at least: weights and features
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ecp5", "xcup"])
+@pytest.mark.parametrize("preset", ["tiny", "edge"])
+def test_maps_with_memories_in_block_ram(preset, family):
+    config = load_accelerator(preset)
+    report = check_netlist(config, families=(family,))[family]
+    print(preset, family, {name: report[name] for name in ("lut", "ff", "dsp", "bram", "lutram")})
+    assert report["dsp"] >= config.array_size**2 // 2
+    assert report["bram"] >= BIG_MEMORIES
