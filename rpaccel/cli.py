@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -45,18 +46,17 @@ def run(
     """Run the main job: click log -> trained rankers -> netlist -> ranked items."""
     from rpaccel.main_job.job import JobConfig, run_job  # noqa: PLC0415  (imports are slow)
 
-    summary = run_job(
-        JobConfig(
-            data=data,
-            preset=preset,
-            queries=queries,
-            cocotb_queries=cocotb_queries,
-            load_qps=load_qps,
-            sla_ms=sla_ms,
-            seed=seed,
-        ),
-        out,
+    ask = JobConfig(
+        data=data,
+        preset=preset,
+        queries=queries,
+        cocotb_queries=cocotb_queries,
+        load_qps=load_qps,
+        sla_ms=sla_ms,
+        seed=seed,
     )
+    with only_json(json):
+        summary = run_job(ask, out)
     if json:
         print_json(summary)
 
@@ -131,7 +131,8 @@ def bench(
     """Print rates and ratios: simulation speed, model speed, build times."""
     from rpaccel.main_job.bench import run_bench  # noqa: PLC0415
 
-    report = run_bench(out, seed)
+    with only_json(json):
+        report = run_bench(out, seed)
     if json:
         print_json(report)
 
@@ -142,7 +143,8 @@ def lint(preset: Preset = "edge", json: Json = False) -> None:
     from rpaccel.host.netlist_checks import check_netlist  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
-    report = check_netlist(load_accelerator(preset))
+    with only_json(json):
+        report = check_netlist(load_accelerator(preset))
     if json:
         print_json(report)
 
@@ -158,7 +160,8 @@ def train(
     """Train the small and the large ranker from a click log (needs the extra `train`)."""
     from rpaccel.workloads.train_job import run_training  # noqa: PLC0415
 
-    report = run_training(data, seed=seed, seeds=seeds, out=out)
+    with only_json(json):
+        report = run_training(data, seed=seed, seeds=seeds, out=out)
     if json:
         print_json(report)
 
@@ -174,7 +177,8 @@ def compile_command(
     """Quantise both rankers and compile them to one memory image and a stage program."""
     from rpaccel.main_job.rankers import compile_rankers  # noqa: PLC0415
 
-    report = compile_rankers(data, preset, out)
+    with only_json(json):
+        report = compile_rankers(data, preset, out)
     if json:
         print_json(report.manifest)
     else:
@@ -191,7 +195,8 @@ def profile_cpu(
     """Measure what a CPU thread of this machine needs for each ranker."""
     from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
 
-    profile = measure_cpu(data, out, seed=seed)
+    with only_json(json):
+        profile = measure_cpu(data, out, seed=seed)
     if json:
         print(profile.to_text())
     else:
@@ -216,7 +221,8 @@ def schedule(
     """Choose stages, models, items and devices for a load, an SLA and a quality target."""
     from rpaccel.main_job.schedule import schedule_command  # noqa: PLC0415
 
-    choice = schedule_command(data, preset, qps, sla_ms, quality, seed)
+    with only_json(json):
+        choice = schedule_command(data, preset, qps, sla_ms, quality, seed)
     print_json(choice.to_json()) if json else print(choice.explanation)
 
 
@@ -237,8 +243,15 @@ def print_json(value: object) -> None:
     print(to_json(value), end="")
 
 
+def only_json(wanted: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which progress goes to standard error, if JSON is `wanted`."""
+    return contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext()
+
+
 def explain(error: Exception) -> str:
     """Return one line a person can act on."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, ValidationError):
         parts = []
         for item in error.errors():
@@ -252,7 +265,7 @@ def main() -> int:
     """Run the command; errors of input are one line on standard error and exit status 2."""
     try:
         app(standalone_mode=True)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     return 0

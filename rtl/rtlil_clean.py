@@ -213,4 +213,4 @@ def _renumber_priorities(module: RtlilModule) -> None:
     checks = [cell for cell in cells if cell.kind in {"$check", "$print"}]
     for number, cell in enumerate(checks):
         text = f"parameter signed \\PRIORITY 32'{(1 << 32) - 1 - number:032b}"
-        cell.parameters = [_PRIORITY.sub(lambda _, t=text: t, line) for line in cell.parameters]
+        cell.parameters = [_PRIORITY.sub(text.replace("\\", r"\\"), p) for p in cell.parameters]

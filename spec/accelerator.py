@@ -113,4 +113,8 @@ def load_accelerator(source: str | Path) -> AcceleratorConfig:
         path = PRESETS_DIR / f"{source}.yaml"
         if not path.exists():
             raise ValueError(f"preset must be one of {', '.join(preset_names())}, not {source!r}")
-    return AcceleratorConfig.model_validate(yaml.load(path.read_text(), yaml.CSafeLoader))
+    try:
+        content = yaml.load(path.read_text(), yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML: {' '.join(str(error).split())}") from error
+    return AcceleratorConfig.model_validate(content)

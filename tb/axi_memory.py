@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cocotb
+from cocotb.simtime import get_sim_time
 from cocotb.triggers import Event, ReadOnly, RisingEdge
 from cocotbext.axi import AxiBus
 from cocotbext.axi.axi_slave import AxiSlaveRead, AxiSlaveWrite
@@ -39,17 +40,16 @@ class Faults:
 
 
 class _Cycles:
-    """Counts rising edges, so that every channel agrees on what cycle it is."""
+    """Numbers the rising edges of a clock that never stops, without waking at every one."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: Any, period_ns: int) -> None:
         self.clock = clock
-        self.now = 0
-        cocotb.start_soon(self._count())
+        self.period_ns = period_ns
 
-    async def _count(self) -> None:
-        while True:
-            await RisingEdge(self.clock)
-            self.now += 1
+    @property
+    def now(self) -> int:
+        """The number of the edge at this time, or of the last one before it."""
+        return int(get_sim_time("ns")) // self.period_ns
 
     async def next(self) -> int:
         """Wait for the next edge and for all that happens in it; return its number."""
@@ -75,7 +75,6 @@ class _Read(AxiSlaveRead):
     async def _process_read(self) -> None:
         while True:
             ar = await self.ar_channel.recv()
-            await ReadOnly()  # the cycle counter has counted this edge
             address, beats = int(ar.araddr), int(ar.arlen) + 1
             size = beats * self.byte_lanes
             assert 1 << int(ar.arsize) == self.byte_lanes, "ARSIZE must be a full beat"
@@ -129,7 +128,6 @@ class _Write(AxiSlaveWrite):
                 place = address + beat * self.byte_lanes
                 data = int(w.wdata).to_bytes(self.byte_lanes, "little")
                 response = max(response, self.memory.write_beat(place, data, int(w.wstrb)))
-            await ReadOnly()
             due = self.schedule.accept(self.memory.cycles.now, int(aw.awid), address, 1)
             while self.memory.cycles.now + SOURCE_CYCLES < due:
                 await self.memory.cycles.next()
@@ -147,15 +145,18 @@ class AxiMemory:
     ports : int  How many.
     memory_bytes : int
     timing : MemoryTiming  Stalls are made by the channels' own pause generators.
+    period_ns : int  Period of `dut.aclk`.
     """
 
-    def __init__(self, dut: Any, ports: int, memory_bytes: int, timing: MemoryTiming) -> None:
+    def __init__(
+        self, dut: Any, ports: int, memory_bytes: int, timing: MemoryTiming, period_ns: int
+    ) -> None:
         self.clock, self.reset = dut.aclk, dut.aresetn
         self.timing = timing
         self.contents = bytearray(memory_bytes)
         self.faults = Faults()
         self.read_beats = 0
-        self.cycles = _Cycles(dut.aclk)
+        self.cycles = _Cycles(dut.aclk, period_ns)
         self.channels: list[Any] = []
         for port in range(ports):
             bus = AxiBus.from_prefix(dut, f"m_axi{port}")

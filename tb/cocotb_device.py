@@ -31,7 +31,7 @@ class CocotbDevice:
         self, dut: Any, config: AcceleratorConfig, timing: MemoryTiming, memory_bytes: int
     ) -> None:
         self.dut = dut
-        self.memory = AxiMemory(dut, config.memory_ports, memory_bytes, timing)
+        self.memory = AxiMemory(dut, config.memory_ports, memory_bytes, timing, PERIOD_NS)
         bus = AxiLiteBus.from_prefix(dut, "s_axil")
         self.registers = AxiLiteMaster(bus, dut.aclk, dut.aresetn, reset_active_level=False)
         for channel in (self.registers.read_if, self.registers.write_if):

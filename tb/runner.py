@@ -140,6 +140,9 @@ def build_bench(
                     timescale=TIMESCALE,
                     log_file=folder / "build.log",
                 )
+            for path in folder.glob("*"):  # objects and precompiled headers: 100 MB
+                if path.suffix in {".o", ".a", ".gch", ".fast", ".slow", ".cpp", ".h", ".d"}:
+                    path.unlink()
             done.touch()
     return Bench(netlist=netlist, simulator=simulator, folder=folder)
 

@@ -8,11 +8,11 @@ import cocotb
 
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.device_check import check_device
+from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
 from rpaccel.spec.registers import ADDRESS, DEVICE_ID
 from tb.cocotb_device import run_driver
-from tb.session import MEMORY_BYTES, Session
 
 CONFIG = load_accelerator("tiny")
 SEED, ITEMS = 5, [20, 33, 1, 64]

@@ -85,11 +85,11 @@ class TorchRanker(nn.Module):
         return x0
 
     @staticmethod
-    def _within(vectors: Tensor, numbers: range, columns: Any) -> Tensor | float:
-        """Return the first layer's sum over the pairs inside one side, float[n, width]."""
+    def _within(vectors: Tensor, numbers: range, columns: Any) -> Tensor:
+        """Return the first layer's sum over the pairs inside one side, float[n, width] or zero."""
         count = vectors.shape[1]
         if count < 2:
-            return 0.0
+            return torch.zeros(1, 1)
         i, j = torch.tril_indices(count, count, offset=-1)
         products = (vectors @ vectors.transpose(1, 2))[:, i, j]
         return products @ columns(numbers, numbers)

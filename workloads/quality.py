@@ -173,13 +173,15 @@ def float_report(
     split: Split,
     *,
     extra: Mapping[str, Ranking] | None = None,
+    scorers: tuple[Scorer, Scorer] | None = None,
     progress: bool = False,
 ) -> QualityReport:
     """Measure baselines, both float rankers alone, and the float funnel.
 
     extra : more rankings by name, such as the integer funnel.
+    scorers : the float (small, large) as functions, where the caller has them.
     """
-    first, second = scorer(small, data), scorer(large, data)
+    first, second = scorers or (scorer(small, data), scorer(large, data))
     rankings = {name: one_stage(score) for name, score in baseline_scorers(split).items()}
     rankings[FLOAT_SMALL] = one_stage(first)
     rankings[FLOAT_LARGE] = one_stage(second)

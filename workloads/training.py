@@ -20,15 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from rpaccel.golden import dlrm
 from rpaccel.golden.baselines import ease_weights
 from rpaccel.golden.dlrm import RankerParameters
 from rpaccel.spec.ranker import RankerConfig
 from rpaccel.spec.records import FeatureData
 from rpaccel.workloads.network import TorchRanker, export, linear
 from rpaccel.workloads.past import HISTORIES, Past
+from rpaccel.workloads.split import HELD_OUT_SHARE
 
 MASKED = -1e9  # logit of an item of the past
 GRADIENT_NORM = 5.0  # assumed
+RATE_USERS = 100  # users over whom the mean click-through rate is taken
 QUIET = 0.1  # assumed: scale of the last layer's weights that do not carry EASE
 # (history, item table, share of the gain) of each pair that starts as EASE
 STARTS = (
@@ -110,7 +113,29 @@ def train_ranker(
             losses.append(float(loss.detach()))
         if watch is not None:
             watch(epoch, float(np.mean(losses)), parameters)
-    return parameters()
+    return shift_to_rate(parameters(), data, past)
+
+
+def shift_to_rate(parameters: RankerParameters, data: FeatureData, past: Past) -> RankerParameters:
+    """Move the last bias so that the mean of sigmoid(logit) is the share of unseen items liked.
+
+    The loss leaves a shift of all logits free; with this one the sigmoid is a click-through rate.
+    The share is taken as HELD_OUT_SHARE of a user's liked training rows over its unseen items.
+    """
+    users = np.flatnonzero(past.liked.any(axis=1))[:: max(1, data.users // RATE_USERS)]
+    items = dlrm.item_vectors(parameters, data)
+    unseen = [np.flatnonzero(~past.seen[user]) for user in users]
+    scores = np.concatenate(
+        [dlrm.logits(parameters, data, u, ids, items) for u, ids in zip(users, unseen, strict=True)]
+    ).astype(np.float64)
+    rate = HELD_OUT_SHARE * past.liked[users].sum() / max(1, len(scores))
+    low, high = -30.0, 30.0
+    for _ in range(40):  # bisection: the mean rises with the shift
+        middle = (low + high) / 2
+        low, high = (middle, high) if dlrm.sigmoid(scores + middle).mean() < rate else (low, middle)
+    weights, bias = parameters.top[-1]
+    shifted = (weights, (bias + low).astype(np.float32))
+    return replace(parameters, top=(*parameters.top[:-1], shifted))
 
 
 def start_from_ease(
@@ -140,7 +165,7 @@ def start_from_ease(
             if history not in vector or item not in vector:
                 continue
             left = matrix @ weights @ right if history == "user" else weights @ right
-            balance = np.sqrt(np.linalg.norm(left) / max(np.linalg.norm(right), 1e-12))
+            balance = np.sqrt(np.linalg.norm(left) / (np.linalg.norm(right) + 1e-12))
             for feature, start in ((item, right * balance), (history, left / balance)):
                 values = torch.from_numpy(start.astype(np.float32))
                 model.tables[feature][:, : values.shape[1]] = values

@@ -62,6 +62,7 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
     progress, folder = Progress(STEPS), RunFolder(out)
     with progress.step(f"click log {ask.data} and its two trained rankers"):
         inputs = load_inputs(ask.data, ask.seed)
+        users = [int(user) for user in inputs.some_users(ask.queries, ask.seed)]
         _describe_inputs(inputs, progress)
     with progress.step(f"int8, memory image and stage program for preset {config.name}"):
         job = compile_job(inputs, config, ask.seed)
@@ -79,7 +80,6 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
             quality, hit = cached_quality(job, BUILD / "cache", progress.note)
             _describe_quality(quality, hit, progress, folder)
         with progress.step(f"{ask.queries} users' queries through the netlist in Verilator"):
-            users = [int(user) for user in inputs.some_users(ask.queries, ask.seed)]
             run = run_queries(
                 job,
                 library.result(),

@@ -55,8 +55,8 @@ class NetlistRun:
         return self.cycles / self.seconds
 
 
-def difference(user: int, got: Completion, want: QueryResult) -> str | None:
-    """Return what differs between the netlist's answer and the golden one, or None."""
+def difference(query: str, got: Completion, want: QueryResult) -> str | None:
+    """Return what differs between a device's answer to `query` and the golden one, or None."""
     pairs = (
         ("status", int(got.status), int(want.status)),
         ("flags", int(got.flags), int(want.flags)),
@@ -67,7 +67,7 @@ def difference(user: int, got: Completion, want: QueryResult) -> str | None:
     )
     for name, found, expected in pairs:
         if found != expected:
-            return f"user {user}: {name} must be {expected} (golden), not {found} (netlist)"
+            return f"{query}: {name} must be {expected} (golden), not {found} (netlist)"
     return None
 
 
@@ -105,7 +105,7 @@ def run_queries(
     with VerilatedDevice(job.config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
         for user, completion in zip(users, answers(job, device, users), strict=True):
             want = job.golden(user, STAGES, TOP_N)
-            wrong = difference(user, completion, want)
+            wrong = difference(f"user {user}", completion, want)
             if wrong is not None:
                 raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
             completions.append(completion)

@@ -119,6 +119,8 @@ def measure_quality(job: CompiledJob, note: Callable[[str], None]) -> dict[str, 
             INT8_LARGE: one_stage(scorers.integers["large"]),
             INT8_TWO_STAGE: scorers.funnel(devices, KEEP),
         },
+        scorers=(scorers.floats["small"], scorers.floats["large"]),
+        progress=True,
     )
     note("baselines, float and int8 rankings measured; now the scheduler's pipelines")
     differences = {
@@ -170,7 +172,7 @@ def cached_quality(
     job: CompiledJob, folder: Path, note: Callable[[str], None]
 ) -> tuple[dict[str, Any], bool]:
     """Return `measure_quality` and whether it was there from before for the same content."""
-    key = [
+    key: list[str | bytes] = [
         job.compiled.image,
         *(table.payload for table in job.compiled.tables),
         job.feature_table.tobytes(),

@@ -9,22 +9,22 @@ from rpaccel.golden.lane import rank, run_query
 from rpaccel.golden.sigmoid import ctr
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status, StatusFlag
-from tests import factories
+from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
 
 
 def two_models(seed: int):
     rng = np.random.default_rng(seed)
-    small = factories.random_ranker(rng, TINY, name="small")
-    large = factories.shared_schema(rng, TINY, small, name="large", dim=16)
+    small = random_models.random_ranker(rng, TINY, name="small")
+    large = random_models.shared_schema(rng, TINY, small, name="large", dim=16)
     return rng, [small, large]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_stages_compose(seed):
     rng, rankers = two_models(seed)
-    query = factories.random_query(rng, TINY, rankers, items=40, top_n=6)
+    query = random_models.random_query(rng, TINY, rankers, items=40, top_n=6)
     result = run_query(query, rankers, TINY)
     first = rank(rankers[0], query.user_record, query.features, query.candidates)
     k = query.stages[0][1]
@@ -39,7 +39,7 @@ def test_stages_compose(seed):
 
 def test_order_of_candidates_changes_no_score():
     rng, rankers = two_models(11)
-    query = factories.random_query(rng, TINY, rankers, items=30)
+    query = random_models.random_query(rng, TINY, rankers, items=30)
     first = rank(rankers[0], query.user_record, query.features, query.candidates)
     again = rank(rankers[0], query.user_record, query.features, query.candidates[::-1])
     assert first.logits.tolist() == again.logits[::-1].tolist()
@@ -48,7 +48,7 @@ def test_order_of_candidates_changes_no_score():
 
 def test_a_ranker_by_hand():
     rng, rankers = two_models(3)
-    query = factories.random_query(rng, TINY, rankers, items=3)
+    query = random_models.random_query(rng, TINY, rankers, items=3)
     small = rankers[0]
     words = query.features.view("<u4")
     for item, logit in zip(
@@ -134,7 +134,7 @@ def plain_mlp(layers, x, *, logit=False):
 )
 def test_refused_at_once(change, status):
     rng, rankers = two_models(0)
-    query = factories.random_query(rng, TINY, rankers, items=20)
+    query = random_models.random_query(rng, TINY, rankers, items=20)
     result = run_query(replace(query, **change), rankers, TINY)
     assert result.status is status
     assert result.count == 0
@@ -143,13 +143,13 @@ def test_refused_at_once(change, status):
 
 def test_empty_slot():
     rng, rankers = two_models(0)
-    query = factories.random_query(rng, TINY, rankers)
+    query = random_models.random_query(rng, TINY, rankers)
     assert run_query(query, [rankers[0], None], TINY).status is Status.BAD_MODEL
 
 
 def test_bad_candidate_serves_nothing_and_runs_on():
     rng, rankers = two_models(1)
-    query = factories.random_query(rng, TINY, rankers, items=20)
+    query = random_models.random_query(rng, TINY, rankers, items=20)
     candidates = query.candidates.copy()
     candidates[7] = 50
     result = run_query(replace(query, candidates=candidates), rankers, TINY)
@@ -161,7 +161,7 @@ def test_bad_candidate_serves_nothing_and_runs_on():
 
 def test_underfill():
     rng, rankers = two_models(2)
-    query = factories.random_query(rng, TINY, rankers, items=20)
+    query = random_models.random_query(rng, TINY, rankers, items=20)
     none = replace(rankers[0], threshold=32767)
     result = run_query(query, [none, rankers[1]], TINY)
     assert result.status is Status.OK
@@ -172,7 +172,7 @@ def test_underfill():
 
 def test_four_stages():
     rng, rankers = two_models(4)
-    query = factories.random_query(
+    query = random_models.random_query(
         rng, TINY, rankers, items=60, keep=(40, 20, 10), slots=(0, 1, 0, 1), top_n=8
     )
     result = run_query(query, rankers, TINY)
@@ -186,8 +186,8 @@ def test_a_large_query_is_quick():
     config = load_accelerator("edge")
     rng = np.random.default_rng(0)
     sizes = {"dim": 64, "user_tables": 4, "item_tables": 5, "top": (128, 64), "max_ids": 6}
-    ranker = factories.random_ranker(rng, config, max_rows=2000, **sizes)
-    query = factories.random_query(rng, config, [ranker], items=1682, feature_rows=1700)
+    ranker = random_models.random_ranker(rng, config, max_rows=2000, **sizes)
+    query = random_models.random_query(rng, config, [ranker], items=1682, feature_rows=1700)
     best = 9.0
     for _ in range(3):
         start = time.perf_counter()

@@ -5,13 +5,13 @@ import pytest
 
 from rpaccel.golden.quantised import QuantisedFeature, record_bytes_needed
 from rpaccel.spec.accelerator import load_accelerator
-from tests import factories
+from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
 
 
 def ranker(**sizes):
-    return factories.random_ranker(np.random.default_rng(0), TINY, **sizes)
+    return random_models.random_ranker(np.random.default_rng(0), TINY, **sizes)
 
 
 def test_record_bytes():

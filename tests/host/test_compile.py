@@ -12,7 +12,7 @@ from rpaccel.host.listing import listing
 from rpaccel.host.model_layout import row_bytes_of
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import IMAGE_HEADER, INSTRUCTION, SLOT, Destination, Op, Source, Target
-from tests import factories
+from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
 WIDE = TINY.model_copy(
@@ -26,8 +26,8 @@ WIDE = TINY.model_copy(
 
 def two_models(seed: int):
     rng = np.random.default_rng(seed)
-    small = factories.random_ranker(rng, TINY, name="small")
-    return [small, factories.shared_schema(rng, TINY, small, name="large", dim=16)]
+    small = random_models.random_ranker(rng, TINY, name="small")
+    return [small, random_models.shared_schema(rng, TINY, small, name="large", dim=16)]
 
 
 def memory_of(compiled):
@@ -60,8 +60,8 @@ SHAPES = [
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_image_means_the_same_ranker(sizes):
     rng = np.random.default_rng(len(str(sizes)))
-    ranker = factories.random_ranker(rng, WIDE, **sizes)
-    query = factories.random_query(rng, WIDE, [ranker], items=20)
+    ranker = random_models.random_ranker(rng, WIDE, **sizes)
+    query = random_models.random_query(rng, WIDE, [ranker], items=20)
     compiled = compile_models([ranker], WIDE)
     decoded = chip_of(compiled).decode(0, memory_of(compiled))
     expected = rank(ranker, query.user_record, query.features, query.candidates)
@@ -87,8 +87,8 @@ def test_slots_do_not_overlap():
 def test_tables_are_aligned_and_apart():
     rng = np.random.default_rng(1)
     rankers = [
-        factories.random_ranker(rng, WIDE, name="a", dim=3 + 1),
-        factories.random_ranker(rng, WIDE, name="b", dim=100),
+        random_models.random_ranker(rng, WIDE, name="a", dim=3 + 1),
+        random_models.random_ranker(rng, WIDE, name="b", dim=100),
     ]
     compiled = compile_models(rankers, WIDE)
     end = compiled.base
@@ -112,7 +112,7 @@ def test_same_input_same_bytes():
 
 def test_program_by_hand():
     rng = np.random.default_rng(0)
-    ranker = factories.random_ranker(rng, TINY, dim=8, bottom=(12,), top=(16,))
+    ranker = random_models.random_ranker(rng, TINY, dim=8, bottom=(12,), top=(16,))
     compiled = compile_models([ranker], TINY)
     chip = chip_of(compiled)
     slot = SLOT.from_bytes(chip.entry(Target.SLOT, 0))
@@ -142,7 +142,7 @@ def test_program_by_hand():
 
 def test_sub_batch_is_the_largest_that_fits():
     small = TINY.model_copy(update={"act_words": 32, "sub_batch_max": 16})
-    ranker = factories.random_ranker(np.random.default_rng(0), small, dim=8)
+    ranker = random_models.random_ranker(np.random.default_rng(0), small, dim=8)
     assert compile_models([ranker], small).layouts[0].sub_batch == 32 // 3
     small = TINY.model_copy(update={"feature_words": 16})
     assert compile_models([ranker], small).layouts[0].sub_batch == 16 // 3
@@ -167,13 +167,13 @@ def test_sub_batch_is_the_largest_that_fits():
     ],
 )
 def test_capacities(update, message):
-    ranker = factories.random_ranker(np.random.default_rng(0), TINY, dim=8)
+    ranker = random_models.random_ranker(np.random.default_rng(0), TINY, dim=8)
     with pytest.raises(ValueError, match=message):
         compile_models([ranker], TINY.model_copy(update=update))
 
 
 def test_too_many_models():
-    ranker = factories.random_ranker(np.random.default_rng(0), WIDE)
+    ranker = random_models.random_ranker(np.random.default_rng(0), WIDE)
     rankers = [replace(ranker, name=f"m{i}") for i in range(3)]
     with pytest.raises(ValueError, match=r"model_slots must be at least 3 for m0, m1, m2, not 2"):
         compile_models(rankers, WIDE)
@@ -184,7 +184,7 @@ def test_too_many_models():
 
 
 def test_layer_wider_than_the_fields():
-    ranker = factories.random_ranker(np.random.default_rng(0), WIDE, dim=8, top=(2048,))
+    ranker = random_models.random_ranker(np.random.default_rng(0), WIDE, dim=8, top=(2048,))
     with pytest.raises(
         ValueError, match=r"top layer 0 must take at most 255 words of 8 B, not 256"
     ):
@@ -194,7 +194,7 @@ def test_layer_wider_than_the_fields():
 def test_layers_of_4096():
     paper = load_accelerator("paper").model_copy(update={"weight_words": 1 << 20})
     sizes = {"dim": 128, "top": (4096, 16), "user_dense": 200}
-    ranker = factories.random_ranker(np.random.default_rng(0), paper, **sizes)
+    ranker = random_models.random_ranker(np.random.default_rng(0), paper, **sizes)
     assert compile_models([ranker], paper).layouts[0].sub_batch == 16384 // 32
 
 

@@ -9,14 +9,18 @@ from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import Opcode, Status, StatusFlag
 from rpaccel.spec.registers import ADDRESS, Irq
+from rpaccel.workloads import random_models
 from tests import factories
 
 MEMORY_BYTES = 1 << 20
 
 
 def rankers_for(rng: np.random.Generator, config: AcceleratorConfig) -> list[QuantisedRanker]:
-    small = factories.random_ranker(rng, config, name="small")
-    return [small, factories.shared_schema(rng, config, small, name="large", dim=config.max_dim)]
+    small = random_models.random_ranker(rng, config, name="small")
+    return [
+        small,
+        random_models.shared_schema(rng, config, small, name="large", dim=config.max_dim),
+    ]
 
 
 class Session:
@@ -29,7 +33,7 @@ class Session:
         self.driver.load_models(compile_models(self.rankers, self.config))
 
     def query(self, **sizes):
-        query = factories.random_query(self.rng, self.config, self.rankers, **sizes)
+        query = random_models.random_query(self.rng, self.config, self.rankers, **sizes)
         return query, self.request(query)
 
     def request(self, query, **changes):

@@ -3,9 +3,9 @@ import pytest
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.device_check import check_device
 from rpaccel.host.verilated_device import DeviceError, VerilatedDevice, build_simulator
+from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
-from tb.session import MEMORY_BYTES, Session
 
 TINY = load_accelerator("tiny")
 TIMINGS = {

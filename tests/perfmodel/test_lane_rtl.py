@@ -11,7 +11,7 @@ from rpaccel.scheduler.shapes import bins_scanned, predict_request
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import MAX_STAGES
 from rpaccel.spec.platform import MemoryTiming
-from tests.factories import random_query, random_ranker, shared_schema
+from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.simulated_device import SimulatedDevice
 
 MEMORY_BYTES = 1 << 18

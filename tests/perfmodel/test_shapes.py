@@ -6,7 +6,7 @@ from rpaccel.perfmodel.networks import FILM_LARGE, FILM_SMALL, RM_LARGE, RM_SMAL
 from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape, compile_shape
 from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.accelerator import load_accelerator
-from tests.factories import random_ranker
+from rpaccel.workloads.random_models import random_ranker
 
 
 def network_of(ranker):
@@ -34,6 +34,7 @@ def test_same_as_the_compiler(preset, seed):
     planned = compile_shape(network_of(ranker), config)
     keys = {"op", "user_words", "words", "n_folds", "vector_words", "user_vectors", "item_vectors"}
     for mine, theirs in zip(planned.program, compiled.program, strict=True):
+        assert len(keys & set(mine)) >= 3, mine
         for key in keys & set(mine):
             assert mine[key] == theirs.get(key, 0), (mine, theirs)
     for key, value in planned.slot.items():

@@ -7,7 +7,7 @@ from rpaccel.rtl.lane import Lane
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import ISA_VERSION, StageKind, Status, StatusFlag, target_bits
 from rpaccel.spec.registers import COUNTER_UNITS
-from tests.factories import random_query, random_ranker, shared_schema
+from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.memory_model import MemoryModel
 from tests.streams import expect_silence, plain, receive, send, simulate, stalls
 

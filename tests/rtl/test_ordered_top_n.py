@@ -72,6 +72,8 @@ def test_edges():
     ascending = np.arange(CONFIG.max_items)
     cases.append((ascending, ascending - 32768, ascending, 5))
     cases.append((ascending, 32767 - ascending, ascending, 5))
+    twice = np.array([7, 9, 7, 9, 7])  # an id that comes again stays behind the earlier one
+    cases.append((twice, np.zeros(5, dtype=int), np.arange(5), 4))
     check(cases, run(cases)[0])
 
 

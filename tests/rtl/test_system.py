@@ -7,7 +7,7 @@ from rpaccel.host.driver import Driver, Request
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Opcode, Status
 from rpaccel.spec.registers import ADDRESS, PORT_COUNTER_BASE, counter_address
-from tests.factories import random_query, random_ranker, shared_schema
+from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.simulated_device import SimulatedDevice
 
 TINY = load_accelerator("tiny")

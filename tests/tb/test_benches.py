@@ -5,9 +5,9 @@ import json
 import pytest
 
 from rpaccel.host.verilated_device import VerilatedDevice
+from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.spec.accelerator import load_accelerator
 from tb.runner import BenchError, run_bench, system_bench, unit_bench, why_no_icarus
-from tb.session import MEMORY_BYTES, Session
 from tb.system_benches import ITEMS, SEED
 
 TINY = load_accelerator("tiny")

@@ -54,3 +54,14 @@ def test_network_equals_the_reference(workload, shape):
     for row, user in enumerate(users):
         expected = dlrm.logits(parameters, workload.features, user, items)
         assert np.allclose(ours[row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sigmoid_is_a_rate(workload):
+    ranker = trained(workload, large_ranker, epochs=1)
+    split = workload.split
+    rates = [
+        dlrm.sigmoid(dlrm.logits(ranker, workload.features, user, split.candidates(user))).mean()
+        for user in range(workload.log.user_count)
+    ]
+    liked = split.train.filter(split.train["rating"] >= 4).height / workload.log.user_count
+    assert np.mean(rates) == pytest.approx(0.2 * liked / len(split.candidates(0)), rel=0.05)

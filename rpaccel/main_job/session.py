@@ -1,0 +1,108 @@
+"""Random queries on a whole device, whatever simulates it, compared with the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rpaccel.golden.lane import Query, run_query
+from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.bus import Bus
+from rpaccel.host.compile import compile_models
+from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.main_job.netlist import difference
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import Status
+from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
+
+MEMORY_BYTES = 1 << 20
+LIMIT_CYCLES = 20_000_000  # of one wait
+
+
+class Session:
+    """A driver with random rankers loaded, and queries for them.
+
+    Parameters
+    ----------
+    device : Bus
+    config : AcceleratorConfig
+    seed : int  Of rankers and queries.
+    depth : entries of the rings.
+    rankers : what is loaded, slot by slot; by default a small and a large one. They read the same
+        records (`random_models.shared_schema`).
+    memory_bytes : device memory that the driver may use [B].
+    """
+
+    def __init__(
+        self,
+        device: Bus,
+        config: AcceleratorConfig,
+        seed: int,
+        *,
+        depth: int = 4,
+        rankers: Sequence[QuantisedRanker] | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.config = config
+        if rankers is None:
+            small = random_ranker(self.rng, config, name="small")
+            rankers = [
+                small,
+                shared_schema(self.rng, config, small, name="large", dim=config.max_dim),
+            ]
+        self.rankers = list(rankers)
+        self.compiled = compile_models(self.rankers, config)
+        self.driver = Driver(device, config, memory_bytes, depth=depth, limit_cycles=LIMIT_CYCLES)
+        self.driver.load_models(self.compiled)
+
+    def query(self, **sizes: Any) -> tuple[Query, Request]:
+        """Return a random query and the request that asks it; sizes : see `random_query`."""
+        query = random_query(self.rng, self.config, self.rankers, **sizes)
+        return query, self.request(query)
+
+    def request(self, query: Query, **changes: Any) -> Request:
+        """Return the request of `query`; registers its feature table."""
+        fields: dict[str, Any] = {
+            "user_record": query.user_record,
+            "candidates": query.candidates,
+            "features": self.driver.register_feature_table(query.features),
+            "stages": [(self.rankers[slot].name, k) for slot, k in query.stages],
+            "top_n": query.top_n,
+        }
+        return Request(**(fields | changes))
+
+    def ask(self, request: Request, **options: Any) -> Completion:
+        """Submit one request and wait for it."""
+        return self.driver.wait(self.driver.submit(request, **options))
+
+    def check(self, completion: Completion, query: Query, name: str = "query") -> None:
+        """Raise RuntimeError unless `completion` is, bit for bit, what the golden model says."""
+        wrong = difference(name, completion, run_query(query, self.rankers, self.config))
+        if wrong is not None:
+            raise RuntimeError(f"the device is not bit-exact: {wrong}")
+
+    def run_all(self, sizes: Sequence[dict[str, Any]], name: str = "query") -> list[Completion]:
+        """Ask one query per entry of `sizes`, as many in flight as fit; check every answer."""
+        pairs = [self.query(**size) for size in sizes]
+        completions = list(self.driver.run(request for _, request in pairs))
+        for index, (completion, (query, _)) in enumerate(zip(completions, pairs, strict=True)):
+            self.check(completion, query, f"{name} {index} ({sizes[index]})")
+        rest = self.driver.poll()
+        if rest:
+            raise RuntimeError(f"completions left must be 0, not {len(rest)}")
+        return completions
+
+    def run(self, items: Sequence[int]) -> list[Completion]:
+        """Ask one query per entry of `items`; see `run_all`."""
+        return self.run_all([{"items": count} for count in items])
+
+    def recover(self) -> None:
+        """Ask a query that must be right, whatever happened before."""
+        query, request = self.query(items=12)
+        completion = self.ask(request)
+        if completion.status is not Status.OK:
+            raise RuntimeError(f"status must be OK, not {completion.status.name}")
+        self.check(completion, query)

@@ -1,0 +1,215 @@
+import json
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+
+from rpaccel.cli import main
+from rpaccel.main_job import rankers, schedule
+from rpaccel.main_job.quality import LATER_ITEMS
+from rpaccel.results import to_json
+from rpaccel.spec.accelerator import PRESETS_DIR
+from rpaccel.workloads.movielens import SHA256
+from rpaccel.workloads.quality import FLOAT_LARGE
+from tests.scheduler.test_search import profile
+
+VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
+         "profile cpu", "schedule", "report"]  # fmt: skip
+
+
+@pytest.fixture
+def rpaccel(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; return (exit status, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rpaccel", *map(str, arguments)])
+        try:
+            status = main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def one_line(result):
+    """Check that `result` is exit status 2 and one line of error; return the line."""
+    status, _, error = result
+    assert status == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(rpaccel, verb):
+    status, out, _ = rpaccel(*verb.split(), "--help")
+    assert status == 0
+    assert f"rpaccel {verb}" in out
+
+
+def test_help_lists_every_verb(rpaccel):
+    _, out, _ = rpaccel("--help")
+    listed = {line.split()[1] for line in out.splitlines() if line.startswith("│ ")}
+    assert {verb for verb in VERBS if " " not in verb} <= listed
+
+
+@pytest.mark.parametrize("verb", ["compile", "verilog", "lint", "sim", "schedule", "run"])
+def test_unknown_preset(rpaccel, verb):
+    line = one_line(rpaccel(verb, "--preset", "huge"))
+    assert "preset must be one of default, edge, paper, tiny, not 'huge'" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("colour: 3\n", "colour: Extra inputs are not permitted"),
+        ("array_size: 7\n", "array_size must be a power of two, not 7"),
+        ("lanes: many\n", "lanes: Input should be a valid integer"),
+        ("lanes: [1\n", "must be YAML"),
+    ],
+)
+def test_wrong_preset_file(rpaccel, tmp_path, change, message):
+    path = tmp_path / "mine.yaml"
+    key = change.split(":")[0]
+    lines = (PRESETS_DIR / "tiny.yaml").read_text().splitlines(keepends=True)
+    path.write_text("".join(x for x in lines if not x.startswith(f"{key}:")) + change)
+    assert message in one_line(rpaccel("sim", "--preset", path))
+
+
+def test_missing_preset_file(rpaccel):
+    assert "none.yaml: No such file" in one_line(rpaccel("sim", "--preset", "none.yaml"))
+
+
+def test_wrong_data_folder(rpaccel, tmp_path):
+    line = one_line(rpaccel("compile", "--data", tmp_path / "nowhere"))
+    assert "data must be ml-100k, synthetic or an existing folder, not" in line
+    assert "must hold one .inter file, not 0" in one_line(rpaccel("compile", "--data", tmp_path))
+
+
+def test_truncated_movielens(rpaccel, tmp_path):
+    folder = tmp_path / "build" / "data" / "ml-100k"
+    folder.mkdir(parents=True)
+    for name in SHA256:
+        (folder / name).write_text("user_id:token\titem_id:token\n")
+    line = one_line(rpaccel("compile", "--data", "ml-100k"))
+    assert "ml-100k.inter must have sha256" in line
+    assert "truncated or changed; delete it and run again" in line
+
+
+def own_log(folder):
+    """Write a small log of ratings into `folder`."""
+    rng = np.random.default_rng(0)
+    lines = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+    for user in range(8):
+        for when, item in enumerate(rng.choice(30, size=20, replace=False)):
+            lines.append(f"u{user}\ti{item}\t{1 + int(item) % 5}\t{1000 + when}")
+    folder.mkdir()
+    (folder / "own.inter").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["compile", "schedule", "run", "profile cpu"])
+def test_own_data_without_training(rpaccel, tmp_path, verb):
+    line = one_line(rpaccel(*verb.split(), "--data", own_log(tmp_path / "own")))
+    assert "run `make train DATA=...` first" in line
+
+
+def test_queries_out_of_range(rpaccel):
+    line = one_line(rpaccel("run", "--data", "synthetic", "--queries", "100000"))
+    assert "queries must be in 1.." in line
+    line = one_line(rpaccel("run", "--queries", "1", "--cocotb-queries", "2"))
+    assert "cocotb_queries must be in 0..1, not 2" in line
+    for verb in ("run", "sim"):
+        status, _, error = rpaccel(verb, "--queries", "0")
+        assert status == 2
+        assert "--queries" in error
+        assert "Traceback" not in error
+
+
+def test_a_file_in_the_way(rpaccel, job, monkeypatch, tmp_path):
+    monkeypatch.setattr(rankers, "compile_job", lambda *_: job)
+    (tmp_path / "out").write_text("")
+    line = one_line(rpaccel("compile", "--data", "synthetic", "--out", tmp_path / "out"))
+    assert "out: File exists" in line
+
+
+def test_report_without_a_run(rpaccel, tmp_path):
+    assert "holds no run: `make run` makes one" in one_line(rpaccel("report", "--folder", tmp_path))
+
+
+def test_compile_is_deterministic(rpaccel, job, tmp_path):
+    status, out, error = rpaccel(
+        "compile", "--data", "synthetic", "--json", "--out", tmp_path / "a"
+    )
+    assert (status, error) == (0, "")
+    assert out == to_json(job.compiled.manifest)  # compiled once before, apart from this
+    assert (tmp_path / "a" / "image.bin").read_bytes() == job.compiled.image
+    assert (tmp_path / "a" / "manifest.json").read_text() == out
+    manifest = json.loads(out)
+    assert [model["name"] for model in manifest["models"]] == ["small", "large"]
+    assert manifest["image"]["bytes"] == len(job.compiled.image)
+
+
+def quality():
+    """Return a quality table with one figure per pipeline of the scheduler's space."""
+    devices = ("cpu", "accelerator")
+    points = [
+        {"models": [model], "later": 0, "devices": [device], "quality": value}
+        for (model, value), device in product((("small", 0.3), ("large", 0.4)), devices)
+    ]
+    points += [
+        {"models": ["small", "large"], "later": k, "devices": list(pair), "quality": 0.38}
+        for k, pair in product(LATER_ITEMS, product(devices, devices))
+    ]
+    return {
+        "rows": {FLOAT_LARGE: {"ndcg@10": {"estimate": 0.4}}},
+        "points": [point | {"low": 0.2, "high": 0.5} for point in points],
+    }
+
+
+def fixed_quality(_job, _folder, note):
+    note("measured")
+    return quality(), False
+
+
+@pytest.fixture
+def measured(monkeypatch, job):
+    """Give the scheduler a compiled job and figures that need no measuring."""
+    monkeypatch.setattr(schedule, "compile_job", lambda *_: job)
+    monkeypatch.setattr(schedule, "cached_quality", fixed_quality)
+    monkeypatch.setattr(schedule, "profile_inputs", lambda *_: profile())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "binding", "nearest"),
+    [
+        (("--quality", "0.9"), "quality", "quality 0.4 NDCG@10 instead of 0.9"),
+        (("--qps", "1e6"), "load", "queries/s instead of 1e+06"),
+        (("--sla-ms", "0.001"), "latency", "ms instead of 0.001"),
+    ],
+)
+def test_impossible_requirements_name_what_binds(rpaccel, measured, arguments, binding, nearest):
+    ask = ("schedule", "--data", "synthetic", *arguments)
+    status, out, _ = rpaccel(*ask)
+    assert status == 0
+    assert f"No pipeline is feasible: {binding} binds" in out
+    assert "Nearest feasible point: " in out
+    assert nearest in out
+    status, out, error = rpaccel(*ask, "--json")
+    choice = json.loads(out)  # progress stays out of it
+    assert "measured" in error
+    assert choice["chosen"] is None
+    assert choice["binding_constraint"] == binding
+    assert choice["relaxations"]
+
+
+def test_feasible_requirement(rpaccel, measured):
+    status, out, _ = rpaccel("schedule", "--data", "synthetic", "--qps", "10", "--json")
+    choice = json.loads(out)
+    assert status == 0
+    assert choice["chosen"]["quality"] >= 0.97 * 0.4
+    assert choice["binding_constraint"] is None
