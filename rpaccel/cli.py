@@ -138,15 +138,41 @@ def bench(
 
 
 @app.command()
-def lint(preset: Preset = "edge", json: Json = False) -> None:
+def lint(
+    preset: Preset = "edge",
+    family: Annotated[
+        list[str] | None, typer.Option(help="Also synthesise for ecp5 or xcup (minutes).")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Check the netlist of a preset with Verilator's and Yosys' checks."""
     from rpaccel.host.netlist_checks import check_netlist  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
     with only_json(json):
-        report = check_netlist(load_accelerator(preset))
+        report = check_netlist(load_accelerator(preset), families=tuple(family or ()))
     if json:
         print_json(report)
+
+
+@app.command()
+def units(
+    preset: Preset = "edge",
+    family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
+    json: Json = False,
+) -> None:
+    """Synthesise every unit of a preset on its own and print what it costs."""
+    from rpaccel.host.unit_costs import RESOURCES, unit_costs  # noqa: PLC0415
+    from rpaccel.perfmodel.report import format_table  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr)
+    costs = unit_costs(load_accelerator(preset), family, progress=say)
+    if json:
+        print_json(costs)
+    else:
+        rows = [[name, *(cost[r] for r in RESOURCES)] for name, cost in costs.items()]
+        print(format_table(["unit", *RESOURCES], rows))
 
 
 @app.command()

@@ -96,3 +96,14 @@ def test_rejects_timing():
     with pytest.raises(ValueError, match=r"^read_latency_cycles must be in 2\.\.65535, not 1$"):
         MemoryTiming(read_latency_cycles=1)
     assert issubclass(DeviceError, RuntimeError)
+
+
+@pytest.mark.slow
+def test_two_lanes_on_two_ports():
+    config = TINY.model_copy(update={"name": "tiny2", "lanes": 2, "memory_ports": 2})
+    timing = MemoryTiming(jitter_cycles=20, in_order=False, stall_per_mille=100)
+    with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES) as device:
+        session = Session(device, config, seed=11)
+        completions = session.run([33, 64, 20, 1, 40, 64, 12, 50])
+        assert {completion.lane for completion in completions} == {0, 1}
+        assert device.port_traffic(0).read_beats > 0 < device.port_traffic(1).read_beats

@@ -1,0 +1,68 @@
+"""What each unit costs on an FPGA: one synthesis a unit, cached by content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from amaranth.lib.wiring import Component
+
+from rpaccel.host.netlist_checks import synthesise
+from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.rtl.bucket_filter import BucketFilter
+from rpaccel.rtl.dispatcher import Dispatcher
+from rpaccel.rtl.gather import Gather
+from rpaccel.rtl.interaction import Interaction
+from rpaccel.rtl.loader import Loader
+from rpaccel.rtl.memory_fabric import MemoryFabric
+from rpaccel.rtl.netlist import cached_netlist
+from rpaccel.rtl.ordered_top_n import OrderedTopN
+from rpaccel.rtl.registers import Registers
+from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.rtl.vector_unit import VectorUnit
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+RESOURCES = ("lut", "ff", "dsp", "bram", "lutram")
+
+UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
+    "systolic_array": lambda config: SystolicArray(config.array_size, config.block_size),
+    "vector_unit": VectorUnit,
+    "interaction": Interaction,
+    "gather": Gather,
+    "bucket_filter": BucketFilter,
+    "ordered_top_n": OrderedTopN,
+    "dispatcher": Dispatcher,
+    "loader": Loader,
+    "memory_fabric": MemoryFabric,
+    "registers": Registers,
+}
+
+
+def unit_costs(
+    config: AcceleratorConfig,
+    family: str = "ecp5",
+    *,
+    units: tuple[str, ...] = tuple(UNITS),
+    build_dir: Path = BUILD_DIR,
+    progress: Callable[[str], None] = print,
+) -> dict[str, dict[str, Any]]:
+    """Return lut, ff, dsp, bram and lutram of each unit of `config` on `family`.
+
+    Each unit is synthesised alone, so that nothing of it is shared or optimised away by others.
+    Raises ValueError for an unknown unit.
+    """
+    costs = {}
+    for name in units:
+        if name not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {name!r}")
+
+        def make(unit: str = name) -> Component:
+            return UNITS[unit](config)
+
+        netlist = cached_netlist(
+            make, config, name=name, build_dir=build_dir, checks=False, progress=progress
+        )
+        report = synthesise(netlist, family, build_dir=build_dir, progress=progress)
+        costs[name] = {resource: report[resource] for resource in RESOURCES}
+    return costs
