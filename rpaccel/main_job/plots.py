@@ -50,7 +50,9 @@ def plot_cycles_by_unit(stages: Sequence[Mapping[str, Mapping[str, int]]], path:
             labels.append(f"{unit}\nstage {number + 1}")
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylabel("busy cycles of one query")
-    axes.set_xlabel("unit and stage (solid: netlist, pale: performance model)")
+    axes.set_xlabel(
+        "unit and stage (solid: netlist, pale: model; gather counts its waits for a free bank)"
+    )
     axes.set_title("Where the cycles go")
     _save(figure, path)
 
