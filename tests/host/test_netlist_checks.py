@@ -97,16 +97,21 @@ def test_rejects_family(tmp_path):
         synthesise(netlist, "asic", build_dir=tmp_path)
 
 
-# The memories that an image or the gather unit fills, in bits of the tiny preset.
-BIG_MEMORIES = 2  # of them at least: weights and features
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["ecp5", "xcup"])
 @pytest.mark.parametrize("preset", ["tiny", "edge"])
-def test_maps_with_memories_in_block_ram(preset, family):
+def test_memories_map_to_block_ram_and_cells_to_multipliers(preset, family):
     config = load_accelerator(preset)
-    report = check_netlist(config, families=(family,))[family]
-    print(preset, family, {name: report[name] for name in ("lut", "ff", "dsp", "bram", "lutram")})
-    assert report["dsp"] >= config.array_size**2 // 2
-    assert report["bram"] >= BIG_MEMORIES
+    report = check_netlist(config, families=(family,), memories_only=True)[family]
+    assert report["dsp"] >= config.array_size**2
+    # Weights, features, both activation memories, records, parameters at least.
+    assert report["bram"] >= 6
+    assert not [cell for cell in report["cells"] if cell.startswith("$mem")]
+
+
+@pytest.mark.slow
+def test_area_of_tiny():
+    report = check_netlist(TINY, families=("ecp5",))["ecp5"]
+    assert report["dsp"] <= 156  # an ECP5-85k
+    assert report["lut"] < 84_000
+    assert report["bram"] <= 208
