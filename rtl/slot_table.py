@@ -22,7 +22,7 @@ class SlotTable(wiring.Component):
     load : In(LoadBus)
     model : In  the slot to read.
     slot : Out(struct(SLOT)), edges : Out(struct(EDGES))  of `model` in the cycle before.
-    loaded : Out(model_slots)  the valid bits of all slots.
+    loaded : Out(model_slots)  which slots are valid and have sub-batches of at least 1 item.
     """
 
     latency_cycles = 1
@@ -54,6 +54,8 @@ class SlotTable(wiring.Component):
                 getattr(self, name).eq(read.data),
             ]
             if target is Target.SLOT:
+                # A sub-batch of 0 items would never end: such a slot counts as not loaded.
+                usable = write.data.valid & write.data.sub_batch.any()
                 with m.If(write.en):
-                    m.d.sync += self.loaded.bit_select(load.index[:4], 1).eq(write.data.valid)
+                    m.d.sync += self.loaded.bit_select(load.index[:4], 1).eq(usable)
         return m
