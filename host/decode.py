@@ -82,8 +82,9 @@ class OnChip:
     def decode(self, slot: int, memory: Memory) -> DecodedSlot | None:
         """Return the ranker in `slot`, its tables being views of device `memory`.
 
-        None for a slot that is not valid or has empty sub-batches. ValueError for contents that are no DLRM program, or
-        for a table outside `memory`. `dim` is row_bytes: bytes past the model's own are zeros.
+        None for a slot that is not valid or has empty sub-batches. ValueError for contents that
+        are no DLRM program, or for a table outside `memory`. `dim` is row_bytes: bytes past the
+        model's own are zeros.
         """
         fields = SLOT.from_bytes(self.entry(Target.SLOT, slot))
         if not fields["valid"] or not fields["sub_batch"]:
