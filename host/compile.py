@@ -193,7 +193,7 @@ def _manifest(
         "isa_version": ISA_VERSION,
         "accelerator": {"name": config.name, "digest": config.digest},
         "ports": [
-            {"name": f"m_axi_{port}", "data_bits": config.axi_data_bits}
+            {"name": f"m_axi{port}", "data_bits": config.axi_data_bits}
             for port in range(config.memory_ports)
         ],
         "stripe_map": {"kind": "none", "text": "every port sees the whole address space"},
