@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PRESET ?= edge
+UNIT   ?= core
 OUT    ?= build/verilog/$(PRESET)
 ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow verilog sim sweep bench lint train schedule report clean
+.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency lint train schedule report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,17 +32,33 @@ test: setup ## the tests (under 15 minutes from nothing)
 test-slow: setup ## the slow tests: other netlists, other simulators, area
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
+formal: setup ## proofs of the array controller and of the weight buffers (docs/formal.md)
+	$(BIN)/python -m pytest -n 2 tests/formal $(ARGS)
+
 verilog: setup ## Verilog, manifest and C header of PRESET into OUT
 	$(BIN)/rpaccel verilog --preset $(PRESET) --out $(OUT) $(ARGS)
 
 sim: setup ## random queries through the netlist of PRESET against the golden model
 	$(BIN)/rpaccel sim --preset $(PRESET) $(ARGS)
 
+fpga: PRESET = tiny
+fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)
+	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)
+
+synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)
+	$(BIN)/rpaccel synth --preset $(PRESET) $(ARGS)
+
 sweep: setup ## sweep array, sub-batch and memory with the performance model
 	$(BIN)/rpaccel sweep $(ARGS)
 
 bench: setup ## rates and ratios: simulation speed, model speed, build times
 	$(BIN)/rpaccel bench $(ARGS)
+
+array-bench: setup ## the array alone: seconds to write and build it, cycles/s (ARGS="--sizes 8,16")
+	$(BIN)/rpaccel array-bench $(ARGS)
+
+efficiency: setup ## MAC efficiency of the core in RTL (ARGS="--sizes 128": half an hour)
+	$(BIN)/rpaccel efficiency $(ARGS)
 
 lint: setup ## ruff and mypy on Python; verilator and yosys on the netlist of PRESET
 	$(BIN)/ruff check .

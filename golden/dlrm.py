@@ -1,7 +1,8 @@
-"""Float reference of the DLRM ranker, and the container of its parameters.
+"""Float reference of the rankers, and the container of their parameters.
 
 Ref: M. Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation
-Systems", arXiv:1906.00091, section 2.
+Systems", arXiv:1906.00091, section 2 (dot, concat); X. He et al., "Neural Collaborative
+Filtering", WWW 2017, section 3.4 (product).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.spec.ranker import RankerConfig
+from rpaccel.spec.ranker import InteractionName, RankerConfig
 from rpaccel.spec.records import DENSE_SCALE, FeatureData, FeatureSchema
 
 Float = npt.NDArray[np.float32]
@@ -74,7 +75,7 @@ class RankerParameters:
                 arrays[f"{part}{i}.weights"], arrays[f"{part}{i}.bias"] = weights, bias
         meta = {
             "format": FORMAT_VERSION,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude_defaults=True),
             "schema": self.schema.model_dump(mode="json"),
             "provenance": self.provenance,
         }
@@ -159,14 +160,27 @@ def mlp(layers: Sequence[tuple[Float, Float]], x: Float, *, relu_last: bool) -> 
     return x
 
 
-def interact(vectors: Float) -> Float:
-    """Return all dot products of two different vectors.
+def interact(
+    vectors: npt.NDArray[Any], kind: InteractionName = "dot", user_vectors: int = 0
+) -> npt.NDArray[Any]:
+    """Return what the top MLP reads behind vector 0, float[n, width] of the type of `vectors`.
 
-    vectors : float32[n, vectors, dim].  Returns float32[n, pairs]; pairs (1,0), (2,0), (2,1), ...
+    vectors : float[n, vectors, dim]: vector 0, `user_vectors` of the user side, then the items'.
+    dot: all dot products of two different vectors, (1,0), (2,0), (2,1), ... concat: the vectors.
+    product: user vector n times item vector n, element by element, then the vectors left over.
     """
-    products = vectors @ vectors.transpose(0, 2, 1)
-    i, j = np.tril_indices(vectors.shape[1], k=-1)
-    return np.asarray(products[:, i, j], dtype=np.float32)
+    n, count, dim = vectors.shape
+    if kind == "dot":
+        products = vectors @ vectors.transpose(0, 2, 1)
+        i, j = np.tril_indices(count, k=-1)
+        return np.asarray(products[:, i, j])
+    made = vectors[:, 1:]
+    if kind == "product":
+        user, item = made[:, :user_vectors], made[:, user_vectors:]
+        common = min(user_vectors, count - 1 - user_vectors)
+        shared = user[:, :common] * item[:, :common]
+        made = np.concatenate([shared, user[:, common:], item[:, common:]], axis=1)
+    return made.reshape(n, made.shape[1] * dim)
 
 
 def item_vectors(parameters: RankerParameters, data: FeatureData) -> dict[str, Float]:
@@ -204,7 +218,8 @@ def logits(
         vectors.append(np.broadcast_to(pooled, (n, config.dim)))
     items = item_vectors(parameters, data) if items is None else items
     vectors += [items[name][item_ids] for name in config.item_features]
-    top_input = np.concatenate([x0, interact(np.stack(vectors, axis=1))], axis=1)
+    crossed = interact(np.stack(vectors, axis=1), config.interaction, len(config.user_features))
+    top_input = np.concatenate([x0, crossed], axis=1)
     return mlp(parameters.top, top_input, relu_last=False)[:, 0]
 
 

@@ -76,7 +76,13 @@ def rank(ranker: QuantisedRanker, user_record: bytes, features: Array, ids: Arra
     vectors = np.concatenate(
         [x[:, None, :], np.repeat(user.vectors, n, axis=0), item.vectors], axis=1
     )
-    x = interact(vectors, ranker.pair_multiplier, ranker.pair_shift)
+    x = interact(
+        vectors,
+        ranker.pair_multiplier,
+        ranker.pair_shift,
+        kind=ranker.interaction,
+        user_vectors=len(ranker.user_features),
+    )
     for parameters in ranker.top[:-1]:
         x = layer(x, parameters)
     found = np.concatenate([user.errors, item.errors])

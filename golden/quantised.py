@@ -8,17 +8,14 @@ from typing import Literal
 
 import numpy as np
 
-from rpaccel.spec.isa import BINS, MAX_IDS, Pooling
+from rpaccel.golden.interaction import interaction_params, interaction_width
+from rpaccel.spec.isa import BINS, MAX_IDS, Interaction, Pooling
+from rpaccel.spec.program_plan import ModelSizes
 
 Array = np.ndarray
 MAX_SHIFT = 47
 MAX_MULTIPLIER = 65535
 MAX_TABLES = 64
-
-
-def pair_count(vectors: int) -> int:
-    """Return how many pairs (i, j), j < i, `vectors` vectors have."""
-    return vectors * (vectors - 1) // 2
 
 
 def _check_array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> None:
@@ -127,14 +124,16 @@ class QuantisedLayer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantisedRanker:
-    """A DLRM in int8: bottom MLP over dense features, tables, dot interaction, top MLP.
+    """A DLRM in int8: bottom MLP over dense features, tables, interaction, top MLP.
 
     user_dense, item_dense : int8 features read from the head of the user and item record.
     features : user-side features first; their order is the order of the vectors.
     bottom : inputs user_dense + item_dense, in that order; the last layer has `dim` outputs.
-    pair_multiplier, pair_shift : uint16[pairs], uint8[pairs], pairs (i, j) in the order
-        i = 1..F-1, j = 0..i-1, vector 0 being the bottom output.
-    top : inputs dim + pairs; the last layer has 1 output, the logit, and no ReLU.
+    interaction : what the top MLP reads behind the bottom output; see golden.interaction.
+    pair_multiplier, pair_shift : uint16[pairs], uint8[pairs]. DOT: pairs (i, j) in the order
+        i = 1..F-1, j = 0..i-1, vector 0 being the bottom output. PRODUCT: the products. CONCAT:
+        none.
+    top : the last layer has 1 output, the logit, and no ReLU.
     edges : int16[15], ascending; threshold : int16 logit. Used by `bucket_filter`.
     """
 
@@ -149,11 +148,12 @@ class QuantisedRanker:
     top: tuple[QuantisedLayer, ...]
     edges: Array
     threshold: int = -32768
+    interaction: Interaction = Interaction.DOT
 
     def __post_init__(self) -> None:
         self._check_features()
         self._check_chain("bottom", self.bottom, self.user_dense + self.item_dense, self.dim)
-        self._check_chain("top", self.top, self.dim + self.pairs, 1)
+        self._check_chain("top", self.top, self.top_inputs, 1)
         if self.top[-1].relu:
             raise ValueError(f"{self.name}: the last top layer must have no ReLU")
         _check_array("pair_multiplier", self.pair_multiplier, "uint16", (self.pairs,))
@@ -205,9 +205,32 @@ class QuantisedRanker:
             )
 
     @property
+    def sizes(self) -> ModelSizes:
+        """Shape without values."""
+        return ModelSizes(
+            dim=self.dim,
+            user_dense=self.user_dense,
+            item_dense=self.item_dense,
+            user_tables=len(self.user_features),
+            item_tables=len(self.item_features),
+            bottom=tuple(layer.outputs for layer in self.bottom),
+            top=tuple(layer.outputs for layer in self.top),
+            interaction=self.interaction,
+        )
+
+    @property
     def pairs(self) -> int:
-        """Interaction pairs."""
-        return pair_count(1 + len(self.features))
+        """PAIR entries: dot products of all pairs, or products of two vectors."""
+        return interaction_params(
+            self.interaction, len(self.user_features), len(self.item_features)
+        )
+
+    @property
+    def top_inputs(self) -> int:
+        """Inputs of the top MLP."""
+        return interaction_width(
+            self.interaction, self.dim, len(self.user_features), len(self.item_features)
+        )
 
     @property
     def user_features(self) -> tuple[QuantisedFeature, ...]:

@@ -84,7 +84,7 @@ def _place_tables(
 ) -> list[PlacedTable]:
     placed, address = [], base
     for ranker, layout in zip(rankers, layouts, strict=True):
-        row_bytes = layout.row_bytes
+        row_bytes = layout.plan.row_bytes
         for feature in ranker.features:
             address = align(address, max(row_bytes, config.beat_bytes))
             rows = np.zeros((feature.rows, row_bytes), dtype=np.int8)
@@ -152,10 +152,10 @@ def compile_models(
     sections: list[Section] = []
     bases = SlotBases()
     for slot, (ranker, layout) in enumerate(zip(rankers, layouts, strict=True)):
-        sections += slot_sections(slot, ranker, layout, bases, addresses, config)
+        sections += slot_sections(slot, ranker, layout, bases, addresses)
         bases = bases.after(layout)
     sections.sort(key=lambda section: (section.target is Target.SLOT, section.target))
-    image = encode_image(sections, config.array_size)
+    image = encode_image(sections, config.image_bytes)
     end = tables[-1].address + len(tables[-1].payload)
     image_address = align(end, IMAGE_ALIGN)
     limit = align(image_address + len(image), IMAGE_ALIGN)

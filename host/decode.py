@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,13 @@ from rpaccel.spec.isa import (
     PARAM,
     SLOT,
     Destination,
+    Interaction,
     Op,
     Pooling,
     Target,
     target_bits,
 )
+from rpaccel.spec.program_plan import ModelSizes, cross_rows, pair_params
 
 Memory = npt.NDArray[np.uint8]
 Fields = dict[str, int]
@@ -37,7 +40,7 @@ def memory_entries(config: AcceleratorConfig) -> dict[Target, int]:
         Target.PROGRAM: config.program_entries,
         Target.FEATURE: config.feature_entries,
         Target.WEIGHT: config.weight_words,
-        Target.PARAM: config.param_entries,
+        Target.PARAM: config.blocks * config.image_params,
         Target.PAIR: config.pair_entries,
         Target.EDGES: config.model_slots,
     }
@@ -58,13 +61,13 @@ class OnChip:
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         self.memories: dict[Target, bytearray] = {
-            target: bytearray(entries * target_bits(target, config.array_size) // 8)
+            target: bytearray(entries * target_bits(target, config.image_bytes) // 8)
             for target, entries in memory_entries(config).items()
         }
 
     def fill(self, section: Section) -> None:
         """Write a section; ValueError if it does not fit its memory."""
-        entry_bytes = target_bits(section.target, self.config.array_size) // 8
+        entry_bytes = target_bits(section.target, self.config.image_bytes) // 8
         start = section.start * entry_bytes
         end, memory = start + len(section.payload), self.memories[section.target]
         if end > len(memory):
@@ -76,7 +79,7 @@ class OnChip:
 
     def entry(self, target: Target, index: int) -> bytes:
         """Return one entry's bytes."""
-        size = target_bits(target, self.config.array_size) // 8
+        size = target_bits(target, self.config.image_bytes) // 8
         return bytes(self.memories[target][index * size : (index + 1) * size])
 
     def decode(self, slot: int, memory: Memory) -> DecodedSlot | None:
@@ -96,39 +99,41 @@ class OnChip:
         place = [index for index, step in enumerate(program) if step["op"] == Op.INTERACT]
         if len(place) != 1 or any(s["op"] not in (Op.LAYER, Op.INTERACT) for s in program):
             raise ValueError(f"slot {slot}: a program must be layers around one INTERACT")
-        features = self._features(fields, memory)
-        dim = fields["row_bytes"]
-        tables = tuple(
-            (raw["table_address"], raw["table_address"] + raw["rows"] * dim)
-            for raw in self._raw_features(fields)
+        interact, features = program[place[0]], self._features(fields, memory)
+        bottom, top = program[: place[0]], program[place[0] + 1 :]
+        if not bottom or not top:
+            raise ValueError(f"slot {slot}: INTERACT must stand between layers")
+        dim, start = fields["row_bytes"], bottom[0]["words_a"] * self.config.array_size
+        sizes = ModelSizes(
+            dim=dim,
+            user_dense=fields["user_dense_bytes"],
+            item_dense=fields["item_dense_bytes"],
+            user_tables=fields["user_features"],
+            item_tables=fields["item_features"],
+            bottom=(),
+            top=(),
+            interaction=Interaction(interact["kind"]),
         )
-        interact = program[place[0]]
-        dense_rows = [
-            *range(fields["user_dense_bytes"]),
-            *(
-                fields["user_dense_words"] * self.config.array_size + i
-                for i in range(fields["item_dense_bytes"])
-            ),
-        ]
-        bottom = self._mlp(program[: place[0]], dense_rows, dim)
-        vectors = 1 + len(features)
-        pairs = vectors * (vectors - 1) // 2
-        offset = interact["vector_words"] * self.config.array_size
-        top_rows = [*range(dim), *(offset + p for p in range(pairs))]
-        multiplier, shift = self._pairs(interact["param_base"], pairs)
+        dense_rows = [*range(sizes.user_dense), *range(start, start + sizes.item_dense)]
+        multiplier, shift = self._pairs(interact["param_base"], pair_params(sizes))
         edges = EDGES.from_bytes(self.entry(Target.EDGES, slot))
         ranker = QuantisedRanker(
             name=f"slot {slot}",
             dim=dim,
-            user_dense=fields["user_dense_bytes"],
-            item_dense=fields["item_dense_bytes"],
+            user_dense=sizes.user_dense,
+            item_dense=sizes.item_dense,
             features=features,
-            bottom=bottom,
+            bottom=self._mlp(bottom, dense_rows, Destination.BOTTOM, dim),
+            interaction=sizes.interaction,
             pair_multiplier=multiplier,
             pair_shift=shift,
-            top=self._mlp(program[place[0] + 1 :], top_rows, 1),
+            top=self._mlp(top, list(cross_rows(sizes)), Destination.SCORE, 1),
             edges=np.array([edges[f"edge{i}"] for i in range(BINS - 1)], dtype=np.int16),
             threshold=edges["threshold"],
+        )
+        tables = tuple(
+            (raw["table_address"], raw["table_address"] + raw["rows"] * dim)
+            for raw in self._raw_features(fields)
         )
         return DecodedSlot(ranker=ranker, sub_batch=fields["sub_batch"], tables=tables)
 
@@ -163,36 +168,58 @@ class OnChip:
         return tuple(features)
 
     def _mlp(
-        self, steps: list[Fields], rows: list[int], outputs: int
+        self, steps: list[Fields], rows: list[int], destination: Destination, outputs: int
     ) -> tuple[QuantisedLayer, ...]:
-        """Return the layers of `steps`; the first reads `rows`, the last has `outputs` channels."""
+        """Return the layers of `steps`.
+
+        The first reads `rows`; the last gives `outputs` channels to `destination`. Between them
+        a layer is as wide as what the next one reads.
+        """
+        if not steps or steps[-1]["destination"] != destination:
+            raise ValueError(f"the last layer of an MLP must write {destination.name}")
         layers = []
-        for index, step in enumerate(steps):
-            last = index == len(steps) - 1
-            width = outputs if last else step["n_folds"] * self.config.array_size
+        for step, following in zip_longest(steps, steps[1:]):
+            width = following["words_b"] * self.config.array_size if following else outputs
             layers.append(self._layer(step, rows, width))
             rows = list(range(width))
-            if last and outputs == 1 and step["destination"] != Destination.SCORE:
-                raise ValueError("the last layer must write SCORE")
         return tuple(layers)
 
     def _layer(self, step: Fields, rows: list[int], width: int) -> QuantisedLayer:
-        a = self.config.array_size
-        folds, outputs = step["user_words"] + step["words"], step["n_folds"]
-        start, size = step["weight_base"] * a, outputs * folds * a * a
-        raw = bytes(self.memories[Target.WEIGHT][start : start + size])
-        tiles = np.frombuffer(raw, dtype=np.int8).reshape(outputs, folds, a, a)
-        weights = tiles.transpose(1, 2, 0, 3).reshape(folds * a, outputs * a)
-        params = [
-            PARAM.from_bytes(self.entry(Target.PARAM, step["param_base"] + i)) for i in range(width)
-        ]
+        a, b, groups = self.config.array_size, self.config.block_size, 1 << step["stack"]
+        folds, steps = step["words_a"] + step["words_b"], step["n_steps"]
+        if groups > self.config.blocks or width > steps * groups * a:
+            raise ValueError(
+                f"a layer of {width} channels must have {steps} steps of {groups} words"
+            )
+        height = self.config.blocks // groups  # block rows of a group
+        count, entry = steps * folds * b, self.config.image_bytes
+        blocks = np.zeros((self.config.blocks, steps, folds, b, a), dtype=np.int8)
+        for block_row, block in enumerate(blocks):
+            start = (block_row * self.config.tile_weight_rows + step["weight_base"]) * entry
+            raw = bytes(self.memories[Target.WEIGHT][start : start + count * entry])
+            entries = np.frombuffer(raw, dtype=np.int8).reshape(count, entry)
+            block[:] = entries[:, :a].reshape(block.shape)
+        grouped = blocks.reshape(groups, height, steps, folds, b, a)[:, :, :, :, ::-1]
+        used = grouped.transpose(3, 1, 4, 2, 0, 5).reshape(folds * height * b, steps * groups * a)
+        weights = np.zeros((max(folds * a, max(rows) + 1), width), dtype=np.int8)
+        weights[: len(used)] = used[:, :width]
+        params = [self._param(step, channel) for channel in range(width)]
         return QuantisedLayer(
-            weights=weights[np.array(rows), :width].copy(),
+            weights=weights[np.array(rows)],
             bias=np.array([p["bias"] for p in params], dtype=np.int32),
             multiplier=np.array([p["multiplier"] for p in params], dtype=np.uint16),
             shift=np.array([p["shift"] for p in params], dtype=np.uint8),
             relu=bool(step["relu"]),
         )
+
+    def _param(self, step: Fields, channel: int) -> Fields:
+        """Return the PARAM fields of an output channel of a layer."""
+        a, groups = self.config.array_size, 1 << step["stack"]
+        fold, group = divmod(channel // a, groups)
+        block_row = (group + 1) * (self.config.blocks // groups) - 1
+        entry = (step["param_base"] + fold) * self.config.image_bytes + channel % a
+        index = block_row * self.config.image_params + entry
+        return PARAM.from_bytes(self.entry(Target.PARAM, index))
 
     def _pairs(self, base: int, count: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
         pairs = [PAIR.from_bytes(self.entry(Target.PAIR, base + i)) for i in range(count)]

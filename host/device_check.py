@@ -18,6 +18,7 @@ def config_registers(config: AcceleratorConfig) -> dict[str, int]:
         "CONFIG_TOP": config.max_top_n | config.sub_batch_max << 16,
         "CONFIG_WEIGHTS": config.weight_words,
         "CONFIG_HASH": int(config.digest[:8], 16),
+        "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
     }
 
 

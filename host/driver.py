@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from rpaccel.host.arena import Arena
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import CompiledModels
 from rpaccel.host.device_check import check_device
+from rpaccel.host.partition import Partition, check_partition, partition_words
 from rpaccel.host.query import (
     Completion,
     FeatureTable,
@@ -36,7 +37,13 @@ __all__ = ["Completion", "Driver", "FeatureTable", "Request"]
 
 PAGE = 4096
 RING_MODULO = 1 << 16
+APPLY_CYCLES = 64  # to look again whether an idle device has taken a partition
 REGION_NAMES = ("image", "tables", "features", "submissions", "completions", "inputs", "results")
+
+
+def _mask(lanes: Iterable[int]) -> int:
+    """Return lanes as the bits of a descriptor."""
+    return sum(1 << lane for lane in lanes)
 
 
 def _align(value: int, alignment: int) -> int:
@@ -78,11 +85,12 @@ class Driver:
         self.memory_bytes = memory_bytes
         self.depth = depth
         self.limit_cycles = limit_cycles
-        self.compiled: CompiledModels | None = None
+        self.loaded: dict[int, CompiledModels] = {}  # lane -> the models that it holds
         self.last_error: str | None = None  # the access that IRQ bit 1 reported last
         self._submitted = self._taken = self._next_tag = 0
         self._free = deque(range(depth))  # input and result blocks
         self._block_of: dict[int, int] = {}  # tag -> block
+        self._lanes_of: dict[int, int] = {}  # tag -> mask of the lanes that may run it
         self._done: dict[int, Completion] = {}
         check_device(bus, config)
         self._lay_out(memory_bytes // 4 if feature_bytes is None else feature_bytes)
@@ -154,11 +162,49 @@ class Driver:
 
     # Models and tables
 
-    def load_models(self, compiled: CompiledModels) -> Completion:
-        """Write tables and image to memory and LOAD them; waits for queries in flight first."""
-        if compiled.config.digest != self.config.digest:
+    def partition(self, split: Partition) -> None:
+        """Give every lane its blocks, between queries.
+
+        Queries for lanes whose blocks change end first; others may be in flight or in the ring,
+        where they wait for the moment in which all lanes are idle. Lanes whose blocks change must
+        be loaded again: weights lie in the blocks.
+        Raises ValueError for a split that the device does not have.
+        """
+        check_partition(split, self.config)
+        words = partition_words(split, self.config)
+        changed = {
+            lane for lane, word in enumerate(words) if word != self._read(f"PARTITION{lane}")
+        }
+        while any(mask & _mask(changed) for mask in self._lanes_of.values()):
+            self._pump()
+        for lane in changed:
+            self.loaded.pop(lane, None)
+            self._write(f"PARTITION{lane}", words[lane])
+        self._write("PARTITION_APPLY", 1)
+        while self._read("PARTITION_APPLY"):
+            if self._block_of:
+                self._pump()
+            else:
+                self.bus.wait_interrupt(APPLY_CYCLES)
+
+    def load_models(
+        self, compiled: CompiledModels, lanes: Sequence[int] | None = None
+    ) -> Completion:
+        """Write tables and image to memory and LOAD them; waits for queries in flight first.
+
+        lanes : those that are loaded; None: all that the models were compiled for.
+        Raises ValueError for models of another machine, or that overlap those of other lanes.
+        """
+        fit = [
+            lane
+            for lane in range(self.config.lanes)
+            if self.config.lane(lane).digest == compiled.config.digest
+        ]
+        chosen = fit if lanes is None else list(lanes)
+        if not chosen or not set(chosen) <= set(fit):
             raise ValueError(
-                f"compiled models must be for {self.config.name!r}, not {compiled.config.name!r}"
+                f"compiled models must be for {self.config.name!r} and lanes {chosen or 'of it'}, "
+                f"not {compiled.config.name!r}"
             )
         if compiled.limit > self._models_limit:
             raise ValueError(
@@ -166,18 +212,31 @@ class Driver:
                 f"{self.memory_bytes + compiled.limit - self._models_limit} for these models, "
                 f"not {self.memory_bytes}"
             )
+        kept = [other for lane, other in self.loaded.items() if lane not in chosen]
+        for other in kept:
+            if other.base < compiled.limit and compiled.base < other.limit:
+                raise ValueError(
+                    f"models must lie outside {other.base:#x}..{other.limit:#x} of other lanes, "
+                    f"not at {compiled.base:#x}..{compiled.limit:#x}"
+                )
         while self._block_of:
             self._pump()
         for address, payload in compiled.segments():
             self.bus.write_memory(address, payload)
-        self._open_region("tables", compiled.base, _align(compiled.image_address, 64))
+        tables = [compiled, *kept]
+        self._open_region(
+            "tables",
+            min(each.base for each in tables),
+            _align(max(each.image_address for each in tables), 64),
+        )
         self._open_region("image", compiled.image_address, _align(compiled.limit, 64))
-        self.compiled = compiled
+        self.loaded |= dict.fromkeys(chosen, compiled)
         tag = self.submit_fields(
             {
                 "opcode": Opcode.LOAD,
                 "user_address": compiled.image_address,
                 "items": len(compiled.image),
+                "stage0_lanes": _mask(chosen),
             }
         )
         completion = self.wait(tag)
@@ -234,9 +293,8 @@ class Driver:
         Raises ValueError for a request that the device would refuse, TimeoutError if no ring
         entry becomes free.
         """
-        slots = [self._slot(model) for model, _ in request.stages]
+        lanes, slots, loaded = self._placed(request)
         if validate:
-            loaded = len(self.compiled.names) if self.compiled else 0
             check_request(request, slots, loaded, self.config)
         user = request.user_record
         user += bytes(-len(user) % self.config.beat_bytes)
@@ -260,6 +318,7 @@ class Driver:
             "features_rows": request.features.rows,
             "item_record_bytes": request.features.record_bytes,
             "result_address": self.regions["results"][0] + block * self._result_bytes,
+            "stage0_lanes": _mask(lanes),
         }
         for index, (slot, (_, k)) in enumerate(
             zip(slots[:MAX_STAGES], request.stages, strict=False)
@@ -308,12 +367,29 @@ class Driver:
 
     # Rings
 
-    def _slot(self, model: str | int) -> int:
-        if isinstance(model, int):
-            return model
-        if self.compiled is None:
-            raise ValueError(f"models must be loaded before {model!r} is used")
-        return self.compiled.slot(model)
+    def _placed(self, request: Request) -> tuple[list[int], list[int], int]:
+        """Return the lanes that may run `request`, its models' slots, and the slots in use.
+
+        All these lanes hold the same models: those of the first lane that holds them all.
+        """
+        names = {model for model, _ in request.stages if isinstance(model, str)}
+        asked = request.lanes or tuple(sorted(self.loaded))
+        able = [
+            lane for lane in asked if lane in self.loaded and names <= set(self.loaded[lane].names)
+        ]
+        if not able:
+            holders = [self.loaded[lane] for lane in asked if lane in self.loaded]
+            for name in sorted(names):
+                if not holders:
+                    raise ValueError(f"models must be loaded before {name!r} is used")
+                holders[0].slot(name)  # says which models there are
+            return list(request.lanes), [int(model) for model, _ in request.stages], 0
+        compiled = self.loaded[able[0]]
+        slots = [
+            compiled.slot(model) if isinstance(model, str) else model for model, _ in request.stages
+        ]
+        lanes = [lane for lane in able if self.loaded[lane] is compiled]
+        return lanes, slots, len(compiled.names)
 
     def _take_block(self) -> int:
         while not self._free:
@@ -332,6 +408,7 @@ class Driver:
         address = self.regions["submissions"][0] + entry * DESCRIPTOR.bytes
         self.bus.write_memory(address, descriptor)
         self._block_of[tag] = block
+        self._lanes_of[tag] = values.get("stage0_lanes", 0) or (1 << self.config.lanes) - 1
         self._submitted = (self._submitted + 1) % RING_MODULO
         self._write("SQ_TAIL", self._submitted)
         return tag
@@ -381,6 +458,7 @@ class Driver:
                 f"{Status(fields['status']).name}; {self.state()}"
             )
         block = self._block_of.pop(tag)
+        del self._lanes_of[tag]
         if count > self.config.max_top_n:
             raise RuntimeError(f"count must be at most {self.config.max_top_n}, not {count}")
         address = self.regions["results"][0] + block * self._result_bytes

@@ -6,13 +6,21 @@ from rpaccel.host.compile import CompiledModels
 from rpaccel.host.decode import memory_entries
 from rpaccel.host.model_layout import ModelLayout
 from rpaccel.host.program import SlotBases, instructions
-from rpaccel.spec.isa import Destination, Op, Source, Target, target_bits
+from rpaccel.spec.isa import Destination, Interaction, Op, Source, Target, target_bits
+from rpaccel.spec.program_plan import LayerPlan, ModelPlan
+
+_HEAD = "op        reads               writes    inputs outputs  K  steps x words  tiles   bound %"
 
 
 def listing(compiled: CompiledModels) -> str:
-    """Return the listing, deterministic, ending with a newline."""
+    """Return the listing, deterministic, ending with a newline.
+
+    The bound of a layer is the MAC efficiency that its folds allow: useful MACs over the MACs of
+    the tiles that it streams through.
+    """
     lines = [
         f"machine {compiled.config.name} (configuration {compiled.config.digest[:16]})",
+        f"array   {_array(compiled)}",
         f"image   {len(compiled.image)} B at {compiled.image_address:#x}",
         f"memory  {compiled.base:#x}..{compiled.limit:#x} "
         f"({compiled.limit - compiled.base} B with tables)",
@@ -26,31 +34,46 @@ def listing(compiled: CompiledModels) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _array(compiled: CompiledModels) -> str:
+    config = compiled.config
+    return (
+        f"{config.array_size} x {config.array_size} MACs in {config.blocks} x {config.blocks} "
+        f"blocks, {config.engines} interaction engines"
+    )
+
+
 def _memories(compiled: CompiledModels) -> list[str]:
-    """Return what the models use of every on-chip memory."""
+    """Return what the models use of every on-chip memory; PARAM is counted per block row."""
+    config = compiled.config
     lines = ["memory      used   entries      %"]
-    for target, entries in memory_entries(compiled.config).items():
-        entry_bytes = target_bits(target, compiled.config.array_size) // 8
+    capacity = memory_entries(config) | {Target.PARAM: config.param_entries}
+    for target, entries in capacity.items():
+        entry_bytes = target_bits(target, config.image_bytes) // 8
         used = sum(len(s.payload) for s in compiled.sections if s.target is target) // entry_bytes
+        if target is Target.PARAM:
+            used = sum(layout.param_entries for layout in compiled.layouts)
         lines.append(f"{target.name:<8} {used:>7} {entries:>9} {100 * used / entries:>6.1f}")
     return lines
 
 
 def _model(slot: int, layout: ModelLayout, bases: SlotBases, compiled: CompiledModels) -> list[str]:
+    plan = layout.plan
+    sizes = plan.sizes
     lines = [
         f"slot {slot}: {layout.name}",
-        f"  sub-batch {layout.sub_batch} items, {layout.tile_passes} weight tiles",
-        f"  vectors of {layout.dim} in {layout.vector_words} words "
-        f"(rows of {layout.row_bytes} B), {layout.pairs} pairs",
-        f"  USER {layout.user_words} words: {layout.user_dense_words} dense, "
-        f"{layout.user_features} features",
-        f"  FEATURE {layout.item_words} words per item: {layout.item_dense_words} dense, "
-        f"{layout.item_features} features",
+        f"  sub-batch {layout.sub_batch} items",
+        f"  {sizes.interaction.name} of vectors of {sizes.dim} B in rows of {plan.row_bytes} B: "
+        f"1 + {sizes.user_tables} user + {sizes.item_tables} item, {layout.pairs} pair scales",
+        f"  user {plan.user_dense_words} dense words, {plan.user_vector_words} vector words",
+        f"  item {plan.item_dense_words} dense words, {plan.item_vector_words} vector words, "
+        f"at most {plan.act_stride} activation words, {plan.cross_stride} interaction words",
         "  program",
+        f"         {_HEAD}",
+        *_program(layout, bases),
+        f"    total {plan.tiles} tiles, {plan.macs} useful of {_streamed(plan)} MACs per item: "
+        f"bound {100 * plan.macs / _streamed(plan):.1f} %",
+        "  tables",
     ]
-    for index, step in enumerate(instructions(layout, bases)):
-        lines.append(f"    {bases.program + index:>3}  {_instruction(step)}")
-    lines.append("  tables")
     for table in compiled.tables:
         if table.model == layout.name:
             lines.append(
@@ -60,23 +83,44 @@ def _model(slot: int, layout: ModelLayout, bases: SlotBases, compiled: CompiledM
     return lines
 
 
-def _instruction(step: dict[str, int]) -> str:
-    op = Op(step["op"])
-    if op is Op.END:
-        return "END"
-    source, destination = Source(step["source"]).name, Destination(step["destination"]).name
-    if op is Op.INTERACT:
-        return (
-            f"INTERACT {source}[{step['source_stride']}] -> "
-            f"{destination}[{step['destination_stride']}]  1+{step['user_vectors']}+"
-            f"{step['item_vectors']} vectors of {step['vector_words']} words, "
-            f"USER+{step['user_offset']}, FEATURE+{step['item_offset']}, "
-            f"{Target.PAIR.name}+{step['param_base']}"
-        )
-    relu = " relu" if step["relu"] else ""
-    user = f"USER {step['user_words']} + " if step["user_words"] else ""
+def _streamed(plan: ModelPlan) -> int:
+    """Return the MACs of the array per item in all tiles."""
+    return plan.tiles * plan.config.array_size**2
+
+
+def _program(layout: ModelLayout, bases: SlotBases) -> list[str]:
+    """Return a line per instruction."""
+    lines, layers = [], iter(layout.plan.layers)
+    for index, step in enumerate(instructions(layout, bases)):
+        if step["op"] == Op.LAYER:
+            text = _layer(step, next(layers), layout.plan.config.array_size)
+        else:
+            text = "END" if step["op"] == Op.END else _interact(step)
+        lines.append(f"    {bases.program + index:>3}  {text}")
+    return lines
+
+
+def _layer(step: dict[str, int], layer: LayerPlan, array_size: int) -> str:
+    parts = (
+        (Source.USER, layer.words_a),
+        (layer.source, layer.words_b),
+    )
+    reads = " + ".join(f"{source.name} {words}" for source, words in parts if words)
+    writes = f"{Destination(layer.destination).name}[{layer.destination_stride}]"
+    bound = 100 * layer.macs / (layer.tiles * array_size**2)
+    relu = "relu, " if step["relu"] else ""
     return (
-        f"LAYER    {user}{source}[{step['source_stride']}] {step['words']} words -> "
-        f"{destination}[{step['destination_stride']}] {step['n_folds']} words{relu}, "
-        f"WEIGHT+{step['weight_base']}, PARAM+{step['param_base']}"
+        f"LAYER     {reads:<18}  {writes:<10} {layer.inputs:>5} {layer.outputs:>7} "
+        f"{layer.k_folds:>2} {layer.n_steps:>6} x {1 << layer.stack:<5} {layer.tiles:>6} "
+        f"{bound:>9.1f}  {relu}{Target.WEIGHT.name}+{step['weight_base']}, "
+        f"{Target.PARAM.name}+{step['param_base'] * array_size}"
+    )
+
+
+def _interact(step: dict[str, int]) -> str:
+    vectors = f"1+{step['user_vectors']}+{step['item_vectors']} vectors"
+    kind = Interaction(step["kind"]).name
+    return (
+        f"INTERACT  {vectors:<18}  CROSS[{step['destination_stride']}] {kind}, "
+        f"{Target.PAIR.name}+{step['param_base']}"
     )

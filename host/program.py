@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.host.image import Section
@@ -18,17 +19,19 @@ from rpaccel.spec.isa import (
     PAIR,
     PARAM,
     SLOT,
-    Interaction,
     Op,
     Target,
 )
 
-Array = np.ndarray
+Memory = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlotBases:
-    """First entry of a slot in each shared on-chip memory."""
+    """First entry of a slot in each shared on-chip memory.
+
+    weight : row of every weight bank; param : output channel of every block row.
+    """
 
     weight: int = 0
     param: int = 0
@@ -39,7 +42,7 @@ class SlotBases:
     def after(self, layout: ModelLayout) -> SlotBases:
         """Return the bases of the slot behind one with `layout`."""
         return SlotBases(
-            weight=self.weight + layout.weight_words,
+            weight=self.weight + layout.weight_rows,
             param=self.param + layout.param_entries,
             pair=self.pair + layout.pairs,
             program=self.program + layout.program_entries,
@@ -47,26 +50,44 @@ class SlotBases:
         )
 
 
-def weight_rows(layer: LayerLayout, array_size: int) -> bytes:
-    """Return the layer's tiles in machine order: n folds, then k folds, then A rows of A int8."""
-    a = array_size
-    padded = np.zeros((layer.k_folds * a, layer.n_folds * a), dtype=np.int8)
+def weight_rows(layer: LayerLayout, config: AcceleratorConfig) -> Memory:
+    """Return the layer's rows of the weight banks, uint8[blocks, tiles * block_size, image bytes].
+
+    Tiles in machine order, n then k; a block's rows last row first, as they are shifted in.
+    An entry is as wide as the whole array, of which a lane may be made for a part.
+    """
+    a, b, plan = config.array_size, config.block_size, layer.plan
+    groups = 1 << plan.stack
+    height = config.blocks // groups  # block rows of a group
+    padded = np.zeros((plan.k_folds * height * b, plan.destination_stride * a), dtype=np.int8)
     padded[np.array(layer.rows), : layer.layer.outputs] = layer.layer.weights
-    tiles = padded.reshape(layer.k_folds, a, layer.n_folds, a).transpose(2, 0, 1, 3)
-    return tiles.tobytes()
+    blocks = padded.reshape(plan.k_folds, height, b, plan.n_steps, groups, a)[:, :, ::-1]
+    rows = blocks.transpose(4, 1, 3, 0, 2, 5).reshape(config.blocks, plan.tiles * b, a)
+    entries = np.zeros((config.blocks, plan.tiles * b, config.image_bytes), dtype=np.int8)
+    entries[:, :, :a] = rows
+    return entries.view(np.uint8)
 
 
-def param_rows(layer: LayerLayout, array_size: int) -> bytes:
-    """Return PARAM entries of every output channel; channels past the layer's size are 0."""
-    p = layer.layer
-    entries = [
+def param_rows(layer: LayerLayout, config: AcceleratorConfig) -> dict[int, bytes]:
+    """Return the PARAM entries of the layer in each block row that gives results.
+
+    Group g of block rows gives words g, g + groups, ... at its last block row. An image numbers
+    `image_bytes` channels per N fold.
+    """
+    p, plan = layer.layer, layer.plan
+    entries = b"".join(
         PARAM.to_bytes({"bias": bias, "multiplier": multiplier, "shift": shift})
         for bias, multiplier, shift in zip(
             p.bias.tolist(), p.multiplier.tolist(), p.shift.tolist(), strict=True
         )
+    )
+    groups = 1 << plan.stack
+    height, size = config.blocks // groups, PARAM.bytes * config.array_size
+    words = [
+        entries[w * size : (w + 1) * size].ljust(PARAM.bytes * config.image_bytes, b"\0")
+        for w in range(plan.destination_stride)
     ]
-    padding = layer.n_folds * array_size - p.outputs
-    return b"".join(entries) + bytes(PARAM.bytes * padding)
+    return {(g + 1) * height - 1: b"".join(words[g::groups]) for g in range(groups)}
 
 
 def pair_rows(ranker: QuantisedRanker) -> bytes:
@@ -100,66 +121,60 @@ def edges_row(ranker: QuantisedRanker) -> bytes:
 def instructions(layout: ModelLayout, bases: SlotBases) -> list[dict[str, int]]:
     """Return the program, END included, as INSTRUCTION fields."""
     program: list[dict[str, int]] = []
-    weight, param = bases.weight, bases.param
-    for layer in layout.layers:
-        if layer is layout.top[0]:
-            program.append(_interact(layout, bases))
-        program.append(
-            {
-                "op": Op.LAYER,
-                "source": layer.source,
-                "destination": layer.destination,
-                "relu": int(layer.layer.relu),
-                "user_words": layer.user_words,
-                "words": layer.words,
-                "source_stride": layer.source_stride,
-                "destination_stride": layer.n_folds,
-                "n_folds": layer.n_folds,
-                "weight_base": weight,
-                "param_base": param,
-            }
-        )
-        weight += layer.n_folds * layer.k_folds * layout.array_size
-        param += layer.n_folds * layout.array_size
+    config = layout.plan.config
+    weight, fold = bases.weight, bases.param // config.array_size
+    layers = iter(layout.layers)
+    for step in layout.plan.program:
+        if step["op"] == Op.INTERACT:
+            program.append(step | {"param_base": bases.pair})
+            continue
+        layer = next(layers)
+        own = {"relu": int(layer.layer.relu), "weight_base": weight, "param_base": fold}
+        program.append(step | own)
+        weight += layer.plan.tiles * config.block_size
+        fold += layer.plan.n_steps
     return [*program, {"op": Op.END}]
-
-
-def _interact(layout: ModelLayout, bases: SlotBases) -> dict[str, int]:
-    return {
-        "op": Op.INTERACT,
-        "kind": Interaction.DOT,
-        "source": layout.interact_source,
-        "destination": layout.interact_destination,
-        "source_stride": layout.vector_words,
-        "destination_stride": layout.interact_stride,
-        "param_base": bases.pair,
-        "vector_words": layout.vector_words,
-        "user_vectors": layout.user_features,
-        "item_vectors": layout.item_features,
-        "user_offset": layout.user_dense_words,
-        "item_offset": layout.item_dense_words,
-    }
 
 
 def slot_fields(ranker: QuantisedRanker, layout: ModelLayout, bases: SlotBases) -> dict[str, int]:
     """Return the SLOT entry's fields."""
-    return {
-        "valid": 1,
-        "sub_batch": layout.sub_batch,
+    return layout.plan.slot | {
         "program_base": bases.program,
-        "program_length": layout.program_entries - 1,
         "feature_base": bases.feature,
-        "user_features": layout.user_features,
-        "item_features": layout.item_features,
-        "user_dense_words": layout.user_dense_words,
-        "item_dense_words": layout.item_dense_words,
         "user_dense_bytes": ranker.user_dense,
         "item_dense_bytes": ranker.item_dense,
-        "user_words": layout.user_words,
-        "item_words": layout.item_words,
-        "vector_words": layout.vector_words,
-        "row_bytes": layout.row_bytes,
     }
+
+
+def _weight_sections(layout: ModelLayout, bases: SlotBases) -> list[Section]:
+    """Return one section per block row."""
+    config = layout.plan.config
+    rows = np.concatenate([weight_rows(layer, config) for layer in layout.layers], axis=1)
+    return [
+        Section(
+            target=Target.WEIGHT,
+            start=block_row * config.tile_weight_rows + bases.weight,
+            payload=block.tobytes(),
+        )
+        for block_row, block in enumerate(rows)
+    ]
+
+
+def _param_sections(layout: ModelLayout, bases: SlotBases) -> list[Section]:
+    """Return a section per block row and run of layers that have parameters there."""
+    config = layout.plan.config
+    sections: dict[int, list[Section]] = {}
+    fold = bases.param // config.array_size
+    for layer in layout.layers:
+        for block_row, payload in param_rows(layer, config).items():
+            start = block_row * config.image_params + fold * config.image_bytes
+            runs = sections.setdefault(block_row, [])
+            head = b""
+            if runs and runs[-1].start + len(runs[-1].payload) // PARAM.bytes == start:
+                start, head = runs[-1].start, runs.pop().payload
+            runs.append(Section(target=Target.PARAM, start=start, payload=head + payload))
+        fold += layer.plan.n_steps
+    return [section for block_row in sorted(sections) for section in sections[block_row]]
 
 
 def slot_sections(
@@ -168,24 +183,20 @@ def slot_sections(
     layout: ModelLayout,
     bases: SlotBases,
     addresses: Mapping[tuple[str, str], int],
-    config: AcceleratorConfig,
 ) -> list[Section]:
-    """Return the sections of one slot.
+    """Return the sections of one slot, none of them empty.
 
     addresses : table address of each (model, feature).
     """
-    a = config.array_size
-    weights = b"".join(weight_rows(layer, a) for layer in layout.layers)
-    params = b"".join(param_rows(layer, a) for layer in layout.layers)
     features = b"".join(
         feature_row(feature, addresses[ranker.name, feature.name]) for feature in ranker.features
     )
     program = b"".join(INSTRUCTION.to_bytes(x) for x in instructions(layout, bases))
-    return [
+    sections = [
         Section(target=Target.PROGRAM, start=bases.program, payload=program),
         Section(target=Target.FEATURE, start=bases.feature, payload=features),
-        Section(target=Target.WEIGHT, start=bases.weight, payload=weights),
-        Section(target=Target.PARAM, start=bases.param, payload=params),
+        *_weight_sections(layout, bases),
+        *_param_sections(layout, bases),
         Section(target=Target.PAIR, start=bases.pair, payload=pair_rows(ranker)),
         Section(target=Target.EDGES, start=slot, payload=edges_row(ranker)),
         Section(
@@ -194,3 +205,4 @@ def slot_sections(
             payload=SLOT.to_bytes(slot_fields(ranker, layout, bases)),
         ),
     ]
+    return [section for section in sections if section.payload]

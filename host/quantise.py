@@ -1,15 +1,16 @@
 """Float ranker to int8 ranker, calibrated on training records.
 
 Every tensor of activations has one scale where vectors meet (bottom output, embedding tables) and
-may have one per channel elsewhere, because PARAM and PAIR rescale each channel apart and the next
-layer's weight rows absorb the difference. Layers are quantised in order, each on the integer
-activations that the layers before really give (see `fit_layer`). Several ways to choose the scales
-are tried; the one whose integer logits are closest to the float logits is kept.
+may have one per channel elsewhere, because PARAM and PAIR rescale each channel apart (PAIR of a
+PRODUCT: each vector) and the next layer's weight rows absorb the difference. Layers are quantised
+in order, each on the integer activations that the layers before really give (see `fit_layer`).
+Several ways to choose the scales are tried; the one whose integer logits are closest to the float
+logits is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,27 +31,29 @@ from rpaccel.host.calibrate import (
     quantise_array,
     tensor_scale,
 )
+from rpaccel.host.calibration_records import (
+    Array,
+    Calibration,
+    CalibrationSet,
+    FloatLayer,
+    calibrate,
+    calibration_set,
+)
 from rpaccel.host.fit_layer import fit_layer
 from rpaccel.host.records import build_records, feature_words
-from rpaccel.spec.isa import BINS, LOGIT_FRACTION_BITS, Pooling
-from rpaccel.spec.records import DENSE_SCALE, WORD_BYTES, FeatureData, Side
+from rpaccel.spec.isa import BINS, LOGIT_FRACTION_BITS, Interaction, Pooling
+from rpaccel.spec.records import DENSE_SCALE, FeatureData
 
-Array = npt.NDArray[np.float64]
-Candidates = Callable[[int], npt.NDArray[np.integer]]
-FloatLayer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+__all__ = [
+    "CalibrationSet", "MethodLoss", "Quantisation", "Recipe", "calibrate", "calibration_report",
+    "calibration_set", "integer_logits", "quantise", "quantise_with", "recipes", "with_filter",
+]  # fmt: skip
+
 TABLE_METHODS: tuple[Method, ...] = ("max", "error")
 LOGIT_STEP = 2.0**-LOGIT_FRACTION_BITS
 LOGIT_LIMIT = 32767 * LOGIT_STEP
 SATURATED_SHARE = 0.001  # of calibration logits: equal logits at the limit lose their order
 NO_FILTER_EDGES = np.full(BINS - 1, -32768, dtype=np.int16)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CalibrationSet:
-    """Records to calibrate on: users int64[u], and for each its candidates, items int64[u, m]."""
-
-    users: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,102 +79,18 @@ class Quantisation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Records and float activations to calibrate on, one row per (user, item).
+class MethodLoss:
+    """What quantisation by one method of choosing activation scales costs, with its best tables.
 
-    dense : int8 inputs of the bottom MLP; words : side -> (uint32[distinct records, words],
-    the record of each row).
-    bottom, top : each layer's output before its ReLU; pooled : feature -> vectors.
+    logit_rms, held_out_rms : of (integer - float) logits about each query's mean, on the
+        calibration records and on others; float_std : spread of the float logits.
     """
 
-    queries: int
-    dense: npt.NDArray[np.int64]
-    words: dict[str, tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]]
-    bottom: tuple[Array, ...]
-    pooled: dict[str, Array]
-    pairs: Array
-    top: tuple[Array, ...]
-
-    @property
-    def logits(self) -> Array:
-        """Float logits."""
-        return self.top[-1][:, 0]
-
-
-def calibration_set(
-    parameters: dlrm.RankerParameters,
-    data: FeatureData,
-    candidates: Candidates | None = None,
-    *,
-    users: int = 96,
-    best: int = 48,
-    others: int = 48,
-    seed: int = 0,
-) -> CalibrationSet:
-    """Return random users, each with its best candidates by the float ranker and random others.
-
-    The best ones have the widest activations, and it is their order that is served.
-    candidates : items that may be ranked for a user; default all items.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(data.users, size=min(users, data.users), replace=False))
-    pooled, rows = dlrm.item_vectors(parameters, data), []
-    for user in chosen.tolist():
-        free = np.arange(data.items) if candidates is None else np.asarray(candidates(user))
-        logits = dlrm.logits(parameters, data, user, free, pooled)
-        order = np.argsort(-logits, kind="stable")
-        rest = rng.permutation(order[best:])[:others]
-        rows.append(free[np.resize(np.concatenate([order[:best], rest]), best + others)])
-    return CalibrationSet(users=chosen.astype(np.int64), items=np.stack(rows).astype(np.int64))
-
-
-def calibrate(
-    parameters: dlrm.RankerParameters, data: FeatureData, chosen: CalibrationSet
-) -> Calibration:
-    """Run the float ranker over the calibration records and keep every activation."""
-    config, per_user = parameters.config, chosen.items.shape[1]
-    user, item = np.repeat(chosen.users, per_user), chosen.items.ravel()
-    dense = np.concatenate([data.user_dense[user], data.item_dense[item]], axis=1)
-    bottom = _float_mlp(parameters.bottom, dense * DENSE_SCALE)
-    pooled: dict[str, Array] = {}
-    words: dict[str, tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]] = {}
-    for feature in config.sparse(parameters.schema):
-        rows = user if feature.side == "user" else item
-        table, ids = parameters.tables[feature.name], data.ids[feature.name]
-        distinct, row_of = np.unique(rows, return_inverse=True)
-        vectors = dlrm.pool(table, ids[distinct], feature.pooling).astype(np.float64)
-        pooled[feature.name] = vectors[row_of]
-    sides: tuple[tuple[Side, npt.NDArray[np.int64]], ...] = (("user", user), ("item", item))
-    for side, rows in sides:
-        size = max(WORD_BYTES, data.schema.record_bytes(side))
-        distinct, row_of = np.unique(rows, return_inverse=True)
-        words[side] = (
-            build_records(data, side, size).view("<u4")[distinct],
-            row_of.astype(np.int64),
-        )
-    vector0 = np.maximum(bottom[-1], 0.0)
-    vectors = np.stack([vector0, *(pooled[name] for name in config.features)], axis=1)
-    i, j = np.tril_indices(vectors.shape[1], k=-1)
-    pairs = (vectors @ vectors.transpose(0, 2, 1))[:, i, j]
-    top = _float_mlp(parameters.top, np.concatenate([vector0, pairs], axis=1))
-    return Calibration(
-        queries=len(chosen.users),
-        dense=dense.astype(np.int64),
-        words=words,
-        bottom=bottom,
-        pooled=pooled,
-        pairs=pairs,
-        top=top,
-    )
-
-
-def _float_mlp(layers: Sequence[FloatLayer], x: Array) -> tuple[Array, ...]:
-    """Return every layer's output before its ReLU; ReLU between the layers."""
-    outputs: list[Array] = []
-    for weights, bias in layers:
-        x = np.maximum(outputs[-1], 0.0) if outputs else x
-        outputs.append(x @ weights.astype(np.float64) + bias)
-    return tuple(outputs)
+    method: Method
+    tables: Method
+    logit_rms: float
+    held_out_rms: float
+    float_std: float
 
 
 def _quantise_features(
@@ -226,6 +145,29 @@ def _quantise_mlp(
     return tuple(quantised), x
 
 
+def _scale_interaction(
+    parameters: dlrm.RankerParameters, calibration: Calibration, recipe: Recipe, scales: Array
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8], Array]:
+    """Return (multiplier, shift, scale of each value behind vector 0) of the interaction.
+
+    scales : of vector 0 and the gathered vectors.
+    """
+    config = parameters.config
+    users, dim = len(config.user_features), config.dim
+    if config.kind is Interaction.DOT:
+        i, j = np.tril_indices(len(scales), k=-1)
+        out = channel_scales(calibration.crossed, recipe.activations, recipe.spread)
+        return *fixed_points(scales[i] * scales[j] / out), out
+    user, item = scales[1 : 1 + users], scales[1 + users :]
+    common = min(len(user), len(item)) if config.kind is Interaction.PRODUCT else 0
+    step = user[:common] * item[:common]
+    products = [calibration.crossed[:, n * dim : (n + 1) * dim] for n in range(common)]
+    out = np.array([tensor_scale(product, recipe.activations) for product in products])
+    out = np.maximum(out, step)  # a finer step than the integer products' own adds nothing
+    copied = np.concatenate([user[common:], item[common:]])
+    return *fixed_points(step / out), np.repeat(np.concatenate([out, copied]), dim)
+
+
 def quantise_with(
     parameters: dlrm.RankerParameters, calibration: Calibration, recipe: Recipe
 ) -> tuple[QuantisedRanker, Array]:
@@ -248,18 +190,17 @@ def quantise_with(
         words, row_of = calibration.words[feature.side]
         pooled.append(gather_feature(feature, words)[0][row_of])
     vectors = np.stack([vector_unit.layer(x, bottom[-1]), *pooled], axis=1)
-    scales = np.array([scale0, *vector_scales])
-    i, j = np.tril_indices(len(scales), k=-1)
-    pair_scale = channel_scales(calibration.pairs, recipe.activations, recipe.spread)
-    pair_multiplier, pair_shift = fixed_points(scales[i] * scales[j] / pair_scale)
+    multiplier, shift, crossed_scale = _scale_interaction(
+        parameters, calibration, recipe, np.array([scale0, *vector_scales])
+    )
     top_scales = [
         channel_scales(np.maximum(x, 0.0), recipe.activations, recipe.spread)
         for x in calibration.top[:-1]
     ]
     top, x = _quantise_mlp(
         parameters.top,
-        interact(vectors, pair_multiplier, pair_shift),
-        np.concatenate([np.full(config.dim, scale0), pair_scale]),
+        interact(vectors, multiplier, shift, config.kind, len(config.user_features)),
+        np.concatenate([np.full(config.dim, scale0), crossed_scale]),
         calibration.top,
         [*top_scales, LOGIT_STEP],
         relu_last=False,
@@ -271,8 +212,9 @@ def quantise_with(
         item_dense=config.item_dense,
         features=features,
         bottom=bottom,
-        pair_multiplier=pair_multiplier,
-        pair_shift=pair_shift,
+        interaction=config.kind,
+        pair_multiplier=multiplier,
+        pair_shift=shift,
         top=top,
         edges=NO_FILTER_EDGES,
         threshold=-32768,
@@ -314,6 +256,17 @@ def quantise(
 
     Pass training users and items only. Raises ValueError if no recipe can be represented.
     """
+    calibration = _calibrated(parameters, data, chosen)
+    tried = recipes() if tried is None else tried
+    if not tried:
+        raise ValueError("tried must hold at least one recipe, not 0")
+    return _best(parameters, calibration, tried)
+
+
+def _calibrated(
+    parameters: dlrm.RankerParameters, data: FeatureData, chosen: CalibrationSet | None
+) -> Calibration:
+    """Return the float activations on the chosen records; ValueError if int16 cannot hold them."""
     if parameters.schema != data.schema:
         raise ValueError(
             f"data must have the schema that {parameters.config.name!r} was trained on: build the "
@@ -328,19 +281,61 @@ def quantise(
             f"{100 * SATURATED_SHARE:g} % of the calibration records, not all but "
             f"{100 * outside:.1f} %: train with weight decay, or scale the last layer"
         )
-    shape = (calibration.queries, -1)
-    best: Quantisation | None = None
-    for recipe in recipes() if tried is None else tried:
+    return calibration
+
+
+def _best(
+    parameters: dlrm.RankerParameters, calibration: Calibration, tried: Sequence[Recipe]
+) -> Quantisation:
+    """Return the recipe with the least error; the first among equals."""
+    std = float(calibration.logits.reshape(calibration.queries, -1).std(axis=1).mean())
+    results = []
+    for recipe in tried:
         ranker, logits = quantise_with(parameters, calibration, recipe)
-        # Order is what counts: an offset common to all candidates of a query is no error.
-        error = (logits - calibration.logits).reshape(shape)
-        rms = float(np.sqrt(((error - error.mean(axis=1, keepdims=True)) ** 2).mean()))
-        if best is None or rms < best.logit_rms:
-            std = float(calibration.logits.reshape(shape).std(axis=1).mean())
-            best = Quantisation(ranker=ranker, recipe=recipe, logit_rms=rms, float_std=std)
-    if best is None:
-        raise ValueError("tried must hold at least one recipe, not 0")
-    return best
+        rms = _order_rms(logits - calibration.logits, calibration.queries)
+        results.append(Quantisation(ranker=ranker, recipe=recipe, logit_rms=rms, float_std=std))
+    return min(results, key=lambda result: result.logit_rms)
+
+
+def _order_rms(error: Array, queries: int) -> float:
+    """Return the root mean square of `error` about each query's mean.
+
+    Order is what counts: an offset common to all candidates of a query is no error.
+    """
+    by_query = error.reshape(queries, -1)
+    return float(np.sqrt(((by_query - by_query.mean(axis=1, keepdims=True)) ** 2).mean()))
+
+
+def calibration_report(
+    parameters: dlrm.RankerParameters,
+    data: FeatureData,
+    chosen: CalibrationSet | None = None,
+    held_out: CalibrationSet | None = None,
+) -> tuple[MethodLoss, ...]:
+    """Return what each calibration method loses, in the order of `METHODS`.
+
+    chosen : calibrates; held_out : judges; by default the two halves of one draw of users.
+    """
+    drawn = calibration_set(parameters, data)
+    halves = [CalibrationSet(users=drawn.users[i::2], items=drawn.items[i::2]) for i in (0, 1)]
+    calibration = _calibrated(parameters, data, halves[0] if chosen is None else chosen)
+    judged = halves[1] if held_out is None else held_out
+    expected = calibrate(parameters, data, judged).logits
+    losses = []
+    for method in METHODS:
+        tried = [recipe for recipe in recipes() if recipe.activations == method]
+        best = _best(parameters, calibration, tried)
+        got = np.concatenate(integer_logits(best.ranker, data, judged.users, judged.items))
+        losses.append(
+            MethodLoss(
+                method=method,
+                tables=best.recipe.tables,
+                logit_rms=best.logit_rms,
+                held_out_rms=_order_rms(got * LOGIT_STEP - expected, len(judged.users)),
+                float_std=best.float_std,
+            )
+        )
+    return tuple(losses)
 
 
 def with_filter(

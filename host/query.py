@@ -33,6 +33,7 @@ class Request:
     stages : (model name or slot, k) in order. k is how many at least go on; the last stage's k is
         not used (`top_n` says how many are served).
     sub_batch : items per sub-batch of every stage, 0: what the model was compiled for.
+    lanes : numbers of the lanes that may run it; empty: all that hold its models.
     """
 
     user_record: bytes
@@ -41,6 +42,7 @@ class Request:
     stages: Sequence[tuple[str | int, int]]
     top_n: int
     sub_batch: int = 0
+    lanes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

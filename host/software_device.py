@@ -29,7 +29,14 @@ from rpaccel.spec.isa import (
     StageKind,
     Status,
 )
-from rpaccel.spec.registers import ADDRESS, REGIONS, REGISTERS, Irq, Permission
+from rpaccel.spec.registers import (
+    ADDRESS,
+    REGIONS,
+    REGISTERS,
+    Irq,
+    Permission,
+    partition_word,
+)
 
 RING_MODULO = 1 << 16
 _READ_ONLY = {register.address for register in REGISTERS if register.access == "ro"}
@@ -55,11 +62,15 @@ class SoftwareDevice:
     def __init__(self, config: AcceleratorConfig, memory_bytes: int) -> None:
         self.config = config
         self.memory = np.zeros(memory_bytes, dtype=np.uint8)
-        self.on_chip = OnChip(config)
-        self._slots: list[DecodedSlot | None] = [None] * config.model_slots
+        self.on_chip = [OnChip(config.lane(lane)) for lane in range(config.lanes)]
+        self._slots: list[list[DecodedSlot | None]] = [
+            [None] * config.model_slots for _ in range(config.lanes)
+        ]
+        self._owners = {0}  # lanes that own blocks
         self._registers = {register.address: 0 for register in REGISTERS}
         for name, value in config_registers(config).items():
             self._set(name, value)
+        self._set("PARTITION0", partition_word(0, 0, config.blocks, config.blocks))
 
     # Bus
 
@@ -78,6 +89,10 @@ class SoftwareDevice:
                     self._set(name, 0)
         elif address in self._registers and address not in _READ_ONLY:
             self._registers[address] = value & 0xFFFF_FFFF
+        if address == ADDRESS["PARTITION_APPLY"] and value & 1:
+            rows = [self._get(f"PARTITION{lane}") >> 16 & 0xFF for lane in range(self.config.lanes)]
+            self._owners = {lane for lane, count in enumerate(rows) if count}
+            self._set("PARTITION_APPLY", 0)
         if address in (ADDRESS["SQ_TAIL"], ADDRESS["CQ_HEAD"], ADDRESS["CONTROL"]):
             self._run()
 
@@ -177,22 +192,32 @@ class SoftwareDevice:
             status = Status.BAD_OPCODE
         elif descriptor["version"] != ISA_VERSION:
             status = Status.BAD_VERSION
+        elif descriptor["opcode"] == Opcode.QUERY and not self._lanes(descriptor) & self._owners:
+            status = Status.BAD_LANE
         elif descriptor["opcode"] == Opcode.QUERY:
             self._complete({"tag": descriptor["tag"]} | self._query(descriptor))
             self._set("QUERIES", self._get("QUERIES") + 1)
             return
         elif descriptor["opcode"] == Opcode.LOAD:
-            status = self._load(descriptor["user_address"], descriptor["items"])
+            status = self._load(descriptor)
         self._complete({"tag": descriptor["tag"], "status": status})
 
-    def _load(self, address: int, length: int) -> Status:
+    def _lanes(self, descriptor: dict[str, int]) -> set[int]:
+        """Return the lanes that a descriptor names; none: all."""
+        mask = descriptor["stage0_lanes"] or -1
+        return {lane for lane in range(self.config.lanes) if mask >> lane & 1}
+
+    def _load(self, descriptor: dict[str, int]) -> Status:
         try:
-            raw = self._fetch(address, length).tobytes()
-            for section in decode_image(raw, self.config.array_size):
-                self.on_chip.fill(section)
-            self._slots = [
-                self.on_chip.decode(slot, self.memory) for slot in range(self.config.model_slots)
-            ]
+            raw = self._fetch(descriptor["user_address"], descriptor["items"]).tobytes()
+            sections = decode_image(raw, self.config.image_bytes)
+            for lane in sorted(self._lanes(descriptor)):
+                chip = self.on_chip[lane]
+                for section in sections:
+                    chip.fill(section)
+                self._slots[lane] = [
+                    chip.decode(slot, self.memory) for slot in range(self.config.model_slots)
+                ]
         except RefusedError as refused:
             return refused.status
         except ValueError:
@@ -203,17 +228,20 @@ class SoftwareDevice:
 
     def _query(self, descriptor: dict[str, int]) -> dict[str, int]:
         """Run a query, write its results, and return its completion's fields."""
-        rankers = [slot.ranker if slot else None for slot in self._slots]
+        lane = min(self._lanes(descriptor) & self._owners)
+        slots = self._slots[lane]
+        rankers = [slot.ranker if slot else None for slot in slots]
         query = _described(descriptor, self.config)
         status = self._check(query, descriptor, rankers)
         if status is not Status.OK:
-            return {"status": status}
+            return {"status": status, "lane": lane}
         try:
-            result = run_query(self._read(query, descriptor), rankers, self.config)
+            result = run_query(self._read(query, descriptor, slots), rankers, self.config)
         except RefusedError as refused:
-            return {"status": refused.status}
+            return {"status": refused.status, "lane": lane}
         fields: dict[str, int] = {
             "status": result.status,
+            "lane": lane,
             "flags": result.flags,
             "count": result.count,
         }
@@ -253,7 +281,9 @@ class SoftwareDevice:
             return Status.REGION
         return Status.OK
 
-    def _read(self, query: Query, descriptor: dict[str, int]) -> Query:
+    def _read(
+        self, query: Query, descriptor: dict[str, int], slots: Sequence[DecodedSlot | None]
+    ) -> Query:
         """Return `query` with its data out of memory."""
         candidates = self._fetch(descriptor["candidates_address"], 4 * descriptor["items"])
         user = self._fetch(descriptor["user_address"], descriptor["user_record_bytes"])
@@ -271,7 +301,7 @@ class SoftwareDevice:
         if inside.size and int(inside.max()) >= rows:
             self._refuse(base + int(inside.max()) * size, Status.MEMORY, Permission.READ)
         for slot, _ in query.stages:
-            decoded = self._slots[slot]
+            decoded = slots[slot]
             for start, end in decoded.tables if decoded else ():
                 self._require(start, end - start, Permission.READ)
         table = self.memory[base : base + rows * size].reshape(rows, size)

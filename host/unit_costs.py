@@ -8,9 +8,10 @@ from typing import Any
 
 from amaranth.lib.wiring import Component
 
-from rpaccel.host.netlist_checks import synthesise
+from rpaccel.host.synthesis import synthesise
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.rtl.bucket_filter import BucketFilter
+from rpaccel.rtl.compute_core import ComputeCore
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.rtl.gather import Gather
 from rpaccel.rtl.interaction import Interaction
@@ -26,7 +27,8 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 RESOURCES = ("lut", "ff", "dsp", "bram", "lutram")
 
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
-    "systolic_array": lambda config: SystolicArray(config.array_size, config.block_size),
+    "systolic_array": lambda config: SystolicArray(config, config.lanes),
+    "core": ComputeCore,
     "vector_unit": VectorUnit,
     "interaction": Interaction,
     "gather": Gather,

@@ -26,6 +26,7 @@ __all__ = [
     "Waiver",
     "build_device",
     "build_library",
+    "build_program",
     "check_tools",
     "digest_of",
     "lint",
@@ -91,7 +92,11 @@ WAIVERS = (
 
 # Chosen as the smallest sum of building `edge` and simulating 3 million cycles, in CPU seconds of
 # one core of a busy 2.5 GHz Xeon: -O1 67 + 20, -O2 109 + 19, -Os 79 + 25 (`make bench` measures).
-MODEL_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing")
+# Without the -fno options each instance of a shared module gets code of its own (rtl.netlist).
+MODEL_FLAGS = (
+    *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing"),
+    *("-fno-dfg-scoped", "-fno-table"),
+)
 CPP_FLAGS = ("-O1", "-fPIC", "-std=c++17")
 
 _NEEDED = {
@@ -240,7 +245,8 @@ def build_device(
 
     Parameters
     ----------
-    verilog : Path  Netlist whose top is `top`, with the ports of rtl.netlist.
+    verilog : Path  Netlist whose top is `top`, with the ports of rtl.netlist. A control file of
+        the same name with the suffix .vlt is used if it is there.
     ports, beat_bytes : int  AXI4 ports m_axi0 .., bytes per beat.
     jobs : int  Compiler processes; None: one per core.
     progress : called with a line for every step.
@@ -256,7 +262,7 @@ def build_device(
         ]
     )
     parts = [top, model, *model_flags, *cpp_flags, *waiver_flags(), tool_versions()]
-    parts += [path.read_bytes().decode() for path in [verilog, *sources]]
+    parts += [path.read_bytes().decode() for path in [*_model_sources(verilog), *sources]]
     folder = build_dir / "verilator" / digest_of(parts)
     library = folder / "libdevice.so"
     with locked(folder):
@@ -265,10 +271,47 @@ def build_device(
             (folder / "model.hpp").write_text(model)
             _build_model(folder, verilog, top, model_flags, cpp_flags, jobs, progress)
             runtime = _build_runtime(cpp_flags, progress, build_dir)
-            _link_device(folder, runtime, cpp_flags, progress)
+            progress("linking the device")
+            _link(folder, CPP_DIR / "device.cpp", runtime, cpp_flags, library)
             shutil.rmtree(folder / "model")  # objects and precompiled headers: 100 MB
             progress(f"simulator built in {time.monotonic() - start:.0f} s")
     return library
+
+
+def build_program(
+    verilog: Path,
+    main: str,
+    *,
+    top: str,
+    model_flags: Sequence[str] = MODEL_FLAGS,
+    cpp_flags: Sequence[str] = CPP_FLAGS,
+    jobs: int | None = None,
+    progress: Progress = print,
+    build_dir: Path = BUILD_DIR,
+) -> Path:
+    """Return a program of the netlist `verilog` and the C++ text `main`.
+
+    `main` includes "Vrpaccel.h"; its model is the class Vrpaccel, whatever `top` is called. The
+    other parameters are those of `build_device`.
+    """
+    check_tools()
+    parts = [top, main, *model_flags, *cpp_flags, *waiver_flags(), tool_versions()]
+    parts += [path.read_text() for path in _model_sources(verilog)]
+    folder = build_dir / "verilator" / digest_of(parts)
+    program = folder / "program"
+    with locked(folder):
+        if not program.exists():
+            (folder / "main.cpp").write_text(main)
+            _build_model(folder, verilog, top, model_flags, cpp_flags, jobs, progress)
+            runtime = _build_runtime(cpp_flags, progress, build_dir)
+            _link(folder, folder / "main.cpp", runtime, cpp_flags, program)
+            shutil.rmtree(folder / "model")
+    return program
+
+
+def _model_sources(verilog: Path) -> list[Path]:
+    """Return `verilog` after its control file, if it has one."""
+    return [path for path in (verilog.with_suffix(".vlt"), verilog) if path.exists()]
 
 
 def _build_model(
@@ -281,11 +324,13 @@ def _build_model(
     progress: Progress,
 ) -> None:
     progress(f"verilating {verilog.name}")
-    source = folder / verilog.name
-    shutil.copyfile(verilog, source)
+    sources = []
+    for path in _model_sources(verilog):
+        shutil.copyfile(path, folder / path.name)
+        sources.append(str(folder / path.name))
     command = ["verilator", "--cc", "--prefix", "Vrpaccel", "--top-module", top, "-Mdir", "model"]
     _run(
-        [*command, *model_flags, *waiver_flags(), "-Wno-fatal", str(source)],
+        [*command, *model_flags, *waiver_flags(), "-Wno-fatal", *sources],
         folder,
         progress,
         "verilator",
@@ -316,16 +361,15 @@ def _build_runtime(cpp_flags: Sequence[str], progress: Progress, build_dir: Path
     return objects
 
 
-def _link_device(
-    folder: Path, runtime: Sequence[Path], cpp_flags: Sequence[str], progress: Progress
+def _link(
+    folder: Path, main: Path, runtime: Sequence[Path], cpp_flags: Sequence[str], target: Path
 ) -> None:
-    progress("linking the device")
+    """Compile `main` and link it with the model in `folder` into `target`."""
     root = verilator_root() / "include"
     includes = [f"-I{path}" for path in (folder, folder / "model", root, root / "vltstd", CPP_DIR)]
+    shared = ["-shared"] if target.suffix == ".so" else []
     objects = [str(folder / "model" / "libVrpaccel.a"), *map(str, runtime)]
-    partial = folder / "libdevice.partial.so"
-    command = ["g++", *cpp_flags, "-shared", "-o", str(partial), *includes]
-    _run(
-        [*command, str(CPP_DIR / "device.cpp"), *objects, "-lpthread"], folder, progress, "linking"
-    )
-    partial.rename(folder / "libdevice.so")
+    partial = target.with_stem(f"{target.stem}.partial")
+    command = ["g++", *cpp_flags, *shared, "-o", str(partial), *includes, str(main), *objects]
+    _run([*command, "-lpthread"], folder, print, "linking")
+    partial.rename(target)

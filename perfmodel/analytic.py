@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rpaccel.perfmodel.costs import ComputeCost, GatherMachine, compute_cost, gather_cost
+from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.lane import CHECK_CYCLES, FETCH_CYCLES, NEXT_CYCLES, stage_tail_cycles
 from rpaccel.perfmodel.memory import RecordSizes
-from rpaccel.perfmodel.schedule import double_buffered
+from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS
@@ -82,27 +82,19 @@ def _stage(
     stages: int,
 ) -> dict[str, Integers]:
     sizes = _sizes(items, np.minimum(sub_batch, shape.slot["sub_batch"]))
-    # Few sizes are different: the units' formulas are evaluated once for each.
-    distinct, places = np.unique(sizes, return_inverse=True)
-    places = places.reshape(sizes.shape)
-    nothing = ComputeCost(total=0, array=0, interaction=0, macs=0)
-    costs = [compute_cost(config, shape, int(n)) if n else nothing for n in distinct]
-
-    def column(name: str) -> Integers:
-        return np.array([getattr(cost, name) for cost in costs], dtype=np.int64)[places]
-
     gather = gather_cost(machine, shape, records, items, index == 0)
     ends = np.rint(np.cumsum(sizes * gather.item, axis=0)).astype(np.int64)
     start = np.rint(gather.record + gather.user).astype(np.int64)
     drain = np.rint(gather.drain).astype(np.int64)
-    computes = column("total")
-    line = double_buffered(np.diff(ends, axis=0, prepend=0), computes, start=start, handover=drain)
+    walks = np.diff(ends, axis=0, prepend=0)
+    program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
+    line = core_times(config, program, sizes, walks, start, drain)
     real = sizes > 0
-    end = np.where(real, line.compute_end, 0).max(axis=0)
+    end = np.where(real, line.logit, 0).max(axis=0)
     return {
         "stage_cycles": end + stage_tail_cycles(last=index == stages - 1, bins_scanned=BINS),
-        "gather_cycles": np.where(real, line.compute_start, 0).max(axis=0),
-        "array_cycles": column("array").sum(axis=0),
-        "interaction_cycles": column("interaction").sum(axis=0),
-        "macs": column("macs").sum(axis=0),
+        "gather_cycles": np.where(real, line.transfer, 0).max(axis=0),
+        "array_cycles": line.array_busy,
+        "interaction_cycles": line.interaction_busy,
+        "macs": np.full(sub_batch.shape, items * program.tiles * config.array_size**2),
     }

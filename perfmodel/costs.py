@@ -1,4 +1,4 @@
-"""What the items of a stage cost gather and compute, from the units' own formulas."""
+"""What the items of a stage cost gather, from the units' own formulas."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from functools import reduce
 
 import numpy as np
 
-from rpaccel.perfmodel.layer_engine import layer_macs
 from rpaccel.perfmodel.memory import BURST_BEATS, Number, RecordSizes, list_beats, traffic_of
-from rpaccel.perfmodel.sequencer import program_cycles, unit_cycles
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import Op
 
 # Latencies of the read path, from the docstrings of the units [cycles].
 REGION_CHECK_CYCLES = 2  # ReadChannel: request to AR
@@ -60,32 +57,6 @@ class GatherMachine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeCost:
-    """One sub-batch through a stage's program [cycles]; `array` and `interaction` are busy."""
-
-    total: int  # from its transfer to the next possible one
-    array: int
-    interaction: int
-    macs: int  # on real rows, padding of folds included
-
-
-def compute_cost(config: AcceleratorConfig, shape: ModelShape, items: int) -> ComputeCost:
-    """Return what `shape`'s program costs for a sub-batch of `items`."""
-    units = unit_cycles(config, shape.program, items)
-    layers = [step for step in shape.program if step["op"] == Op.LAYER]
-    macs = sum(
-        layer_macs(config, items, step["user_words"] + step["words"], step["n_folds"])
-        for step in layers
-    )
-    return ComputeCost(
-        total=program_cycles(config, shape.program, items),
-        array=units["array"],
-        interaction=units["interaction"],
-        macs=macs,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class GatherCost:
     """A stage's gather [cycles]. Means, where records name different numbers of rows.
 
@@ -120,7 +91,6 @@ def gather_cost(
     beat_bytes, window = machine.beat_bytes, machine.reads_in_flight
     traffic = traffic_of(beat_bytes, shape, records)
     listed = list_beats(beat_bytes, items) if first else 0
-    beats_per_word = machine.array_size // beat_bytes
 
     # A row's round trip: request buffer, fabric, memory, its beats, the beats' queue.
     fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
@@ -131,8 +101,12 @@ def gather_cost(
     ahead = np.minimum(LIST_BURSTS * BURST_BEATS, listed)
     record = 2 + fabric + ahead + traffic.user_record_beats + RECORD_CYCLES
 
-    user_walk = walk_cycles(shape.slot["user_dense_words"] * beats_per_word, shape.user_features)
-    walk = walk_cycles(shape.slot["item_dense_words"] * beats_per_word, shape.item_features)
+    user_beats, item_beats = (
+        -(-shape.slot[f"{side}_dense_words"] * machine.array_size // beat_bytes)
+        for side in ("user", "item")
+    )
+    user_walk = walk_cycles(user_beats, shape.user_features)
+    walk = walk_cycles(item_beats, shape.item_features)
     record_trip = fabric + traffic.item_record_beats + RECORD_CYCLES
     ahead_records = np.minimum(window, np.maximum(1, machine.ring_bytes // records.item_bytes))
     bounds = [

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rpaccel.perfmodel import bucket_filter, ordered_top_n
-from rpaccel.perfmodel.costs import GatherMachine, compute_cost, gather_cost
+from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport, StageReport, SubBatchReport
-from rpaccel.perfmodel.schedule import double_buffered, split_items
+from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, MAX_STAGES
@@ -26,7 +26,6 @@ CHECK_CYCLES = 1  # Lane: CHECK
 FETCH_CYCLES = 1  # Lane: FETCH, before every stage
 NEXT_CYCLES = 1  # Lane: NEXT, after every stage
 SCORE_CYCLES = 5  # ScoreQueue: sigmoid 3, queue 2; last logit to last score
-RELEASE_CYCLES = 1  # Sequencer: the last unit is done this long before the bank is released
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +74,23 @@ def predict_query(
     )
 
 
-def stage_tail_cycles(*, last: bool, bins_scanned: int) -> int:
-    """Return the cycles from the last possible transfer of a sub-batch to the end of the stage.
+def split_items(items: int, sub_batch: int) -> list[int]:
+    """Return the sizes of the sub-batches: full ones, then the rest."""
+    if items < 1 or sub_batch < 1:
+        raise ValueError(f"items and sub_batch must be at least 1, not {items}, {sub_batch}")
+    full, rest = divmod(items, sub_batch)
+    return [sub_batch] * full + ([rest] if rest else [])
 
-    The last logit leaves the array two cycles before that transfer could be: the bank is released
-    one cycle after it, and one cycle later the sequencer is free. The stage ends in the cycle in
-    which the filter has counted, or in which the list of the best is closed.
+
+def stage_tail_cycles(*, last: bool, bins_scanned: int) -> int:
+    """Return the cycles from the last logit to the end of the stage.
+
+    The stage ends in the cycle in which the filter has counted, or in which the list of the best
+    is closed.
     """
-    last_score = -1 - RELEASE_CYCLES + SCORE_CYCLES
     if last:
-        return last_score + ordered_top_n.LATENCY_CYCLES + 1
-    return last_score + bucket_filter.first_survivor_cycles(bins_scanned)
+        return SCORE_CYCLES + ordered_top_n.LATENCY_CYCLES + 1
+    return SCORE_CYCLES + bucket_filter.first_survivor_cycles(bins_scanned)
 
 
 def _stage(
@@ -97,18 +102,18 @@ def _stage(
     last: bool,
 ) -> StageReport:
     sizes = split_items(stage.items, stage.batch_items)
-    costs = {size: compute_cost(config, stage.shape, size) for size in set(sizes)}
+    program = ProgramShape.of(stage.shape.program, stage.shape.slot["row_bytes"])
     machine = GatherMachine.of(config, memory.latency_cycles)
     gather = gather_cost(machine, stage.shape, records, stage.items, first)
 
     # Ends of the walker's sub-batches are rounded, not their lengths: no drift.
     ends = np.rint(np.cumsum([size * gather.item for size in sizes])).astype(np.int64)
     walks = np.diff(ends, prepend=0)
-    computes = np.array([costs[size].total for size in sizes], dtype=np.int64)
     start, drain = round(gather.record + gather.user), round(gather.drain)
-    line = double_buffered(walks, computes, start=start, handover=drain)
+    line = core_times(config, program, sizes, walks, start, drain)
+    alone = {size: int(core_times(config, program, [size]).logit[0, 0]) + 1 for size in set(sizes)}
 
-    last_transfer, end = int(line.compute_start[-1]), int(line.compute_end[-1])
+    end = int(line.logit[-1, 0])
     cycles = end + stage_tail_cycles(last=last, bins_scanned=stage.bins_scanned)
     if last:
         selecting = stage.items + ordered_top_n.LATENCY_CYCLES - 1
@@ -118,18 +123,20 @@ def _stage(
         model=stage.shape.name,
         items=stage.items,
         stage_cycles=cycles,
-        gather_cycles=last_transfer,
-        array_cycles=sum(costs[size].array for size in sizes),
-        interaction_cycles=sum(costs[size].interaction for size in sizes),
+        gather_cycles=int(line.transfer[-1, 0]),
+        array_cycles=int(line.array_busy[0]),
+        interaction_cycles=int(line.interaction_busy[0]),
         filter_cycles=selecting,
         overhead_cycles=start + drain * len(sizes) + cycles - end,
         sub_batches=tuple(
             SubBatchReport(
                 items=size,
-                gather_start=int(line.gather_start[j]),
-                gather_end=int(line.gather_end[j]),
-                compute_start=int(line.compute_start[j]),
-                compute_end=int(line.compute_end[j]),
+                gather_start=int(line.gather_start[j, 0]),
+                gather_end=int(line.gathered[j, 0]),
+                compute_start=int(line.transfer[j, 0]),
+                released=int(line.released[j, 0]),
+                compute_end=int(line.logit[j, 0]) + 1,
+                alone_cycles=alone[size],
             )
             for j, size in enumerate(sizes)
         ),

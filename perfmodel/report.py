@@ -12,13 +12,19 @@ UNIT_FIELDS = ("gather_cycles", "array_cycles", "interaction_cycles", "filter_cy
 
 @dataclass(frozen=True, kw_only=True)
 class SubBatchReport:
-    """One sub-batch on the stage's timeline; times count from the stage's first cycle [cycles]."""
+    """One sub-batch on the stage's timeline; times count from the stage's first cycle [cycles].
+
+    compute_start : the sequencer takes it. released : its gathered data have been used.
+    compute_end : after its last logit. alone_cycles : its computing if it were the only one.
+    """
 
     items: int
     gather_start: int
     gather_end: int
     compute_start: int
+    released: int
     compute_end: int
+    alone_cycles: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +43,15 @@ class StageReport:
 
     @property
     def lower_bound_cycles(self) -> int:
-        """No schedule is shorter: the busier of gather and compute."""
-        compute = sum(b.compute_end - b.compute_start for b in self.sub_batches)
+        """No schedule is shorter: the busiest of gather, array and interaction."""
         gather = sum(b.gather_end - b.gather_start for b in self.sub_batches)
-        return max(compute, gather)
+        return max(gather, self.array_cycles, self.interaction_cycles)
 
     @property
     def serial_cycles(self) -> int:
         """No schedule without idle time is longer: gather and compute one after the other."""
         return self.overhead_cycles + sum(
-            b.compute_end - b.compute_start + b.gather_end - b.gather_start
-            for b in self.sub_batches
+            b.alone_cycles + b.gather_end - b.gather_start for b in self.sub_batches
         )
 
 

@@ -77,6 +77,9 @@ def design_points(workloads: Sequence[SweepWorkload] = WORKLOADS) -> list[Design
     ]
 
 
+MEMORIES = ("weight_words", "dense_words", "feature_words", "act_words", "cross_words")
+
+
 def machine(array_size: int) -> AcceleratorConfig:
     """Return the base preset with another array, its memories kept in bytes."""
     base = load_accelerator(BASE_PRESET)
@@ -87,10 +90,10 @@ def machine(array_size: int) -> AcceleratorConfig:
             "name": f"sweep{array_size}",
             "array_size": array_size,
             "block_size": min(base.block_size, array_size),
+            "lanes": 1,
+            "lane_blocks": (),
             "axi_data_bits": min(base.axi_data_bits, 8 * array_size),
-            "weight_words": int(base.weight_words * scale),
-            "feature_words": int(base.feature_words * scale),
-            "act_words": int(base.act_words * scale),
+            **{name: int(getattr(base, name) * scale) for name in MEMORIES},
         }
     )
 

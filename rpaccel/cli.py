@@ -138,6 +138,58 @@ def bench(
 
 
 @app.command()
+def efficiency(
+    sizes: Annotated[str, typer.Option(help="Array sides: of 8, 16, 32, 64, 128.")] = "8,16,32,64",
+    models: Annotated[str, typer.Option(help="Of rmsmall, rmlarge.")] = "rmsmall,rmlarge",
+    sub_batch: Annotated[int, typer.Option(help="Items per sub-batch.", min=1)] = 1024,
+    sub_batches: Annotated[int, typer.Option(help="Sub-batches of a run.", min=4)] = 8,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/efficiency.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure the MAC efficiency of the compute core in RTL on Criteo's rankers."""
+    from rpaccel.main_job.efficiency import efficiency_report  # noqa: PLC0415
+    from rpaccel.main_job.efficiency_page import efficiency_text  # noqa: PLC0415
+
+    results = efficiency_report(
+        [int(size) for size in sizes.split(",")],
+        models.split(","),
+        sub_batch=sub_batch,
+        sub_batches=sub_batches,
+        seed=seed,
+        progress=functools.partial(print, file=sys.stderr, flush=True),
+    )
+    text = efficiency_text(results)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    print_json([result.values for result in results]) if json else print(text)
+
+
+@app.command(name="array-bench")
+def array_bench_command(
+    sizes: Annotated[str, typer.Option(help="Array sides.")] = "8,16,32,64,128",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/array_bench.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure how fast netlist and simulator of the array alone are made, and how fast they run."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from rpaccel.main_job.array_bench import array_bench, array_bench_text  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    timings = array_bench([int(size) for size in sizes.split(",")], seed=seed, progress=say)
+    text = array_bench_text(timings)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text)
+    print_json([asdict(timing) for timing in timings]) if json else print(text)
+
+
+@app.command()
 def lint(
     preset: Preset = "edge",
     family: Annotated[
@@ -173,6 +225,43 @@ def units(
     else:
         rows = [[name, *(cost[r] for r in RESOURCES)] for name, cost in costs.items()]
         print(format_table(["unit", *RESOURCES], rows))
+
+
+@app.command()
+def fpga(
+    preset: Preset = "tiny",
+    unit: Annotated[str, typer.Option(help="core, array, top, or a unit of `units`.")] = "core",
+    target_mhz: Annotated[float, typer.Option(help="Clock to aim at [MHz].")] = 120.0,
+    seed: Annotated[int, typer.Option(help="Seed of the placer.", min=1)] = 1,
+    json: Json = False,
+) -> None:
+    """Synthesise, place and route one unit for an ECP5-85k with open tools; print its Fmax."""
+    from rpaccel.host.fpga import fpga_report, fpga_text  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    report = fpga_report(
+        load_accelerator(preset), unit, target_mhz=target_mhz, seed=seed, progress=say
+    )
+    print_json(report) if json else print(fpga_text(report))
+
+
+@app.command()
+def synth(
+    preset: Preset = "edge",
+    family: Annotated[str, typer.Option(help="xcup: UltraScale+.")] = "xcup",
+    dsp_packing: Annotated[
+        bool, typer.Option("--dsp-packing", help="Two int8 products of the array per DSP48E2.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Estimate a preset on UltraScale+, module by module, and name the smallest part that fits."""
+    from rpaccel.host.part_choice import estimate, estimate_text  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    report = estimate(load_accelerator(preset), family, dsp_packing=dsp_packing, progress=say)
+    print_json(report) if json else print(estimate_text(report))
 
 
 @app.command()

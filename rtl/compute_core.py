@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Elaboratable, Module, Mux
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interaction import Interaction
@@ -11,86 +11,109 @@ from rpaccel.rtl.interfaces import LoadBus, VectorWrite, batch_layout, struct
 from rpaccel.rtl.layer_engine import LayerEngine
 from rpaccel.rtl.score_queue import ScoreQueue, logit_layout
 from rpaccel.rtl.sequencer import Sequencer
-from rpaccel.rtl.vector_memories import VectorMemories
+from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.rtl.tokens import tile_input_layout, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import SLOT
 
-__all__ = ["ComputeCore"]
+__all__ = ["ComputeCore", "LaneCompute", "join_tiles"]
 
 
-class ComputeCore(wiring.Component):
-    """Runs the slot's program over gathered sub-batches and scores every item.
+def join_tiles(m: Module, rows: list, outs: list, tiles: wiring.PureInterface) -> None:
+    """Join a lane's rows and outs with its ports of the array, whose fields may be wider."""
+    for token, row, results, collected in zip(rows, tiles.i, outs, tiles.out, strict=False):
+        m.d.comb += [row[name].eq(token[name]) for name, _ in token.shape()]
+        for n in range(results.shape().length):
+            result = results[n]
+            m.d.comb += [result[name].eq(collected[n][name]) for name, _ in result.shape()]
 
-    A sub-batch takes exactly `perfmodel.sequencer.program_cycles` cycles from its transfer to the
-    next possible one, plus the cycles of `score_stalled`; `release_stb` comes in the last of them.
+
+def _members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
+    """Return what a lane's compute and a core have in common."""
+    return {
+        "load": In(LoadBus(config)),
+        "vectors": In(VectorWrite(config)),
+        "slot": In(struct(SLOT)),
+        "batch": In(stream.Signature(batch_layout())),
+        "release_stb": Out(1),
+        "score": Out(stream.Signature(logit_layout())),
+        "array_busy": Out(1),
+        "array_stalled_input": Out(1),
+        "interaction_busy": Out(1),
+        "score_stalled": Out(1),
+        "weights_busy": Out(1),
+        "weights_exposed": Out(1),
+        "tile_stb": Out(1),
+    }
+
+
+class LaneCompute(wiring.Component):
+    """Runs the slot's program over gathered sub-batches on the tiles that it is given.
 
     Members:
-      load          fills PROGRAM, WEIGHT, PARAM and PAIR.
-      vectors       fills USER and FEATURE.
+      load          fills PROGRAM and PAIR.
+      vectors       dense words and vectors from gather.
       slot          constant while a stage runs.
       batch         In(stream of batch_layout()): gathered sub-batches.
-      release_stb   the oldest batch is finished and its bank is free.
+      release_stb   the oldest batch's gathered data have been used: its bank is free.
       score         Out(stream of logit_layout()): one per item, in item order of each batch.
-      array_busy, interaction_busy   the unit works on an instruction.
+      rows, outs    to and from the tiles, see LayerEngine.
+      array_busy, interaction_busy   the unit works.
       array_stalled_input   nothing to do: no batch.
       score_stalled         the last layer waits for readers of `score`.
+      weights_busy, weights_exposed, tile_stb   of the weight tiles, see LayerEngine.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
+        blocks = config.blocks
+        outs = data.ArrayLayout(tile_output_layout(config), blocks)
         super().__init__(
             {
-                "load": In(LoadBus(config)),
-                "vectors": In(VectorWrite(config)),
-                "slot": In(struct(SLOT)),
-                "batch": In(stream.Signature(batch_layout())),
-                "release_stb": Out(1),
-                "score": Out(stream.Signature(logit_layout())),
-                "array_busy": Out(1),
-                "array_stalled_input": Out(1),
-                "interaction_busy": Out(1),
-                "score_stalled": Out(1),
+                **_members(config),
+                "rows": Out(tile_input_layout(config)).array(blocks),
+                "outs": In(outs).array(blocks),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.sequencer = sequencer = Sequencer(self.config)
-        m.submodules.memories = memories = VectorMemories(self.config)
         m.submodules.layer_engine = layer = LayerEngine(self.config)
         m.submodules.interaction = interaction = Interaction(self.config)
         m.submodules.scores = scores = ScoreQueue(self.config)
 
         # From outside.
-        wiring.connect(m, wiring.flipped(self.vectors), memories.vectors)
+        wiring.connect(m, wiring.flipped(self.vectors), layer.vectors)
+        wiring.connect(m, wiring.flipped(self.vectors), interaction.vectors)
         wiring.connect(m, wiring.flipped(self.batch), sequencer.batch)
-        for unit in (sequencer, layer, interaction):
+        for unit in (sequencer, interaction):
             wiring.connect(m, wiring.flipped(self.load), unit.load)
+        m.d.comb += sequencer.slot.eq(self.slot)
 
-        # Instructions.
-        for unit in (layer, interaction):
-            m.d.comb += [
-                unit.instruction.eq(sequencer.instruction),
-                unit.items.eq(sequencer.items),
-                unit.bank.eq(sequencer.bank),
-            ]
+        # Layers.
+        wiring.connect(m, sequencer.job, layer.job)
         m.d.comb += [
-            sequencer.slot.eq(self.slot),
-            layer.start.eq(sequencer.start_layer),
+            sequencer.bottom_done.eq(layer.bottom_done_stb),
+            sequencer.score_done.eq(layer.score_done_stb),
+        ]
+        for i in range(self.config.blocks):
+            m.d.comb += [self.rows[i].eq(layer.rows[i]), layer.outs[i].eq(self.outs[i])]
+
+        # Interaction.
+        m.d.comb += [
             interaction.start.eq(sequencer.start_interaction),
-            interaction.item_words.eq(self.slot.item_words),
-            sequencer.done.eq(layer.done | interaction.done),
+            interaction.instruction.eq(sequencer.interact.code),
+            interaction.items.eq(sequencer.interact.items),
+            interaction.bank.eq(sequencer.interact.bank),
+            interaction.row_bytes.eq(self.slot.row_bytes),
+            interaction.user_vector_words.eq(self.slot.user_vector_words),
+            interaction.item_vector_words.eq(self.slot.item_vector_words),
+            sequencer.interaction_done.eq(interaction.done),
         ]
-
-        # One reader and writer at a time.
-        self._share(m, memories.read, "address", layer.read, interaction.read, interaction.busy)
-        self._share(m, memories.read, "source", layer.read, interaction.read, interaction.busy)
-        for name in ("valid", "act1", "address", "data"):
-            self._share(m, memories.write, name, layer.write, interaction.write, interaction.busy)
-        m.d.comb += [
-            layer.read.data.eq(memories.read.data),
-            interaction.read.data.eq(memories.read.data),
-        ]
+        for i in range(self.config.blocks):
+            wiring.connect(m, layer.cross[i], interaction.cross[i])
+            wiring.connect(m, layer.bottom[i], interaction.bottom[i])
 
         # Scores.
         m.d.comb += [
@@ -109,11 +132,47 @@ class ComputeCore(wiring.Component):
             self.interaction_busy.eq(interaction.busy),
             self.array_stalled_input.eq(sequencer.waiting),
             self.score_stalled.eq(sequencer.score_stalled),
+            self.weights_busy.eq(layer.weights_busy),
+            self.weights_exposed.eq(layer.weights_exposed),
+            self.tile_stb.eq(layer.tile_stb),
         ]
         return m
 
-    def _share(
-        self, m: Module, bus: object, name: str, first: object, second: object, choice: object
-    ) -> None:
-        mine, other = getattr(first, name), getattr(second, name)
-        m.d.comb += getattr(bus, name).eq(Mux(choice, other, mine))
+
+class ComputeCore(wiring.Component):
+    """A lane's compute with a whole array of its own.
+
+    Members: those of LaneCompute but for rows and outs.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        super().__init__(_members(config))
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.lane = lane = LaneCompute(self.config)
+        m.submodules.array = array = SystolicArray(self.config)
+        blocks = self.config.blocks
+        for name in self.signature.members:
+            mine, inner = getattr(self, name), getattr(lane, name)
+            if hasattr(inner, "signature"):
+                if self.signature.members[name].flow is In:
+                    wiring.connect(m, wiring.flipped(mine), inner)
+                else:
+                    wiring.connect(m, inner, wiring.flipped(mine))
+            elif self.signature.members[name].flow is In:
+                m.d.comb += inner.eq(mine)
+            else:
+                m.d.comb += mine.eq(inner)
+
+        # The array: all of it belongs to this lane.
+        wiring.connect(m, wiring.flipped(self.load), array.lane[0].load)
+        m.d.comb += [
+            array.partition[0].row.eq(0),
+            array.partition[0].col.eq(0),
+            array.partition[0].rows.eq(blocks),
+            array.partition[0].cols.eq(blocks),
+        ]
+        join_tiles(m, lane.rows, lane.outs, array.lane[0])
+        return m

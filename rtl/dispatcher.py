@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -53,9 +53,11 @@ class Dispatcher(wiring.Component):
     """Takes descriptors in order, runs them on lanes, writes completions as they finish.
 
     A descriptor is fetched when a completion slot is sure to be free for it. NOP completes at
-    once, LOAD waits until every lane is idle, QUERY goes to the free lane of lowest number. An
-    unknown opcode, then an unknown version completes with that status. Completions are served in
-    turn; `cq_tail` moves when memory has acknowledged the completion.
+    once, LOAD waits until every lane is idle, QUERY goes to the free lane of lowest number among
+    those that it asks for and that own blocks. An unknown opcode, then an unknown version, then a
+    query for lanes that own nothing (BAD_LANE) completes with that status. Completions are served
+    in turn; `cq_tail` moves when memory has acknowledged the completion. While `hold` is high no
+    descriptor is taken.
 
     Members
     -------
@@ -64,6 +66,9 @@ class Dispatcher(wiring.Component):
     completion_stb : Out(1)  a completion was written (cq_tail shows it in the next cycle).
     queries : Out(32)  completions that came from lanes.
     busy : Out(1)
+    hold : In(1), held : Out(1)  no descriptor is at work and every lane is idle.
+    lane_owns : In(1) per lane  the lane owns blocks.
+    load_lanes : Out(lanes)  what the loader reads is for these lanes.
     descriptor : Out(ReadPort), port : Out(WritePort)
     load : Out(stream of load_layout()), loaded : In(stream of loaded_layout())
     lane_query : Out(stream of descriptor_layout()) per lane
@@ -83,6 +88,10 @@ class Dispatcher(wiring.Component):
                 "completion_stb": Out(1),
                 "queries": Out(32),
                 "busy": Out(1),
+                "hold": In(1),
+                "held": Out(1),
+                "lane_owns": In(lanes),
+                "load_lanes": Out(lanes),
                 "descriptor": Out(ReadPort(config)),
                 "port": Out(WritePort(config)),
                 "load": Out(stream.Signature(load_layout(config))),
@@ -130,12 +139,17 @@ class Dispatcher(wiring.Component):
         ]
         m.d.comb += [query.payload.eq(descriptor) for query in self.lane_query]
         m.d.sync += cycles.eq(cycles + 1)
+        lanes = config.lanes
+        asked = Mux(descriptor.stage0_lanes == 0, (1 << 32) - 1, descriptor.stage0_lanes)[:lanes]
+        self.able = Signal(lanes)
+        m.d.comb += [self.able.eq(asked & self.lane_owns), self.load_lanes.eq(asked)]
 
         with m.FSM(name="fetch") as fetch:
             # Every descriptor taken becomes one completion written.
             m.d.comb += self.busy.eq(~fetch.ongoing("IDLE") | (self.sq_head != self.cq_tail))
+            m.d.comb += self.held.eq(fetch.ongoing("IDLE") & Cat(self.lane_idle).all())
             with m.State("IDLE"):
-                go = (waiting != 0) & (rings.sq_size != 0) & (reserved < rings.cq_size)
+                go = ~self.hold & (waiting != 0) & (rings.sq_size != 0) & (reserved < rings.cq_size)
                 with m.If(rings.enable & go):
                     m.d.sync += error.eq(0)
                     m.next = "REQUEST"
@@ -163,7 +177,7 @@ class Dispatcher(wiring.Component):
         lane = Signal(range(max(2, self.config.lanes)))
         with m.State("CHOOSE"):
             for i in reversed(range(self.config.lanes)):
-                with m.If(self.lane_idle[i]):
+                with m.If(self.lane_idle[i] & self.able[i]):
                     m.d.sync += lane.eq(i)
                     m.next = "QUERY"
         with m.State("QUERY"):
@@ -203,6 +217,8 @@ class Dispatcher(wiring.Component):
                 m.d.sync += error.eq(Status.BAD_OPCODE)
             with m.Elif(descriptor.version != ISA_VERSION):
                 m.d.sync += error.eq(Status.BAD_VERSION)
+            with m.Elif((descriptor.opcode == Opcode.QUERY) & ~self.able.any()):
+                m.d.sync += error.eq(Status.BAD_LANE)
             with m.Elif(descriptor.opcode == Opcode.QUERY):
                 m.next = "CHOOSE"
             with m.Elif(descriptor.opcode == Opcode.LOAD):

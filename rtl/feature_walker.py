@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.id_resolver import op_layout
 from rpaccel.rtl.interfaces import STATUS_BITS, LoadBus, struct
 from rpaccel.rtl.record_reader import gather_start_layout, ring_beats
-from rpaccel.rtl.ticket import vector_address
+from rpaccel.rtl.ticket import place_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import FEATURE, MAX_IDS, SLOT, Status, Target
 
@@ -24,8 +24,8 @@ class FeatureWalker(wiring.Component):
     """Makes one op per cycle out of records and FEATURE descriptors (see IdResolver).
 
     A record costs 2 cycles, a dense beat 1, a single-hot feature 1, a multi-hot one
-    1 + max(1, count); a bad record's multi-hot features cost 1. A sub-batch takes a FEATURE bank
-    before its first item and ends with an op of its own (one of the last record's 2 cycles).
+    1 + max(1, count); a bad record's multi-hot features cost 1. A sub-batch takes a bank before
+    its first item and ends with an op of its own (one of the last record's 2 cycles).
 
     Members:
       load         In   LoadBus: FEATURE descriptors
@@ -33,7 +33,7 @@ class FeatureWalker(wiring.Component):
       record       In   stream {id, bad, base} of complete records, user's first
       ring_address Out  beat of the ring for `op`
       release      Out  beats of the ring that are free again
-      bank_release_stb  In  a FEATURE bank is free again
+      bank_release_stb  In  a bank is free again
       item_ids     Out  stream of 32-bit ids, one per item
       op           Out  op_layout, moves while `advance` (In)
       count        In   ids of the multi-hot feature whose count was asked for a cycle ago
@@ -74,6 +74,11 @@ class FeatureWalker(wiring.Component):
             }
         )
 
+    @property
+    def _part_bits(self) -> int:
+        """Address bits of a 32-bit word in a vector word."""
+        return (self.config.vector_word_bytes // 4).bit_length() - 1
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         s = self._state()
@@ -88,7 +93,8 @@ class FeatureWalker(wiring.Component):
             self.op.lane.eq(word[:lane_bits]),
             self.op.user.eq(s.user),
             self.op.zero.eq(s.bad),
-            self.op.address.eq(s.target),
+            self.op.place.engine.eq(s.engine),
+            Cat(self.op.place.part[: self._part_bits], self.op.place.word).eq(s.vector),
             self.op.feature.eq(feature),
         ]
         opening = Signal()
@@ -130,6 +136,7 @@ class FeatureWalker(wiring.Component):
     def _state(self) -> SimpleNamespace:
         """Registers of the walk."""
         config = self.config
+        word_bits = Shape.cast(place_layout(config)["word"].shape).width
         return SimpleNamespace(
             user=Signal(name="user"),  # the record is the user's
             bad=Signal(name="bad"),  # it has no data: everything is zero
@@ -139,8 +146,11 @@ class FeatureWalker(wiring.Component):
             dense_beats=Signal(16, name="dense_beats"),
             features_left=Signal(8, name="features_left"),
             ids_left=Signal(range(MAX_IDS + 1), name="ids_left"),
-            target=Signal(vector_address(config), name="target"),  # word to be written
-            item_target=Signal(range(max(2, config.feature_words)), name="item_target"),
+            dense_word=Signal(place_layout(config)["word"].shape, name="dense_word"),
+            item_dense=Signal(range(max(2, config.dense_words)), name="item_dense"),
+            vector=Signal(word_bits + self._part_bits, name="vector"),  # its 32-bit word
+            item_vector=Signal(range(max(2, config.engine_vector_words)), name="item_vector"),
+            engine=Signal(range(max(2, config.engines)), name="engine"),
             items_left=Signal(32, name="items_left"),
             batch_items=Signal(16, name="batch_items"),  # of the open sub-batch
             batch_size=Signal(16, name="batch_size"),
@@ -168,17 +178,25 @@ class FeatureWalker(wiring.Component):
             m.d.sync += s.index.eq(s.next_index)
         return read.data
 
+    def _beats(self, words: Value) -> Value:
+        """Return the beats of so many dense words."""
+        together = self.config.words_per_beat
+        return (words * self.config.beats_per_word + together - 1) >> (together.bit_length() - 1)
+
     def _idle(self, m: Module, s: SimpleNamespace) -> None:
         slot, asked = self.slot, self.stage.sub_batch
         m.d.comb += s.next_index.eq(slot.feature_base)
         m.d.sync += [
             s.user.eq(1),
-            s.target.eq(0),
-            s.item_target.eq(0),
+            s.dense_word.eq(0),
+            s.item_dense.eq(0),
+            s.vector.eq(0),
+            s.item_vector.eq(0),
+            s.engine.eq(0),
             s.batch_items.eq(0),
             s.items_left.eq(self.stage.items),
             s.features_left.eq(slot.user_features),
-            s.dense_beats.eq(slot.user_dense_words * self.config.beats_per_word),
+            s.dense_beats.eq(self._beats(slot.user_dense_words)),
             s.batch_size.eq(Mux((asked == 0) | (asked > slot.sub_batch), slot.sub_batch, asked)),
         ]
         with m.If(self.start_stb):
@@ -215,15 +233,18 @@ class FeatureWalker(wiring.Component):
     def _dense(self, m: Module, s: SimpleNamespace) -> None:
         """Pass the record's head on, beat by beat."""
         slot_bits = self.config.beats_per_word.bit_length() - 1
+        lane_bits = (self.config.beat_bytes // 4).bit_length() - 1
+        slot = s.dense_beat[:slot_bits]
         m.d.comb += [
             self.op.dense.eq(1),
-            self.op.slot.eq(s.dense_beat[:slot_bits]),
+            self.op.place.word.eq(s.dense_word),
+            self.op.place.part.eq(Cat(Const(0, lane_bits), slot)),
             self.ring_address.eq(s.base + s.dense_beat),
         ]
         with m.If(self.advance):
             m.d.sync += s.dense_beat.eq(s.dense_beat + 1)
-            with m.If(self.op.slot == self.config.beats_per_word - 1):
-                m.d.sync += s.target.eq(s.target + 1)
+            with m.If(slot == self.config.beats_per_word - 1):
+                m.d.sync += s.dense_word.eq(s.dense_word + self.config.words_per_beat)
             with m.If(s.dense_beat + 1 == s.dense_beats):
                 self._enter_features(m, s)
 
@@ -254,7 +275,7 @@ class FeatureWalker(wiring.Component):
 
     def _next_feature(self, m: Module, s: SimpleNamespace) -> None:
         m.d.comb += s.next_index.eq(s.index + 1)
-        m.d.sync += s.target.eq(s.target + self.slot.vector_words)
+        m.d.sync += s.vector.eq(s.vector + self.slot.row_bytes[2:])
         m.d.sync += s.features_left.eq(s.features_left - 1)
         m.next = "HEAD"
         with m.If(s.features_left == 1):
@@ -267,10 +288,8 @@ class FeatureWalker(wiring.Component):
         size = Mux(s.user, self.stage.user_record_bytes, self.stage.item_record_bytes)
         last = s.items_left == 1
         closing = ~s.user & (last | (s.batch_items + 1 == s.batch_size))
-        next_target = Signal.like(s.item_target)
         next_bank = Signal()
         m.d.comb += [
-            next_target.eq(Mux(closing | s.user, 0, s.item_target + slot.item_words)),
             next_bank.eq(s.bank ^ closing),
             s.next_index.eq(slot.feature_base + slot.user_features),
             self.op.batch.eq(closing),
@@ -282,13 +301,12 @@ class FeatureWalker(wiring.Component):
         with m.If(self.advance):
             m.d.comb += self.release.eq(Mux(s.bad, 0, size >> shift))
             m.d.comb += self.item_stb.eq(~s.user)
+            self._next_item(m, s, closing | s.user, next_bank)
             m.d.sync += [
                 s.user.eq(0),
                 s.bank.eq(next_bank),
-                s.item_target.eq(next_target),
-                s.target.eq(Cat(next_target[: config.feature_words.bit_length() - 1], next_bank)),
                 s.features_left.eq(slot.item_features),
-                s.dense_beats.eq(slot.item_dense_words * config.beats_per_word),
+                s.dense_beats.eq(self._beats(slot.item_dense_words)),
                 s.items_left.eq(s.items_left - ~s.user),
                 s.batch_items.eq(Mux(closing | s.user, 0, s.batch_items + 1)),
             ]
@@ -296,3 +314,31 @@ class FeatureWalker(wiring.Component):
             with m.If(Mux(s.user, s.items_left == 0, last)):
                 m.d.comb += self.done_stb.eq(1)
                 m.next = "IDLE"
+
+    def _next_item(self, m: Module, s: SimpleNamespace, fresh: Value, bank: Signal) -> None:
+        """Go to the next item's words, or (`fresh`) to the first one's of `bank`.
+
+        Items take turns at the engines; a round of all engines fills the same words of each.
+        """
+        config = self.config
+        last_engine = s.engine == config.engines - 1
+        dense, vector = Signal.like(s.item_dense), Signal.like(s.item_vector)
+        m.d.comb += [
+            dense.eq(Mux(fresh, 0, s.item_dense + self.slot.item_dense_words)),
+            vector.eq(
+                Mux(fresh, 0, s.item_vector + Mux(last_engine, self.slot.item_vector_words, 0))
+            ),
+        ]
+        m.d.sync += [
+            s.item_dense.eq(dense),
+            s.dense_word.eq(Cat(dense[: config.dense_words.bit_length() - 1], bank)),
+            s.item_vector.eq(vector),
+            s.vector.eq(
+                Cat(
+                    Const(0, self._part_bits),
+                    vector[: config.engine_vector_words.bit_length() - 1],
+                    bank,
+                )
+            ),
+            s.engine.eq(Mux(fresh | last_engine, 0, s.engine + 1)),
+        ]

@@ -1,4 +1,4 @@
-"""Gather: a stage's records, embedding rows and pooling, into USER and FEATURE."""
+"""Gather: a stage's records, embedding rows and pooling, into dense words and vectors."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from rpaccel.spec.isa import SLOT, Status
 
 __all__ = ["Gather", "gather_start_layout"]
 
+BATCHES = 4  # two in banks, and two that compute has read but not scored yet
+
 
 class Gather(wiring.Component):
     """Fetches records ahead, walks their features, reads rows in flight, pools, writes vectors.
@@ -41,7 +43,7 @@ class Gather(wiring.Component):
       slot         In   SLOT
       ids          In   stream of candidate ids, exactly `items` of them
       item_ids     Out  stream of the same ids, in order; an id is there before its batch.
-                        Its buffer holds the ids of both banks.
+                        Its buffer holds the ids of BATCHES sub-batches.
       vectors      Out  VectorWrite
       batch        Out  stream of batch_layout; all its data have been written
       release_stb  In   the oldest batch's bank is free again
@@ -111,7 +113,6 @@ class Gather(wiring.Component):
             resolver.beat.eq(records.data),
             resolver.row_bytes.eq(self.slot.row_bytes),
             pooler.row_bytes.eq(self.slot.row_bytes),
-            pooler.vector_beats.eq(self.slot.vector_words * self.config.beats_per_word),
             self.item_stb.eq(walker.item_stb),
         ]
 
@@ -159,9 +160,9 @@ class Gather(wiring.Component):
         return Mux(response.valid, response.payload.error, 0)
 
     def _item_ids(self, m: Module, walker: FeatureWalker) -> None:
-        """Keep the ids of both banks' items."""
+        """Keep the ids of the items that have no score yet."""
         m.submodules.item_ids = fifo = SyncFIFOBuffered(
-            width=32, depth=BANKS * self.config.sub_batch_max
+            width=32, depth=BATCHES * self.config.sub_batch_max
         )
         m.d.comb += [
             walker.item_ids.ready.eq(fifo.w_rdy),
@@ -174,15 +175,26 @@ class Gather(wiring.Component):
 
     def _write(self, m: Module, pooler: Pooler) -> None:
         """Place a beat in its word."""
-        slot, slots = pooler.o_slot, self.config.beats_per_word
+        slots, lanes = self.config.beats_per_word, self.config.beat_bytes // 4
+        lane_bits = lanes.bit_length() - 1
+        slot, begin = pooler.o_part[lane_bits:], pooler.o_part[:lane_bits]
+        # a vector shorter than a beat: the lanes that differ from its first one in low bits only
+        repeat = Signal(range(max(2, lanes)))
+        inside = Signal(lanes)
         m.d.comb += [
+            repeat.eq(self.slot.row_bytes[2:] - 1),
+            inside.eq(Cat((lane & ~repeat)[:lane_bits] == begin for lane in range(lanes))),
             self.vectors.valid.eq(pooler.o_valid),
             self.vectors.user.eq(pooler.o_user),
+            self.vectors.vector.eq(pooler.o_vector),
             self.vectors.address.eq(pooler.o_address),
-            # the rest of the word becomes zero; its later beats, if any, come later
             self.vectors.data.eq(Cat(Mux(slot == i, pooler.o_data, 0) for i in range(slots))),
-            self.vectors.mask.eq(Cat(slot <= i for i in range(slots))),
         ]
+        for i in range(slots):
+            mask = self.vectors.mask[i * lanes : (i + 1) * lanes]
+            # dense: the rest of the word becomes zero; its later beats, if any, come later
+            dense = (slot <= i).replicate(lanes)
+            m.d.comb += mask.eq(Mux(pooler.o_vector, Mux(slot == i, inside, 0), dense))
 
     def _hand_over(self, m: Module, walker: FeatureWalker, pooler: Pooler) -> None:
         """Batches leave through a queue of as many entries as there are banks."""

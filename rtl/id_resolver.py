@@ -7,7 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import BURST_BITS, STATUS_BITS, struct
-from rpaccel.rtl.ticket import MULTIPLIER_BITS, row_beats_max, ticket_layout, vector_address
+from rpaccel.rtl.ticket import MULTIPLIER_BITS, place_layout, row_beats_max, ticket_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import FEATURE, MAX_IDS, RECIPROCAL_SHIFT, Pooling, Status
 
@@ -21,12 +21,11 @@ def reciprocals() -> list[int]:
 
 
 def dense_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """One beat of a record's head on its way to USER or FEATURE; `slot` is its place in a word."""
+    """One beat of a record's head on its way to USER or DENSE."""
     return data.StructLayout(
         {
             "user": unsigned(1),
-            "address": vector_address(config),
-            "slot": range(max(2, config.beats_per_word)),
+            "place": place_layout(config),
             "data": unsigned(config.axi_data_bits),
         }
     )
@@ -36,7 +35,7 @@ def op_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What to make of a beat of a record. At most one of count, dense, row, batch is set.
 
     zero : there is no word to look at (bad candidate, or a count of 0).
-    items, last, user : of a sub-batch (batch), see ticket_layout.
+    items, last, user : of a sub-batch (batch), place : of a beat or a vector; see ticket.
     """
     return data.StructLayout(
         {
@@ -49,9 +48,8 @@ def op_layout(config: AcceleratorConfig) -> data.StructLayout:
             "last": unsigned(1),
             "user": unsigned(1),
             "lane": range(max(2, config.beat_bytes // 4)),
-            "slot": range(max(2, config.beats_per_word)),
             "items": unsigned(16),
-            "address": vector_address(config),
+            "place": place_layout(config),
             "feature": struct(FEATURE),
         }
     )
@@ -158,11 +156,10 @@ class IdResolver(wiring.Component):
                 ticket.offset.eq(displacement[2:offset_bits]),
                 ticket.multiplier.eq(Mux(mean, reciprocal, op.feature.multiplier)),
                 ticket.shift.eq(Mux(mean, RECIPROCAL_SHIFT, op.feature.shift)),
-                ticket.address.eq(op.address),
+                ticket.place.eq(op.place),
                 address.eq(op.feature.table_address[: len(address)] + displacement),
                 self.dense.payload.user.eq(op.user),
-                self.dense.payload.address.eq(op.address),
-                self.dense.payload.slot.eq(op.slot),
+                self.dense.payload.place.eq(op.place),
                 self.dense.payload.data.eq(Mux(op.zero, 0, self.beat)),
             ]
             with m.If(~many):

@@ -84,7 +84,7 @@ class WritePort(wiring.Signature):
 
 def load_data_bits(config: AcceleratorConfig) -> int:
     """Width of the widest on-chip memory entry that an image can fill [bits]."""
-    return max(target_bits(target, config.array_size) for target in Target)
+    return max(target_bits(target, config.image_bytes) for target in Target)
 
 
 class LoadBus(wiring.Signature):
@@ -105,23 +105,44 @@ class LoadBus(wiring.Signature):
 
 
 class VectorWrite(wiring.Signature):
-    """Gathered data on their way into USER or FEATURE memory; no back-pressure.
+    """Gathered data on their way into the lane's memories; no back-pressure.
 
-    Members (all Out): valid; user (1: USER, 0: FEATURE); address (word; FEATURE: includes the
-    bank in its top bit, i.e. bank * feature_words + item * item_words + word); data (one word);
-    mask (one bit per AXI beat of the word that is written).
+    Members (all Out):
+      valid, user   user: of the user's record, else of an item's.
+      vector        1: part of a vector, for the interaction engines. 0: a dense word.
+      address       dense: word of USER, or bank * dense_words + item * item_dense_words + word.
+                    vector, user: vector word, into every engine.
+                    vector, item: (bank * engine_vector_words + (item // engines) *
+                    item_vector_words + word) * engines + item % engines.
+      data          dense: one word of A bytes, or a beat of several. vector: a vector word in the
+                    low bytes.
+      mask          one bit per 4 bytes that are written, of `data`.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
+        data_bytes = max(config.array_size, config.vector_word_bytes)
         super().__init__(
             {
                 "valid": Out(1),
                 "user": Out(1),
-                "address": Out(range(max(2 * config.feature_words, config.user_words))),
-                "data": Out(8 * config.array_size),
-                "mask": Out(config.beats_per_word),
+                "vector": Out(1),
+                "address": Out(vector_write_address(config)),
+                "data": Out(8 * data_bytes),
+                "mask": Out(data_bytes // 4),
             }
         )
+
+
+def vector_write_address(config: AcceleratorConfig) -> range:
+    """Return the shape of an address of VectorWrite."""
+    return range(
+        max(
+            2 * config.dense_words,
+            config.user_words,
+            config.user_vector_words,
+            2 * config.engine_vector_words * config.engines,
+        )
+    )
 
 
 def batch_layout() -> data.StructLayout:

@@ -8,7 +8,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rpaccel.rtl.bucket_filter import BucketFilter
-from rpaccel.rtl.compute_core import ComputeCore
+from rpaccel.rtl.compute_core import LaneCompute
 from rpaccel.rtl.gather import Gather
 from rpaccel.rtl.interfaces import (
     LoadBus,
@@ -22,6 +22,7 @@ from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.rtl.query_check import QueryCheck
 from rpaccel.rtl.registers import counters_layout
 from rpaccel.rtl.slot_table import SlotTable
+from rpaccel.rtl.tokens import tile_input_layout, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import COMPLETION, ISA_VERSION, MAX_STAGES, Status, StatusFlag
 
@@ -46,6 +47,7 @@ class Lane(wiring.Component):
     result : Out(stream of result_layout())  `count` of them from the cycle in which `done` is
         offered on; all are taken before the next query is.
     list, record, row : Out(ReadPort)
+    tokens, outs : to and from the lane's tiles, by block row (and block column).
     counters : Out(counters_layout())  since reset; see the units for what they count. Stalls count
         while a stage runs; of the filters busy and both stalls are disjoint.
     """
@@ -64,6 +66,10 @@ class Lane(wiring.Component):
                 "list": Out(ReadPort(config)),
                 "record": Out(ReadPort(config)),
                 "row": Out(ReadPort(config)),
+                "tokens": Out(tile_input_layout(config)).array(config.blocks),
+                "outs": In(data.ArrayLayout(tile_output_layout(config), config.blocks)).array(
+                    config.blocks
+                ),
                 "counters": Out(counters_layout()),
             }
         )
@@ -76,7 +82,7 @@ class Lane(wiring.Component):
         m.submodules.list_reader = self.list_reader = ListReader(config)
         m.submodules.ids = self.ids = SyncFIFOBuffered(width=32, depth=config.max_items)
         m.submodules.gather = self.gather = Gather(config)
-        m.submodules.core = self.core = ComputeCore(config)
+        m.submodules.core = self.core = LaneCompute(config)
         m.submodules.bucket_filter = self.filter = BucketFilter(config)
         m.submodules.ordered_top_n = self.top_n = OrderedTopN(config)
 
@@ -172,6 +178,8 @@ class Lane(wiring.Component):
             ids.r_en.eq(self.gather.ids.ready),
             self.gather.release_stb.eq(self.core.release_stb),
         ]
+        for i in range(self.config.blocks):
+            m.d.comb += [self.tokens[i].eq(self.core.rows[i]), self.core.outs[i].eq(self.outs[i])]
         connect(m, self.gather.vectors, self.core.vectors)
         connect(m, self.gather.batch, self.core.batch)
 
@@ -218,6 +226,7 @@ class Lane(wiring.Component):
                 core.score_stalled,
                 taken,
             ),
+            "weights": (core.weights_busy, core.weights_exposed, 0, core.tile_stb),
             "interaction": (core.interaction_busy, 0, 0, 0),
             "filter": (taken & ~self.last_stage,),
             "ordered_top_n": (taken & self.last_stage,),

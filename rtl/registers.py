@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from rpaccel.rtl.axi import AxiLite
 from rpaccel.rtl.dispatcher import INDEX_BITS, rings_layout
 from rpaccel.rtl.region_check import regions_layout
+from rpaccel.rtl.systolic_array import partition_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import DESCRIPTOR
 from rpaccel.spec.registers import (
@@ -21,10 +22,12 @@ from rpaccel.spec.registers import (
     COUNTER_WORDS,
     DEVICE_ID,
     DEVICE_VERSION,
+    LANES_MAX,
     PORT_COUNTER_BASE,
     REGIONS,
     REGISTERS,
     Irq,
+    partition_word,
 )
 
 __all__ = ["Registers", "counters_layout"]
@@ -50,6 +53,7 @@ def constants(config: AcceleratorConfig) -> dict[str, int]:
         "CONFIG_TOP": config.max_top_n | config.sub_batch_max << 16,
         "CONFIG_WEIGHTS": config.weight_words,
         "CONFIG_HASH": int(config.digest[:HASH_DIGITS], 16),
+        "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
     }
 
 
@@ -64,9 +68,13 @@ class Registers(wiring.Component):
     axil : In(AxiLite())
     irq : Out(1)  IRQ_STATUS & IRQ_ENABLE.
     rings : Out(rings_layout()), regions : Out(regions_layout())
+    partition : Out(partition_layout()) per lane: the rectangles in use. At reset lane 0 owns all.
+    partition_wanted : Out(1)  PARTITION_APPLY was written: no lane may get a query any more.
+    lanes_idle : In(1)  all lanes are idle and get no query while `partition_wanted`.
     sq_head, cq_tail : In(16), queries : In(32), busy : In(1), completion_stb : In(1)
     error_stb, error_address, error_status, error_write, error_requester : In
         the memory fabric's pulses; the first one since IRQ_STATUS.ERROR was cleared is kept.
+    loaded_word_stb : In(1)  the loader takes 8 bytes.
     counters : In(counters_layout()) per lane
     read_beat_stb, write_beat_stb : In(1) per memory port
     """
@@ -81,6 +89,9 @@ class Registers(wiring.Component):
                 "irq": Out(1),
                 "rings": Out(rings_layout(config)),
                 "regions": Out(regions_layout(config)),
+                "partition": Out(partition_layout(config)).array(config.lanes),
+                "partition_wanted": Out(1),
+                "lanes_idle": In(1),
                 "sq_head": In(INDEX_BITS),
                 "cq_tail": In(INDEX_BITS),
                 "queries": In(32),
@@ -91,6 +102,7 @@ class Registers(wiring.Component):
                 "error_status": In(8),
                 "error_write": In(1),
                 "error_requester": In(config.axi_id_bits),
+                "loaded_word_stb": In(1),
                 "counters": In(counters_layout()).array(config.lanes),
                 "read_beat_stb": In(config.memory_ports),
                 "write_beat_stb": In(config.memory_ports),
@@ -110,6 +122,7 @@ class Registers(wiring.Component):
                 with m.Case(ADDRESS[name] >> 2), m.If(write_stb):
                     m.d.sync += value.eq(value & ~write_mask | write_data & write_mask)
         self._outputs(m, stored)
+        self._partition(m, stored)
 
         # Interrupt and the first error.
         irq_status = Signal(len(Irq))
@@ -132,6 +145,8 @@ class Registers(wiring.Component):
             ]
 
         # Everything that can be read, by word address.
+        loaded_words = Signal(32)
+        m.d.sync += loaded_words.eq(loaded_words + self.loaded_word_stb)
         cycles, cycles_high = Signal(64), Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
         values: dict[int, ValueLike] = {
@@ -149,6 +164,7 @@ class Registers(wiring.Component):
                 "CYCLES_LO": cycles[:32],
                 "CYCLES_HI": cycles_high,
                 "QUERIES": self.queries,
+                "LOADED_WORDS": loaded_words,
             }.items()
         }
         lo_read = self._read_channel(m, values | self._counters(m))
@@ -167,13 +183,38 @@ class Registers(wiring.Component):
                 return min(32, address_bits)
             if name.endswith("_PERMISSION") or name == "IRQ_ENABLE":
                 return 2
-            return 1 if name == "CONTROL" else INDEX_BITS
+            if name.startswith("PARTITION") and name != "PARTITION_APPLY":
+                return 32
+            return 1 if name in ("CONTROL", "PARTITION_APPLY") else INDEX_BITS
 
+        absent = {f"PARTITION{lane}" for lane in range(self.config.lanes, LANES_MAX)}
+        whole = partition_word(0, 0, self.config.blocks, self.config.blocks)
         return {
-            register.name: Signal(bits(register.name), name=register.name.lower())
+            register.name: Signal(
+                bits(register.name),
+                name=register.name.lower(),
+                init=whole if register.name == "PARTITION0" else 0,
+            )
             for register in REGISTERS
-            if register.access == "rw"
+            if register.access == "rw" and register.name not in absent
         }
+
+    def _partition(self, m: Module, stored: dict[str, Signal]) -> None:
+        """Use the rectangles that the host wrote when no lane works; until then, keep the old."""
+        wanted = stored["PARTITION_APPLY"]
+        m.d.comb += self.partition_wanted.eq(wanted)
+        for lane, used in enumerate(self.partition):
+            word = Signal(32, name=f"partition_in_use{lane}", init=stored[f"PARTITION{lane}"].init)
+            with m.If(wanted & self.lanes_idle):
+                m.d.sync += word.eq(stored[f"PARTITION{lane}"])
+            m.d.comb += [
+                used.row.eq(word[:8]),
+                used.col.eq(word[8:16]),
+                used.rows.eq(word[16:24]),
+                used.cols.eq(word[24:]),
+            ]
+        with m.If(wanted & self.lanes_idle):
+            m.d.sync += wanted.eq(0)
 
     def _outputs(self, m: Module, stored: dict[str, Signal]) -> None:
         """Join the halves of addresses."""

@@ -155,7 +155,7 @@ def merge_equal_modules(text: str, *, checks: bool = True) -> str:
     kept: dict[str, RtlilModule] = {}  # form key -> module that stays
     kept_form: dict[str, _Form] = {}
     twin: dict[str, str] = {}  # module -> module that stays
-    for module in reversed(modules):
+    for module in _children_first(modules):
         clean(module, checks=checks)
         form = _Canonical(module, forms).form()
         key = form.key
@@ -181,6 +181,24 @@ def merge_equal_modules(text: str, *, checks: bool = True) -> str:
             if isinstance(cell, Cell):
                 cell.kind = names.get(cell.kind, cell.kind)
     return emit(result)
+
+
+def _children_first(modules: list[RtlilModule]) -> list[RtlilModule]:
+    """Return `modules` in an order in which every module comes after those it instantiates."""
+    by_name = {module.name: module for module in modules}
+    order: dict[str, RtlilModule] = {}
+
+    def visit(module: RtlilModule) -> None:
+        if module.name not in order:
+            kinds = dict.fromkeys(item.kind for item in module.items if isinstance(item, Cell))
+            for kind in kinds:
+                if kind in by_name:
+                    visit(by_name[kind])
+            order[module.name] = module
+
+    for module in modules:
+        visit(module)
+    return list(order.values())
 
 
 def _retarget(cell: Cell, form: _Form, twin: dict[str, str], final_form: dict[str, _Form]) -> None:

@@ -1,147 +1,262 @@
-"""Weight-stationary int8 array: square blocks of cells with skewed edges."""
+"""Weight-stationary int8 array: a grid of tiles that lanes own as rectangles."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value, signed
+from dataclasses import dataclass
+
+from amaranth.hdl import (
+    Assert,
+    Cat,
+    Elaboratable,
+    Format,
+    Module,
+    Mux,
+    Signal,
+    Value,
+    unsigned,
+)
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.delay_line import delayed
-from rpaccel.rtl.pe import PE
+from rpaccel.rtl.interfaces import LoadBus
+from rpaccel.rtl.repeated import repeated
+from rpaccel.rtl.tile import Tile
+from rpaccel.rtl.tokens import tile_input_layout, tile_load_layout, tile_output_layout
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import PARAM, Target
 
-__all__ = ["Block", "SystolicArray", "array_cycles"]
+__all__ = ["ArrayLane", "SystolicArray", "partition_layout"]
 
-
-def array_cycles(size: int) -> int:
-    """Return the cycles from a row to its sums: down the last column, whole words outside."""
-    return 2 * (size - 1) + PE.latency_cycles
-
-
-class Block(wiring.Component):
-    """A square of `size` x `size` cells; edges carry what neighbouring blocks exchange.
-
-    Activations enter row by row from the left, sums and shadow weights from above. The load
-    enable moves right one column per cycle, in step with the skewed weights.
-
-    Members: i_row, i_swap, o_row, o_swap [size]; i_load, o_load; i_weight, o_weight, i_sum,
-    o_sum [size].
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        bytes_, sums = data.ArrayLayout(signed(8), size), data.ArrayLayout(signed(32), size)
-        super().__init__(
-            {
-                "i_row": In(bytes_), "i_swap": In(size), "i_load": In(1),
-                "i_weight": In(bytes_), "i_sum": In(sums),
-                "o_row": Out(bytes_), "o_swap": Out(size), "o_load": Out(1),
-                "o_weight": Out(bytes_), "o_sum": Out(sums),
-            }
-        )  # fmt: skip
-
-    def elaborate(self, platform: object) -> Elaboratable:
-        m = Module()
-        size = self.size
-
-        # Column c takes its load enable c cycles after column 0.
-        load = Signal(size)
-        m.d.sync += load.eq(Cat(self.i_load, load))
-        enable = Cat(self.i_load, load[:-1])
-        m.d.comb += self.o_load.eq(load[-1])
-
-        cells = [[PE() for _ in range(size)] for _ in range(size)]
-        for r in range(size):
-            for c in range(size):
-                cell, left, above = cells[r][c], cells[r][c - 1], cells[r - 1][c]
-                m.submodules[f"pe_{r}_{c}"] = cell
-                m.d.comb += [
-                    cell.i_row.eq(left.o_row if c else self.i_row[r]),
-                    cell.i_swap.eq(left.o_swap if c else self.i_swap[r]),
-                    cell.i_load.eq(enable[c]),
-                    cell.i_weight.eq(above.o_weight if r else self.i_weight[c]),
-                    cell.i_sum.eq(above.o_sum if r else self.i_sum[c]),
-                ]
-
-        for n in range(size):
-            m.d.comb += [
-                self.o_row[n].eq(cells[n][-1].o_row),
-                self.o_swap[n].eq(cells[n][-1].o_swap),
-                self.o_weight[n].eq(cells[-1][n].o_weight),
-                self.o_sum[n].eq(cells[-1][n].o_sum),
-            ]
-        return m
+_QUIET, _LEFT, _LANES = 0, 1, 2  # what feeds a tile: nothing, its neighbour, lane rows from here on
 
 
-class SystolicArray(wiring.Component):
-    """Sums of row x tile, one row of activations in and one row of sums out per cycle.
+def partition_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Return a lane's rectangle: corner and extent, in blocks; rows = 0: it owns nothing."""
+    corner, extent = range(config.blocks), range(config.blocks + 1)
+    return data.StructLayout({"row": corner, "col": corner, "rows": extent, "cols": extent})
 
-    A row at cycle t gives its sums at cycle t + `latency_cycles`. A tile is loaded in A cycles,
-    last row first. Loading may start A cycles after the first row (swap high) of the tile in use,
-    and the first row of the new tile may enter A cycles after the first loaded row: tiles can
-    start every `tile_cycles`, and a row of activations enters on any of the cycles between.
+
+class ArrayLane(wiring.Signature):
+    """What a lane sees of the array; rows and columns count from the corner of its rectangle.
 
     Members:
-      i_row     int8[A], row of activations.
-      i_swap    the row is the first of a new tile.
-      i_load    `i_weight` is a row of the next tile.
-      i_weight  int8[A], one row of the tile, column 0 lowest.
-      o_sum     int32[A].
+      i     In   tokens of each block row [G]; data not skewed.
+      load  In   LoadBus: WEIGHT and PARAM fill the banks of the lane's own tiles.
+      out   Out  finished rows [G][G], of block row and block column.
     """
 
-    def __init__(self, size: int, block_size: int) -> None:
-        self.size = size
-        self.block_size = block_size
-        word = data.ArrayLayout(signed(8), size)
+    def __init__(self, config: AcceleratorConfig) -> None:
+        blocks = config.blocks
         super().__init__(
             {
-                "i_row": In(word),
-                "i_swap": In(1),
-                "i_load": In(1),
-                "i_weight": In(word),
-                "o_sum": Out(data.ArrayLayout(signed(32), size)),
+                "i": In(tile_input_layout(config)).array(blocks),
+                "load": In(LoadBus(config)),
+                "out": Out(tile_output_layout(config)).array(blocks, blocks),
             }
         )
 
-    @property
-    def latency_cycles(self) -> int:
-        """Cycles from a row to its sums."""
-        return array_cycles(self.size)
 
-    @property
-    def tile_cycles(self) -> int:
-        """Fewest cycles between the first rows of two tiles."""
-        return 2 * self.size
+@dataclass(frozen=True, kw_only=True)
+class _Owner:
+    """Registers of a tile: its source, its lanes (several while idle), its place in the lane's."""
+
+    source: Signal
+    lanes: Signal
+    row: Signal
+    column: Signal
+
+
+class SystolicArray(wiring.Component):
+    """G x G tiles, shared among lanes without reset: each owns a rectangle of them.
+
+    A token in cycle t is at the first tile of its block row in t + `input_cycles`, and in each
+    further one b cycles later; a row leaves a tile in its cycle + Tile.latency_cycles and is at
+    `out` `output_cycles` after that. Block row n of a group must lag the first one n * b cycles.
+
+    Members:
+      lane       [lanes] of ArrayLane.
+      partition  [lanes]: takes effect for tokens, loads and results of the same cycle; a lane
+                 whose rectangle changes must be idle, nothing of it in the array. Rectangles may
+                 overlap only while all their lanes are idle.
+    """
+
+    input_cycles = 1
+    output_cycles = 1
+
+    def __init__(self, config: AcceleratorConfig, lanes: int = 1) -> None:
+        self.config = config
+        self.lanes = lanes
+        super().__init__(
+            {
+                "lane": Out(ArrayLane(config)).array(lanes),
+                "partition": In(partition_layout(config)).array(lanes),
+            }
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        size = self.block_size
-        count = self.size // size
+        span = range(self.config.blocks)
 
-        # Input skew: row r waits r cycles, and so do the weights of column r.
-        rows = [delayed(m, self.i_row[r], r, f"row_{r}") for r in range(self.size)]
-        weights = [delayed(m, self.i_weight[c], c, f"weight_{c}") for c in range(self.size)]
-        swaps = Signal(self.size)  # bit r - 1 is the swap bit r cycles later
-        m.d.sync += swaps.eq(Cat(self.i_swap, swaps))
-        swap = Cat(self.i_swap, swaps[:-1])
+        # Lanes: a register stage; activations are skewed here, once for a row of tiles.
+        tokens = [self._tokens(m, lane, n) for n, lane in enumerate(self.lane)]
+        loads = [self._load(m, lane, n) for n, lane in enumerate(self.lane)]
 
-        # Blocks: activations and load enables move right, sums and weights move down.
-        blocks = [[Block(size) for _ in range(count)] for _ in range(count)]
-        for r in range(count):
-            for c in range(count):
-                block, left, above = blocks[r][c], blocks[r][c - 1], blocks[r - 1][c]
-                m.submodules[f"block_{r}_{c}"] = block
-                down, right = slice(r * size, (r + 1) * size), slice(c * size, (c + 1) * size)
+        # Grid: tokens move right, sums move down.
+        tiles = [[Tile(self.config) for _ in span] for _ in span]
+        for r in span:
+            for c in span:
+                tile = tiles[r][c]
+                m.submodules[f"tile_{r}_{c}"] = repeated(tile)
+                m.submodules[f"feed_{r}_{c}"] = feed = Module()
+                left = tiles[r][c - 1].o if c else None
+                owner = self._owner(feed, (r, c))
                 m.d.comb += [
-                    Value.cast(block.i_row).eq(left.o_row if c else Cat(*rows[down])),
-                    block.i_swap.eq(left.o_swap if c else swap[down]),
-                    block.i_load.eq(left.o_load if c else self.i_load),
-                    Value.cast(block.i_weight).eq(above.o_weight if r else Cat(*weights[right])),
+                    tile.i.eq(self._token(feed, owner, (r, c), left, tokens)),
+                    tile.load.eq(self._bank_load(feed, owner, c, loads)),
                 ]
                 if r:
-                    m.d.comb += block.i_sum.eq(above.o_sum)
+                    m.d.comb += tile.i_sum.eq(tiles[r - 1][c].o_sum)
 
-        # Output deskew: column c waits for the last one.
-        for c in range(self.size):
-            total = blocks[-1][c // size].o_sum[c % size]
-            m.d.comb += self.o_sum[c].eq(delayed(m, total, self.size - 1 - c, f"sum_{c}"))
+        # Outputs: each lane collects its rectangle.
+        for n in range(self.lanes):
+            m.submodules[f"collect_{n}"] = collect = Module()
+            self._collect(collect, n, tiles)
         return m
+
+    def _tokens(self, m: Module, lane: wiring.PureInterface, number: int) -> list[Value]:
+        """Return the tokens of a lane's block rows, a cycle later and skewed as a tile wants."""
+        size = self.config.block_size
+        tokens = []
+        for r, token in enumerate(lane.i):
+            name = f"lane{number}_row{r}"
+            control = delayed(m, Value.cast(token)[: -8 * size], self.input_cycles, name)
+            word = token.data
+            skewed = [
+                delayed(m, word.word_select(n, 8), self.input_cycles + n, f"{name}_byte{n}")
+                for n in range(size)
+            ]
+            tokens.append(Cat(control, *skewed))
+        return tokens
+
+    def _load(self, m: Module, lane: wiring.PureInterface, number: int) -> data.View:
+        """Return a lane's load bus, decoded, a cycle later."""
+        config, bus = self.config, lane.load
+        # index: block row, then address, or for a parameter N fold, block column, channel
+        row_bits = (config.blocks - 1).bit_length()
+        channel_bits = (config.block_size - 1).bit_length()
+        address_bits = (config.tile_weight_rows - 1).bit_length()
+        entry_bits = (config.param_entries - 1).bit_length()
+        fold = bus.index[channel_bits + row_bits : entry_bits]
+        weight = bus.target == Target.WEIGHT
+        load = Signal(_load_layout(config), name=f"lane{number}_load")
+        m.d.sync += [
+            load.weight.eq(bus.valid & weight),
+            load.param.eq(bus.valid & (bus.target == Target.PARAM)),
+            load.row.eq(Mux(weight, bus.index[address_bits:], bus.index[entry_bits:])),
+            load.column.eq(bus.index[channel_bits : channel_bits + row_bits]),
+            load.address.eq(
+                Mux(weight, bus.index[:address_bits], Cat(bus.index[:channel_bits], fold))
+            ),
+            load.data.eq(bus.data),
+        ]
+        return load
+
+    def _owner(self, m: Module, place: tuple[int, int]) -> _Owner:
+        """Add the registers that say whose the tile at `place` is, and where in its rectangle."""
+        r, c = place
+        blocks = self.config.blocks
+        owner = _Owner(
+            source=Signal(range(_LANES + self.lanes * blocks)),
+            lanes=Signal(self.lanes),
+            row=Signal(range(r + 1)),
+            column=Signal(range(c + 1)),
+        )
+        m.d.sync += [owner.source.eq(_QUIET), owner.lanes.eq(0)]
+        for n, part in enumerate(self.partition):
+            inside_rows = (part.row <= r) & (r < part.row + part.rows)
+            inside_cols = (part.col <= c) & (c < part.col + part.cols)
+            with m.If(inside_rows & inside_cols):
+                first = _LANES + n * blocks + r - part.row
+                m.d.sync += [
+                    owner.source.eq(Mux(part.col == c, first, _LEFT)),
+                    owner.lanes[n].eq(1),
+                    owner.row.eq(r - part.row),
+                    owner.column.eq(c - part.col),
+                ]
+        return owner
+
+    def _token(
+        self,
+        m: Module,
+        owner: _Owner,
+        place: tuple[int, int],
+        left: data.View | None,
+        tokens: list[list[Value]],
+    ) -> Value:
+        """Return what enters the tile at `place`: its left neighbour's token, a lane's, or none."""
+        r, c = place
+        token = Signal(tile_input_layout(self.config), name="token")
+        with m.Switch(owner.source):
+            if left is not None:
+                with m.Case(_LEFT):
+                    m.d.comb += token.eq(left)
+            for n, rows in enumerate(tokens):
+                for k in range(r + 1):
+                    with m.Case(_LANES + n * self.config.blocks + k):
+                        m.d.comb += Value.cast(token).eq(rows[k])
+        one = owner.lanes.any() & ((owner.lanes & (owner.lanes - 1)) == 0)
+        m.d.sync += Assert(one | ~token.row, Format("tile {}, {}: lanes {:b}", r, c, owner.lanes))
+        return token
+
+    def _bank_load(self, m: Module, owner: _Owner, col: int, loads: list[data.View]) -> Value:
+        """Return what is written into the banks of a tile of block column `col`."""
+        size = self.config.block_size
+        write = Signal(tile_load_layout(self.config), name="load")
+        for n, load in enumerate(loads):
+            here = load.row == owner.row
+            with m.If(owner.lanes[n]):
+                m.d.comb += [
+                    write.weight.eq(load.weight & here),
+                    write.param.eq(load.param & here & (load.column == owner.column)),
+                    write.address.eq(load.address),
+                    write.data.eq(load.data),
+                ]
+                with m.If(load.weight), m.Switch(owner.column):
+                    for k in range(col + 1):
+                        with m.Case(k):
+                            m.d.comb += write.data.eq(load.data.word_select(k, 8 * size))
+        return write
+
+    def _collect(self, m: Module, number: int, tiles: list[list[Tile]]) -> None:
+        """Add the outputs of a lane: rows of the tiles of its rectangle, a cycle later."""
+        blocks = self.config.blocks
+        lane = self.lane[number]
+        part = Signal(partition_layout(self.config), name="part")
+        m.d.sync += part.eq(self.partition[number])
+        for r in range(blocks):
+            for c in range(blocks):
+                out = lane.out[r][c]
+                with m.Switch(Cat(part.col, part.row)):
+                    for row in range(blocks - r):
+                        for col in range(blocks - c):
+                            with m.Case(row << len(part.col) | col):
+                                m.d.sync += out.eq(tiles[r + row][c + col].out)
+                with m.If((r >= part.rows) | (c >= part.cols)):
+                    m.d.sync += out.valid.eq(0)
+
+
+def _load_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """One write of a lane into the banks of its rectangle."""
+    tile = tile_load_layout(config)
+    corner = range(config.blocks)
+    return data.StructLayout(
+        {
+            "weight": unsigned(1),
+            "param": unsigned(1),
+            "row": corner,
+            "column": corner,
+            "address": tile["address"].shape,
+            "data": unsigned(max(8 * config.array_size, PARAM.bits)),
+        }
+    )

@@ -8,15 +8,43 @@ from amaranth.lib import data
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import RECIPROCAL_SHIFT
 
-__all__ = ["MULTIPLIER_BITS", "SHIFT_BITS", "row_beats_max", "ticket_layout", "vector_address"]
+__all__ = [
+    "MULTIPLIER_BITS",
+    "SHIFT_BITS",
+    "parts",
+    "place_layout",
+    "row_beats_max",
+    "ticket_layout",
+]
 
 MULTIPLIER_BITS = RECIPROCAL_SHIFT + 1  # a mean over one row multiplies by 2**16
 SHIFT_BITS = 6
 
 
-def vector_address(config: AcceleratorConfig) -> range:
-    """Return the shape of a word address in USER or in both FEATURE banks."""
-    return range(max(2 * config.feature_words, config.user_words))
+def parts(config: AcceleratorConfig) -> int:
+    """Return the 32-bit words of VectorWrite's data, at least 2."""
+    return max(2, config.array_size // 4, config.vector_word_bytes // 4)
+
+
+def place_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Where gathered data go.
+
+    word : of USER or DENSE, or of one engine's vectors; banks and items are counted in.
+    part : 32-bit word of it at which the data begin. engine : that takes an item's vectors.
+    """
+    words = max(
+        2 * config.dense_words,
+        config.user_words,
+        config.user_vector_words,
+        2 * config.engine_vector_words,
+    )
+    return data.StructLayout(
+        {
+            "word": range(words),
+            "part": range(parts(config)),
+            "engine": range(max(2, config.engines)),
+        }
+    )
 
 
 def row_beats_max(config: AcceleratorConfig) -> int:
@@ -31,7 +59,7 @@ def ticket_layout(config: AcceleratorConfig) -> data.StructLayout:
     batch : end of a sub-batch; `multiplier` is its items, `last` its stage's end, `user` its bank.
     zero : no row was read, take zeros. first, last : of the rows pooled into one vector.
     single : pass the row as it is. offset : 32-bit word of the beat at which a short row begins.
-    user, address : memory and first word of the vector.
+    user, place : side and beginning of the vector.
     """
     return data.StructLayout(
         {
@@ -44,6 +72,6 @@ def ticket_layout(config: AcceleratorConfig) -> data.StructLayout:
             "offset": range(max(2, config.beat_bytes // 4)),
             "multiplier": unsigned(MULTIPLIER_BITS),
             "shift": unsigned(SHIFT_BITS),
-            "address": vector_address(config),
+            "place": place_layout(config),
         }
     )

@@ -1,131 +1,270 @@
-"""Order of a layer: which row enters the array when, and which weights are loaded meanwhile."""
+"""Order of the layers: which row enters the array when, and which weights are loaded meanwhile."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Elaboratable, Format, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Assert, Cat, Const, Elaboratable, Format, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import struct
-from rpaccel.rtl.vector_memories import VectorRead, VectorSource
+from rpaccel.rtl.tokens import address_bits
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import INSTRUCTION, Source
+from rpaccel.spec.isa import INSTRUCTION, Destination, Source
 
-__all__ = ["TileIssue"]
+__all__ = ["TileIssue", "job_layout", "step_layout"]
+
+
+def job_layout() -> data.StructLayout:
+    """A LAYER instruction over the `items` of a sub-batch in bank `bank`."""
+    return data.StructLayout(
+        {"code": struct(INSTRUCTION), "items": unsigned(16), "bank": unsigned(1)}
+    )
+
+
+def step_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What happens in a cycle, as seen by the first block row; see rtl.tokens for the names.
+
+    stack, load_stack : log2 of the groups of block rows, for the row (and fetch) and for the load.
+    source, read_address : the word that the row is. end : the row ends a chain of layers.
+    """
+    return data.StructLayout(
+        {
+            "row": unsigned(1),
+            "first": unsigned(1),
+            "end": unsigned(1),
+            "first_k": unsigned(1),
+            "last_k": unsigned(1),
+            "relu": unsigned(1),
+            "destination": unsigned(2),
+            "address": unsigned(address_bits(config)),
+            "stack": unsigned(3),
+            "source": unsigned(3),
+            "read_address": unsigned(address_bits(config)),
+            "load": unsigned(1),
+            "load_stack": unsigned(3),
+            "weight_address": range(config.tile_weight_rows),
+            "fetch": unsigned(1),
+            "param_address": range(config.tile_params),
+        }
+    )
 
 
 class TileIssue(wiring.Component):
-    """Issues the tiles of one LAYER: n outer, k inner, the items of the sub-batch as rows.
+    """Streams layer after layer through the array: n outer, k inner, the items as rows.
 
-    The first tile is loaded in A cycles. Then every tile takes max(items, 2 A) cycles: row i is
-    read in cycle i; in cycles A..2A-1 the next tile's weights are read, and in the last K fold
-    the parameters of its output channels. After the last tile it waits for `drained`.
+    Tiles follow each other every max(items, 2 b) cycles, across layers too: the next tile is
+    loaded while the present one computes. A layer that reads what the layer before wrote begins
+    `dependency_cycles` after the first row of that layer's last tile, or later; one that stacks
+    otherwise than the one before waits `skew_cycles` more. perfmodel.layer_engine is exact.
 
     Members:
-      start        begin with `instruction`, `items` and `bank`, which stay constant until idle.
-      drained      the last word of the layer is being written.
-      busy         from the cycle after start until the cycle of `drained`.
-      source, address      read of a row (VectorRead).
-      row, first_row       a row is read; it is the first of a tile.
-      first_k, last_k      K fold of the tile.
-      weight, weight_address   a weight row is read.
-      fetch, param_address     a channel's parameters are read.
+      job     In(stream of job_layout()): a layer; the next is taken with the first row of the
+              last tile of the one before.
+      step    Out(step_layout(config)).
+      busy    a layer is held, or rows are on their way into the array.
+      exposed a layer is held, no row enters, and its weights are not in place yet.
     """
+
+    settle_cycles = 2  # after the last weight row until the first row may be decided
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
-        address = VectorRead(config).members["address"].shape
         super().__init__(
             {
-                "start": In(1), "drained": In(1), "busy": Out(1),
-                "instruction": In(struct(INSTRUCTION)), "items": In(16), "bank": In(1),
-                "source": Out(2), "address": Out(address),
-                "row": Out(1), "first_row": Out(1), "first_k": Out(1), "last_k": Out(1),
-                "weight": Out(1), "weight_address": Out(range(config.weight_words)),
-                "fetch": Out(1), "param_address": Out(range(config.param_entries)),
+                "job": In(stream.Signature(job_layout())),
+                "step": Out(step_layout(config)),
+                "busy": Out(1),
+                "exposed": Out(1),
             }
-        )  # fmt: skip
+        )
+
+    @property
+    def skew_cycles(self) -> int:
+        """Cycles by which the last block row lags the first."""
+        return self.config.array_size - self.config.block_size
+
+    @property
+    def dependency_cycles(self) -> int:
+        """Cycles from reading a row to being able to read its result in the next layer."""
+        return self.config.array_size + self.config.block_size + 13
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        size = self.config.array_size
-        code = self.instruction
-        k, n, last_fold_k = Signal(9), Signal(8), Signal(9)
-        tile = Signal(24)  # first weight row of the tile to load
+        config, size = self.config, self.config.block_size
+        most = max(config.sub_batch_max + self.skew_cycles, self.dependency_cycles, 2 * size)
 
-        # A tile's cycles: in the second A of them the next tile is loaded.
-        phase = Signal(range(max(self.config.sub_batch_max, 2 * size)))
-        last_phase = Signal.like(phase)
-        index = phase[: size.bit_length() - 1]
-        window = phase[size.bit_length() - 1 :] == 1
-        tile_ends, last_tile = Signal(), Signal()
+        # The layer: `code` until its last tile has begun; `now` while a tile's rows are read.
+        self.held = Signal()
+        self.layer = Signal(job_layout())
+        self.now = Signal(job_layout())
+        self.go = Signal()  # the loaded tile's first row is read in the next cycle
+        self.phase = Signal(range(most + 1), init=most)  # cycles since the tile's first row
+        code = self.layer.code
+        self.k, self.n = Signal(13), Signal(12)  # the tile that is loaded, or will be next
+        self.last_k, self.last_tile = Signal(), Signal()
         m.d.comb += [
-            self.first_k.eq(k == 0),
-            self.last_k.eq(k == last_fold_k),
-            last_tile.eq(self.last_k & (n + 1 == code.n_folds)),
-            tile_ends.eq(phase == last_phase),
-            self.weight_address.eq(tile + ~index),  # last row first
+            self.last_k.eq(self.k + 1 == code.words_a + code.words_b),
+            self.last_tile.eq(self.last_k & (self.n + 1 == code.n_steps)),
+            self.job.ready.eq(~self.held | (self.go & self.last_tile)),
+            self.busy.eq(self.held | (self.phase < self.now.items)),
         ]
+        with m.If(self.job.ready):
+            m.d.sync += [self.held.eq(self.job.valid), self.layer.eq(self.job.payload)]
+            m.d.sync += Assert(
+                ~self.job.valid | (self.job.payload.items <= config.sub_batch_max),
+                Format("{} items", self.job.payload.items),
+            )
 
-        with m.FSM(name="state") as state:
-            with m.State("IDLE"), m.If(self.start):
-                m.d.sync += [
-                    phase.eq(0), k.eq(0), n.eq(0), tile.eq(code.weight_base),
-                    last_fold_k.eq(code.user_words + code.words - 1),
-                    last_phase.eq(Mux(self.items > 2 * size, self.items - 1, 2 * size - 1)),
-                    self.param_address.eq(code.param_base),
-                    Assert(self.items <= self.config.sub_batch_max, Format("{} items", self.items)),
-                ]  # fmt: skip
-                m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.comb += self.weight.eq(1)
-                m.d.sync += phase.eq(phase + 1)
-                with m.If(phase == size - 1):
-                    m.d.sync += phase.eq(0)
-                    m.next = "STREAM"
-            with m.State("STREAM"):
-                m.d.comb += [
-                    self.row.eq(phase < self.items),
-                    self.first_row.eq(phase == 0),
-                    self.weight.eq(window & ~last_tile),
-                    self.fetch.eq(window & self.last_k),
-                ]
-                m.d.sync += phase.eq(phase + 1)
-                with m.If(tile_ends):
-                    m.d.sync += [phase.eq(0), n.eq(n + self.last_k)]
-                    m.d.sync += k.eq(Mux(self.last_k, 0, k + 1))
-                    with m.If(last_tile):
-                        m.next = "DRAIN"
-            with m.State("DRAIN"), m.If(self.drained):
-                m.next = "IDLE"
-        m.d.comb += self.busy.eq(~state.ongoing("IDLE"))
-
-        with m.If(self.weight & index.all()):
-            m.d.sync += tile.eq(tile + size)
-        with m.If(self.fetch):
-            m.d.sync += self.param_address.eq(self.param_address + 1)
-        self._rows(m, k, tile_ends)
+        self._load(m)
+        m.d.comb += self.exposed.eq(
+            self.held & ~self.step.row & ~(self.loaded & (self.settle == 0))
+        )
+        self._decide(m, most)
+        self._rows(m)
+        self._fetch(m)
         return m
 
-    def _rows(self, m: Module, k: Signal, tile_ends: Signal) -> None:
-        """Add the row address: the same word for every item in USER, one stride each elsewhere."""
-        code = self.instruction
-        following = Signal(9)
-        user, gathered = Signal(), Signal()
-        offset = Signal(range(max(self.config.feature_words, self.config.act_words)))
+    def _load(self, m: Module) -> None:
+        """Load the next tile when the present one's weights are in use everywhere."""
+        size, step, code = self.config.block_size, self.step, self.layer.code
+        index_bits = size.bit_length() - 1
+        count, tile = Signal(range(size)), Signal(24 - index_bits)
+        self.loaded = Signal()
+        self.settle = Signal(range(self.settle_cycles + 1))
+        busy, may = Signal(), Signal()
+        changes = code.stack != self.now.code.stack
+        free = size - 2
         m.d.comb += [
-            following.eq(Mux(self.last_k, 0, k + 1)),
-            user.eq(k < code.user_words),
-            gathered.eq(code.source == Source.GATHERED),
-            self.source.eq(Mux(user, VectorSource.USER, code.source + 1)),
-            self.address.eq(Mux(user, k, offset)),
+            may.eq(self.phase >= Mux(changes, free + self.skew_cycles, free)),
+            step.load.eq(busy | (self.held & ~self.loaded & may)),
+            step.load_stack.eq(code.stack),
+            step.weight_address.eq(Cat(count, tile)),
         ]
-        with m.If(~user & gathered & self.bank):
-            m.d.comb += self.address.eq(offset + self.config.feature_words)
-        with m.If(self.start):
-            m.d.sync += offset.eq(0)
-        with m.Elif(tile_ends):
-            first = following - code.user_words
-            m.d.sync += offset.eq(Mux(following < code.user_words, 0, first))
-        with m.Elif(self.row):
-            m.d.sync += offset.eq(offset + code.source_stride)
+        with m.If(step.load):
+            m.d.sync += [count.eq(count + 1), busy.eq(1)]
+            with m.If(count == size - 1):
+                m.d.sync += [
+                    busy.eq(0), tile.eq(tile + 1),
+                    self.loaded.eq(1), self.settle.eq(self.settle_cycles - 1),
+                ]  # fmt: skip
+        with m.Elif(self.settle != 0):
+            m.d.sync += self.settle.eq(self.settle - 1)
+        with m.If(self.go):
+            m.d.sync += self.loaded.eq(0)
+        with m.If(self.job.ready):
+            m.d.sync += tile.eq(self.job.payload.code.weight_base >> index_bits)
+
+    def _decide(self, m: Module, most: int) -> None:
+        """Begin a tile when it is loaded, the one before is in, and its inputs are written."""
+        code, now = self.layer.code, self.now
+        reads_act = Signal()
+        acts = [source == act for act in (Source.ACT0, Source.ACT1)
+                for source in (code.source_a, code.source_b)]  # fmt: skip
+        first = (self.k == 0) & (self.n == 0)
+        changes = code.stack != now.code.stack
+        items_in = self.phase >= now.items + Mux(changes, self.skew_cycles, 0) - 1
+        m.d.comb += [
+            reads_act.eq(Cat(*acts).any()),
+            self.go.eq(
+                self.loaded
+                & (self.settle == 0)
+                & (items_in | (self.phase == most))
+                & (~(first & reads_act) | (self.phase >= self.dependency_cycles - 1))
+            ),
+        ]
+        with m.If(self.go):
+            m.d.sync += [self.phase.eq(0), now.eq(self.layer), self.k.eq(self.k + 1)]
+            with m.If(self.last_k):
+                m.d.sync += [self.k.eq(0), self.n.eq(self.n + 1)]
+        with m.Elif(self.phase != most):
+            m.d.sync += self.phase.eq(self.phase + 1)
+        with m.If(self.job.ready):
+            m.d.sync += [self.k.eq(0), self.n.eq(0)]
+
+    def _rows(self, m: Module) -> None:
+        """Read and write addresses: an item's words lie a stride apart, or in its own engine."""
+        config, step, now = self.config, self.step, self.now
+        code, ahead = self.now.code, self.layer.code
+        tile = Signal(data.StructLayout({"first_k": 1, "last_k": 1, "last": 1, "source": 3}))
+        in_a = self.k < ahead.words_a
+        word = Mux(in_a, self.k + ahead.offset_a, self.k - ahead.words_a + ahead.offset_b)
+        source = Mux(in_a, ahead.source_a, ahead.source_b)
+        with m.If(self.go):
+            m.d.sync += [
+                tile.first_k.eq(self.k == 0),
+                tile.last_k.eq(self.last_k),
+                tile.last.eq(self.last_tile),
+                tile.source.eq(source),
+            ]
+        read = self._walk(
+            m, "read", self._read_base(source) + word,
+            Mux(source == Source.USER, 0, Mux(in_a, ahead.stride_a, ahead.stride_b)),
+            source == Source.CROSS,
+        )  # fmt: skip
+        is_bottom = ahead.destination == Destination.BOTTOM
+        bottom = Mux(self.layer.bank, config.engine_bottom_words, 0)
+        write = self._walk(
+            m, "write", Mux(is_bottom, bottom, 0) + (self.n << ahead.stack),
+            ahead.destination_stride, is_bottom,
+        )  # fmt: skip
+        m.d.comb += [
+            step.row.eq(self.phase < now.items),
+            step.first.eq(step.row & (self.phase == 0)),
+            step.end.eq(
+                step.row & (self.phase + 1 == now.items) & tile.last
+                & ((code.destination == Destination.SCORE)
+                   | (code.destination == Destination.BOTTOM))
+            ),
+            step.first_k.eq(tile.first_k),
+            step.last_k.eq(tile.last_k),
+            step.relu.eq(code.relu),
+            step.destination.eq(code.destination),
+            step.stack.eq(code.stack),
+            step.source.eq(tile.source),
+            step.read_address.eq(read),
+            step.address.eq(write),
+        ]  # fmt: skip
+
+    def _read_base(self, source: Signal) -> object:
+        """Return the first word of a memory, or of this sub-batch's bank of it."""
+        config, bank = self.config, self.layer.bank
+        dense = Mux(bank, config.dense_words, 0)
+        cross = Mux(bank, config.engine_cross_words, 0)
+        other = Mux(source == Source.USER, 2 * config.dense_words, 0)
+        return Mux(source == Source.DENSE, dense, Mux(source == Source.CROSS, cross, other))
+
+    def _walk(self, m: Module, name: str, start: object, stride: object, engines: object) -> object:
+        """Return the address of the present row: from `start` in steps of `stride`.
+
+        engines : the words of item i lie in engine i mod E, whose number is the low part.
+        """
+        bits = (self.config.engines - 1).bit_length()
+        place = Signal(address_bits(self.config), name=f"{name}_place")
+        engine = Signal(max(bits, 1), name=f"{name}_engine")
+        step, apart = Signal(12, name=f"{name}_step"), Signal(name=f"{name}_apart")
+        with m.If(self.go):
+            m.d.sync += [place.eq(start), engine.eq(0), step.eq(stride), apart.eq(engines)]
+        with m.Elif(self.step.row):
+            if bits:
+                m.d.sync += engine.eq(engine + apart)
+                with m.If(~apart | engine.all()):
+                    m.d.sync += place.eq(place + step)
+            else:
+                m.d.sync += place.eq(place + step)
+        return Mux(apart, Cat(engine[:bits], place), place) if bits else place
+
+    def _fetch(self, m: Module) -> None:
+        """Fetch the parameters of the tile's output channels, early enough for its first row."""
+        size, step, code = self.config.block_size, self.step, self.now.code
+        index_bits = size.bit_length() - 1
+        begin = size - 2
+        count, n = Signal(range(size)), Signal(12)
+        with m.If(self.go):
+            m.d.sync += n.eq(self.n)
+        fold = code.param_base + n
+        m.d.comb += [
+            step.fetch.eq(step.last_k & (self.phase >= begin) & (self.phase < begin + size)),
+            count.eq(self.phase - Const(begin)),
+            step.param_address.eq(Cat(count, fold)),
+        ]
+        del index_bits

@@ -7,11 +7,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rpaccel.rtl.axi import Axi4, AxiLite
+from rpaccel.rtl.compute_core import join_tiles
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.rtl.lane import Lane
 from rpaccel.rtl.loader import Loader
 from rpaccel.rtl.memory_fabric import REQUESTERS_PER_LANE, MemoryFabric
 from rpaccel.rtl.registers import Registers
+from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["Top"]
@@ -20,7 +22,7 @@ LANE_PORTS = ("list", "record", "row")  # requester lane * REQUESTERS_PER_LANE +
 
 
 class Top(wiring.Component):
-    """Registers, dispatcher, loader, lanes and memory fabric of one device.
+    """Registers, dispatcher, loader, lanes, their common array, and memory fabric of one device.
 
     Members
     -------
@@ -46,7 +48,8 @@ class Top(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
         m.submodules.loader = loader = Loader(config)
         m.submodules.fabric = fabric = MemoryFabric(config)
-        lanes = [Lane(config) for _ in range(config.lanes)]
+        m.submodules.array = array = SystolicArray(config, config.lanes)
+        lanes = [Lane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
             m.submodules[f"lane{i}"] = lane
 
@@ -59,18 +62,30 @@ class Top(wiring.Component):
         ]
         for name in ("sq_head", "cq_tail", "queries", "busy", "completion_stb"):
             m.d.comb += getattr(registers, name).eq(getattr(dispatcher, name))
+        m.d.comb += [
+            dispatcher.hold.eq(registers.partition_wanted),
+            registers.lanes_idle.eq(dispatcher.held),
+        ]
         for name in ("stb", "address", "status", "write", "requester"):
             m.d.comb += getattr(registers, f"error_{name}").eq(getattr(fabric, f"error_{name}"))
 
         # Loader: one load bus into every lane.
+        m.d.comb += registers.loaded_word_stb.eq(loader.word_stb)
         connect(m, dispatcher.load, loader.start)
         connect(m, loader.done, dispatcher.loaded)
 
         # Lanes.
         for i, lane in enumerate(lanes):
-            for name, member in lane.load.signature.members.items():
-                del member
-                m.d.comb += getattr(lane.load, name).eq(getattr(loader.load, name))
+            owned = registers.partition[i]
+            m.d.comb += [
+                array.partition[i].eq(owned),
+                dispatcher.lane_owns[i].eq((owned.rows != 0) & (owned.cols != 0)),
+            ]
+            for bus in (lane.load, array.lane[i].load):
+                for name in bus.signature.members:
+                    m.d.comb += getattr(bus, name).eq(getattr(loader.load, name))
+                m.d.comb += bus.valid.eq(loader.load.valid & dispatcher.load_lanes[i])
+            join_tiles(m, lane.tokens, lane.outs, array.lane[i])
             connect(m, dispatcher.lane_query[i], lane.query)
             connect(m, lane.done, dispatcher.lane_done[i])
             connect(m, lane.result, dispatcher.lane_result[i])

@@ -1,122 +1,140 @@
-"""The lane's vector memories (USER, FEATURE, ACT0, ACT1) behind one read and one write side."""
+"""The vector memories that the array reads: DENSE with USER, ACT0 and ACT1, sliced by block row."""
 
 from __future__ import annotations
 
-from enum import IntEnum
-
-from amaranth.hdl import Array, Elaboratable, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import VectorWrite
+from rpaccel.rtl.tokens import address_bits, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import Source
+from rpaccel.spec.isa import Destination, Source
 
-__all__ = ["READ_CYCLES", "ActivationWrite", "VectorMemories", "VectorRead", "VectorSource"]
+__all__ = ["READ_CYCLES", "VectorSlice", "WordRead"]
 
 READ_CYCLES = 2  # memory, then a register behind the choice of the memory
 
 
-class VectorSource(IntEnum):
-    """A vector memory as seen by a reader. ACTx = spec.isa.Source.ACTx + 1."""
+class WordRead(wiring.Signature):
+    """A plain read of one slice of a memory. Members: address (Out), data (In, a cycle later)."""
 
-    USER = 0
-    FEATURE = Source.GATHERED + 1
-    ACT0 = Source.ACT0 + 1
-    ACT1 = Source.ACT1 + 1
+    def __init__(self, config: AcceleratorConfig) -> None:
+        super().__init__({"address": Out(address_bits(config)), "data": In(8 * config.block_size)})
 
 
-class VectorRead(wiring.Signature):
-    """A reader's view of the vector memories; one read per cycle.
+class VectorSlice(wiring.Component):
+    """Bytes slice * b .. slice * b + b - 1 of every word that the array reads.
+
+    ACT0 and ACT1 have one bank per block row, by the low bits of the word address: stacked groups
+    write consecutive words in the same cycle. A word written in cycle t can be addressed from
+    cycle t + 1 on.
 
     Members:
-      source   Out  VectorSource.
-      address  Out  word; FEATURE: includes the bank in its top bit.
-      data     In   the word, READ_CYCLES after source and address.
+      vectors          dense words from gather, for all slices.
+      outs             rows of this block column that leave the array, by block row.
+      source, address  word to read (spec.isa.Source).
+      data             that word's slice, READ_CYCLES later.
+      cross            the slice's read port of the interaction's outputs.
     """
 
-    def __init__(self, config: AcceleratorConfig) -> None:
-        words = max(2 * config.feature_words, config.user_words, config.act_words)
-        super().__init__(
-            {
-                "source": Out(2),
-                "address": Out(range(words)),
-                "data": In(8 * config.array_size),
-            }
-        )
-
-
-class ActivationWrite(wiring.Signature):
-    """Write of one word into ACT0 (act1 = 0) or ACT1. Members (all Out) as named."""
-
-    def __init__(self, config: AcceleratorConfig) -> None:
-        super().__init__(
-            {
-                "valid": Out(1),
-                "act1": Out(1),
-                "address": Out(range(config.act_words)),
-                "data": Out(8 * config.array_size),
-            }
-        )
-
-
-class VectorMemories(wiring.Component):
-    """USER, FEATURE (two banks), ACT0 and ACT1: block RAM with one read and one write port each.
-
-    A word written in cycle t can be read (addressed) from cycle t + 1 on.
-
-    Members: vectors (fills USER and FEATURE), read, write (fills ACT0 and ACT1).
-    """
-
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: AcceleratorConfig, index: int) -> None:
         self.config = config
+        self.index = index
         super().__init__(
             {
                 "vectors": In(VectorWrite(config)),
-                "read": In(VectorRead(config)),
-                "write": In(ActivationWrite(config)),
+                "outs": In(data.ArrayLayout(tile_output_layout(config), config.blocks)),
+                "source": In(3),
+                "address": In(address_bits(config)),
+                "data": Out(8 * config.block_size),
+                "cross": Out(WordRead(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        config = self.config
-        depths = {
-            VectorSource.USER: config.user_words,
-            VectorSource.FEATURE: 2 * config.feature_words,
-            VectorSource.ACT0: config.act_words,
-            VectorSource.ACT1: config.act_words,
+        dense = self._dense(m)
+        words = {
+            Source.USER: dense,
+            Source.DENSE: dense,
+            Source.ACT0: self._act(m, "act0", Destination.ACT0),
+            Source.ACT1: self._act(m, "act1", Destination.ACT1),
+            Source.CROSS: self.cross.data,
         }
+        m.d.comb += self.cross.address.eq(self.address)
 
         # Choice of the memory, one cycle after its address.
-        source = Signal(2)
-        words = Array(
-            self._memory(m, name, depth) for name, depth in depths.items()
-        )  # in the order of VectorSource
-        m.d.sync += [source.eq(self.read.source), self.read.data.eq(words[source])]
+        source = Signal(3)
+        m.d.sync += source.eq(self.source)
+        chosen = Array(words[code] for code in Source)[source]
+        m.d.sync += self.data.eq(chosen)
         return m
 
-    def _memory(self, m: Module, name: VectorSource, depth: int) -> Signal:
+    def _dense(self, m: Module) -> Signal:
+        """Two banks of the items' dense words, then the user's; 4 bytes are written on their own.
+
+        An entry holds this slice of all words of a beat, if a beat is longer than a word.
+        """
+        config, size = self.config, self.config.block_size
+        together = config.words_per_beat
+        bits = together.bit_length() - 1
+        depth = (2 * config.dense_words + config.user_words) // together
+        m.submodules.dense = memory = Memory(shape=8 * size * together, depth=depth, init=[])
+        write, read = memory.write_port(granularity=32), memory.read_port()
+        vectors = self.vectors
+        places = [n * config.blocks + self.index for n in range(together)]
+        base = Mux(vectors.user, 2 * config.dense_words, 0)
+        m.d.comb += [
+            write.addr.eq((vectors.address + base) >> bits),
+            write.data.eq(Cat(vectors.data.word_select(place, 8 * size) for place in places)),
+        ]
+        with m.If(vectors.valid & ~vectors.vector):
+            mask = Cat(vectors.mask.word_select(place, size // 4) for place in places)
+            m.d.comb += write.en.eq(mask)
+        m.d.comb += read.addr.eq(self.address >> bits)
+        if not bits:
+            return read.data
+        part = Signal(bits, name="dense_part")
+        m.d.sync += part.eq(self.address[:bits])
+        return read.data.word_select(part, 8 * size)
+
+    def _act(self, m: Module, name: str, destination: Destination) -> Signal:
+        """Return the word read from an activation memory."""
         config = self.config
-        memory = Memory(shape=8 * config.array_size, depth=depth, init=[])
-        m.submodules[name.name.lower()] = memory
-        read = memory.read_port()
-        m.d.comb += read.addr.eq(self.read.address)
-        if name in (VectorSource.USER, VectorSource.FEATURE):
-            # Beats of a word arrive on their own.
-            write = memory.write_port(granularity=config.axi_data_bits)
-            chosen = self.vectors.valid & (self.vectors.user == (name is VectorSource.USER))
-            m.d.comb += [
-                write.addr.eq(self.vectors.address),
-                write.data.eq(self.vectors.data),
-                write.en.eq(self.vectors.mask & chosen.replicate(len(write.en))),
+        banks = config.blocks
+        bits = banks.bit_length() - 1
+        hits = [
+            Signal(name=f"{name}_hit_{r}") for r in range(banks)
+        ]  # block row r writes this memory
+        for r, hit in enumerate(hits):
+            out = self.outs[r]
+            m.d.comb += hit.eq(out.valid & (out.destination == destination))
+        words = []
+        for bank in range(banks):
+            memory = Memory(shape=8 * config.block_size, depth=config.act_words // banks, init=[])
+            m.submodules[f"{name}_{bank}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            mine = [
+                hit & (self.outs[r].address[:bits] == bank) if bits else hit
+                for r, hit in enumerate(hits)
             ]
-        else:
-            write = memory.write_port()
+            address = Signal.like(self.address, name=f"{name}_write_{bank}")
+            word = Signal(8 * config.block_size, name=f"{name}_word_{bank}")
+            # At most one row writes a bank: groups of a stacked layer write words of their own.
+            for r, writes in enumerate(mine):
+                with m.If(writes):
+                    m.d.comb += [address.eq(self.outs[r].address), word.eq(self.outs[r].data)]
             m.d.comb += [
-                write.addr.eq(self.write.address),
-                write.data.eq(self.write.data),
-                write.en.eq(self.write.valid & (self.write.act1 == (name is VectorSource.ACT1))),
+                write.en.eq(Cat(*mine).any()),
+                write.addr.eq(address[bits:]),
+                write.data.eq(word),
+                read.addr.eq(self.address[bits:]),
             ]
-        return read.data
+            words.append(read.data)
+        if not bits:
+            return words[0]
+        bank = Signal(bits, name=f"{name}_bank")
+        m.d.sync += bank.eq(self.address[:bits])
+        return Array(words)[bank]

@@ -1,4 +1,4 @@
-"""A lanes of requantisation with double-buffered channel parameters."""
+"""The requantisation of a tile: b lanes with double-buffered channel parameters."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.interfaces import LoadBus
+from rpaccel.rtl.delay_line import delayed
+from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.requantise import SHIFT_BITS, Requantise
+from rpaccel.rtl.tokens import tile_load_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import Target
 
 __all__ = ["VectorUnit"]
 
@@ -18,20 +19,20 @@ _CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": 16, "shift": SHI
 
 
 class VectorUnit(wiring.Component):
-    """Turns words of int32 sums into words of int8 activations, or channel 0 into a logit.
+    """Turns b int32 sums into b int8 activations, or channel 0 into a logit.
 
-    Latency `latency_cycles`, one word per cycle. Parameters of the next A channels are fetched
-    one per cycle behind the scenes: A cycles of `fetch` with ascending `address`; `swap`, at least
-    `fetch_cycles` after the last of them and one cycle before the first word that they are for,
+    Latency `latency_cycles`, one row per cycle. Parameters of the next b channels are fetched
+    one per cycle behind the scenes: b cycles of `fetch` with ascending `address`; `swap`, at least
+    `fetch_cycles` after the last of them and one cycle before the first row that they are for,
     puts them to use. The next fetch may start in the cycle after the swap.
 
     Members:
-      load           fills PARAM.
+      load           fills the parameter bank.
       fetch, address channel parameter to fetch.
-      swap           use the fetched parameters from the next cycle's word on.
-      relu, logit    of the layer; constant while data are inside.
-      i_valid, i_sum int32[A].
-      o_valid, o_word, o_logit  int8[A] and int16, `latency_cycles` later.
+      swap           use the fetched parameters from the next cycle's row on.
+      i_sum          int32[b].
+      relu, logit    of the row that is at i_sum.
+      o_data, o_logit  int8[b] and int16, `latency_cycles` later.
     """
 
     latency_cycles = Requantise.latency_cycles
@@ -39,35 +40,31 @@ class VectorUnit(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
-        size = config.array_size
+        size = config.block_size
         super().__init__(
             {
-                "load": In(LoadBus(config)),
+                "load": In(tile_load_layout(config)),
                 "fetch": In(1),
-                "address": In(range(config.param_entries)),
+                "address": In(range(config.tile_params)),
                 "swap": In(1),
+                "i_sum": In(data.ArrayLayout(signed(32), size)),
                 "relu": In(1),
                 "logit": In(1),
-                "i_valid": In(1),
-                "i_sum": In(data.ArrayLayout(signed(32), size)),
-                "o_valid": Out(1),
-                "o_word": Out(8 * size),
+                "o_data": Out(8 * size),
                 "o_logit": Out(signed(16)),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        size = self.config.array_size
+        size = self.config.block_size
 
-        # Parameter memory, filled from the load bus.
-        m.submodules.param = param = Memory(
-            shape=_CHANNEL, depth=self.config.param_entries, init=[]
-        )
-        write, read = param.write_port(), param.read_port()
+        # Parameter bank.
+        m.submodules.bank = bank = Memory(shape=_CHANNEL, depth=self.config.tile_params, init=[])
+        write, read = bank.write_port(), bank.read_port()
         m.d.comb += [
-            write.en.eq(self.load.valid & (self.load.target == Target.PARAM)),
-            write.addr.eq(self.load.index),
+            write.en.eq(self.load.param),
+            write.addr.eq(self.load.address),
             write.data.eq(self.load.data[: _CHANNEL.size]),
             read.addr.eq(self.address),
         ]
@@ -80,13 +77,14 @@ class VectorUnit(wiring.Component):
         with m.If(fetched[-1]):
             m.d.sync += shadow.eq(Cat(shadow.as_value()[_CHANNEL.size :], channel))
 
-        # Active parameters: each field changes when the first word reaches its stage.
+        # Active parameters: each field changes when the first row reaches its stage.
         swaps = Signal(Requantise.shift_cycle)
         m.d.sync += swaps.eq(Cat(self.swap, swaps))
-        valids = Signal(self.latency_cycles)
-        m.d.sync += valids.eq(Cat(self.i_valid, valids))
+        relu = delayed(m, self.relu, Requantise.clamp_cycle, "relu")
+        logit = delayed(m, self.logit, Requantise.clamp_cycle, "logit")
         for c in range(size):
-            m.submodules[f"lane_{c}"] = lane = Requantise()
+            lane = Requantise()
+            m.submodules[f"lane_{c}"] = repeated(lane)
             active = Signal(_CHANNEL, name=f"active_{c}")
             with m.If(self.swap):
                 m.d.sync += active.bias.eq(shadow[c].bias)
@@ -99,10 +97,9 @@ class VectorUnit(wiring.Component):
                 lane.i_bias.eq(active.bias),
                 lane.i_multiplier.eq(active.multiplier),
                 lane.i_shift.eq(active.shift),
-                lane.relu.eq(self.relu),
-                self.o_word.word_select(c, 8).eq(lane.o[:8]),
+                lane.relu.eq(relu),
+                self.o_data.word_select(c, 8).eq(lane.o[:8]),
             ]
             if c == 0:
-                m.d.comb += [lane.logit.eq(self.logit), self.o_logit.eq(lane.o)]
-        m.d.comb += self.o_valid.eq(valids[-1])
+                m.d.comb += [lane.logit.eq(logit), self.o_logit.eq(lane.o)]
         return m

@@ -23,15 +23,18 @@ class AcceleratorConfig(BaseModel):
     """Every size of the machine. One object builds golden models, RTL and performance model.
 
     A *word* is `array_size` bytes: one row of activations. Memories are counted in words unless
-    the name says otherwise. Each lane owns an array of array_size x array_size MACs.
+    the name says otherwise. The array is a grid of square blocks of block_size x block_size MACs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
     array_size: int = Field(ge=4, le=128)  # rows = columns of a lane's array
-    block_size: int = Field(ge=2, le=64)  # granularity of splitting (one lane = whole array here)
-    lanes: int = Field(ge=1, le=16)
+    block_size: int = Field(ge=4, le=64)  # granularity of splitting, stacking and weight loading
+    lanes: int = Field(ge=1, le=32)  # controllers; each owns a rectangle of blocks at run time
+    # Side, in blocks, of the largest square that a lane's memories and engines are made for.
+    lane_blocks: tuple[int, ...] = Field(default=(), strict=False)  # empty: the whole array each
+    image_word_bytes: int | None = None  # bytes of a weight entry in an image; None: array_size
     memory_ports: int = Field(ge=1, le=16)
     axi_data_bits: int = Field(ge=64, le=1024)
     axi_address_bits: int = Field(ge=24, le=64)
@@ -43,10 +46,12 @@ class AcceleratorConfig(BaseModel):
     model_slots: int = Field(ge=1, le=16)
     max_dim: int = Field(ge=4, le=128)  # embedding dimension
     weight_words: int = Field(ge=1)
-    user_words: int = Field(ge=1, le=256)
-    feature_words: int = Field(ge=1)  # per bank; two banks
+    user_words: int = Field(ge=1, le=256)  # user side: dense words, and as much again for vectors
+    dense_words: int = Field(ge=1)  # dense words of the items, per bank; two banks
+    feature_words: int = Field(ge=1)  # item vectors, per bank; two banks
     act_words: int = Field(ge=1)  # per activation memory; two memories
-    param_entries: int = Field(ge=1, le=65536)  # output channels of all layers
+    cross_words: int = Field(ge=1)  # interaction outputs, per bank; two banks
+    param_entries: int = Field(ge=1, le=65536)  # output channels of all layers, per block row
     pair_entries: int = Field(ge=1, le=65536)  # interaction pairs of all models
     program_entries: int = Field(ge=1, le=256)
     feature_entries: int = Field(ge=1, le=256)
@@ -57,7 +62,8 @@ class AcceleratorConfig(BaseModel):
     def _check(self) -> Self:
         for name in ("array_size", "block_size", "axi_data_bits", "max_items", "sub_batch_max",
                      "item_record_bytes", "user_record_bytes", "max_dim",
-                     "feature_words", "act_words"):  # fmt: skip
+                     "dense_words", "feature_words", "act_words", "cross_words",
+                     "weight_words", "param_entries"):  # fmt: skip
             value = getattr(self, name)
             if not is_power_of_two(value):
                 raise ValueError(f"{name} must be a power of two, not {value}")
@@ -65,6 +71,22 @@ class AcceleratorConfig(BaseModel):
             raise ValueError(
                 f"block_size must divide array_size {self.array_size}, not {self.block_size}"
             )
+        if self.lane_blocks and len(self.lane_blocks) != self.lanes:
+            raise ValueError(
+                f"lane_blocks must have one entry for each of {self.lanes} lanes, "
+                f"not {len(self.lane_blocks)}"
+            )
+        for side in self.lane_blocks:
+            if not is_power_of_two(side) or side > self.blocks:
+                raise ValueError(
+                    f"lane_blocks must be powers of two of at most {self.blocks}, not {side}"
+                )
+        for name in ("weight_words", "param_entries"):
+            value = getattr(self, name)
+            if value < self.array_size:
+                raise ValueError(
+                    f"{name} must be at least array_size {self.array_size}, not {value}"
+                )
         if self.axi_data_bits > 8 * self.array_size:
             raise ValueError(
                 f"axi_data_bits must be at most {8 * self.array_size} (one word of array_size "
@@ -84,8 +106,107 @@ class AcceleratorConfig(BaseModel):
 
     @property
     def beats_per_word(self) -> int:
-        """AXI beats per word of `array_size` bytes."""
-        return self.array_size // self.beat_bytes
+        """AXI beats per word of `array_size` bytes; 1 if a beat holds several words."""
+        return max(1, self.array_size // self.beat_bytes)
+
+    @property
+    def words_per_beat(self) -> int:
+        """Words per AXI beat; 1 if a word takes several beats."""
+        return max(1, self.beat_bytes // self.array_size)
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of a weight entry in an image: a word of the whole array."""
+        return self.image_word_bytes or self.array_size
+
+    @property
+    def image_params(self) -> int:
+        """Channels per block row in an image's numbering of parameters."""
+        return self.tile_params * self.image_bytes // self.block_size
+
+    def lane_side(self, number: int) -> int:
+        """Return the side, in blocks, of the square that lane `number` is made for."""
+        return self.lane_blocks[number] if self.lane_blocks else self.blocks
+
+    def lane(self, number: int) -> AcceleratorConfig:
+        """Return lane `number` as a machine of its own: its square of the array, and its share.
+
+        Memories hold the share of bytes that its blocks are of all blocks.
+        """
+        if not 0 <= number < self.lanes:
+            raise ValueError(f"lane must be in 0..{self.lanes - 1}, not {number}")
+        side = self.lane_side(number)
+        if self.lanes == 1 and side == self.blocks:
+            return self
+        least = max(1, self.beat_bytes // (side * self.block_size))
+        words = {
+            name: max(least, getattr(self, name) * side // self.blocks)
+            for name in ("weight_words", "param_entries", "dense_words", "feature_words",
+                         "act_words", "cross_words")
+        }  # fmt: skip
+        return self.model_copy(
+            update={
+                **words,
+                "name": f"{self.name} lane of {side} x {side} blocks",
+                "array_size": side * self.block_size,
+                "lanes": 1,
+                "lane_blocks": (),
+                "image_word_bytes": self.image_bytes,
+            }
+        )
+
+    @property
+    def blocks(self) -> int:
+        """Rows and columns of the grid of blocks."""
+        return self.array_size // self.block_size
+
+    @property
+    def tile_weight_rows(self) -> int:
+        """Rows of `block_size` weights that a block's weight bank holds."""
+        return self.weight_words // self.blocks
+
+    @property
+    def tile_params(self) -> int:
+        """Output channels whose parameters a block's bank holds."""
+        return self.param_entries // self.blocks
+
+    @property
+    def engines(self) -> int:
+        """Interaction engines of the whole array: one per 16 x 16 MACs; see docs/decisions/0007."""
+        return max(1, self.array_size**2 // 256)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes that an interaction engine multiplies per cycle."""
+        return min(16, self.array_size)
+
+    @property
+    def vector_word_bytes(self) -> int:
+        """Bytes of a word of an engine's vector memory: a beat, or a chunk if that is more."""
+        return max(self.beat_bytes, self.chunk_bytes)
+
+    @property
+    def user_vector_words(self) -> int:
+        """Vector words for the user-side vectors, in every engine."""
+        return self.user_words * self.array_size // self.vector_word_bytes
+
+    @property
+    def engine_vector_words(self) -> int:
+        """Vector words of one bank in one engine, for its share of a sub-batch's item vectors."""
+        return max(
+            1, self.feature_words * self.array_size // self.vector_word_bytes // self.engines
+        )
+
+    @property
+    def engine_cross_words(self) -> int:
+        """Words of one bank in one engine, for the outputs of its share of a sub-batch."""
+        return max(1, self.cross_words // self.engines)
+
+    @property
+    def engine_bottom_words(self) -> int:
+        """Words of one bank in one engine, for the bottom outputs of its share of a sub-batch."""
+        vector_words = -(-self.max_dim // self.array_size)
+        return -(-self.sub_batch_max // self.engines) * vector_words
 
     @property
     def bins(self) -> int:

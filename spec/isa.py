@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 
 from rpaccel.spec.layout import PackedLayout
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 MAX_STAGES = 4  # ranking stages 1..3 plus an optional retrieval stage 0
 MAX_IDS = 128  # ids in one multi-hot feature
 LOGIT_FRACTION_BITS = 11  # logit int16 = round(logit * 2**11): range +-16
@@ -51,6 +51,7 @@ class Status(IntEnum):
     REGION = 10  # an access outside every registered region
     MEMORY = 11  # the memory answered with an error
     BAD_IMAGE = 12  # magic, version, target or length of an image
+    BAD_LANE = 13  # none of the lanes asked for owns a part of the array
 
 
 class StatusFlag(IntFlag):
@@ -74,7 +75,9 @@ DESCRIPTOR = PackedLayout(
             (f"stage{i}_{name}", bits)
             for i in range(MAX_STAGES)
             for name, bits in [
-                ("kind", 8), ("model", 8), ("sub_batch", 16), ("k", 32), ("reserved", 64),
+                ("kind", 8), ("model", 8), ("sub_batch", 16), ("k", 32),
+                ("lanes", 32),  # QUERY: may run it, LOAD: are loaded; 0: any, all. Stage 0 counts
+                ("reserved", 32),
             ]
         ],
     ],
@@ -110,41 +113,49 @@ class Op(IntEnum):
 class Source(IntEnum):
     """Where a layer reads its activations."""
 
-    GATHERED = 0  # user words from USER, then item words from FEATURE
-    ACT0 = 1
-    ACT1 = 2
+    USER = 0  # dense words of the user record: the same for all items, whatever the stride
+    DENSE = 1  # dense words of the items of this sub-batch
+    ACT0 = 2
+    ACT1 = 3
+    CROSS = 4  # outputs of the interaction for this sub-batch
 
 
 class Destination(IntEnum):
-    """Where a layer or the interaction writes."""
+    """Where a layer writes."""
 
     SCORE = 0  # channel 0 becomes the logit
     ACT0 = 1
     ACT1 = 2
+    BOTTOM = 3  # vector 0 of the interaction
 
 
 class Interaction(IntEnum):
-    """How vectors are combined. Only DOT is built so far."""
+    """What an INTERACT makes of vector 0 and the gathered vectors, after vector 0 itself."""
 
-    DOT = 0
+    DOT = 0  # dot products of all pairs (i, j), j < i
+    CONCAT = 1  # the gathered vectors
+    PRODUCT = 2  # element-wise products of user vector n and item vector n, then the rest
 
 
-# One instruction. LAYER uses the first block of fields, INTERACT the second.
+# One instruction. LAYER: `words_a` K folds from source a, then `words_b` from source b; fold k of
+# an item is word offset + item * stride + k of its source. A program is layers, one INTERACT,
+# layers: those before it make vector 0, those after it the logit.
 INSTRUCTION = PackedLayout(
     "instruction",
     [
-        ("op", 4), ("source", 4), ("destination", 4), ("relu", 1), ("kind", 3),
-        ("user_words", 8),  # LAYER: K folds read from USER words 0.. (same for all items)
-        ("words", 8),  # LAYER: K folds read per item from the source, after the user folds
-        ("source_stride", 8), ("destination_stride", 8),  # words per item
-        ("n_folds", 8),  # LAYER: output words per item
-        ("weight_base", 24),  # LAYER: first weight row; tile (n, k) at base + (n*K + k)*A
-        ("param_base", 16),  # LAYER: first output channel; INTERACT: first pair
-        ("vector_words", 8),  # INTERACT: words per vector
-        ("user_vectors", 8), ("item_vectors", 8),  # INTERACT: after the bottom output
-        ("user_offset", 8), ("item_offset", 8),  # INTERACT: first vector word in USER / FEATURE
+        ("op", 4), ("relu", 1), ("kind", 3), ("destination", 3),
+        ("stack", 3),  # LAYER: log2 of the groups of block rows that hold N folds of their own
+        ("reserved", 2),
+        ("source_a", 4), ("source_b", 4),
+        ("words_a", 12), ("stride_a", 12), ("offset_a", 12),
+        ("words_b", 12), ("stride_b", 12), ("offset_b", 12),
+        ("n_steps", 12),  # LAYER: passes of N folds; each gives 2**stack words per item
+        ("destination_stride", 12),  # LAYER, INTERACT: words per item
+        ("weight_base", 24),  # LAYER: row of the weight banks; tile (n, k) at base + (n*K + k)*b
+        ("param_base", 16),  # LAYER: first N fold in the parameter banks; INTERACT: first pair
+        ("user_vectors", 8), ("item_vectors", 8),  # INTERACT: gathered vectors
     ],
-    192,
+    256,
 )  # fmt: skip
 
 # One model slot: where its program and features are and how its gathered data are laid out.
@@ -155,11 +166,10 @@ SLOT = PackedLayout(
         ("sub_batch", 16),  # most items per sub-batch that fit the on-chip memories
         ("program_base", 16), ("program_length", 8),  # instructions without END
         ("feature_base", 16), ("user_features", 8), ("item_features", 8),
-        ("user_dense_words", 8), ("item_dense_words", 8),  # A-byte words in USER / FEATURE
+        ("user_dense_words", 8), ("item_dense_words", 8),  # A-byte words in USER / DENSE
         ("user_dense_bytes", 8), ("item_dense_bytes", 8),  # bytes at the head of each record
-        ("user_words", 8), ("item_words", 8),  # words used in USER, words per item in FEATURE
-        ("vector_words", 8),  # A-byte words per embedding vector
-        ("row_bytes", 16),  # bytes per embedding row in memory, a power of two
+        ("user_vector_words", 16), ("item_vector_words", 16),  # vector words per side / per item
+        ("row_bytes", 16),  # bytes per embedding row in memory and per vector, a power of two
     ],
     192,
 )  # fmt: skip
@@ -201,14 +211,17 @@ class Target(IntEnum):
     SLOT = 0
     PROGRAM = 1
     FEATURE = 2
-    WEIGHT = 3  # entry = one row of a tile: `array_size` int8, channel 0 lowest
-    PARAM = 4
+    WEIGHT = 3  # entry = row of the weight banks of a block row; block row i from i * rows on
+    PARAM = 4  # entry = one channel; block row i from i * param_entries on, A channels per N fold
     PAIR = 5
     EDGES = 6
 
 
 def target_bits(target: Target, array_size: int) -> int:
-    """Width of one entry of `target` in an image [bits]; always a multiple of 64."""
+    """Width of one entry of `target` in an image [bits]; always a multiple of 64.
+
+    array_size : of the whole array (`AcceleratorConfig.image_bytes`).
+    """
     fixed = {
         Target.SLOT: SLOT.bits, Target.PROGRAM: INSTRUCTION.bits, Target.FEATURE: FEATURE.bits,
         Target.PARAM: PARAM.bits, Target.PAIR: PAIR.bits, Target.EDGES: EDGES.bits,

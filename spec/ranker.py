@@ -6,20 +6,25 @@ Systems", arXiv:1906.00091, section 2.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rpaccel.spec.isa import Interaction
+from rpaccel.spec.program_plan import ModelSizes, cross_rows
 from rpaccel.spec.records import FeatureSchema, SparseFeature
 
 DIMENSIONS = (4, 8, 16, 32, 64, 128)
+InteractionName = Literal["dot", "concat", "product"]  # of spec.isa.Interaction
 
 
 class RankerConfig(BaseModel):
     """Shape of one ranker; its features are a subset of a schema's, in the schema's order.
 
     Layers are listed by their output widths. The bottom MLP reads user dense values, then item
-    dense values; its last width is `dim`. The top MLP reads the bottom output, then the pairs.
+    dense values; its last width is `dim`. The top MLP reads the bottom output, then what the
+    interaction makes of it and the features' vectors: the dots of all pairs; the vectors; or the
+    products of user vector n and item vector n, then the vectors left over (NeuMF).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -32,6 +37,7 @@ class RankerConfig(BaseModel):
     item_features: tuple[str, ...]
     bottom: tuple[int, ...] = Field(min_length=1)
     top: tuple[int, ...] = Field(min_length=1)
+    interaction: InteractionName = "dot"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -65,8 +71,27 @@ class RankerConfig(BaseModel):
         return 1 + len(self.features)
 
     @property
+    def kind(self) -> Interaction:
+        """The interaction as the device names it."""
+        return Interaction[self.interaction.upper()]
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """Shape as the compiler sees it."""
+        return ModelSizes(
+            dim=self.dim,
+            user_dense=self.user_dense,
+            item_dense=self.item_dense,
+            user_tables=len(self.user_features),
+            item_tables=len(self.item_features),
+            bottom=self.bottom,
+            top=self.top,
+            interaction=self.kind,
+        )
+
+    @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Vector pairs (i, j) with j < i, in the order of the top MLP's inputs."""
+        """Vector pairs (i, j) with j < i, in the order of the top MLP's inputs of a "dot"."""
         return tuple((i, j) for i in range(1, self.vectors) for j in range(i))
 
     @property
@@ -77,7 +102,7 @@ class RankerConfig(BaseModel):
     @property
     def top_shapes(self) -> tuple[tuple[int, int], ...]:
         """(inputs, outputs) of each top layer."""
-        first = self.dim + len(self.pairs)
+        first = len(cross_rows(self.sizes))
         return tuple(zip((first, *self.top[:-1]), self.top, strict=True))
 
     def padded_weights(self, array_size: int) -> int:

@@ -14,10 +14,12 @@ DEVICE_VERSION = 0x0001_0000  # major << 16 | minor
 REGIONS = 8
 REGION_BASE = 0x100
 REGION_STRIDE = 0x20
+PARTITION_BASE = 0x200  # per lane: row | col << 8 | rows << 16 | cols << 24, in blocks
+LANES_MAX = 32
 COUNTER_BASE = 0x400  # per lane: COUNTER_BASE + lane * COUNTER_LANE_STRIDE
 COUNTER_LANE_STRIDE = 0x80
 COUNTER_UNIT_STRIDE = 0x10  # per unit: busy, stalled_input, stalled_output, items
-COUNTER_UNITS = ("gather", "array", "interaction", "filter", "ordered_top_n")
+COUNTER_UNITS = ("gather", "array", "weights", "interaction", "filter", "ordered_top_n")
 COUNTER_WORDS = ("busy_cycles", "stalled_input_cycles", "stalled_output_cycles", "items")
 PORT_COUNTER_BASE = 0x1400  # per port: PORT_COUNTER_BASE + port * 0x10: read beats, write beats
 
@@ -75,6 +77,9 @@ _FIXED = [
     ("CYCLES_LO", 0x090, "ro", "cycles since reset"),
     ("CYCLES_HI", 0x094, "ro", ""),
     ("QUERIES", 0x098, "ro", "completions of QUERY descriptors"),
+    ("LOADED_WORDS", 0x0A4, "ro", "64-bit words that the loader has read from memory, images whole"),
+    ("CONFIG_BLOCKS", 0x09C, "ro", "block_size | blocks per side << 16"),
+    ("PARTITION_APPLY", 0x0A0, "rw", "write 1: use PARTITION* when all lanes are idle; then 0"),
 ]
 _REGION = [
     ("BASE_LO", 0x00, "first byte; 64-byte aligned"),
@@ -93,8 +98,22 @@ REGISTERS: tuple[Register, ...] = tuple(
         for i in range(REGIONS)
         for n, a, t in _REGION
     ]
+    + [
+        Register(
+            name=f"PARTITION{lane}",
+            address=PARTITION_BASE + 4 * lane,
+            access="rw",
+            text="blocks that the lane owns: row | col << 8 | rows << 16 | cols << 24",
+        )
+        for lane in range(LANES_MAX)
+    ]
 )
 ADDRESS = {register.name: register.address for register in REGISTERS}
+
+
+def partition_word(row: int, col: int, rows: int, cols: int) -> int:
+    """Return a PARTITION register: a rectangle of blocks; no rows: the lane owns nothing."""
+    return row | col << 8 | rows << 16 | cols << 24
 
 
 def counter_address(lane: int, unit: str, word: str) -> int:

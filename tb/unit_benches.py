@@ -1,8 +1,11 @@
 """The unit benches: tests of tests/rtl on the netlist of the bench top."""
 
 import cocotb
+import numpy as np
 
+from rpaccel.host.core_workload import Workload
 from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.workloads.random_models import random_ranker
 from tb.netlist_simulator import on_netlist
 from tests.rtl import (
     gather_bench,
@@ -14,7 +17,6 @@ from tests.rtl import (
     test_requantise,
     test_sigmoid,
 )
-from tests.rtl.programs import RandomProgram
 
 TINY = load_accelerator("tiny")
 
@@ -75,9 +77,7 @@ async def sigmoid(dut):
 @cocotb.parametrize(stall=["none", "both"])
 async def compute_core(dut, stall):
     def check():
-        program = RandomProgram(TINY, 8)
-        run = test_compute_core.Run(TINY, program, [5, 16, 1])
-        run.execute(stall)
-        run.check_cycles(TINY)
+        ranker = random_ranker(np.random.default_rng(8), TINY)
+        test_compute_core.Run(Workload(TINY, ranker, [5, 16, 1])).execute(stall)
 
     await on_netlist(dut, "compute_core", test_compute_core, check)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rpaccel.golden.dlrm import RankerParameters
 from rpaccel.golden.quantised import QuantisedRanker
-from rpaccel.spec.ranker import RankerConfig
+from rpaccel.spec.ranker import InteractionName, RankerConfig
 from rpaccel.spec.records import FeatureData, FeatureSchema, SparseFeature
 from rpaccel.workloads.random_models import int8
 
@@ -53,17 +53,23 @@ def random_parameters(
     dim: int = 8,
     bottom: tuple[int, ...] = (16,),
     top: tuple[int, ...] = (24, 12),
+    interaction: InteractionName = "dot",
+    without: tuple[str, ...] = (),
 ) -> RankerParameters:
-    """Return a float ranker over all features of `schema`; logits stay within +-16."""
+    """Return a float ranker over all features of `schema`; logits stay within +-16.
+
+    without : features that it leaves out.
+    """
     config = RankerConfig(
         name=name,
         dim=dim,
         user_dense=len(schema.user_dense),
         item_dense=len(schema.item_dense),
-        user_features=tuple(f.name for f in schema.side("user")),
-        item_features=tuple(f.name for f in schema.side("item")),
+        user_features=tuple(f.name for f in schema.side("user") if f.name not in without),
+        item_features=tuple(f.name for f in schema.side("item") if f.name not in without),
         bottom=(*bottom, dim),
         top=(*top, 1),
+        interaction=interaction,
     )
 
     def layers(shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[Array, Array], ...]:
@@ -82,7 +88,7 @@ def random_parameters(
         schema=schema,
         tables={
             f.name: (rng.normal(size=(f.rows, dim)) * 0.4).astype(np.float32)
-            for f in schema.features
+            for f in config.sparse(schema)
         },
         bottom=layers(config.bottom_shapes),
         top=top_layers,

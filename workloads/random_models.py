@@ -10,16 +10,16 @@ from itertools import pairwise
 
 import numpy as np
 
+from rpaccel.golden.interaction import interaction_params, interaction_width
 from rpaccel.golden.lane import Query
 from rpaccel.golden.quantised import (
     QuantisedFeature,
     QuantisedLayer,
     QuantisedRanker,
-    pair_count,
     record_bytes_needed,
 )
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import BINS, Pooling
+from rpaccel.spec.isa import BINS, Interaction, Pooling
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -102,6 +102,20 @@ def random_chain(rng: Rng, sizes: list[int], *, logit: bool = False) -> tuple[Qu
     return tuple(layers)
 
 
+def random_kind(rng: Rng) -> Interaction:
+    """Return one of the interactions."""
+    return Interaction(int(rng.integers(len(Interaction))))
+
+
+def random_pairs(
+    rng: Rng, kind: Interaction, dim: int, user_tables: int, item_tables: int
+) -> tuple[Array, Array]:
+    """Return (multiplier uint16, shift uint8) of the interaction's dots or products."""
+    terms = dim if kind is Interaction.DOT else 1
+    count = interaction_params(kind, user_tables, item_tables)
+    return scales(rng, count, 50.0 * 73.0 * float(np.sqrt(terms)))
+
+
 def random_edges(rng: Rng) -> Array:
     """Return 15 ascending edges, int16."""
     return np.sort(rng.integers(-20000, 20000, size=BINS - 1)).astype(np.int16)
@@ -122,12 +136,14 @@ def random_ranker(
     max_rows: int = 40,
     max_ids: int = 4,
     threshold: int | None = None,
+    interaction: Interaction | None = Interaction.DOT,
 ) -> QuantisedRanker:
     """Return a ranker for `config`.
 
     dim : embedding width, by default min(max_dim, array_size). bottom, top : hidden widths
     (the bottom MLP ends at `dim`, the top MLP at the logit). max_ids : most ids of a multi-hot
     feature; 1 gives single-hot features only. threshold : by default one that drops little.
+    interaction : None draws one.
     """
     width = min(config.max_dim, config.array_size) if dim is None else dim
     features = random_features(
@@ -140,8 +156,9 @@ def random_ranker(
         max_rows=max_rows,
         max_ids=max_ids,
     )
-    pairs = pair_count(1 + len(features))
-    multiplier, shift = scales(rng, pairs, 50.0 * 73.0 * float(np.sqrt(width)))
+    kind = random_kind(rng) if interaction is None else interaction
+    multiplier, shift = random_pairs(rng, kind, width, user_tables, item_tables)
+    inputs = interaction_width(kind, width, user_tables, item_tables)
     return QuantisedRanker(
         name=name,
         dim=width,
@@ -149,9 +166,10 @@ def random_ranker(
         item_dense=item_dense,
         features=features,
         bottom=random_chain(rng, [user_dense + item_dense, *bottom, width]),
+        interaction=kind,
         pair_multiplier=multiplier,
         pair_shift=shift,
-        top=random_chain(rng, [width + pairs, *top, 1], logit=True),
+        top=random_chain(rng, [inputs, *top, 1], logit=True),
         edges=random_edges(rng),
         threshold=int(rng.integers(-32768, -15000)) if threshold is None else threshold,
     )
@@ -238,8 +256,12 @@ def shared_schema(
     dim: int | None = None,
     bottom: tuple[int, ...] = (12,),
     top: tuple[int, ...] = (16, 8),
+    interaction: Interaction | None = Interaction.DOT,
 ) -> QuantisedRanker:
-    """Return another ranker that reads the same records as `ranker`, with its own sizes."""
+    """Return another ranker that reads the same records as `ranker`, with its own sizes.
+
+    interaction : None draws one.
+    """
     width = ranker.dim if dim is None else dim
     features = tuple(
         QuantisedFeature(
@@ -255,8 +277,10 @@ def shared_schema(
         )
         for feature in ranker.features
     )
-    pairs = pair_count(1 + len(features))
-    multiplier, shift = scales(rng, pairs, 50.0 * 73.0 * float(np.sqrt(width)))
+    kind = random_kind(rng) if interaction is None else interaction
+    tables = (len(ranker.user_features), len(ranker.item_features))
+    multiplier, shift = random_pairs(rng, kind, width, *tables)
+    inputs = interaction_width(kind, width, *tables)
     return QuantisedRanker(
         name=name,
         dim=width,
@@ -264,9 +288,10 @@ def shared_schema(
         item_dense=ranker.item_dense,
         features=features,
         bottom=random_chain(rng, [ranker.user_dense + ranker.item_dense, *bottom, width]),
+        interaction=kind,
         pair_multiplier=multiplier,
         pair_shift=shift,
-        top=random_chain(rng, [width + pairs, *top, 1], logit=True),
+        top=random_chain(rng, [inputs, *top, 1], logit=True),
         edges=random_edges(rng),
         threshold=-32768,
     )

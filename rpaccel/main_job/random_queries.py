@@ -71,13 +71,14 @@ def draw_rankers(
             bottom=hidden(3),
             top=hidden(3),
             threshold=int(rng.choice([-32768, -8000, 0, 20000])),
+            interaction=None,
         )
         rankers = [first]
         for index, dim in enumerate(dims[1:], start=1):
             rankers.append(
                 shared_schema(
                     rng, config, first, name=f"model{index}", dim=dim, bottom=hidden(3),
-                    top=hidden(3),
+                    top=hidden(3), interaction=None,
                 )
             )  # fmt: skip
         try:

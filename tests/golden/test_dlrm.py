@@ -37,10 +37,10 @@ def make_data(rng):
     )
 
 
-def make_parameters(rng):
+def make_parameters(rng, interaction="dot", item_features=("item", "genres")):
     config = RankerConfig(
         name="t", dim=4, user_dense=1, item_dense=2, user_features=("history", "age"),
-        item_features=("item", "genres"), bottom=(5, 4), top=(6, 1),
+        item_features=item_features, bottom=(5, 4), top=(6, 1), interaction=interaction,
     )  # fmt: skip
 
     def layers(shapes):
@@ -53,7 +53,9 @@ def make_parameters(rng):
     return dlrm.RankerParameters(
         config=config,
         schema=schema,
-        tables={f.name: rng.normal(size=(f.rows, 4)).astype(np.float32) for f in schema.features},
+        tables={
+            f.name: rng.normal(size=(f.rows, 4)).astype(np.float32) for f in config.sparse(schema)
+        },
         bottom=layers(config.bottom_shapes),
         top=layers(config.top_shapes),
         provenance={"seed": 1},
@@ -72,31 +74,44 @@ def score_by_loops(p, data, user, item):
     for weights, bias in p.bottom:
         x = layer(x, weights, bias, True)
     vectors = [x]
-    for name, row in (("history", user), ("age", user), ("item", item), ("genres", item)):
+    sides = [(name, user) for name in p.config.user_features]
+    for name, row in sides + [(name, item) for name in p.config.item_features]:
         total = np.zeros(4)
         for position in range(data.counts[name][row]):
             total += p.tables[name][data.ids[name][row, position]]
         if name == "history":
             total /= max(1, data.counts[name][row])
         vectors.append(list(total))
-    for i in range(1, 5):
-        for j in range(i):
-            x = [*x, sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True))]
+    if p.config.interaction == "dot":
+        for i in range(1, len(vectors)):
+            for j in range(i):
+                x = [*x, sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True))]
+    elif p.config.interaction == "concat":
+        x = [value for vector in vectors for value in vector]
+    else:
+        users, items = vectors[1:3], vectors[3:]
+        for u, v in zip(users, items, strict=False):
+            x = [*x, *(a * b for a, b in zip(u, v, strict=True))]
+        for left in users[len(items) :] + items[len(users) :]:
+            x = [*x, *left]
     x = layer(x, *p.top[0], True)
     return layer(x, *p.top[1], False)[0]
 
 
-def test_matches_explicit_loops():
+@pytest.mark.parametrize("item_features", [("item",), ("item", "genres"), ()])
+@pytest.mark.parametrize("interaction", ["dot", "concat", "product"])
+def test_matches_explicit_loops(interaction, item_features):
     rng = np.random.default_rng(0)
-    data, p = make_data(rng), make_parameters(rng)
+    data, p = make_data(rng), make_parameters(rng, interaction, item_features)
     items = np.array([4, 0, 3, 1, 2])
     for user in range(2):
         expected = [score_by_loops(p, data, user, item) for item in items]
         assert np.allclose(dlrm.logits(p, data, user, items), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_save_and_load_return_the_same(tmp_path):
-    p = make_parameters(np.random.default_rng(0))
+@pytest.mark.parametrize("interaction", ["dot", "product"])
+def test_save_and_load_return_the_same(tmp_path, interaction):
+    p = make_parameters(np.random.default_rng(0), interaction)
     p.save(tmp_path / "a.npz")
     p.save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -143,5 +158,7 @@ def test_rejects_configs():
         RankerConfig(**{**config.model_dump(), "dim": 12})
     with pytest.raises(ValueError, match="bottom must end with dim 4, not 5"):
         RankerConfig(**{**config.model_dump(), "bottom": (5,)})
+    with pytest.raises(ValueError, match="Input should be 'dot', 'concat' or 'product'"):
+        RankerConfig(**{**config.model_dump(), "interaction": "sum"})
     with pytest.raises(ValueError, match="Extra inputs"):
         RankerConfig(**config.model_dump(), width=3)

@@ -8,7 +8,7 @@ from rpaccel.golden.bucket_filter import bucket_filter
 from rpaccel.golden.lane import rank, run_query
 from rpaccel.golden.sigmoid import ctr
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import Status, StatusFlag
+from rpaccel.spec.isa import Interaction, Status, StatusFlag
 from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
@@ -46,10 +46,14 @@ def test_order_of_candidates_changes_no_score():
     assert len(set(first.logits.tolist())) > 10
 
 
-def test_a_ranker_by_hand():
-    rng, rankers = two_models(3)
-    query = random_models.random_query(rng, TINY, rankers, items=3)
-    small = rankers[0]
+@pytest.mark.parametrize("kind", list(Interaction))
+@pytest.mark.parametrize("tables", [(2, 2), (3, 1), (1, 2)])
+def test_a_ranker_by_hand(kind, tables):
+    rng = np.random.default_rng(3)
+    small = random_models.random_ranker(
+        rng, TINY, user_tables=tables[0], item_tables=tables[1], interaction=kind
+    )
+    query = random_models.random_query(rng, TINY, [small], items=3)
     words = query.features.view("<u4")
     for item, logit in zip(
         query.candidates.tolist(),
@@ -65,14 +69,29 @@ def test_a_ranker_by_hand():
         for feature in small.features:
             source = user.view("<u4") if feature.side == "user" else words[item]
             vectors.append(plain_vector(feature, source))
-        pairs, p = [], 0
-        for i in range(1, len(vectors)):
-            for j in range(i):
-                dot = sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True))
-                m, s = int(small.pair_multiplier[p]), int(small.pair_shift[p])
-                pairs.append(plain_scale(dot, m, s, -127, 127))
-                p += 1
-        assert plain_mlp(small.top, x + pairs, logit=True) == [logit]
+        crossed = plain_interaction(small, vectors[1 : 1 + tables[0]], vectors[1 + tables[0] :], x)
+        assert plain_mlp(small.top, x + crossed, logit=True) == [logit]
+
+
+def plain_interaction(ranker, user, item, x):
+    scales = zip(ranker.pair_multiplier.tolist(), ranker.pair_shift.tolist(), strict=True)
+    if ranker.interaction == Interaction.CONCAT:
+        return [v for vector in user + item for v in vector]
+    if ranker.interaction == Interaction.PRODUCT:
+        both = min(len(user), len(item))
+        made = [
+            plain_scale(a * b, *scale, -127, 127)
+            for u, v, scale in zip(user[:both], item[:both], scales, strict=True)
+            for a, b in zip(u, v, strict=True)
+        ]
+        return made + [v for vector in user[both:] + item[both:] for v in vector]
+    vectors = [x, *user, *item]
+    dots = [
+        sum(a * b for a, b in zip(vectors[i], vectors[j], strict=True))
+        for i in range(1, len(vectors))
+        for j in range(i)
+    ]
+    return [plain_scale(dot, *scale, -127, 127) for dot, scale in zip(dots, scales, strict=True)]
 
 
 def plain_scale(x, multiplier, shift, low, high):

@@ -5,6 +5,8 @@ import pytest
 
 from rpaccel.golden.quantised import QuantisedFeature, record_bytes_needed
 from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.isa import Interaction
+from rpaccel.spec.program_plan import cross_rows, pair_params
 from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
@@ -30,12 +32,23 @@ def test_record_bytes():
         ({"threshold": 40000}, r"threshold must be in -32768\.\.32767, not 40000"),
         ({"bottom": ()}, r"the bottom MLP must have at least one layer"),
         ({"dim": 4}, r"rows must have 4 values, not 8"),
+        ({"pair_shift": np.zeros(9, np.uint8)}, r"pair_shift must be uint8\[10\], not uint8\[9\]"),
+        ({"interaction": Interaction.CONCAT}, r"top layer 0 must have 40 inputs, not 18"),
+        ({"interaction": Interaction.PRODUCT}, r"top layer 0 must have 24 inputs, not 18"),
     ],
 )
 def test_rejects(change, message):
     good = ranker()
     with pytest.raises(ValueError, match=message):
         replace(good, **change)
+
+
+@pytest.mark.parametrize("kind", list(Interaction))
+@pytest.mark.parametrize("tables", [(2, 3), (3, 1), (0, 2)])
+def test_the_plan_counts_as_the_golden_model(kind, tables):
+    made = ranker(interaction=kind, user_tables=tables[0], item_tables=tables[1], dim=6)
+    assert pair_params(made.sizes) == made.pairs == len(made.pair_shift)
+    assert len(cross_rows(made.sizes)) == made.top_inputs == made.top[0].inputs
 
 
 def test_rejects_item_features_before_user_features():

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,18 @@ from rpaccel.host.compile import compile_models
 from rpaccel.host.decode import OnChip
 from rpaccel.host.image import Section, decode_image, encode_image
 from rpaccel.host.listing import listing
-from rpaccel.host.model_layout import row_bytes_of
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import IMAGE_HEADER, INSTRUCTION, SLOT, Destination, Op, Source, Target
+from rpaccel.spec.isa import (
+    IMAGE_HEADER,
+    INSTRUCTION,
+    PARAM,
+    SLOT,
+    Destination,
+    Interaction,
+    Op,
+    Source,
+    Target,
+)
 from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
@@ -19,9 +29,12 @@ WIDE = TINY.model_copy(
     update={
         "name": "wide", "weight_words": 1 << 20, "param_entries": 1 << 16, "max_dim": 128,
         "pair_entries": 4096, "act_words": 4096, "feature_words": 4096, "user_words": 256,
-        "feature_entries": 128, "item_record_bytes": 256, "user_record_bytes": 4096,
+        "cross_words": 4096, "dense_words": 4096, "feature_entries": 128, "program_entries": 64,
+        "item_record_bytes": 256, "user_record_bytes": 4096,
     }
 )  # fmt: skip
+GRID = WIDE.model_copy(update={"name": "grid", "array_size": 32})  # 8 x 8 blocks of 4: stacks 8
+LANE = GRID.model_copy(update={"lanes": 2, "lane_blocks": (4, 2)}).lane(0)  # 4 x 4 of 8 x 8 blocks
 
 
 def two_models(seed: int):
@@ -39,7 +52,7 @@ def memory_of(compiled):
 
 def chip_of(compiled):
     chip = OnChip(compiled.config)
-    for section in decode_image(compiled.image, compiled.config.array_size):
+    for section in decode_image(compiled.image, compiled.config.image_bytes):
         chip.fill(section)
     return chip
 
@@ -57,19 +70,59 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("config", [WIDE, GRID, LANE], ids=["8", "32", "lane"])
+@pytest.mark.parametrize("kind", list(Interaction), ids=lambda kind: kind.name)
 @pytest.mark.parametrize("sizes", SHAPES)
-def test_image_means_the_same_ranker(sizes):
+def test_image_means_the_same_ranker(sizes, kind, config):
     rng = np.random.default_rng(len(str(sizes)))
-    ranker = random_models.random_ranker(rng, WIDE, **sizes)
-    query = random_models.random_query(rng, WIDE, [ranker], items=20)
-    compiled = compile_models([ranker], WIDE)
+    ranker = random_models.random_ranker(rng, config, interaction=kind, **sizes)
+    query = random_models.random_query(rng, config, [ranker], items=20)
+    compiled = compile_models([ranker], config)
     decoded = chip_of(compiled).decode(0, memory_of(compiled))
     expected = rank(ranker, query.user_record, query.features, query.candidates)
     got = rank(decoded.ranker, query.user_record, query.features, query.candidates)
     assert got.logits.tolist() == expected.logits.tolist()
     assert np.ptp(expected.logits) > 0
+    assert decoded.ranker.interaction is kind
     assert decoded.ranker.edges.tolist() == ranker.edges.tolist()
     assert decoded.ranker.threshold == ranker.threshold
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_models_of_random_machines(seed):
+    rng = np.random.default_rng(seed)
+    array_size = int(rng.choice([8, 16, 32]))
+    update = {
+        "array_size": array_size,
+        "axi_data_bits": int(rng.choice([64, 8 * array_size])),
+        "block_size": int(rng.choice([4, array_size])),
+    }
+    config = WIDE.model_copy(update=update)
+    if seed % 2 and config.blocks > 1:
+        config = config.model_copy(update={"lanes": 2, "lane_blocks": (2, 1)}).lane(0)
+
+    def widths():
+        return tuple(int(x) for x in rng.integers(1, 4 * array_size, rng.integers(0, 4)))
+
+    dims = rng.integers(1, 129, 2).tolist()
+    first = random_models.random_ranker(
+        rng, config, name="first", dim=dims[0], bottom=widths(), top=widths(), interaction=None,
+        user_dense=int(rng.integers(0, 40)), item_dense=int(rng.integers(1, 40)),
+        user_tables=int(rng.integers(0, 5)), item_tables=int(rng.integers(1, 8)), max_ids=2,
+    )  # fmt: skip
+    second = random_models.shared_schema(
+        rng, config, first, name="second", dim=dims[1], bottom=widths(), top=widths(),
+        interaction=None,
+    )  # fmt: skip
+    compiled = compile_models([first, second], config)
+    chip, memory = chip_of(compiled), memory_of(compiled)
+    query = random_models.random_query(rng, config, [first, second], items=7)
+    for slot, ranker in enumerate([first, second]):
+        decoded = chip.decode(slot, memory)
+        assert decoded.sub_batch == compiled.layouts[slot].sub_batch
+        expected = rank(ranker, query.user_record, query.features, query.candidates)
+        got = rank(decoded.ranker, query.user_record, query.features, query.candidates)
+        assert got.logits.tolist() == expected.logits.tolist()
 
 
 def test_slots_do_not_overlap():
@@ -112,40 +165,71 @@ def test_same_input_same_bytes():
 
 def test_program_by_hand():
     rng = np.random.default_rng(0)
-    ranker = random_models.random_ranker(rng, TINY, dim=8, bottom=(12,), top=(16,))
+    ranker = random_models.random_ranker(rng, TINY, dim=8, bottom=(12, 5), top=(16,))
     compiled = compile_models([ranker], TINY)
     chip = chip_of(compiled)
     slot = SLOT.from_bytes(chip.entry(Target.SLOT, 0))
-    # 3 user and 5 item dense values take a word each; 2 + 2 features of one word.
-    assert slot["user_words"] == 3
-    assert slot["item_words"] == 3
-    assert slot["program_length"] == 5
-    steps = [INSTRUCTION.from_bytes(chip.entry(Target.PROGRAM, i)) for i in range(6)]
+    # 3 user and 5 item dense values take a word each; 2 + 2 vectors of 8 B, a vector word each.
+    assert (slot["user_dense_words"], slot["item_dense_words"]) == (1, 1)
+    assert (slot["user_vector_words"], slot["item_vector_words"]) == (2, 2)
+    assert slot["program_length"] == 6
+    steps = [INSTRUCTION.from_bytes(chip.entry(Target.PROGRAM, i)) for i in range(7)]
     assert [step["op"] for step in steps] == [
-        Op.LAYER, Op.LAYER, Op.INTERACT, Op.LAYER, Op.LAYER, Op.END,
+        Op.LAYER, Op.LAYER, Op.LAYER, Op.INTERACT, Op.LAYER, Op.LAYER, Op.END,
     ]  # fmt: skip
-    places = [(s["source"], s["destination"]) for s in steps[:5]]
-    assert places == [
-        (Source.GATHERED, Destination.ACT0),
+    layers = [step for step in steps if step["op"] == Op.LAYER]
+    assert [(s["source_b"], s["destination"]) for s in layers] == [
+        (Source.DENSE, Destination.ACT0),
         (Source.ACT0, Destination.ACT1),
-        (Source.ACT1, Destination.ACT0),
-        (Source.ACT0, Destination.ACT1),
-        (Source.ACT1, Destination.SCORE),
+        (Source.ACT1, Destination.BOTTOM),
+        (Source.CROSS, Destination.ACT0),
+        (Source.ACT0, Destination.SCORE),
     ]
-    # 12 -> 2 words, 8 -> 1 word, 8 + 10 pairs -> 1 + 2 words, 16 -> 2 words.
-    assert [s["destination_stride"] for s in steps[:4]] == [2, 1, 3, 2]
-    assert [s["source_stride"] for s in steps[:5]] == [3, 2, 1, 3, 2]
-    assert [s["user_words"] + s["words"] for s in steps[:5]] == [2, 2, 0, 3, 2]
-    assert compiled.layouts[0].weight_words == 8 * (2 * 2 + 2 + 3 * 2 + 2)
-    assert slot["sub_batch"] == 16  # 128 // 3 words is more than sub_batch_max
+    # 12 -> 2 words, 5 and 8 -> 1 word, 8 + 10 pairs -> 3 words, 16 -> 2 words.
+    assert [(s["words_a"], s["words_b"], s["stride_b"], s["n_steps"]) for s in layers] == [
+        (1, 1, 1, 2), (0, 2, 2, 1), (0, 1, 1, 1), (0, 3, 3, 2), (0, 2, 2, 1),
+    ]  # fmt: skip
+    assert [s["destination_stride"] for s in steps[:5]] == [2, 1, 1, 3, 2]
+    assert [s["weight_base"] for s in layers] == [4 * x for x in (0, 4, 6, 7, 13)]
+    assert [s["param_base"] for s in layers] == [0, 2, 3, 4, 6]
+    assert not any(s[name] for s in layers for name in ("stack", "stride_a", "offset_a"))
+    assert compiled.layouts[0].weight_words == 8 * (2 * 2 + 2 + 1 + 3 * 2 + 2)
+    assert slot["sub_batch"] == 16
 
 
-def test_sub_batch_is_the_largest_that_fits():
-    small = TINY.model_copy(update={"act_words": 32, "sub_batch_max": 16})
-    ranker = random_models.random_ranker(np.random.default_rng(0), small, dim=8)
-    assert compile_models([ranker], small).layouts[0].sub_batch == 32 // 3
-    small = TINY.model_copy(update={"feature_words": 16})
-    assert compile_models([ranker], small).layouts[0].sub_batch == 16 // 3
+@pytest.mark.parametrize("item_dense", [3, 7, 13, 30])
+def test_weights_and_parameters_lie_where_the_array_reads_them(item_dense):
+    # The address rules, one byte at a time.
+    rng = np.random.default_rng(item_dense)
+    small = random_models.random_ranker(rng, GRID, name="small")
+    sizes = {"user_dense": 0, "item_dense": item_dense, "bottom": (70,), "dim": 40}
+    ranker = random_models.random_ranker(rng, GRID, **sizes)
+    chip = chip_of(compile_models([small, ranker], GRID))
+    a, b, blocks = 32, 4, 8
+    slot = SLOT.from_bytes(chip.entry(Target.SLOT, 1))
+    at = slot["program_base"]
+    steps = [INSTRUCTION.from_bytes(chip.entry(Target.PROGRAM, at + i)) for i in range(2)]
+    for step, layer in zip(steps, ranker.bottom, strict=True):
+        groups, folds = 1 << step["stack"], step["words_a"] + step["words_b"]
+        height = blocks // groups
+        weights = np.zeros((folds * a, step["n_steps"] * groups * a), np.int64)
+        weights[: layer.inputs, : layer.outputs] = layer.weights
+        bias = np.zeros(step["n_steps"] * groups * a, np.int64)
+        bias[: layer.outputs] = layer.bias
+        for i in range(blocks):
+            for n in range(step["n_steps"]):
+                word = n * groups + i // height
+                for k in range(folds):
+                    for r in range(b):
+                        row = step["weight_base"] + (n * folds + k) * b + b - 1 - r
+                        raw = chip.entry(Target.WEIGHT, i * GRID.tile_weight_rows + row)
+                        expected = weights[k * a + (i % height) * b + r, word * a : (word + 1) * a]
+                        assert np.frombuffer(raw, np.int8).tolist() == expected.tolist()
+                if i % height == height - 1:
+                    for c in range(a):
+                        entry = (step["param_base"] + n) * a + c
+                        raw = chip.entry(Target.PARAM, i * GRID.param_entries + entry)
+                        assert PARAM.from_bytes(raw)["bias"] == bias[word * a + c]
 
 
 @pytest.mark.parametrize(
@@ -159,9 +243,18 @@ def test_sub_batch_is_the_largest_that_fits():
         ),
         ({"program_entries": 5}, r"program_entries must be at least 6"),
         ({"feature_entries": 3}, r"feature_entries must be at least 4"),
-        ({"user_words": 2}, r"user_words must be at least 3, not 2"),
-        ({"feature_words": 2}, r"feature_words \(one item\) must be at least 3, not 2"),
-        ({"act_words": 2}, r"act_words \(one item\) must be at least 3, not 2"),
+        ({"user_words": 0}, r"user_words \(dense\) must be at least 1, not 0"),
+        ({"user_words": 1}, r"user_vector_words \(from user_words\) must be at least 2, not 1"),
+        (
+            {"feature_words": 1},
+            r"engine_vector_words \(from feature_words, one item\) must be at least 2, not 1",
+        ),
+        ({"dense_words": 0}, r"dense_words \(one item\) must be at least 1, not 0"),
+        ({"act_words": 1}, r"act_words \(one item\) must be at least 2, not 1 \(1 too few\)"),
+        (
+            {"cross_words": 2},
+            r"engine_cross_words \(from cross_words, one item\) must be at least 3, not 2",
+        ),
         ({"max_dim": 4}, r"max_dim must be at least 8, not 4"),
         ({"axi_address_bits": 16}, r"axi_address_bits must reach 0x[0-9a-f]+, not 0x10000"),
     ],
@@ -184,23 +277,55 @@ def test_too_many_models():
 
 
 def test_layer_wider_than_the_fields():
-    ranker = random_models.random_ranker(np.random.default_rng(0), WIDE, dim=8, top=(2048,))
-    with pytest.raises(
-        ValueError, match=r"top layer 0 must take at most 255 words of 8 B, not 256"
-    ):
+    ranker = random_models.random_ranker(np.random.default_rng(0), WIDE, dim=8, top=(32768,))
+    message = r"top layer 0 must take at most 4095 words of 8 B, not 4096 \(1 too many\)"
+    with pytest.raises(ValueError, match=message):
+        compile_models([ranker], WIDE)
+    ranker = random_models.random_ranker(np.random.default_rng(0), WIDE, user_dense=256)
+    with pytest.raises(ValueError, match=r"user_dense must be at most 255, not 256 \(1 too many\)"):
         compile_models([ranker], WIDE)
 
 
-def test_layers_of_4096():
-    paper = load_accelerator("paper").model_copy(update={"weight_words": 1 << 20})
-    sizes = {"dim": 128, "top": (4096, 16), "user_dense": 200}
-    ranker = random_models.random_ranker(np.random.default_rng(0), paper, **sizes)
-    assert compile_models([ranker], paper).layouts[0].sub_batch == 16384 // 32
+@pytest.mark.parametrize("preset", ["tiny", "edge", "default", "paper"])
+def test_layers_of_4096_and_64_tables(preset):
+    config = load_accelerator(preset).model_copy(
+        update={
+            "weight_words": 1 << 20, "param_entries": 1 << 16, "act_words": 4096, "max_dim": 128,
+            "cross_words": 1 << 16, "feature_words": 1 << 19, "user_words": 256,
+            "pair_entries": 4096, "feature_entries": 64, "item_record_bytes": 256,
+        }
+    )  # fmt: skip
+    sizes = {"dim": 128, "user_dense": 0, "item_dense": 11, "user_tables": 9, "item_tables": 55}
+    sizes |= {"bottom": (4096, 24), "top": (1000, 3), "max_ids": 1, "max_rows": 4}
+    ranker = random_models.random_ranker(np.random.default_rng(0), config, **sizes)
+    compiled = compile_models([ranker], config)
+    assert compiled.layouts[0].sub_batch == config.array_size  # 4096 words of activations
+    decoded = chip_of(compiled).decode(0, memory_of(compiled))
+    query = random_models.random_query(np.random.default_rng(0), config, [ranker], items=5)
+    expected = rank(ranker, query.user_record, query.features, query.candidates).logits
+    got = rank(decoded.ranker, query.user_record, query.features, query.candidates).logits
+    assert got.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize(("dim", "row_bytes"), [(1, 4), (4, 4), (5, 8), (16, 16), (65, 128)])
-def test_row_bytes(dim, row_bytes):
-    assert row_bytes_of(dim) == row_bytes
+def test_programs_without_their_interaction_are_refused():
+    compiled = compile_models(two_models(0)[:1], TINY)
+    memory, broken = memory_of(compiled), chip_of(compiled)
+    step = INSTRUCTION.from_bytes(broken.entry(Target.PROGRAM, 0))
+
+    def decode(index, **change):
+        chip = chip_of(compiled)
+        raw = INSTRUCTION.to_bytes(step | change)
+        chip.fill(Section(target=Target.PROGRAM, start=index, payload=raw))
+        return chip.decode(0, memory)
+
+    with pytest.raises(ValueError, match=r"a program must be layers around one INTERACT"):
+        decode(0, op=Op.INTERACT)
+    with pytest.raises(ValueError, match=r"^the last layer of an MLP must write BOTTOM$"):
+        decode(1)
+    with pytest.raises(ValueError, match=r"^a layer of 16 channels must have 1 steps of 1 words$"):
+        decode(0, n_steps=1)
+    with pytest.raises(ValueError, match=r"^a layer of 16 channels must have 4 steps of 4 words$"):
+        decode(0, n_steps=4, stack=2)
 
 
 def test_images_are_checked():
@@ -210,7 +335,7 @@ def test_images_are_checked():
     wrong = [
         (image[:8], "an image must have 16 bytes, not 8"),
         (b"X" + image[1:], "image magic must be 0x31415052"),
-        (image[:4] + b"\x09" + image[5:], "image version must be 0x1, not 0x9"),
+        (image[:4] + b"\x09" + image[5:], "image version must be 0x2, not 0x9"),
         (image[:-8], "image length must be 48, not 40"),
         (image[:16] + b"\x63" + image[17:], r"section target must be in 0\.\.6, not 99"),
         (image[:17] + b"\x02" + image[18:], "PAIR entries must have 1 words, not 2"),
@@ -233,9 +358,13 @@ def test_listing_tells_what_runs():
     text = listing(compile_models(two_models(0), TINY))
     assert "slot 0: small" in text
     assert "slot 1: large" in text
-    assert "INTERACT ACT1[1] -> ACT0[3]" in text
+    assert re.search(r"\n +0  LAYER +USER 1 \+ DENSE 1 +ACT0\[2\] +8 +12 +2 +2 x 1 +4 +37\.5", text)
+    assert re.search(r"\n +2  INTERACT +1\+2\+2 vectors +CROSS\[3\] DOT, PAIR\+0\n", text)
+    assert re.search(r"\n +12  END\n    total 19 tiles, ", text)
     assert text.count("END") == 2
-    assert "-> SCORE[1] 1 words" in text
+    # 8 x 12 + 12 x 8 + 18 x 16 + 16 useful MACs in 14 tiles of 64.
+    assert "total 14 tiles, 496 useful of 896 MACs per item: bound 55.4 %" in text
+    assert re.search(r"WEIGHT +264 +1024 +25\.8\nPARAM +112 +128 +87\.5\n", text)
 
 
 def test_manifest_names_everything():

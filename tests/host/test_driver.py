@@ -176,7 +176,7 @@ def test_bad_descriptors(fields, status):
 def test_bad_images():
     session = Session(6)
     query, good = session.query(items=12)
-    compiled = session.driver.compiled
+    compiled = session.driver.loaded[0]
     for length, status in ((len(compiled.image) - 8, Status.BAD_IMAGE), (8, Status.BAD_IMAGE)):
         tag = session.driver.submit_fields(
             {"opcode": Opcode.LOAD, "user_address": compiled.image_address, "items": length}
@@ -238,7 +238,7 @@ def test_feature_tables_are_released():
 def test_tables_are_live():
     session = Session(10)
     query, request = session.query(items=20)
-    table = session.driver.compiled.tables[0]
+    table = session.driver.loaded[0].tables[0]
     zero = bytes(len(table.payload))
     session.device.write_memory(table.address, zero)
     first = session.rankers[0]

@@ -10,6 +10,7 @@ from rpaccel.host.calibrate import calibrate_edges, fixed_point, limits, quantis
 from rpaccel.host.fit_layer import fit_layer, round_with_feedback
 from rpaccel.host.quantise import (
     CalibrationSet,
+    calibration_report,
     calibration_set,
     integer_logits,
     quantise,
@@ -36,10 +37,12 @@ def float_model(seed: int, **sizes):
     return data, factories.random_parameters(rng, data.schema, name="model", **sizes)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_integer_logits_follow_float(seed):
-    data, parameters = float_model(seed, dim=16)
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("interaction", ["dot", "concat", "product"])
+def test_integer_logits_follow_float(interaction, seed):
+    data, parameters = float_model(seed, dim=16, interaction=interaction)
     result = quantise(parameters, data)
+    assert result.ranker.interaction.name.lower() == interaction
     users = np.arange(data.users)
     items = np.tile(np.arange(data.items), (data.users, 1))
     step = 2.0**-LOGIT_FRACTION_BITS
@@ -48,6 +51,43 @@ def test_integer_logits_follow_float(seed):
     assert result.logit_rms < 0.1 * result.float_std
     assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.99
     assert abs((got - expected).mean()) < 0.05 * expected.std()
+
+
+@pytest.mark.parametrize(("without", "products"), [(("genres",), 1), (("liked",), 1), ((), 2)])
+def test_neumf_follows_float(without, products):
+    # An MLP over products of user and item vectors, the vector without a partner, and vector 0.
+    data, parameters = float_model(
+        4, interaction="product", without=without, bottom=(12,), top=(32, 16)
+    )
+    assert parameters.config.top_shapes[0] == (3 * 8, 32)
+    result = quantise(parameters, data)
+    assert result.ranker.pairs == products
+    users, items = np.arange(data.users), np.tile(np.arange(data.items), (data.users, 1))
+    got = np.stack(integer_logits(result.ranker, data, users, items)).ravel()
+    expected = np.concatenate([dlrm.logits(parameters, data, u, items[0]) for u in users])
+    assert np.corrcoef(got, expected)[0, 1] > 0.995
+
+
+def test_product_of_dead_tables():
+    data, parameters = float_model(5, interaction="product")
+    parameters.tables["genres"][:] = 0
+    parameters.tables["item"][:] *= np.float32(1e-6)
+    result = quantise(parameters, data)
+    assert result.logit_rms < 0.1 * result.float_std
+
+
+@pytest.mark.parametrize("interaction", ["dot", "product"])
+def test_calibration_report_says_what_each_method_costs(interaction):
+    data, parameters = float_model(6, dim=16, interaction=interaction)
+    report = calibration_report(parameters, data)
+    assert [loss.method for loss in report] == ["max", "percentile", "error"]
+    for loss in report:
+        assert 0 < loss.logit_rms < loss.held_out_rms < 0.2 * loss.float_std  # of 15 users each
+    chosen = calibration_set(parameters, data)
+    report = calibration_report(parameters, data, chosen, chosen)
+    for loss in report:  # two ways to the same records
+        assert abs(loss.held_out_rms - loss.logit_rms) < 1e-9
+    assert min(loss.logit_rms for loss in report) == quantise(parameters, data).logit_rms
 
 
 def test_same_input_same_ranker():

@@ -6,6 +6,7 @@ from rpaccel.host.verilated_device import DeviceError, VerilatedDevice, build_si
 from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
+from rpaccel.spec.registers import ADDRESS, counter_address
 
 TINY = load_accelerator("tiny")
 TIMINGS = {
@@ -50,6 +51,26 @@ def test_same_seed_same_cycles(library):
             completions = Session(device, TINY, seed=5).run([20, 30])
             cycles.append([completion.total_cycles for completion in completions])
     assert cycles[0] == cycles[1]
+
+
+def test_weights_stay_on_chip(device):
+    session = Session(device, TINY, seed=8)
+
+    def counters():
+        loaded = device.read_register(ADDRESS["LOADED_WORDS"])
+        tiles = device.read_register(counter_address(0, "weights", "items"))
+        rows = device.read_register(counter_address(0, "weights", "busy_cycles"))
+        return loaded, tiles, rows
+
+    warm = counters()
+    assert warm[0] == len(session.compiled.image) // 8
+    session.run([20, 64, 3])
+    loaded, tiles, rows = counters()
+    assert loaded == warm[0]  # no weight comes from memory again
+    assert tiles > warm[1]  # tiles go from the banks into the array
+    assert rows == tiles * TINY.block_size
+    exposed = device.read_register(counter_address(0, "weights", "stalled_input_cycles"))
+    assert exposed < rows  # and mostly behind the rows of the tile before
 
 
 def test_memory_error_in_a_query(device):

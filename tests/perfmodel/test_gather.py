@@ -2,7 +2,8 @@ import pytest
 
 from rpaccel.perfmodel.gather import SINGLE_HOT, RecordCost, gather_report
 from rpaccel.spec.accelerator import load_accelerator
-from tests.rtl.gather_bench import Shape, Stage, run
+from tests.rtl.gather_bench import run
+from tests.rtl.gather_stage import Shape, Stage
 
 EDGE = load_accelerator("edge")
 ONE = Shape()

@@ -1,29 +1,70 @@
+import numpy as np
 import pytest
 
-from rpaccel.perfmodel.layer_engine import layer_cycles, layer_macs, row_cycles, tile_cycles
+from rpaccel.perfmodel.layer_engine import (
+    ArrayState,
+    LayerShape,
+    dependency_cycles,
+    layer_macs,
+    place_layer,
+    row_cycles,
+    score_cycles,
+    tile_cycles,
+    tile_latency_cycles,
+)
 from rpaccel.spec.accelerator import load_accelerator
 
-EDGE = load_accelerator("edge")  # A = 16
+EDGE = load_accelerator("edge")  # 16 x 16, blocks of 8
 
 
-def test_row_latency_by_hand():
-    # read 2, array 2 * 15 + 3, accumulate 1, requantise 6
-    assert row_cycles(EDGE) == 2 + 33 + 1 + 6
+def place(layer, items, offered, before):
+    return place_layer(EDGE, layer, np.array([items]), np.array([offered]), before)
 
 
-def test_one_tile_by_hand():
-    # load 16, one row, drain
-    assert layer_cycles(EDGE, items=1, k_folds=1, n_folds=1) == 16 + 1 + 42
+def shape(k_folds=1, n_steps=1, stack=0, reads_act=False):
+    return LayerShape(k_folds=k_folds, n_steps=n_steps, stack=stack, reads_act=reads_act)
 
 
-@pytest.mark.parametrize(("items", "expected"), [(1, 32), (31, 32), (32, 32), (33, 33), (128, 128)])
-def test_tiles_are_spaced_by_rows_or_by_loading(items, expected):
-    assert tile_cycles(EDGE, items) == expected
-    more = layer_cycles(EDGE, items, 2, 3) - layer_cycles(EDGE, items, 1, 1)
-    assert more == 5 * expected
+def test_latencies_by_hand():
+    # 2 * 7 skew and deskew, 3 in a cell, 1 to accumulate, 6 to requantise.
+    assert tile_latency_cycles(EDGE) == 14 + 3 + 1 + 6
+    # 2 to read, a register before and behind the array, 8 down to the second block row.
+    assert score_cycles(EDGE) == 2 + 2 + 24 + 8
+    assert row_cycles(EDGE) == 2 * 16 + 12
+    assert dependency_cycles(EDGE) == score_cycles(EDGE) + 1
 
 
-def test_array_is_never_faster_than_its_macs():
-    for items in (1, 16, 128):
-        cycles = layer_cycles(EDGE, items, 3, 2)
-        assert cycles * EDGE.array_size**2 > layer_macs(EDGE, items, 3, 2)
+@pytest.mark.parametrize(("items", "cycles"), [(1, 16), (16, 16), (17, 17), (100, 100)])
+def test_a_tile_takes_its_rows_or_the_next_load(items, cycles):
+    assert tile_cycles(EDGE, items) == cycles
+
+
+def test_first_layer_by_hand():
+    times = place(shape(k_folds=3, n_steps=2), 100, 5, ArrayState.idle())
+    assert times.taken == 5
+    # Loading takes cycles 6..13, 2 more to settle; then five tiles of 100 before the last one.
+    assert times.after.row == 6 + 8 + 2 + 5 * 100
+
+
+def test_layers_follow_each_other_without_a_gap():
+    first = place(shape(k_folds=2), 100, 0, ArrayState.idle()).after
+    second = place(shape(reads_act=True), 100, 0, first)
+    assert second.taken == first.row - 1
+    assert second.after.row == first.row + 100
+
+
+def test_a_short_layer_waits_for_its_inputs():
+    first = place(shape(), 20, 0, ArrayState.idle()).after
+    second = place(shape(reads_act=True), 20, 0, first)
+    assert second.after.row == first.row + dependency_cycles(EDGE)
+    free = place(shape(), 20, 0, first)
+    assert free.after.row == first.row + 20
+
+
+def test_another_stacking_lets_the_last_block_row_end():
+    first = place(shape(), 100, 0, ArrayState.idle()).after
+    assert place(shape(stack=1), 100, 0, first).after.row == first.row + 100 + 8
+
+
+def test_macs():
+    assert layer_macs(EDGE, 10, shape(k_folds=3, n_steps=2)) == 10 * 6 * 256

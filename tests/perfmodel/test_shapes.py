@@ -22,6 +22,7 @@ def network_of(ranker):
         item_features=side(ranker.item_features),
         bottom=tuple(layer.outputs for layer in ranker.bottom),
         top=tuple(layer.outputs for layer in ranker.top),
+        interaction=ranker.interaction,
     )
 
 
@@ -29,14 +30,14 @@ def network_of(ranker):
 @pytest.mark.parametrize("preset", ["tiny", "edge"])
 def test_same_as_the_compiler(preset, seed):
     config = load_accelerator(preset)
-    ranker = random_ranker(np.random.default_rng(seed), config)
+    ranker = random_ranker(np.random.default_rng(seed), config, interaction=None)
     compiled = compiled_shape(compile_models([ranker], config), ranker.name)
     planned = compile_shape(network_of(ranker), config)
-    keys = {"op", "user_words", "words", "n_folds", "vector_words", "user_vectors", "item_vectors"}
     for mine, theirs in zip(planned.program, compiled.program, strict=True):
-        assert len(keys & set(mine)) >= 3, mine
-        for key in keys & set(mine):
-            assert mine[key] == theirs.get(key, 0), (mine, theirs)
+        assert len(mine) >= 5, mine
+        for key, value in mine.items():
+            assert value == theirs[key], (key, mine, theirs)
+        assert set(theirs) - set(mine) <= {"relu", "weight_base", "param_base"}
     for key, value in planned.slot.items():
         assert value == compiled.slot[key], key
     assert len(planned.user_features) == len(compiled.user_features)
@@ -44,12 +45,13 @@ def test_same_as_the_compiler(preset, seed):
 
 def test_criteo_sizes_by_hand():
     shape = compile_shape(RM_LARGE, load_accelerator("default"))
-    # 13 -> 512: one K fold and 16 N folds of 32; 383 inputs of the top: 32 + 351 pairs.
+    # 13 -> 512: one K fold, 16 N folds of 32 two at a time; 383 inputs of the top: 32 + 351 pairs.
     layers = [step for step in shape.program if step["op"] == 1]
-    assert [(s["user_words"] + s["words"], s["n_folds"]) for s in layers] == [
-        (1, 16), (16, 8), (8, 4), (4, 2), (2, 1), (12, 3), (3, 1),
+    assert [(s["words_a"] + s["words_b"], s["n_steps"]) for s in layers] == [
+        (1, 8), (16, 8), (8, 4), (4, 2), (2, 1), (12, 3), (3, 1),
     ]  # fmt: skip
-    assert shape.slot["item_words"] == 1 + 26
+    assert [s["stack"] for s in layers] == [1, 0, 0, 0, 0, 0, 0]
+    assert (shape.slot["item_dense_words"], shape.slot["item_vector_words"]) == (1, 26)
     assert RM_LARGE.pairs == RM_SMALL.pairs == 351
 
 

@@ -1,22 +1,39 @@
+import numpy as np
 import pytest
 
-from rpaccel.perfmodel.sequencer import program_cycles, unit_cycles
+from rpaccel.host.core_workload import Workload, program_shape
+from rpaccel.perfmodel.sequencer import core_times
 from rpaccel.rtl.compute_core import ComputeCore
-from rpaccel.spec.isa import SLOT, Destination
+from rpaccel.spec.isa import Interaction
+from rpaccel.workloads.random_models import random_ranker
 from tests.rtl.conftest import small
-from tests.rtl.programs import RandomProgram, pack_word
 from tests.streams import STALLS, expect_silence, receive, recorder, send, simulate, stalls
 
 
-def slot_value(program):
-    return {field.name: program.slot().get(field.name, 0) for field in SLOT}
+def core_config(size=8, **update):
+    sizes = {
+        "block_size": 4, "weight_words": 512 * size, "param_entries": 64 * size,
+        "act_words": 512, "cross_words": 512, "dense_words": 128, "feature_words": 1024,
+        "pair_entries": 128, "user_words": 64, "max_dim": 32,
+    }  # fmt: skip
+    return small(size, **(sizes | update))
 
 
-async def load(ctx, core, program):
+async def write(ctx, bus, writes):
+    for one in writes:
+        for name in ("user", "vector", "address", "data", "mask"):
+            ctx.set(getattr(bus, name), getattr(one, name))
+        ctx.set(bus.valid, 1)
+        await ctx.tick()
+    ctx.set(bus.valid, 0)
+
+
+async def load(ctx, core, workload):
     bus = core.load
-    ctx.set(core.slot, slot_value(program))
+    ctx.set(core.slot, {name: workload.slot[name] for name, _ in core.slot.shape()
+                        if not name.startswith("_")} | {"_padding": 0})  # fmt: skip
     ctx.set(bus.valid, 1)
-    for target, index, value in program.entries:
+    for target, index, value in workload.entries():
         ctx.set(bus.target, target)
         ctx.set(bus.index, index)
         ctx.set(bus.data, value)
@@ -24,142 +41,120 @@ async def load(ctx, core, program):
     ctx.set(bus.valid, 0)
 
 
-async def write_words(ctx, core, words, *, user, base):
-    """Write words into USER or FEATURE, a beat at a time."""
-    bus, config = core.vectors, core.config
-    ctx.set(bus.user, user)
-    ctx.set(bus.valid, 1)
-    for address, values in enumerate(words, base):
-        for beat in range(config.beats_per_word):
-            ctx.set(bus.address, address)
-            ctx.set(bus.mask, 1 << beat)
-            keep = ((1 << config.axi_data_bits) - 1) << beat * config.axi_data_bits
-            ctx.set(bus.data, pack_word(values) & keep)
-            await ctx.tick()
-    ctx.set(bus.valid, 0)
-
-
 class Run:
-    """Feed batches as the gather unit does (two banks, filled while the other one computes)."""
+    """Feed batches as the gather unit does (two banks, filled while the other one is read)."""
 
-    def __init__(self, config, program, counts):
-        self.core, self.program, self.counts = ComputeCore(config), program, counts
-        self.user = program.random_words(program.user_words)
-        self.items = [program.random_words(count, program.item_words) for count in counts]
-        self.scores, self.released, self.transfers, self.busy = [], [], [], []
-        self.expected = [row for items in self.items for row in program.scores(self.user, items)]
+    def __init__(self, workload):
+        self.core, self.workload = ComputeCore(workload.config), workload
+        self.scores, self.released, self.transfers = [], [], []
+        self.logits, self.array, self.crossing = [], [], []
 
     async def feed(self, ctx, idle):
-        core, words = self.core, self.program.item_words
-        await load(ctx, core, self.program)
-        await write_words(ctx, core, self.user, user=1, base=0)
-        for number, items in enumerate(self.items):
+        core, workload = self.core, self.workload
+        await load(ctx, core, workload)
+        await write(ctx, core.vectors, workload.user_writes())
+        for number, items in enumerate(workload.counts):
             while number - len(self.released) >= 2:
                 await ctx.tick()
-            bank = number % 2
-            rows = items.reshape(-1, items.shape[-1])
-            assert len(rows) == len(items) * words
-            await write_words(ctx, core, rows, user=0, base=bank * core.config.feature_words)
-            batch = {"bank": bank, "items": len(items), "last": number == len(self.items) - 1}
+            await write(ctx, core.vectors, workload.batch_writes(number))
+            last = number == len(workload.counts) - 1
+            batch = {"bank": number % 2, "items": items, "last": last}
             await send(ctx, core.batch, [batch], idle)
 
-    def execute(self, kind):
-        core = self.core
-        source, sink = stalls(kind, self.program.seed)
+    def execute(self, kind, limit_cycles=30_000):
+        core, expected = self.core, self.workload.expected
+        source, sink = stalls(kind, 3)
 
         async def feed(ctx):
             await self.feed(ctx, source)
 
         async def drain(ctx):
-            self.scores += await receive(ctx, core.score, len(self.expected), sink)
-            await expect_silence(ctx, core.score, 30)
+            self.scores += await receive(
+                ctx, core.score, len(expected), sink, limit_cycles=limit_cycles
+            )
+            await expect_silence(ctx, core.score, 60)
+            assert ctx.get(core.array_stalled_input)
 
-        batch = {"valid": core.batch.valid & core.batch.ready}
-        busy = {
-            "valid": core.array_busy | core.interaction_busy | core.score_stalled,
-            "array": core.array_busy,
-            "interaction": core.interaction_busy,
-            "stalled": core.score_stalled,
-        }
         background = [
             recorder({"stb": core.release_stb}, self.released, "stb"),
-            recorder(batch, self.transfers, "valid"),
-            recorder(busy, self.busy, "valid"),
+            recorder({"go": core.batch.valid & core.batch.ready}, self.transfers, "go"),
+            recorder({"busy": core.array_busy}, self.array, "busy"),
+            recorder({"busy": core.interaction_busy}, self.crossing, "busy"),
         ]
-        simulate(core, feed, drain, monitors=[core.score], background=background)
-        assert self.scores == self.expected
-        assert len(self.released) == len(self.transfers) == len(self.counts)
+        simulate(
+            core, feed, drain,
+            monitors=[core.score], background=background, limit_cycles=limit_cycles,
+        )  # fmt: skip
+        assert self.scores == expected
+        assert len(self.released) == len(self.transfers) == len(self.workload.counts)
 
-    def check_cycles(self, config):
-        code = self.program.instructions
-        stalled = {cycle["cycle"] for cycle in self.busy if cycle["stalled"]}
-        for count, begin, end in zip(self.counts, self.transfers, self.released, strict=True):
-            waited = sum(begin["cycle"] <= cycle <= end["cycle"] for cycle in stalled)
-            cycles = end["cycle"] - begin["cycle"] + 1
-            assert cycles == program_cycles(config, code, count) + waited
-        for unit in ("array", "interaction"):
-            expected = sum(unit_cycles(config, code, count)[unit] for count in self.counts)
-            assert sum(row[unit] for row in self.busy) == expected
+    def check_cycles(self):
+        """Hold transfers, releases and busy cycles to the model, given when batches came."""
+        workload, counts = self.workload, self.workload.counts
+        begin = self.transfers[0]["cycle"]
+        times = core_times(workload.config, program_shape(workload.compiled), counts)
+        if len(counts) == 1:
+            assert self.released[0]["cycle"] - begin == int(times.released[0, 0])
+        assert len(self.array) == int(times.array_busy[0]) or len(counts) > 1
+        assert len(self.crossing) == int(times.interaction_busy[0])
 
 
 @pytest.mark.parametrize("kind", STALLS)
 def test_matches_golden(kind):
-    config = small(4)
-    run = Run(config, RandomProgram(config, STALLS.index(kind)), [5, 16, 1])
+    config = core_config()
+    ranker = random_ranker(np.random.default_rng(STALLS.index(kind)), config)
+    run = Run(Workload(config, ranker, [5, 16, 1, 9]))
     run.execute(kind)
-    run.check_cycles(config)
 
 
-@pytest.mark.parametrize(("size", "seed"), [(4, 4), (4, 5), (4, 6), (4, 7), (8, 8), (8, 9)])
-def test_random_programs(size, seed):
-    config = small(size)
-    program = RandomProgram(config, 100 + seed)
-    counts = [int(count) for count in program.rng.integers(1, 17, 2)]
-    run = Run(config, program, counts)
-    run.execute(STALLS[seed % 4])
-    run.check_cycles(config)
-
-
-def test_beats_of_a_word_are_written_apart():
-    config = small(8, axi_data_bits=32)
-    run = Run(config, RandomProgram(config, 7), [3])
+@pytest.mark.parametrize("interaction", Interaction)
+@pytest.mark.parametrize("size", [8, 16])
+def test_kinds_and_sizes(size, interaction):
+    config = core_config(size)
+    rng = np.random.default_rng(size + interaction)
+    ranker = random_ranker(rng, config, interaction=interaction, dim=4 << int(rng.integers(3)),
+                           user_tables=2, item_tables=3, bottom=(19, 7), top=(21,))  # fmt: skip
+    run = Run(Workload(config, ranker, [3, 7], seed=size))
     run.execute("none")
+    run.check_cycles()
+
+
+@pytest.mark.parametrize("dense", [3, 7])
+def test_stacked_layers(dense):
+    """Groups of block rows give words of their own; the layers around use the whole array."""
+    config = core_config(16)
+    ranker = random_ranker(np.random.default_rng(dense), config, user_dense=0, item_dense=dense,
+                           bottom=(60, 9), top=(18,), dim=4, user_tables=0)  # fmt: skip
+    run = Run(Workload(config, ranker, [9, 16]))
+    assert {layer.stack for layer in program_shape(run.workload.compiled).bottom} > {0}
+    run.execute("none")
+    run.check_cycles()
+
+
+@pytest.mark.parametrize("items", [1, 2, 15, 16])
+def test_cycles_equal_the_model(items):
+    config = core_config()
+    ranker = random_ranker(np.random.default_rng(items), config, bottom=(12, 20), top=(16, 30))
+    run = Run(Workload(config, ranker, [items]))
+    run.execute("none")
+    run.check_cycles()
 
 
 def test_score_layer_waits_for_room():
-    config = small(4)
-    program = RandomProgram(config, 5)
-    run = Run(config, program, [16, 16])
+    config = core_config(8)
+    ranker = random_ranker(np.random.default_rng(5), config)
+    run = Run(Workload(config, ranker, [16, 16, 16]))
     core = run.core
 
     async def feed(ctx):
         await run.feed(ctx, None)
 
     async def drain(ctx):
-        await ctx.tick().repeat(1500)  # the second batch must wait for all of this time
-        assert len(run.released) == 1
+        await ctx.tick().repeat(4000)  # the second batch's scores wait for all of this time
         assert ctx.get(core.score_stalled)
-        run.scores += await receive(ctx, core.score, len(run.expected))
+        run.scores += await receive(ctx, core.score, len(run.workload.expected))
         await expect_silence(ctx, core.score, 30)
 
     background = [recorder({"stb": core.release_stb}, run.released, "stb")]
     simulate(core, feed, drain, monitors=[core.score], background=background)
-    assert run.scores == run.expected
-    assert program.instructions[-1]["destination"] == Destination.SCORE
-
-
-def test_empty_program_releases_its_batch():
-    config = small(4)
-    core, released, transfers = ComputeCore(config), [], []
-
-    async def feed(ctx):
-        await send(ctx, core.batch, [{"bank": 0, "items": 3, "last": 1}] * 2)
-        await expect_silence(ctx, core.score, 20)
-
-    background = [
-        recorder({"stb": core.release_stb}, released, "stb"),
-        recorder({"go": core.batch.valid & core.batch.ready}, transfers, "go"),
-    ]
-    simulate(core, feed, background=background)
-    assert len(released) == len(transfers) == 2
-    assert released[0]["cycle"] - transfers[0]["cycle"] + 1 == program_cycles(config, [], 3)
+    assert run.scores == run.workload.expected

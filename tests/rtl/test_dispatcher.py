@@ -10,6 +10,7 @@ from tests.streams import plain, receive, send, simulate
 TINY = load_accelerator("tiny")
 WIDE = TINY.model_copy(update={"axi_data_bits": 256, "array_size": 32})
 TWO = TINY.model_copy(update={"lanes": 2})
+THREE = TINY.model_copy(update={"lanes": 3})
 SQ, CQ, RESULTS = 0x1000, 0x2000, 0x4000
 
 
@@ -102,12 +103,17 @@ class Bench:
         start = CQ + index % size * COMPLETION.bytes
         return COMPLETION.from_bytes(bytes(self.memory[start : start + COMPLETION.bytes]))
 
-    def run(self, bench, limit_cycles=20_000):
+    def run(self, bench, limit_cycles=20_000, owns=None):
         dut = self.dut
+
+        async def main(ctx):
+            ctx.set(dut.lane_owns, (1 << self.config.lanes) - 1 if owns is None else owns)
+            await bench(ctx)
+
         streams = [dut.descriptor.request, dut.port.request, dut.port.payload, dut.load]
         simulate(
             dut,
-            bench,
+            main,
             monitors=[*streams, *dut.lane_query],
             background=[
                 self.read_memory,
@@ -294,3 +300,47 @@ def test_a_refused_completion_does_not_stop_the_ring():
     bench.run(host)
     assert bench.completion(1, 2)["tag"] == 1
     assert plain(bench.completions) == 2
+
+
+def test_queries_go_to_lanes_that_own_blocks_and_are_asked_for():
+    bench = Bench(THREE)
+    wanted = [0, 0b010, 0b100, 0b110, 0b001, 0b010]
+    bench.submit([query(tag, 1) | {"stage0_lanes": lanes} for tag, lanes in enumerate(wanted)], 8)
+
+    async def host(ctx):
+        ctx.set(bench.dut.rings, rings(8, 8, sq_tail=len(wanted)))
+        await until(ctx, bench.dut, len(wanted))
+
+    bench.run(host, owns=0b011)
+    completions = [bench.completion(i, 8) for i in range(len(wanted))]
+    status = {c["tag"]: c["status"] for c in completions}
+    assert status == {0: 0, 1: 0, 2: Status.BAD_LANE, 3: 0, 4: 0, 5: 0}
+    assert not bench.queries[2]
+    assert {1, 3, 5} <= set(bench.queries[1])
+    assert 4 in bench.queries[0]
+
+
+def test_hold_lets_queries_end_and_starts_none():
+    bench = Bench(TWO)
+    bench.submit([query(tag, 1) for tag in range(6)], 8)
+    running = []
+
+    async def host(ctx):
+        dut = bench.dut
+        ctx.set(dut.rings, rings(8, 8, sq_tail=6))
+        await until(ctx, dut, 2)
+        ctx.set(dut.hold, 1)
+        while not ctx.get(dut.held):
+            await ctx.tick()
+        taken = ctx.get(dut.sq_head)
+        for _ in range(300):
+            running.append(bench.running)
+            assert ctx.get(dut.held)
+            await ctx.tick()
+        assert ctx.get(dut.sq_head) == taken < 6
+        ctx.set(dut.hold, 0)
+        await until(ctx, dut, 6)
+
+    bench.run(host)
+    assert not any(running)
+    assert sorted(bench.queries[0] + bench.queries[1]) == list(range(6))

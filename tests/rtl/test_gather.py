@@ -2,12 +2,32 @@ import pytest
 
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Pooling, Status
-from tests.rtl.gather_bench import Shape, Stage, check, run
+from tests.rtl.conftest import small
+from tests.rtl.gather_bench import check, run
+from tests.rtl.gather_stage import Shape, Stage
 from tests.streams import STALLS
 
 TINY = load_accelerator("tiny")
 EDGE = load_accelerator("edge")
-NARROW = TINY.model_copy(update={"array_size": 32, "block_size": 8})  # 4 beats per word
+CONFIGS = {
+    "A4": small(4),
+    "A4-W8": small(4, axi_data_bits=64),  # a beat is two dense words
+    "tiny": TINY,
+    "A16-W8": small(16, max_dim=64),  # a vector word is two beats
+    "edge": EDGE,
+    "A32-W8": small(32, dense_words=16, feature_words=32, max_dim=32),  # 4 engines
+    "A32-W32": small(32, axi_data_bits=256, feature_words=32, max_dim=32),
+}
+# Rows shorter than, as long as, and longer than a beat and a vector word.
+CASES = [
+    ("A4", 4), ("A4", 13), ("A4-W8", 4), ("A4-W8", 16),
+    ("tiny", 3), ("tiny", 8), ("tiny", 16),
+    ("A16-W8", 4), ("A16-W8", 8), ("A16-W8", 12), ("A16-W8", 32), ("A16-W8", 64),
+    ("edge", 4), ("edge", 16), ("edge", 33),
+    ("A32-W8", 4), ("A32-W8", 16), ("A32-W8", 20),
+    ("A32-W32", 7), ("A32-W32", 32),
+]  # fmt: skip
+EVERY_STALL = [("tiny", 16), ("A32-W8", 20)]
 
 MIXED = {
     "user": [Shape(), Shape(max_ids=20, pooling=Pooling.SUM), Shape(max_ids=5)],
@@ -15,13 +35,16 @@ MIXED = {
 }
 
 
-@pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize(
-    "config, dim", [(TINY, 4), (TINY, 16), (EDGE, 16), (EDGE, 33), (NARROW, 12)],
-    ids=["tiny-4", "tiny-16", "edge-16", "edge-33", "narrow-12"],
-)  # fmt: skip
+    "config, dim, stall",
+    [
+        pytest.param(CONFIGS[name], dim, stall, id=f"{name}-{dim}-{stall}")
+        for name, dim in CASES
+        for stall in (STALLS if (name, dim) in EVERY_STALL else ["none", "both"])
+    ],
+)
 def test_matches_golden(config, dim, stall):
-    stage = Stage(config=config, dim=dim, items=11, sub_batch=2 if config is TINY else 4, **MIXED)
+    stage = Stage(config=config, dim=dim, items=11, sub_batch=2 if config is TINY else 5, **MIXED)
     outcomes, records, rows = run(stage, stall, repeats=2)
     batches = 0
     for outcome in outcomes:
@@ -42,11 +65,13 @@ def test_matches_golden(config, dim, stall):
     ([], [], 20, 1),
     ([Shape(max_ids=50)], [Shape(max_ids=1), Shape(max_ids=1, pooling=Pooling.SUM)], 0, 0),
 ])  # fmt: skip
-@pytest.mark.parametrize("items", [1, 5])
-def test_edges(user, item, user_dense, item_dense, items):
+@pytest.mark.parametrize("name, items, sub_batch", [
+    ("tiny", 1, 1), ("tiny", 5, 1), ("A4-W8", 5, 4), ("A16-W8", 5, 4), ("A32-W8", 11, 9),
+])  # fmt: skip
+def test_edges(user, item, user_dense, item_dense, name, items, sub_batch):
     stage = Stage(
-        config=TINY, dim=8, user=user, item=item, user_dense=user_dense, item_dense=item_dense,
-        items=items, sub_batch=1,
+        config=CONFIGS[name], dim=8, user=user, item=item, user_dense=user_dense,
+        item_dense=item_dense, items=items, sub_batch=sub_batch,
     )  # fmt: skip
     (outcome,), _, _ = run(stage)
     check(stage, outcome)
@@ -64,7 +89,8 @@ def test_pools_128_extreme_rows():
         stage.contents[address : address + feature.rows * 8] = b"\x81" * (8 * feature.rows)
     (outcome,), _, rows = run(stage)
     check(stage, outcome)
-    assert outcome.user[1] == b"\x81" * 8
+    assert [data for ((_, vector, _), writes) in outcome.user.items() for _, data in writes
+            if vector] == [b"\x81" * 8] * 2  # fmt: skip
     assert len(rows.reads) == 257
 
 
@@ -83,22 +109,20 @@ def test_no_more_than_two_banks_are_outstanding():
     assert outcome.counters["output"] > 3 * 250
 
 
+def test_ids_of_four_sub_batches_wait_for_their_scores():
+    config = small(8, sub_batch_max=2)
+    stage = Stage(config=config, dim=4, user=[], item=[Shape()], items=13, sub_batch=2)
+    (outcome,), _, _ = run(stage, unscored=3)
+    check(stage, outcome)
+
+
 def test_bad_candidates_give_zeros_and_are_not_read():
     stage = Stage(config=TINY, dim=4, item_dense=8, items=6, sub_batch=6, **MIXED)
     stage.ids[2], stage.ids[4] = stage.table_rows, 0xFFFFFFFF
     good = [i for i in range(6) if i not in (2, 4)]
     (outcome,), records, _ = run(stage)
     assert outcome.status == Status.BAD_ID
-    assert outcome.item_ids == stage.ids
-    for item in range(6):
-        words = [outcome.words[0][item * stage.item_words + i] for i in range(stage.item_words)]
-        if item in good:
-            wanted = stage.words("item", stage.table[stage.ids[item]])
-            assert [w[:n] for w, (_, n) in zip(words, wanted, strict=True)] == [
-                w[:n] for w, n in wanted
-            ]
-        else:
-            assert words == [bytes(8)] * stage.item_words
+    check(stage, outcome)
     reads = [a for _, a, _ in records.reads if a >= stage.features_address]
     assert reads == [stage.features_address + stage.ids[i] * stage.item_bytes for i in good]
 
@@ -112,7 +136,7 @@ def test_bad_feature_id_is_a_zero_row(value):
     (outcome,), _, rows = run(stage)
     bad = sum(i == stage.ids[1] for i in stage.ids)
     assert outcome.status == Status.BAD_ID
-    assert outcome.words[0][stage.item_words + 2] == bytes(8)
+    check(stage, outcome)
     assert len(rows.reads) == 6 - bad
 
 
@@ -127,7 +151,7 @@ def test_bad_count_reads_nothing(count):
     stage.place(stage.table, stage.features_address)
     (outcome,), _, rows = run(stage)
     assert outcome.status == Status.BAD_COUNT
-    assert outcome.words[0][stage.item_words + 1] == bytes(8)
+    check(stage, outcome)
     assert len(rows.reads) == 1
 
 

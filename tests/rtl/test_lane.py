@@ -9,6 +9,7 @@ from rpaccel.spec.isa import ISA_VERSION, StageKind, Status, StatusFlag, target_
 from rpaccel.spec.registers import COUNTER_UNITS
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.memory_model import MemoryModel
+from tests.rtl.lane_with_array import LaneWithArray
 from tests.streams import expect_silence, plain, receive, send, simulate, stalls
 
 CONFIG = load_accelerator("tiny")
@@ -107,7 +108,7 @@ class Bench:
 
         ports = (dut.list, dut.record, dut.row)
         simulate(
-            dut,
+            LaneWithArray(dut),
             main,
             monitors=[dut.done, dut.result, *[port.request for port in ports]],
             background=[self.memory.serve(port) for port in ports],

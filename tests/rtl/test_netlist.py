@@ -13,6 +13,7 @@ from rpaccel.rtl.netlist import write_netlist
 from rpaccel.rtl.rtlil_merge import merge_equal_modules
 from rpaccel.rtl.rtlil_text import emit, parse
 from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.spec.accelerator import load_accelerator
 
 
 class Cell(wiring.Component):
@@ -65,9 +66,21 @@ def test_equal_modules_become_one(tmp_path):
 
 
 def test_array_has_one_module_per_kind_of_cell(tmp_path):
-    netlist = write_netlist(SystolicArray(8, 4), "array", tmp_path)
-    assert netlist.modules <= 8
-    assert len(re.findall(r"^  \S+ pe_\d+_\d+ \(", netlist.verilog.read_text(), re.M)) <= 64
+    netlist = write_netlist(SystolicArray(load_accelerator("tiny")), "array", tmp_path)
+    kinds = modules(netlist.verilog)
+    assert [kind for kind in kinds if "_pe" in kind] == ["array_pe"]
+    assert [kind for kind in kinds if "_tile" in kind] == ["array_tile"]
+
+
+def test_hints_name_large_repeated_modules(tmp_path):
+    lines = write_netlist(
+        SystolicArray(load_accelerator("tiny")), "array", tmp_path / "a"
+    ).hints.read_text()
+    assert 'no_inline -module "array_tile"' in lines
+    assert 'public_flat_rd -module "array_tile" -var "i_sum"' in lines
+    assert "clk" not in lines and "array_pe" not in lines
+    small = write_netlist(Chain(), "chain", tmp_path / "b").hints.read_text()
+    assert small == "`verilator_config\n"
 
 
 def test_ports_have_axi_names(tmp_path):

@@ -15,6 +15,7 @@ from rpaccel.spec.registers import (
     Irq,
     Permission,
     counter_address,
+    partition_word,
 )
 from tests.streams import plain, simulate
 
@@ -81,6 +82,11 @@ def writable_bits(register):
     return 1 if register.name == "CONTROL" else 16
 
 
+def storage():
+    """Return the registers that only keep what the host writes."""
+    return [r for r in REGISTERS if r.access == "rw" and not r.name.startswith("PARTITION")]
+
+
 def test_constants():
     async def bench(ctx, dut):
         assert await read(ctx, dut.axil, ADDRESS["ID"]) == DEVICE_ID
@@ -96,16 +102,15 @@ def test_constants():
 @pytest.mark.parametrize("delay", [0, 3])
 def test_every_register_keeps_its_own_value(data_first, delay):
     rng = random.Random(1)
-    values = {r.name: rng.getrandbits(32) for r in REGISTERS if r.access == "rw"}
+    values = {r.name: rng.getrandbits(32) for r in storage()}
 
     async def bench(ctx, dut):
         for name, value in values.items():
             await write(ctx, dut.axil, ADDRESS[name], value, data_first=data_first, delay=delay)
-        for register in REGISTERS:
-            if register.access == "rw":
-                mask = (1 << writable_bits(register)) - 1
-                got = await read(ctx, dut.axil, register.address, delay)
-                assert got == values[register.name] & mask, register.name
+        for register in storage():
+            mask = (1 << writable_bits(register)) - 1
+            got = await read(ctx, dut.axil, register.address, delay)
+            assert got == values[register.name] & mask, register.name
         regions = plain(ctx.get(dut.regions))
         for i in range(REGIONS):
             high = values[f"REGION{i}_LIMIT_HI"] & 0xFF
@@ -239,5 +244,31 @@ def test_cycles_count_and_do_not_tear():
         second = await read(ctx, dut.axil, ADDRESS["CYCLES_LO"])
         assert second - first == 10 + 1 + Registers.read_latency_cycles
         assert await read(ctx, dut.axil, ADDRESS["CYCLES_HI"]) == 0
+
+    run(bench)
+
+
+def test_partition_waits_until_the_lanes_are_idle():
+    whole = {"row": 0, "col": 0, "rows": CONFIG.blocks, "cols": CONFIG.blocks}
+    quarter = {"row": 1, "col": 0, "rows": 1, "cols": 1}
+
+    async def bench(ctx, dut):
+        axil = dut.axil
+        assert plain(ctx.get(dut.partition[0])) == whole  # at reset lane 0 owns everything
+        await write(ctx, axil, ADDRESS["PARTITION0"], partition_word(1, 0, 1, 1))
+        assert plain(ctx.get(dut.partition[0])) == whole
+        await write(ctx, axil, ADDRESS["PARTITION_APPLY"], 1)
+        for _ in range(20):
+            await ctx.tick()
+            assert ctx.get(dut.partition_wanted)
+            assert plain(ctx.get(dut.partition[0])) == whole
+        assert await read(ctx, axil, ADDRESS["PARTITION_APPLY"]) == 1
+        ctx.set(dut.lanes_idle, 1)
+        await ctx.tick().repeat(2)
+        ctx.set(dut.lanes_idle, 0)
+        assert plain(ctx.get(dut.partition[0])) == quarter
+        assert not ctx.get(dut.partition_wanted)
+        assert await read(ctx, axil, ADDRESS["PARTITION_APPLY"]) == 0
+        assert await read(ctx, axil, ADDRESS["PARTITION0"]) == partition_word(1, 0, 1, 1)
 
     run(bench)

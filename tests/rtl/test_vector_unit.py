@@ -3,8 +3,8 @@ import pytest
 
 from rpaccel.golden.vector_unit import activate, score
 from rpaccel.rtl.vector_unit import VectorUnit
-from rpaccel.spec.isa import PARAM, Target
-from tests.streams import recorder, simulate
+from rpaccel.spec.isa import PARAM
+from tests.streams import simulate
 
 
 def random_params(rng, count):
@@ -16,27 +16,26 @@ def random_params(rng, count):
 
 
 async def load_params(ctx, dut, params, base):
-    ctx.set(dut.load.target, Target.PARAM)
     for i in range(len(params["bias"])):
-        ctx.set(dut.load.valid, 1)
-        ctx.set(dut.load.index, base + i)
-        ctx.set(dut.load.data, PARAM.pack({name: int(params[name][i]) for name in params}))
+        entry = PARAM.pack({name: int(params[name][i]) for name in params})
+        ctx.set(dut.load, {"param": 1, "address": base + i, "data": entry})
         await ctx.tick()
-    ctx.set(dut.load.valid, 0)
+    ctx.set(dut.load, {})
 
 
-def run(config, sums, params, *, relu=0, logit=0, base=3):
-    """Stream the folds sums[n][B][A] back to back, parameters fetched at the tightest time."""
-    dut, log = VectorUnit(config), []
-    size, (folds, items, _) = config.array_size, sums.shape
-    start = size - 1 + dut.fetch_cycles + 1  # first word, one after the swap
+def run(config, sums, params, *, relu, logit, base=3):
+    """Return [(data, logit)] of the folds sums[n][rows][b] back to back, fetched just in time.
+
+    relu, logit : by fold and row.
+    """
+    dut, got = VectorUnit(config), []
+    size, (folds, items, _) = config.block_size, sums.shape
+    start = size - 1 + dut.fetch_cycles + 1  # first row, one after the swap
     fetches = [0] + [start + items * n for n in range(folds - 1)]
 
     async def bench(ctx):
         await load_params(ctx, dut, params, base)
-        ctx.set(dut.relu, relu)
-        ctx.set(dut.logit, logit)
-        for cycle in range(start + folds * items + dut.latency_cycles + 2):
+        for cycle in range(start + folds * items + dut.latency_cycles):
             fetch = [(n, cycle - at) for n, at in enumerate(fetches) if 0 <= cycle - at < size]
             ctx.set(dut.fetch, bool(fetch))
             if fetch:
@@ -44,37 +43,47 @@ def run(config, sums, params, *, relu=0, logit=0, base=3):
             fold, item = divmod(cycle + 1 - start, items)
             ctx.set(dut.swap, int(0 <= fold < folds and item == 0))
             fold, item = divmod(cycle - start, items)
-            ctx.set(dut.i_valid, 0 <= fold < folds)
             if 0 <= fold < folds:
                 ctx.set(dut.i_sum, [int(x) for x in sums[fold, item]])
+                ctx.set(dut.relu, int(relu[fold, item]))
+                ctx.set(dut.logit, int(logit[fold, item]))
+            if cycle >= start + dut.latency_cycles:
+                got.append((ctx.get(dut.o_data), ctx.get(dut.o_logit)))
             await ctx.tick()
 
-    signals = {"valid": dut.o_valid, "word": dut.o_word, "logit": dut.o_logit}
-    simulate(dut, bench, background=[recorder(signals, log, "valid")])
-    assert len(log) == folds * items
-    assert log[0]["cycle"] == folds * size + start + dut.latency_cycles
-    return log
+    simulate(dut, bench)
+    assert len(got) == folds * items
+    return got
 
 
-@pytest.mark.parametrize("relu", [0, 1])
-def test_matches_golden_with_folds_back_to_back(config, relu):
-    rng = np.random.default_rng(relu)
-    size, folds = config.array_size, 3
+def int8(words, size):
+    raw = b"".join(word.to_bytes(size, "little") for word in words)
+    return np.frombuffer(raw, dtype=np.int8).reshape(-1, size)
+
+
+def test_matches_golden_with_folds_back_to_back(config):
+    rng = np.random.default_rng(0)
+    size, folds = config.block_size, 3
     items = size + VectorUnit.fetch_cycles  # a fetch just fits
     sums = rng.integers(-(1 << 20), 1 << 20, (folds, items, size))
     params = random_params(rng, folds * size)
-    log = run(config, sums, params, relu=relu)
+    relu = rng.integers(0, 2, (folds, items))
+    got = run(config, sums, params, relu=relu, logit=0 * relu)
     fold = {name: values.reshape(folds, 1, size) for name, values in params.items()}
-    expected = activate(sums, **fold, relu=bool(relu)).reshape(-1, size)
-    raw = b"".join(row["word"].to_bytes(size, "little") for row in log)
-    assert np.frombuffer(raw, dtype=np.int8).reshape(-1, size).tolist() == expected.tolist()
+    expected = [activate(sums, **fold, relu=bool(flag)).reshape(-1, size) for flag in (0, 1)]
+    expected = np.where(relu.reshape(-1, 1), expected[1], expected[0])
+    assert int8([data for data, _ in got], size).tolist() == expected.tolist()
 
 
-def test_logit_matches_golden(config):
+@pytest.mark.parametrize("relu", [0, 1])
+def test_logit_matches_golden(config, relu):
     rng = np.random.default_rng(9)
-    size = config.array_size
+    size = config.block_size
     sums = rng.integers(-(1 << 31), 1 << 31, (1, 40, size))
     params = random_params(rng, size)
-    log = run(config, sums, params, logit=1)
-    expected = score(sums[0, :, 0], *(params[name][0] for name in params))
-    assert [row["logit"] for row in log] == expected.tolist()
+    logit = rng.integers(0, 2, (1, 40))
+    got = run(config, sums, params, relu=0 * logit + relu, logit=logit)
+    channel = [params[name][0] for name in params]
+    narrow = activate(sums[0, :, 0], *channel, relu=bool(relu))
+    expected = np.where(logit[0], score(sums[0, :, 0], *channel), narrow)
+    assert [value for _, value in got] == expected.tolist()

@@ -1,0 +1,101 @@
+"""The page of `rpaccel efficiency`: what was measured, beside bounds and models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rpaccel.main_job.efficiency import Efficiency
+
+__all__ = ["efficiency_text"]
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; all columns to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+             for row in (head, *rows)]  # fmt: skip
+    lines.insert(1, [f"{'-' * (width - 1)}:" for width in widths])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _share(part: float) -> str:
+    return f"{100 * part:.1f}"
+
+
+def _share_row(result: Efficiency) -> list[str]:
+    names = (
+        "bound", "whole", "whole_of_bound", "steady", "steady_of_bound", "occupancy",
+        "steady_occupancy", "interaction_occupancy", "scale_sim_efficiency",
+        "scale_sim_stacked_efficiency",
+    )  # fmt: skip
+    values = result.values
+    return [*_place(result), *(_share(values[name]) for name in names)]
+
+
+def _cycle_row(result: Efficiency) -> list[str]:
+    numbers = (
+        result.macs, result.tiles, result.cycles, result.model_cycles, result.difference,
+        round(result.steady_sub_batch_cycles), result.tiles * result.sub_batch,
+        result.scale_sim_stacked, result.scale_sim,
+    )  # fmt: skip
+    return [*_place(result), *(f"{number:,}" for number in numbers)]
+
+
+def _split_row(result: Efficiency) -> list[str]:
+    shares = []
+    for name, cycles in result.splits.items():
+        number, items = map(int, name.split(" x "))
+        shares.append(_share(result.efficiency(number * items * result.macs, cycles)))
+    return [*_place(result), *shares]
+
+
+def _place(result: Efficiency) -> list[str]:
+    return [f"{result.array_size} / {result.block_size}", result.model]
+
+
+def efficiency_text(results: Sequence[Efficiency]) -> str:
+    """Return the Markdown of `results`; the same results give the same bytes."""
+    first = results[0]
+    head = ["A / block", "model"]
+    share_head = ["bound", "whole run", "of bound", "steady", "of bound", "array busy", "steady",
+                  "interaction busy", "SCALE-Sim", "SCALE-Sim stacked"]  # fmt: skip
+    cycle_head = ["MACs / item", "tiles / item", "cycles", "perf model", "difference",
+                  "cycles / sub-batch", "tiles x items", "SCALE-Sim stacked",
+                  "SCALE-Sim"]  # fmt: skip
+    return _TEXT.format(
+        sub_batches=first.sub_batches,
+        sub_batch=first.sub_batch,
+        shares=_markdown([*head, *share_head], [_share_row(result) for result in results]),
+        cycles=_markdown([*head, *cycle_head], [_cycle_row(result) for result in results]),
+        splits=_markdown([*head, *first.splits], [_split_row(result) for result in results]),
+    )
+
+
+_TEXT = """\
+# MAC efficiency of the compute core, measured in RTL
+
+Written by `rpaccel efficiency` (`make efficiency`): the generated Verilog of the compute core runs
+{sub_batches} sub-batches of {sub_batch} items with random int8 parameters; every logit and
+click-through rate equals the golden model's. Data of the next sub-batches are written into the two
+banks while the core computes.
+
+## Efficiency [%]
+
+Useful MACs of the layers / (A x A x cycles). Bound: what the folds allow, stacking included (useful
+MACs / (tiles x A x A)). Whole run: first sub-batch taken to last score; fill, drain, exposed
+loads and the last sub-batch's interaction count. Steady: from sub-batch to sub-batch in the middle.
+SCALE-Sim: closed form, layer after layer, weight loads exposed, interaction left out.
+
+{shares}
+## Cycles
+
+Difference: the largest between the RTL and the performance model over the times of all transfers,
+releases and last scores and the busy cycles of array and interaction. Cycles per sub-batch: steady.
+
+{cycles}
+## Efficiency of other runs, by the performance model [%]
+
+Whole runs as above, sub-batches x items: a run pays once for filling and draining, which is mostly
+one interaction without a layer beside it; smaller sub-batches make that shorter.
+
+{splits}"""

@@ -1,0 +1,72 @@
+"""A tiny machine with a lane for the whole array and four for its quarters, in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rpaccel.golden.lane import Query, run_query
+from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.bus import Bus
+from rpaccel.host.compile import CompiledModels, compile_models
+from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.partition import Rectangle
+from rpaccel.main_job.netlist import difference
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.workloads.random_models import random_query, random_ranker
+
+SPLIT = AcceleratorConfig.model_validate(
+    load_accelerator("tiny").model_dump()
+    | {"name": "split", "lanes": 5, "lane_blocks": (2, 1, 1, 1, 1), "axi_id_bits": 5}
+)
+QUARTERS = {
+    1 + 2 * row + col: Rectangle.square(row, col, 1) for row in range(2) for col in range(2)
+}
+MEMORY_BYTES = 1 << 20
+FAR = 0x4_0000  # where the second set of models lies
+
+
+def small_ranker(seed: int, name: str) -> QuantisedRanker:
+    """Return a ranker that fits a quarter."""
+    rng = np.random.default_rng(seed)
+    return random_ranker(rng, SPLIT.lane(1), name=name, dim=8, bottom=(6,), top=(7,))
+
+
+class Traffic:
+    """Queries for rankers on a device that is split, and their golden answers."""
+
+    def __init__(self, device: Bus, seed: int, depth: int = 8) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.driver = Driver(device, SPLIT, MEMORY_BYTES, depth=depth)
+
+    def load(
+        self, ranker: QuantisedRanker, lanes: Sequence[int], base: int = 0x1_0000
+    ) -> CompiledModels:
+        """Compile `ranker` for `lanes` and load it."""
+        compiled = compile_models([ranker], SPLIT.lane(lanes[0]), base=base)
+        self.driver.load_models(compiled, lanes)
+        return compiled
+
+    def submit(self, ranker: QuantisedRanker, **changes: Any) -> tuple[int, Query, QuantisedRanker]:
+        """Queue a random query for `ranker`."""
+        items = int(self.rng.integers(1, 40))
+        query = random_query(self.rng, SPLIT, [ranker], items=items, slots=(0, 0))
+        request = Request(
+            user_record=query.user_record,
+            candidates=query.candidates,
+            features=self.driver.register_feature_table(query.features),
+            stages=[(ranker.name, k) for _, k in query.stages],
+            top_n=query.top_n,
+            **changes,
+        )
+        return self.driver.submit(request), query, ranker
+
+    def check(self, asked: tuple[int, Query, QuantisedRanker]) -> Completion:
+        """Wait for a query; its answer must be golden's, bit for bit."""
+        tag, query, ranker = asked
+        completion = self.driver.wait(tag)
+        wrong = difference("query", completion, run_query(query, [ranker], SPLIT))
+        assert wrong is None, wrong
+        return completion

@@ -1,0 +1,150 @@
+import pytest
+
+from rpaccel.host.driver import Request
+from rpaccel.host.partition import Rectangle, check_partition, split_8_2, whole
+from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.isa import Status
+from tests.host.split_machine import FAR, MEMORY_BYTES, QUARTERS, SPLIT, Traffic, small_ranker
+
+ONE, OTHER = small_ranker(1, "one"), small_ranker(2, "other")
+
+
+@pytest.fixture(scope="module")
+def library():
+    return build_simulator(SPLIT)
+
+
+@pytest.fixture(params=["netlist", "software"])
+def device(request):
+    if request.param == "software":
+        yield SoftwareDevice(SPLIT, MEMORY_BYTES)
+    else:
+        library = request.getfixturevalue("library")
+        with VerilatedDevice(SPLIT, memory_bytes=MEMORY_BYTES, library=library) as device:
+            yield device
+
+
+def quarters(traffic):
+    traffic.driver.partition(QUARTERS)
+    traffic.load(ONE, [1, 2])
+    traffic.load(OTHER, [3, 4], base=FAR)
+
+
+@pytest.mark.slow
+def test_two_models_at_the_same_time_answer_as_alone(device):
+    traffic = Traffic(device, 1)
+    quarters(traffic)
+    asked = [traffic.submit((ONE, OTHER)[n % 2]) for n in range(16)]
+    lanes = {}
+    for query in asked:
+        lanes.setdefault(query[2].name, set()).add(traffic.check(query).lane)
+    assert lanes["one"] <= {1, 2}
+    assert lanes["other"] <= {3, 4}
+    if isinstance(device, VerilatedDevice):
+        assert lanes == {"one": {1, 2}, "other": {3, 4}}
+
+
+@pytest.mark.slow
+def test_partition_between_whole_and_quarters_loses_nothing(device):
+    traffic = Traffic(device, 2)
+    driver = traffic.driver
+    traffic.load(ONE, [0])
+    for split in (QUARTERS, whole(SPLIT), QUARTERS, whole(SPLIT)):
+        before = [traffic.submit(ONE) for _ in range(6)]
+        driver.partition(split)  # they run on lanes that lose their blocks: they end first
+        for query in before:
+            traffic.check(query)
+        if split is QUARTERS:
+            traffic.load(ONE, [1, 4])
+            traffic.load(OTHER, [2, 3], base=FAR)
+            asked = [traffic.submit(ranker) for ranker in (ONE, OTHER, ONE, OTHER)]
+            for query in asked:
+                traffic.check(query)
+        else:
+            traffic.load(ONE, [0])
+    assert not driver.poll()
+
+
+@pytest.mark.slow
+def test_partition_under_load_loses_nothing(device):
+    """Lanes 3 and 4 come and go while queries for lanes 1 and 2 run and wait in the ring."""
+    traffic = Traffic(device, 5)
+    driver = traffic.driver
+    left = {lane: QUARTERS[lane] for lane in (1, 2)}
+    quarters(traffic)
+    asked = []
+    for split in (left, QUARTERS, left, QUARTERS):
+        asked += [traffic.submit(ONE) for _ in range(5)]
+        driver.partition(split)
+        if split is QUARTERS:
+            traffic.load(OTHER, [3, 4], base=FAR)
+            asked += [traffic.submit(OTHER) for _ in range(2)]
+        for query in asked[:-2]:
+            traffic.check(query)
+        asked = asked[-2:]
+    for query in asked:
+        traffic.check(query)
+    assert not driver.poll()
+
+
+@pytest.mark.slow
+def test_a_lane_without_blocks_gets_no_query(device):
+    traffic = Traffic(device, 3)
+    traffic.load(ONE, [0])
+    good = traffic.submit(ONE)
+    traffic.check(good)
+    query = good[1]
+    table = traffic.driver.register_feature_table(query.features)
+    request = Request(
+        user_record=query.user_record, candidates=query.candidates, features=table,
+        stages=[("one", 1)], top_n=1,
+    )  # fmt: skip
+    tag = traffic.driver.submit(request, fields={"stage0_lanes": 0b10})
+    assert traffic.driver.wait(tag).status is Status.BAD_LANE
+    traffic.check(traffic.submit(ONE))
+
+
+def test_models_of_other_lanes_are_not_overwritten():
+    traffic = Traffic(SoftwareDevice(SPLIT, MEMORY_BYTES), 4)
+    traffic.driver.partition(QUARTERS)
+    traffic.load(ONE, [1, 2])
+    with pytest.raises(ValueError, match=r"^models must lie outside 0x10000\.\."):
+        traffic.load(OTHER, [3, 4])
+    with pytest.raises(
+        ValueError, match=r"^compiled models must be for 'split' and lanes \[1, 0\]"
+    ):
+        traffic.load(ONE, [1, 0])
+
+
+def square(row, col, side=1):
+    return Rectangle.square(row, col, side)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({5: square(0, 0)}, r"lane must be in 0\.\.4, not 5"),
+        ({1: square(0, 0, 2)}, r"lane 1 must own 1 x 1 blocks, not 2 x 2"),
+        ({1: square(0, 2)}, r"blocks of lane 1 must be in 0\.\.1, not \(0, 2\)"),
+        ({0: square(0, 0, 2), 1: square(1, 1)}, r"block \(1, 1\) must have one owner, not lanes"),
+    ],
+)
+def test_rejects(split, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_partition(split, SPLIT)
+
+
+def test_8_2_covers_the_array():
+    config = load_accelerator("default")
+    split = split_8_2(config)
+    check_partition(split, config)
+    cells = [cell for rectangle in split.values() for cell in rectangle.cells()]
+    assert len(split) == 10
+    assert sorted(cells) == [(r, c) for r in range(4) for c in range(4)]
+
+
+def test_8_2_needs_its_lanes():
+    with pytest.raises(ValueError, match=r"^blocks must be 4 per side for 8 \+ 2, not 2"):
+        split_8_2(SPLIT)
