@@ -57,7 +57,7 @@ bench: setup ## rates and ratios: simulation speed, model speed, build times
 array-bench: setup ## the array alone: seconds to write and build it, cycles/s (ARGS="--sizes 8,16")
 	$(BIN)/rpaccel array-bench $(ARGS)
 
-efficiency: setup ## MAC efficiency of the core in RTL (ARGS="--sizes 128": half an hour)
+efficiency: setup ## MAC efficiency of the core in RTL on Criteo's rankers (ARGS="--sizes 128"; minutes a size)
 	$(BIN)/rpaccel efficiency $(ARGS)
 
 lint: setup ## ruff and mypy on Python; verilator and yosys on the netlist of PRESET

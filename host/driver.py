@@ -198,7 +198,8 @@ class Driver:
         fit = [
             lane
             for lane in range(self.config.lanes)
-            if self.config.lane(lane).digest == compiled.config.digest
+            if compiled.config.digest
+            in (self.config.lane(lane).digest, self.config.digest if self._is_whole(lane) else "")
         ]
         chosen = fit if lanes is None else list(lanes)
         if not chosen or not set(chosen) <= set(fit):
@@ -243,6 +244,10 @@ class Driver:
         if not completion.ok:
             raise RuntimeError(f"LOAD ended with {completion.status.name}; {self.state()}")
         return completion
+
+    def _is_whole(self, lane: int) -> bool:
+        """Return whether a lane is made for the whole array."""
+        return self.config.lane_side(lane) == self.config.blocks
 
     def register_feature_table(
         self,

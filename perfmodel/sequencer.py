@@ -85,7 +85,7 @@ class CoreTimes:
 
     gathered : the walker is through; transfer : the batch is taken; released : `release_stb`;
     interaction_start : the cycle after the start pulse; logit : the last logit leaves.
-    array_busy, interaction_busy : int64[points], cycles.
+    array_busy : int64[points], cycles in which a row enters. interaction_busy : int64[points].
     """
 
     gather_start: Integers
@@ -126,7 +126,6 @@ class _Core:
         self.bottoms, self.tops = (np.zeros(points, np.int64) for _ in range(2))
         self.choose = np.zeros(points, np.int64)
         self.array = ArrayState.idle(points)
-        self.busy, self.busy_until = (np.zeros(points, np.int64) for _ in range(2))
 
     def settle(self) -> None:
         """Follow gathers and interactions as far as what is known determines them."""
@@ -172,13 +171,9 @@ class _Core:
             return
         items = self.sizes[which, self.at]
         taken, state = now, self.array
-        busy, until = self.busy, self.busy_until
         for layer in chain:
             times = place_layer(self.config, layer, items, taken + FETCH_CYCLES, state)
             taken, state = times.taken, times.after
-            end = state.row + items
-            busy = busy + end - np.maximum(taken + 1, until)
-            until = end
         last = state.row + items - 1
         index = which[here], self.at[here]
         if chain is self.program.bottom:
@@ -188,9 +183,6 @@ class _Core:
             self.logit[index] = last[here] + score_cycles(self.config)
             self.top_done[index] = self.logit[index] + 1
         self.choose = np.where(here, taken + pause, self.choose)
-        self.busy, self.busy_until = (
-            np.where(here, new, old) for new, old in ((busy, self.busy), (until, self.busy_until))
-        )
         self.array = ArrayState(
             **{
                 name: np.where(here, getattr(state, name), getattr(self.array, name))
@@ -231,6 +223,6 @@ def core_times(
         interaction_start=core.cross_start[:batches],
         released=core.cross_done[:batches] - 1,
         logit=core.logit[:batches],
-        array_busy=core.busy,
+        array_busy=program.tiles * table.sum(axis=0),
         interaction_busy=core.crossing[:batches].sum(axis=0),
     )

@@ -142,7 +142,7 @@ def efficiency(
     sizes: Annotated[str, typer.Option(help="Array sides: of 8, 16, 32, 64, 128.")] = "8,16,32,64",
     models: Annotated[str, typer.Option(help="Of rmsmall, rmlarge.")] = "rmsmall,rmlarge",
     sub_batch: Annotated[int, typer.Option(help="Items per sub-batch.", min=1)] = 1024,
-    sub_batches: Annotated[int, typer.Option(help="Sub-batches of a run.", min=4)] = 8,
+    sub_batches: Annotated[int, typer.Option(help="Sub-batches of a run.", min=6)] = 8,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(
         "docs/generated/efficiency.md"
     ),

@@ -58,7 +58,7 @@ class LaneCompute(wiring.Component):
       release_stb   the oldest batch's gathered data have been used: its bank is free.
       score         Out(stream of logit_layout()): one per item, in item order of each batch.
       rows, outs    to and from the tiles, see LayerEngine.
-      array_busy, interaction_busy   the unit works.
+      array_busy, interaction_busy   a row enters the array; an INTERACT runs.
       array_stalled_input   nothing to do: no batch.
       score_stalled         the last layer waits for readers of `score`.
       weights_busy, weights_exposed, tile_stb   of the weight tiles, see LayerEngine.

@@ -49,7 +49,7 @@ class LayerEngine(wiring.Component):
       o_valid, o_logit   int16, one per item in item order.
       bottom_done_stb   a chain of layers has ended, vector 0 of all its items is written.
       score_done_stb    a chain of layers has ended with this cycle's logit.
-      busy      a layer is at work.
+      busy      a row enters the array.
       weights_busy, weights_exposed, tile_stb   a row of weights goes into the array; rows wait for
                 weights; a weight tile comes into use.
     """
@@ -95,7 +95,7 @@ class LayerEngine(wiring.Component):
         m.submodules.issue = issue = TileIssue(config)
         wiring.connect(m, wiring.flipped(self.job), issue.job)
         m.d.comb += [
-            self.busy.eq(issue.busy),
+            self.busy.eq(issue.step.row),
             self.weights_busy.eq(issue.step.load),
             self.weights_exposed.eq(issue.exposed),
             self.tile_stb.eq(issue.step.first),

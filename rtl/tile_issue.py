@@ -100,6 +100,7 @@ class TileIssue(wiring.Component):
         self.go = Signal()  # the loaded tile's first row is read in the next cycle
         self.phase = Signal(range(most + 1), init=most)  # cycles since the tile's first row
         code = self.layer.code
+        self.row, self.tile_last_k = Signal(), Signal()  # of the present tile, as in `step`
         self.k, self.n = Signal(13), Signal(12)  # the tile that is loaded, or will be next
         self.last_k, self.last_tile = Signal(), Signal()
         m.d.comb += [
@@ -116,9 +117,7 @@ class TileIssue(wiring.Component):
             )
 
         self._load(m)
-        m.d.comb += self.exposed.eq(
-            self.held & ~self.step.row & ~(self.loaded & (self.settle == 0))
-        )
+        m.d.comb += self.exposed.eq(self.held & ~self.row & ~(self.loaded & (self.settle == 0)))
         self._decide(m, most)
         self._rows(m)
         self._fetch(m)
@@ -131,16 +130,17 @@ class TileIssue(wiring.Component):
         count, tile = Signal(range(size)), Signal(24 - index_bits)
         self.loaded = Signal()
         self.settle = Signal(range(self.settle_cycles + 1))
-        busy, may = Signal(), Signal()
+        busy, may, loads = Signal(), Signal(), Signal()
         changes = code.stack != self.now.code.stack
         free = size - 2
         m.d.comb += [
             may.eq(self.phase >= Mux(changes, free + self.skew_cycles, free)),
-            step.load.eq(busy | (self.held & ~self.loaded & may)),
+            loads.eq(busy | (self.held & ~self.loaded & may)),
+            step.load.eq(loads),
             step.load_stack.eq(code.stack),
             step.weight_address.eq(Cat(count, tile)),
         ]
-        with m.If(step.load):
+        with m.If(loads):
             m.d.sync += [count.eq(count + 1), busy.eq(1)]
             with m.If(count == size - 1):
                 m.d.sync += [
@@ -207,14 +207,15 @@ class TileIssue(wiring.Component):
             m, "write", Mux(is_bottom, bottom, 0) + (self.n << ahead.stack),
             ahead.destination_stride, is_bottom,
         )  # fmt: skip
+        ends_chain = (code.destination == Destination.SCORE) | (
+            code.destination == Destination.BOTTOM
+        )
         m.d.comb += [
-            step.row.eq(self.phase < now.items),
-            step.first.eq(step.row & (self.phase == 0)),
-            step.end.eq(
-                step.row & (self.phase + 1 == now.items) & tile.last
-                & ((code.destination == Destination.SCORE)
-                   | (code.destination == Destination.BOTTOM))
-            ),
+            self.row.eq(self.phase < now.items),
+            self.tile_last_k.eq(tile.last_k),
+            step.row.eq(self.row),
+            step.first.eq(self.row & (self.phase == 0)),
+            step.end.eq(self.row & (self.phase + 1 == now.items) & tile.last & ends_chain),
             step.first_k.eq(tile.first_k),
             step.last_k.eq(tile.last_k),
             step.relu.eq(code.relu),
@@ -223,7 +224,7 @@ class TileIssue(wiring.Component):
             step.source.eq(tile.source),
             step.read_address.eq(read),
             step.address.eq(write),
-        ]  # fmt: skip
+        ]
 
     def _read_base(self, source: Signal) -> object:
         """Return the first word of a memory, or of this sub-batch's bank of it."""
@@ -244,7 +245,7 @@ class TileIssue(wiring.Component):
         step, apart = Signal(12, name=f"{name}_step"), Signal(name=f"{name}_apart")
         with m.If(self.go):
             m.d.sync += [place.eq(start), engine.eq(0), step.eq(stride), apart.eq(engines)]
-        with m.Elif(self.step.row):
+        with m.Elif(self.row):
             if bits:
                 m.d.sync += engine.eq(engine + apart)
                 with m.If(~apart | engine.all()):
@@ -256,15 +257,13 @@ class TileIssue(wiring.Component):
     def _fetch(self, m: Module) -> None:
         """Fetch the parameters of the tile's output channels, early enough for its first row."""
         size, step, code = self.config.block_size, self.step, self.now.code
-        index_bits = size.bit_length() - 1
         begin = size - 2
         count, n = Signal(range(size)), Signal(12)
         with m.If(self.go):
             m.d.sync += n.eq(self.n)
         fold = code.param_base + n
         m.d.comb += [
-            step.fetch.eq(step.last_k & (self.phase >= begin) & (self.phase < begin + size)),
+            step.fetch.eq(self.tile_last_k & (self.phase >= begin) & (self.phase < begin + size)),
             count.eq(self.phase - Const(begin)),
             step.param_address.eq(Cat(count, fold)),
         ]
-        del index_bits

@@ -13,6 +13,7 @@ from rpaccel.rtl.lane import Lane
 from rpaccel.rtl.loader import Loader
 from rpaccel.rtl.memory_fabric import REQUESTERS_PER_LANE, MemoryFabric
 from rpaccel.rtl.registers import Registers
+from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -51,7 +52,7 @@ class Top(wiring.Component):
         m.submodules.array = array = SystolicArray(config, config.lanes)
         lanes = [Lane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
-            m.submodules[f"lane{i}"] = lane
+            m.submodules[f"lane{i}"] = repeated(lane)
 
         # Host side.
         connect(m, flipped(self.s_axil), registers.axil)

@@ -95,7 +95,7 @@ class Run:
         times = core_times(workload.config, program_shape(workload.compiled), counts)
         if len(counts) == 1:
             assert self.released[0]["cycle"] - begin == int(times.released[0, 0])
-        assert len(self.array) == int(times.array_busy[0]) or len(counts) > 1
+        assert len(self.array) == int(times.array_busy[0])
         assert len(self.crossing) == int(times.interaction_busy[0])
 
 

@@ -1,0 +1,348 @@
+"""MAC efficiency of the compute core in RTL on Criteo's rankers, beside bounds and models.
+
+Efficiency is useful MACs of the layers / (MACs of the array x cycles). Cycles count from the first
+sub-batch that is taken to the last score: fill, drain and exposed weight loads are in them.
+
+Ref: U. Gupta et al., "RecPipe", MICRO 2021, table 1 (rankers).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.core_simulator import (
+    CoreRun,
+    build_core,
+    expected_scores,
+    predict,
+    run_core,
+)
+from rpaccel.host.core_workload import Workload, program_shape
+from rpaccel.perfmodel.lane import SCORE_CYCLES
+from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.perfmodel.scale_sim import scale_sim_cycles
+from rpaccel.perfmodel.sequencer import core_times
+from rpaccel.perfmodel.shapes import NetworkShape
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.spec.program_plan import ModelPlan, ModelSizes, plan_model
+from rpaccel.workloads.random_models import random_query, random_ranker
+
+__all__ = [
+    "MODELS",
+    "SIZES",
+    "Efficiency",
+    "core_config",
+    "core_ranker",
+    "efficiency_report",
+    "measure",
+]
+
+MODELS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
+# Array side -> (preset, block side).
+SIZES = {
+    8: ("tiny", 4),
+    16: ("edge", 8),
+    32: ("default", 8),
+    64: ("default", 16),
+    128: ("paper", 32),
+}
+_TABLE_ROWS = 64  # of every embedding table; timing does not depend on them
+_LEAST_SUB_BATCHES = 6  # so that there are two in the middle
+
+
+def _sizes(network: NetworkShape) -> ModelSizes:
+    return ModelSizes(
+        dim=network.dim,
+        user_dense=network.user_dense,
+        item_dense=network.item_dense,
+        user_tables=len(network.user_features),
+        item_tables=len(network.item_features),
+        bottom=network.bottom,
+        top=network.top,
+        interaction=network.interaction,
+    )
+
+
+def _power_of_two(value: int) -> int:
+    """Return the smallest power of two of at least `value`."""
+    return 1 << (value - 1).bit_length()
+
+
+def core_config(size: int, networks: Sequence[NetworkShape], sub_batch: int) -> AcceleratorConfig:
+    """Return a preset with an array of `size`, whose memories hold a sub-batch of each network.
+
+    Its beats are as long as a word, so that writing a sub-batch never takes longer than computing.
+    """
+    if size not in SIZES:
+        raise ValueError(f"sizes must be of {', '.join(map(str, SIZES))}, not {size}")
+    preset, block = SIZES[size]
+    base = load_accelerator(preset).model_dump()
+    base |= {
+        "name": f"efficiency{size}",
+        "array_size": size,
+        "block_size": block,
+        "axi_data_bits": max(64, 8 * size),
+        "sub_batch_max": _power_of_two(sub_batch),
+        "max_dim": _power_of_two(max(network.dim for network in networks)),
+        "pair_entries": max(network.pairs for network in networks),
+        "feature_entries": max(len(network.item_features) for network in networks),
+    }
+    config = AcceleratorConfig.model_validate(base)
+    plans = [plan_model(_sizes(network), config) for network in networks]
+    shares = -(-sub_batch // config.engines) * config.engines  # items, in whole groups
+    vector_words = max(plan.item_vector_words for plan in plans) * config.vector_word_bytes
+    needs = {
+        "weight_words": max(plan.tiles for plan in plans) * size,
+        "param_entries": max(sum(x.n_steps for x in plan.layers) for plan in plans) * size,
+        "dense_words": max(plan.item_dense_words for plan in plans) * sub_batch,
+        "feature_words": -(-vector_words // size) * shares,
+        "act_words": max(plan.act_stride for plan in plans) * sub_batch,
+        "cross_words": max(plan.cross_stride for plan in plans) * shares,
+    }
+    sizes = {name: max(size, _power_of_two(need)) for name, need in needs.items()}
+    return AcceleratorConfig.model_validate(base | sizes)
+
+
+def core_ranker(
+    network: NetworkShape, config: AcceleratorConfig, rng: np.random.Generator
+) -> QuantisedRanker:
+    """Return a ranker of `network`'s shape with random parameters."""
+    return random_ranker(
+        rng,
+        config,
+        name=network.name,
+        dim=network.dim,
+        user_dense=network.user_dense,
+        item_dense=network.item_dense,
+        user_tables=len(network.user_features),
+        item_tables=len(network.item_features),
+        bottom=network.bottom[:-1],
+        top=network.top[:-1],
+        max_rows=_TABLE_ROWS,
+        max_ids=1,
+        interaction=network.interaction,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Efficiency:
+    """One ranker on one array. Shares are of 1; cycles are of `sub_batches` x `sub_batch` items.
+
+    bound : useful MACs / MACs of the tiles that the folds need, stacking included.
+    whole, steady : efficiency over the whole run, and in the middle: between the last scores of
+        two sub-batches, counting the bottom and the top MLPs that the array does between them.
+    occupancy, steady_occupancy : cycles in which the array works / cycles.
+    interaction : the same for the interaction, whole run.
+    scale_sim, scale_sim_stacked : cycles of one sub-batch by SCALE-Sim's closed form.
+    model_cycles : what perfmodel predicts for `cycles`; difference : the largest of all its times
+        (transfers, releases, last scores, busy cycles).
+    splits : cycles of other runs by the performance model, by "sub-batches x items".
+    run_s : seconds that the simulation took.
+    """
+
+    model: str
+    array_size: int
+    block_size: int
+    engines: int
+    sub_batch: int
+    sub_batches: int
+    macs: int
+    tiles: int
+    cycles: int
+    steady_macs: int
+    steady_cycles: int
+    array_busy: int
+    steady_array_busy: int
+    interaction_busy: int
+    model_cycles: int
+    difference: int
+    scale_sim: int
+    scale_sim_stacked: int
+    splits: dict[str, int]
+    run_s: float
+
+    def efficiency(self, macs: int, cycles: int) -> float:
+        """Return `macs` / the MACs that the array can do in `cycles`."""
+        return macs / (self.array_size**2 * cycles)
+
+    @property
+    def sub_batch_macs(self) -> int:
+        """Useful MACs of a sub-batch."""
+        return self.sub_batch * self.macs
+
+    @property
+    def bound(self) -> float:
+        """Efficiency that the folds allow."""
+        return self.efficiency(self.macs, self.tiles)
+
+    @property
+    def whole(self) -> float:
+        """Efficiency of the run."""
+        return self.efficiency(self.sub_batches * self.sub_batch_macs, self.cycles)
+
+    @property
+    def steady(self) -> float:
+        """Efficiency in the middle of the run."""
+        return self.efficiency(self.steady_macs, self.steady_cycles)
+
+    @property
+    def steady_sub_batch_cycles(self) -> float:
+        """Cycles per sub-batch in the middle of the run."""
+        return self.steady_cycles * self.sub_batch_macs / self.steady_macs
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Fields and shares for JSON."""
+        return vars(self) | {
+            "bound": self.bound,
+            "whole": self.whole,
+            "steady": self.steady,
+            "whole_of_bound": self.whole / self.bound,
+            "steady_of_bound": self.steady / self.bound,
+            "occupancy": self.array_busy / self.cycles,
+            "steady_occupancy": self.steady_array_busy / self.steady_cycles,
+            "interaction_occupancy": self.interaction_busy / self.cycles,
+            "scale_sim_efficiency": self.efficiency(self.sub_batch_macs, self.scale_sim),
+            "scale_sim_stacked_efficiency": self.efficiency(
+                self.sub_batch_macs, self.scale_sim_stacked
+            ),
+        }
+
+
+def _compare(workload: Workload, run: CoreRun) -> None:
+    """Raise RuntimeError unless every score of `run` is golden's."""
+    logits, ctr = expected_scores(workload, run)
+    wrong = np.flatnonzero((run.logits != logits) | (run.ctr != ctr))
+    if wrong.size:
+        raise RuntimeError(
+            f"scores must equal the golden model's: {wrong.size} of {logits.size} differ, "
+            f"the first at item {wrong[0]}: {run.logits[wrong[0]]}, not {logits[wrong[0]]}"
+        )
+
+
+def measure(
+    size: int,
+    network: NetworkShape,
+    *,
+    networks: Sequence[NetworkShape] = tuple(MODELS.values()),
+    sub_batch: int = 1024,
+    sub_batches: int = 8,
+    seed: int = 0,
+    progress: Callable[[str], None] = print,
+) -> Efficiency:
+    """Run `sub_batches` sub-batches of `network` on an array of `size`, bit for bit.
+
+    networks : for which the memories are made, so that they share a simulator.
+    Raises RuntimeError if a score differs from the golden model's.
+    """
+    if sub_batches < _LEAST_SUB_BATCHES:
+        raise ValueError(f"sub_batches must be at least {_LEAST_SUB_BATCHES}, not {sub_batches}")
+    config = core_config(size, networks, sub_batch)
+    rng = np.random.default_rng(seed)
+    ranker = core_ranker(network, config, rng)
+    items = sub_batch * sub_batches
+    query = random_query(rng, config, [ranker], items=items, feature_rows=items)
+    workload = Workload(config, ranker, [sub_batch] * sub_batches, query=query)
+    program = build_core(config, progress=progress)
+    progress(f"running {network.name} on {size} x {size}")
+    start = time.monotonic()
+    run = run_core(program, workload)
+    seconds = time.monotonic() - start
+    _compare(workload, run)
+    return _figures(network, plan_model(ranker.sizes, config), workload, run, seconds)
+
+
+def _figures(
+    network: NetworkShape, plan: ModelPlan, workload: Workload, run: CoreRun, seconds: float
+) -> Efficiency:
+    config, batches = plan.config, len(run.counts)
+    # At both ends of the middle the array has just taken the bottom MLP two sub-batches later.
+    first, last = batches // 4, batches - 3
+    predicted = predict(workload, run)
+    sub_batch = int(run.counts[0])
+
+    begin, end = run.last_scores[[first, last]]
+    taken = int(((run.transfers > begin) & (run.transfers <= end)).sum())
+    top, bottom = (sum(x.macs for x in chain) for chain in (plan.top, plan.bottom))
+
+    def scale_sim(stacked: bool) -> int:
+        return sum(
+            scale_sim_cycles(sub_batch, x.inputs, x.outputs, config.array_size, stacked=stacked)
+            for x in plan.layers
+        )
+
+    return Efficiency(
+        model=network.name,
+        array_size=config.array_size,
+        block_size=config.block_size,
+        engines=config.engines,
+        sub_batch=sub_batch,
+        sub_batches=batches,
+        macs=plan.macs,
+        tiles=plan.tiles,
+        cycles=run.total_cycles,
+        steady_macs=sub_batch * ((last - first) * top + taken * bottom),
+        steady_cycles=int(end - begin),
+        array_busy=run.array_busy,
+        steady_array_busy=int(run.array_busy_then[last] - run.array_busy_then[first]),
+        interaction_busy=run.interaction_busy,
+        model_cycles=predicted.total_cycles,
+        difference=max(predicted.differences(run).values()),
+        scale_sim=scale_sim(False),
+        scale_sim_stacked=scale_sim(True),
+        splits=_splits(workload, run),
+        run_s=seconds,
+    )
+
+
+def _splits(workload: Workload, run: CoreRun) -> dict[str, int]:
+    """Return the cycles of more or fewer sub-batches, and of the run's items in smaller ones."""
+    batches, sub_batch = len(run.counts), int(run.counts[0])
+    writes = int(run.writes[0]) // sub_batch  # per item
+    cases = [(number, sub_batch) for number in (1, 2, 4, 8, 16, 32)]
+    cases += [(batches * parts, sub_batch // parts) for parts in (2, 4, 8)]
+    program = program_shape(workload.compiled)
+    cycles = {}
+    for number, items in cases:
+        times = core_times(
+            workload.config,
+            program,
+            [items] * number,
+            walks=[writes * items] * number,
+            start=-writes * items,
+        )
+        cycles[f"{number} x {items}"] = int(times.logit[-1, 0]) + SCORE_CYCLES + 1
+    return cycles
+
+
+def efficiency_report(
+    sizes: Sequence[int],
+    models: Sequence[str],
+    *,
+    sub_batch: int = 1024,
+    sub_batches: int = 8,
+    seed: int = 0,
+    progress: Callable[[str], None] = print,
+) -> list[Efficiency]:
+    """Measure every model on every array size; builds are cached."""
+    unknown = [name for name in models if name not in MODELS]
+    if unknown:
+        raise ValueError(f"models must be of {', '.join(MODELS)}, not {unknown[0]!r}")
+    return [
+        measure(
+            size,
+            MODELS[name],
+            sub_batch=sub_batch,
+            sub_batches=sub_batches,
+            seed=seed,
+            progress=progress,
+        )
+        for size in sizes
+        for name in models
+    ]

@@ -1,0 +1,261 @@
+import json
+
+import pytest
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.host.composition import instances_of, piece_cells, pieces_of, total
+from rpaccel.host.fpga_parts import PARTS, Resources, excess, smallest_part
+from rpaccel.host.part_choice import (
+    cut_multipliers,
+    estimate,
+    estimate_netlist,
+    estimate_text,
+)
+from rpaccel.host.synthesis import FAMILIES, NetlistError, run_yosys
+from rpaccel.rtl.netlist import write_netlist
+from rpaccel.rtl.rtlil_text import parse
+from rpaccel.spec.accelerator import load_accelerator
+
+COMMAND = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
+XCUP = FAMILIES["xcup"]
+
+
+class Cell(wiring.Component):
+    """A multiply-accumulate cell: 8 + 16 + 32 flip-flops and one multiplier."""
+
+    i_row: In(signed(8))
+    i_weight: In(signed(8))
+    i_sum: In(signed(32))
+    o_row: Out(signed(8))
+    o_sum: Out(signed(32))
+
+    def elaborate(self, platform):
+        m = Module()
+        product = Signal(signed(16))
+        m.d.sync += [
+            self.o_row.eq(self.i_row),
+            product.eq(self.i_row * self.i_weight),
+            self.o_sum.eq(self.i_sum + product),
+        ]
+        return m
+
+
+class Row(wiring.Component):
+    """Cells in a row, and nothing but wires of its own."""
+
+    def __init__(self, size):
+        self.size = size
+        cells = {f"i_weight{n}": In(signed(8)) for n in range(size)}
+        cells |= {f"i_sum{n}": In(signed(32)) for n in range(size)}
+        cells |= {f"o_sum{n}": Out(signed(32)) for n in range(size)}
+        super().__init__({"i_row": In(signed(8)), "o_row": Out(signed(8)), **cells})
+
+    def elaborate(self, platform):
+        m = Module()
+        row = self.i_row
+        for n in range(self.size):
+            m.submodules[f"pe_{n}"] = cell = Cell()
+            m.d.comb += [
+                cell.i_row.eq(row),
+                cell.i_weight.eq(getattr(self, f"i_weight{n}")),
+                cell.i_sum.eq(getattr(self, f"i_sum{n}")),
+                getattr(self, f"o_sum{n}").eq(cell.o_sum),
+            ]
+            row = cell.o_row
+        m.d.comb += self.o_row.eq(row)
+        return m
+
+
+class Machine(wiring.Component):
+    """A row named `array`, another one, a memory of 4,096 x 64 and a register."""
+
+    address: In(12)
+    write_address: In(12)
+    i_word: In(64)
+    write: In(1)
+    o_word: Out(64)
+    i_row: In(signed(8))
+    o_row: Out(signed(8))
+    o_total: Out(signed(33))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.array = array = Row(2)
+        m.submodules.other = other = Row(2)
+        m.submodules.memory = store = memory.Memory(shape=64, depth=4096, init=[])
+        write, read = store.write_port(), store.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write_address),
+            write.data.eq(self.i_word),
+            write.en.eq(self.write),
+            read.addr.eq(self.address),
+            self.o_word.eq(read.data),
+            array.i_row.eq(self.i_row),
+            other.i_row.eq(array.o_row),
+            self.o_row.eq(other.o_row),
+        ]
+        for n in range(2):
+            m.d.comb += [
+                getattr(array, f"i_weight{n}").eq(read.data.word_select(n, 8)),
+                getattr(other, f"i_weight{n}").eq(read.data.word_select(n + 2, 8)),
+                getattr(array, f"i_sum{n}").eq(read.data[32:]),
+                getattr(other, f"i_sum{n}").eq(getattr(array, f"o_sum{n}")),
+            ]
+        m.d.sync += self.o_total.eq(other.o_sum0 + other.o_sum1)
+        return m
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("synthesis")
+
+
+@pytest.fixture(scope="module")
+def netlist(folder):
+    return write_netlist(Machine(), "machine", folder)
+
+
+@pytest.fixture(scope="module")
+def report(netlist, folder):
+    return estimate_netlist(netlist, build_dir=folder, progress=lambda _: None)
+
+
+def silent(_line):
+    return None
+
+
+def test_equal_modules_are_one_piece(netlist):
+    pieces = pieces_of(parse(netlist.rtlil.read_text()))
+    instances = instances_of(pieces)
+    assert instances["\\machine"] == 1
+    cells = [name for name in pieces if instances[name] == 4]
+    assert cells == ["\\machine_pe"]
+    rows = [piece for piece in pieces.values() if piece.children == {"\\machine_pe": 2}]
+    assert sum(instances[row.name] for row in rows) == 2
+    assert all(row.items == 0 for row in rows)
+
+
+def test_instances_need_no_order_of_modules(netlist):
+    top, *others = parse(netlist.rtlil.read_text())
+    forwards, backwards = (
+        instances_of(pieces_of([top, *some])) for some in (others, reversed(others))
+    )
+    assert forwards == backwards
+
+
+def test_composed_counts_are_those_of_the_flat_design(netlist, folder, report):
+    script = f"read_rtlil machine.il; {COMMAND.format(top='machine')} -flatten; "
+    run_yosys(f"{script}tee -q -o flat.json stat -json", folder / "flat.log")
+    cells = json.loads((folder / "flat.json").read_text())["design"]["num_cells_by_type"]
+    flat = XCUP.count(cells)
+    composed = report["block_ram"]
+    assert composed["ff"] == flat["ff"]
+    assert composed["dsp"] == flat["dsp"] == 4
+    assert composed["bram36"] == flat["bram"] == 8
+    assert composed["lut"] >= flat["lut"]
+
+
+def test_a_deep_memory_is_one_uram_or_eight_block_rams(report):
+    assert (report["uram"]["uram"], report["uram"]["bram36"]) == (1, 0)
+    assert (report["block_ram"]["uram"], report["block_ram"]["bram36"]) == (0, 8)
+    assert report["verdict"] == "fits ZU3EG"  # which has no URAM
+    assert report["memories"] == "block_ram"
+
+
+def test_rows_of_modules_sum_to_the_design(report):
+    for name, value in report["uram"].items():
+        assert sum(row["instances"] * row[name] for row in report["modules"]) == value
+
+
+def test_report_text_names_part_and_modules(report):
+    text = estimate_text({"preset": "made up", **report})
+    assert text.endswith("fits ZU3EG (block RAM only)")
+    assert "machine_pe" in text
+    assert "upper bounds" in text
+
+
+def test_another_design_reuses_equal_modules(report, folder, tmp_path):
+    other = write_netlist(Row(3), "row", tmp_path)
+    pieces = pieces_of(parse(other.rtlil.read_text()))
+    lines = []
+    cells = piece_cells(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
+    assert "modules 1-1 of 1 (2 known)" in lines[0]  # the machine's cell; a module of wires
+    instances = instances_of(pieces)
+    counts = XCUP.count(total(instances, {n: cells[p.digest] for n, p in pieces.items()}))
+    assert (counts["dsp"], counts["ff"]) == (3, 3 * (8 + 16 + 32))
+    lines.clear()
+    piece_cells(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
+    assert lines == []
+
+
+def test_packing_halves_the_multipliers_of_the_array(netlist, folder, report):
+    packed = estimate_netlist(netlist, dsp_packing=True, build_dir=folder, progress=silent)
+    # The same cell serves the array and the other row, and a cell is packed wherever it is.
+    assert packed["packed_pairs"] == 2
+    assert packed["uram"]["dsp"] == report["uram"]["dsp"] - 2
+    assert "what-if" in estimate_text({"preset": "made up", **packed})
+
+
+def test_packing_needs_an_array(folder, tmp_path):
+    netlist = write_netlist(Row(2), "row", tmp_path)
+    with pytest.raises(NetlistError, match=r"^dsp_packing must find int8 products in a module"):
+        estimate_netlist(netlist, dsp_packing=True, build_dir=folder, progress=silent)
+
+
+def test_a_cut_product_becomes_ports(netlist):
+    modules = {module.name: module for module in parse(netlist.rtlil.read_text())}
+    cut, products = cut_multipliers(modules["\\machine_pe"])
+    assert products == 1
+    ports = {name: wire for name, wire in cut.wires.items() if name.startswith("\\cut_")}
+    assert {wire.kind for wire in ports.values()} == {"output"}
+    assert [wire.width for wire in ports.values()] == [8, 8]
+    assert len(cut.items) == len(modules["\\machine_pe"].items) - 1
+
+
+def test_rejects_family():
+    with pytest.raises(ValueError, match=r"^family must be xcup, .*, not 'ecp5'$"):
+        estimate(load_accelerator("tiny"), "ecp5")
+
+
+def test_memory_luts_and_half_block_rams_are_weighed():
+    counts = XCUP.count({"RAM32M16": 2, "SRL16E": 3, "RAMB18E2": 3, "RAMB36E2": 1, "LUT6_2": 4})
+    assert counts == {"lut": 4, "ff": 0, "dsp": 0, "bram": 3, "uram": 0, "lutram": 19}
+
+
+def test_parts_are_sorted():
+    luts = [part.lut for part in PARTS.values()]
+    assert luts == sorted(luts)
+
+
+def need(**update):
+    return Resources(**{"lut": 1000, "ff": 1000, "dsp": 10, "bram36": 10} | update)
+
+
+@pytest.mark.parametrize(
+    ("choices", "part", "index"),
+    [
+        ([need()], "ZU3EG", 0),
+        ([need(dsp=361)], "ZU4EV", 0),
+        ([need(uram=40), need(bram36=217)], "ZU4EV", 0),
+        ([need(uram=90), need(bram36=200)], "ZU3EG", 1),
+        ([need(lut=1_728_000)], "VU13P", 0),
+    ],
+)
+def test_smallest_part(choices, part, index):
+    assert smallest_part(choices) == (part, index, f"fits {part}")
+
+
+def test_fits_none_says_what_is_short():
+    assert smallest_part([need(dsp=16_384)]) == (
+        None,
+        0,
+        "fits none: 16,384 of 12,288 DSP (VU13P)",
+    )
+    choices = [need(uram=1_281, dsp=12_289), need(bram36=2_689)]
+    assert smallest_part(choices)[1:] == (1, "fits none: 2,689 of 2,688 BRAM36 (VU13P)")
+
+
+def test_excess_names_every_shortage():
+    assert excess(need(lut=2001, dsp=11), need(lut=2000)) == ["2,001 of 2,000 LUT", "11 of 10 DSP"]
