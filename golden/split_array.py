@@ -67,7 +67,7 @@ class Pass:
 
 def pass_sums(one: Pass) -> dict[int, Array]:
     """Return the sums of every tapped block row: int64[cols, items, b] in int32 range."""
-    partial = np.int64(0)
+    partial: Array = np.zeros((), np.int64)
     sums = {}
     for row, (cut, tap) in enumerate(zip(one.cuts, one.taps, strict=True)):
         products = np.stack([matmul(one.inputs[:, row], block) for block in one.weights[row]])

@@ -117,24 +117,28 @@ class DotOrder(wiring.Component):
         at_once, narrow = shape.at_once, shape.narrow
 
         # The step: what streams past what is held.
-        part_ends, only_0 = Signal(), Signal()
+        # No field is read back from `step`: a structure is one signal to simulators.
+        part_ends, only_0, diagonal = Signal(), Signal(), Signal()
+        count = Signal.like(step.count)
         m.d.comb += [
+            diagonal.eq(narrow & (at.streamed == at.held_chunk) & (at.own == at.second)),
+            count.eq(Mux(at.remaining < at_once, at.remaining, at_once)),
             part_ends.eq(at.part + 1 == shape.chunks),
             only_0.eq(at.first & ~narrow),
             step.first.eq(at.first),
             step.swap.eq(at.first & narrow & (at.row == 0)),
             step.load.eq(only_0),
-            step.diagonal.eq(narrow & (at.streamed == at.held_chunk) & (at.own == at.second)),
-            step.fetch.eq(step.diagonal),
+            step.diagonal.eq(diagonal),
+            step.fetch.eq(diagonal),
             step.shift.eq(~at.own & (narrow | only_0)),
             step.row.eq(at.row),
             step.chunk.eq(at.part),
             step.more.eq(at.part != 0),
-            step.count.eq(Mux(at.remaining < at_once, at.remaining, at_once)),
-            step.advance.eq(step.count),
+            step.count.eq(count),
+            step.advance.eq(count),
         ]
         with m.If(~part_ends):
-            m.d.comb += step.count.eq(0)
+            m.d.comb += count.eq(0)
 
         # The chunk to read.
         on_second, last_chunk = Signal(), Signal()
@@ -144,7 +148,7 @@ class DotOrder(wiring.Component):
             self.item_side.eq(shape.no_user | Mux(only_0, at.second, at.own)),
             self.chunk.eq(Mux(only_0, at.held_chunk + at.part, at.streamed)),
         ]
-        with m.If(step.fetch):
+        with m.If(diagonal):
             m.d.comb += [
                 self.item_side.eq(shape.no_user | at.second | last_chunk),
                 self.chunk.eq(Mux(last_chunk & on_second, 0, at.held_chunk + 1)),

@@ -77,7 +77,7 @@ _FIXED = [
     ("CYCLES_LO", 0x090, "ro", "cycles since reset"),
     ("CYCLES_HI", 0x094, "ro", ""),
     ("QUERIES", 0x098, "ro", "completions of QUERY descriptors"),
-    ("LOADED_WORDS", 0x0A4, "ro", "64-bit words that the loader has read from memory, images whole"),
+    ("LOADED_WORDS", 0x0A4, "ro", "64-bit words that the loader has read from memory"),
     ("CONFIG_BLOCKS", 0x09C, "ro", "block_size | blocks per side << 16"),
     ("PARTITION_APPLY", 0x0A0, "rw", "write 1: use PARTITION* when all lanes are idle; then 0"),
 ]
