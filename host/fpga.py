@@ -38,7 +38,7 @@ DEVICE = "LFE5U-85F"
 # Lattice FPGA-DS-02012, "ECP5 and ECP5-5G Family Data Sheet", table 1.1; nextpnr counts the same.
 LIMITS = {"lut": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}
 FPGA_UNITS = ("array", *sorted(UNITS), "top")
-_WITH_ARRAY = ("core", "systolic_array", "top")
+_WITH_ARRAY = ("cells", "core", "systolic_array", "top")
 _TARGET_MHZ = 120.0  # docs: the goal for the 8x8 array
 _FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail"
 _SYNTHESIS = "synth_ecp5 -top {top} -json unit.json"

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Component
 
 from rpaccel.host.synthesis import synthesise
 from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.rtl.block import Block
 from rpaccel.rtl.bucket_filter import BucketFilter
 from rpaccel.rtl.compute_core import ComputeCore
 from rpaccel.rtl.dispatcher import Dispatcher
@@ -26,7 +27,14 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 RESOURCES = ("lut", "ff", "dsp", "bram", "lutram")
 
+
+def cells(config: AcceleratorConfig) -> Component:
+    """Return the A x A cells alone, as one block: no banks, accumulators or requantise lanes."""
+    return Block(config.model_copy(update={"block_size": config.array_size}))
+
+
 UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
+    "cells": cells,
     "systolic_array": lambda config: SystolicArray(config, config.lanes),
     "core": ComputeCore,
     "vector_unit": VectorUnit,

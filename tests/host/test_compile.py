@@ -83,7 +83,8 @@ def test_image_means_the_same_ranker(sizes, kind, config):
     got = rank(decoded.ranker, query.user_record, query.features, query.candidates)
     assert got.logits.tolist() == expected.logits.tolist()
     assert np.ptp(expected.logits) > 0
-    assert decoded.ranker.interaction is kind
+    one_sided = kind is Interaction.PRODUCT and not len(ranker.pair_multiplier)
+    assert decoded.ranker.interaction is (Interaction.CONCAT if one_sided else kind)
     assert decoded.ranker.edges.tolist() == ranker.edges.tolist()
     assert decoded.ranker.threshold == ranker.threshold
 

@@ -39,10 +39,9 @@ def any_ranker(rng):
         return tuple(rng.integers(1, 40, size=rng.integers(1, 4)).tolist())
 
     kind = Interaction(int(rng.integers(len(Interaction))))
-    fewest = int(kind is Interaction.PRODUCT)  # products need vectors on both sides
     return random_ranker(
         rng, TINY, interaction=kind, dim=4 << int(rng.integers(4)), bottom=widths(), top=widths(),
-        user_tables=int(rng.integers(fewest, 4)), item_tables=int(rng.integers(1, 6)),
+        user_tables=int(rng.integers(4)), item_tables=int(rng.integers(1, 6)),
         user_dense=int(rng.integers(10)), item_dense=int(rng.integers(1, 20)),
     )  # fmt: skip
 

@@ -15,7 +15,8 @@ from rpaccel.workloads.quality import FLOAT_LARGE
 from tests.scheduler.test_search import profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
-         "profile cpu", "schedule", "report", "units"]  # fmt: skip
+         "profile cpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
+         "array-bench"]  # fmt: skip
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 from rpaccel.golden.lane import run_query
 from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Driver, Request
+from rpaccel.host.partition import Rectangle
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Opcode, Status
 from rpaccel.spec.registers import ADDRESS, PORT_COUNTER_BASE, counter_address
@@ -17,7 +18,8 @@ LIMIT_CYCLES = 20_000
 
 
 def system(lanes, ports, **memory):
-    config = TINY.model_copy(update={"lanes": lanes, "memory_ports": ports})
+    sides = (1,) * lanes if lanes > 1 else ()  # several lanes: a block for each
+    config = TINY.model_copy(update={"lanes": lanes, "lane_blocks": sides, "memory_ports": ports})
     rng = np.random.default_rng(lanes)
     sizes = {"user_tables": 1, "item_tables": 1, "max_ids": 2}
     small = random_ranker(rng, config, name="small", bottom=(), top=(), **sizes)
@@ -25,7 +27,9 @@ def system(lanes, ports, **memory):
     device = SimulatedDevice(config, MEMORY_BYTES, **memory)
     driver = Driver(device, config, MEMORY_BYTES, depth=4, limit_cycles=LIMIT_CYCLES)
     rankers = [small, large]
-    assert driver.load_models(compile_models(rankers, config)).ok
+    if sides:
+        driver.partition({lane: Rectangle.square(lane, lane, 1) for lane in range(lanes)})
+    assert driver.load_models(compile_models(rankers, config.lane(0))).ok
     return rng, config, rankers, device, driver
 
 
