@@ -12,6 +12,7 @@ from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.partition import Partition
 from rpaccel.main_job.netlist import difference
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Status
@@ -33,6 +34,7 @@ class Session:
     rankers : what is loaded, slot by slot; by default a small and a large one. They read the same
         records (`random_models.shared_schema`).
     memory_bytes : device memory that the driver may use [B].
+    split : which lanes own which blocks, lanes of one side; None: as after reset.
     """
 
     def __init__(
@@ -44,18 +46,22 @@ class Session:
         depth: int = 4,
         rankers: Sequence[QuantisedRanker] | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        split: Partition | None = None,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.config = config
+        machine = config.lane(min(split)) if split else config
         if rankers is None:
-            small = random_ranker(self.rng, config, name="small")
+            small = random_ranker(self.rng, machine, name="small")
             rankers = [
                 small,
-                shared_schema(self.rng, config, small, name="large", dim=config.max_dim),
+                shared_schema(self.rng, machine, small, name="large", dim=config.max_dim),
             ]
         self.rankers = list(rankers)
-        self.compiled = compile_models(self.rankers, config)
+        self.compiled = compile_models(self.rankers, machine)
         self.driver = Driver(device, config, memory_bytes, depth=depth, limit_cycles=LIMIT_CYCLES)
+        if split:
+            self.driver.partition(split)
         self.driver.load_models(self.compiled)
 
     def query(self, **sizes: Any) -> tuple[Query, Request]:

@@ -2,6 +2,7 @@ import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.device_check import check_device
+from rpaccel.host.partition import Rectangle
 from rpaccel.host.verilated_device import DeviceError, VerilatedDevice, build_simulator
 from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.spec.accelerator import load_accelerator
@@ -121,10 +122,13 @@ def test_rejects_timing():
 
 @pytest.mark.slow
 def test_two_lanes_on_two_ports():
-    config = TINY.model_copy(update={"name": "tiny2", "lanes": 2, "memory_ports": 2})
+    memories = {"weight_words": 4096, "param_entries": 512, "act_words": 512, "cross_words": 512}
+    update = {"name": "tiny2", "lanes": 2, "lane_blocks": (1, 1), "memory_ports": 2}
+    config = TINY.model_copy(update=update | memories)
+    split = {lane: Rectangle.square(lane, lane, 1) for lane in range(2)}
     timing = MemoryTiming(jitter_cycles=20, in_order=False, stall_per_mille=100)
     with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES) as device:
-        session = Session(device, config, seed=11)
+        session = Session(device, config, seed=11, split=split)
         completions = session.run([33, 64, 20, 1, 40, 64, 12, 50])
         assert {completion.lane for completion in completions} == {0, 1}
         assert device.port_traffic(0).read_beats > 0 < device.port_traffic(1).read_beats
