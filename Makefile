@@ -77,4 +77,4 @@ report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)
 
 clean: ## remove generated files, keep the virtual environment and the data
-	rm -rf build/verilog build/verilator build/tb build/cache results/run results/sweep .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build/verilog build/verilator build/tb build/cache build/formal build/checks results/run results/sweep .pytest_cache .mypy_cache .ruff_cache

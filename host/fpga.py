@@ -39,6 +39,7 @@ DEVICE = "LFE5U-85F"
 LIMITS = {"lut": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}
 FPGA_UNITS = ("array", *sorted(UNITS), "top")
 _WITH_ARRAY = ("cells", "core", "systolic_array", "top")
+_CPU_LIMIT_S = 900  # of place and route
 _TARGET_MHZ = 120.0  # docs: the goal for the 8x8 array
 _FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail"
 _SYNTHESIS = "synth_ecp5 -top {top} -json unit.json"
@@ -139,7 +140,8 @@ def place_and_route(
         (folder / "unit.json").write_bytes(design.read_bytes())
         command = [sys.executable, "-c", _NEXTPNR, "--json", "unit.json"]
         command += [*flags.split(), "--report", "route.json"]
-        run_tool("nextpnr", command, folder / "nextpnr.log", step=_STEP, progress=progress)
+        log = folder / "nextpnr.log"
+        run_tool("nextpnr", command, log, step=_STEP, progress=progress, cpu_limit_s=_CPU_LIMIT_S)
         (folder / "unit.json").unlink()
         report = json.loads((folder / "route.json").read_text())
         used = {cell: entry["used"] for cell, entry in report["utilization"].items()}

@@ -6,6 +6,8 @@ import json
 import math
 import re
 import resource
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -119,9 +121,11 @@ def run_tool(
     *,
     step: re.Pattern[str],
     progress: Progress | None = None,
+    cpu_limit_s: int | None = None,
 ) -> None:
     """Run `command` in the folder of `log`, which takes its output.
 
+    cpu_limit_s : CPU seconds after which the tool is stopped.
     progress : called at most every 20 s with the last output line that `step` matches: its group.
     Raises NetlistError with the tool's errors if it fails.
     """
@@ -129,6 +133,8 @@ def run_tool(
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=log.parent
     )
+    if cpu_limit_s is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_limit_s, cpu_limit_s))
     assert process.stdout is not None
     with log.open("w") as file, process:
         for line in process.stdout:
@@ -138,6 +144,8 @@ def run_tool(
             if match and progress is not None and now - told >= _QUIET_S:
                 told = now
                 progress(f"{tool}: {now - start:.0f} s, {match[1].strip()}")
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL) and cpu_limit_s is not None:
+        raise NetlistError(f"{tool}: not done after its limit of {cpu_limit_s} CPU seconds")
     if process.returncode:
         lines = log.read_text().splitlines()
         errors = [line for line in lines if "ERROR:" in line]

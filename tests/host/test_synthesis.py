@@ -1,4 +1,6 @@
 import json
+import re
+import sys
 
 import pytest
 from amaranth.hdl import Module, Signal, signed
@@ -13,7 +15,7 @@ from rpaccel.host.part_choice import (
     estimate_netlist,
     estimate_text,
 )
-from rpaccel.host.synthesis import FAMILIES, NetlistError, run_yosys
+from rpaccel.host.synthesis import FAMILIES, NetlistError, run_tool, run_yosys
 from rpaccel.rtl.netlist import write_netlist
 from rpaccel.rtl.rtlil_text import parse
 from rpaccel.spec.accelerator import load_accelerator
@@ -259,3 +261,9 @@ def test_fits_none_says_what_is_short():
 
 def test_excess_names_every_shortage():
     assert excess(need(lut=2001, dsp=11), need(lut=2000)) == ["2,001 of 2,000 LUT", "11 of 10 DSP"]
+
+
+def test_a_tool_that_does_not_end_is_stopped(tmp_path):
+    command = [sys.executable, "-c", "while True: pass"]
+    with pytest.raises(NetlistError, match=r"^spin: not done after its limit of 1 CPU seconds$"):
+        run_tool("spin", command, tmp_path / "log", step=re.compile("(x)"), cpu_limit_s=1)
