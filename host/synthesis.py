@@ -6,7 +6,6 @@ import json
 import math
 import re
 import resource
-import resource
 import signal
 import subprocess
 import sys
