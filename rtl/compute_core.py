@@ -107,7 +107,6 @@ class LaneCompute(wiring.Component):
             interaction.items.eq(sequencer.interact.items),
             interaction.bank.eq(sequencer.interact.bank),
             interaction.row_bytes.eq(self.slot.row_bytes),
-            interaction.user_vector_words.eq(self.slot.user_vector_words),
             interaction.item_vector_words.eq(self.slot.item_vector_words),
             sequencer.interaction_done.eq(interaction.done),
         ]

@@ -140,7 +140,6 @@ class Interaction(wiring.Component):
                 "items": In(16),
                 "bank": In(1),
                 "row_bytes": In(16),
-                "user_vector_words": In(16),
                 "item_vector_words": In(16),
                 "busy": Out(1),
                 "done": Out(1),

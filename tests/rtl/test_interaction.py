@@ -175,7 +175,6 @@ async def execute(ctx, unit, case):
     ctx.set(unit.items, case.items)
     ctx.set(unit.bank, case.bank)
     ctx.set(unit.row_bytes, case.row_bytes)
-    ctx.set(unit.user_vector_words, case.user_words)
     ctx.set(unit.item_vector_words, case.item_words)
     await ctx.tick()
     ctx.set(unit.start, 0)
