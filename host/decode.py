@@ -40,7 +40,7 @@ def memory_entries(config: AcceleratorConfig) -> dict[Target, int]:
         Target.PROGRAM: config.program_entries,
         Target.FEATURE: config.feature_entries,
         Target.WEIGHT: config.weight_words,
-        Target.PARAM: config.blocks * config.image_params,
+        Target.PARAM: config.block_rows * config.image_params,
         Target.PAIR: config.pair_entries,
         Target.EDGES: config.model_slots,
     }
@@ -185,22 +185,24 @@ class OnChip:
         return tuple(layers)
 
     def _layer(self, step: Fields, rows: list[int], width: int) -> QuantisedLayer:
-        a, b, groups = self.config.array_size, self.config.block_size, 1 << step["stack"]
-        folds, steps = step["words_a"] + step["words_b"], step["n_steps"]
-        if groups > self.config.blocks or width > steps * groups * a:
+        config, down = self.config, 1 << step["stack"]
+        a, b, across = config.array_size, config.block_size, config.groups_across
+        folds, steps, words = step["words_a"] + step["words_b"], step["n_steps"], self._words(step)
+        if not config.groups_down <= down <= config.block_rows or width > steps * words * a:
             raise ValueError(
-                f"a layer of {width} channels must have {steps} steps of {groups} words"
+                f"a layer of {width} channels must have {steps} steps of {words} words"
             )
-        height = self.config.blocks // groups  # block rows of a group
-        count, entry = steps * folds * b, self.config.image_bytes
-        blocks = np.zeros((self.config.blocks, steps, folds, b, a), dtype=np.int8)
+        height = config.block_rows // down  # block rows of a group
+        count, entry = steps * folds * b, config.image_bytes
+        blocks = np.zeros((config.block_rows, steps, folds, b, across * a), dtype=np.int8)
         for block_row, block in enumerate(blocks):
             start = (block_row * self.config.tile_weight_rows + step["weight_base"]) * entry
             raw = bytes(self.memories[Target.WEIGHT][start : start + count * entry])
             entries = np.frombuffer(raw, dtype=np.int8).reshape(count, entry)
-            block[:] = entries[:, :a].reshape(block.shape)
-        grouped = blocks.reshape(groups, height, steps, folds, b, a)[:, :, :, :, ::-1]
-        used = grouped.transpose(3, 1, 4, 2, 0, 5).reshape(folds * height * b, steps * groups * a)
+            block[:] = entries[:, : across * a].reshape(block.shape)
+        grouped = blocks.reshape(down, height, steps, folds, b, across, a)[:, :, :, :, ::-1]
+        every = grouped.transpose(3, 1, 4, 2, 0, 5, 6).reshape(-1, steps, down * across, a)
+        used = every[:, :, :words].reshape(folds * height * b, steps * words * a)
         weights = np.zeros((max(folds * a, max(rows) + 1), width), dtype=np.int8)
         weights[: len(used)] = used[:, :width]
         params = [self._param(step, channel) for channel in range(width)]
@@ -212,12 +214,19 @@ class OnChip:
             relu=bool(step["relu"]),
         )
 
+    def _words(self, step: Fields) -> int:
+        """Return the words that a layer gives per step: one per group, if they go to ACT."""
+        if step["destination"] not in (Destination.ACT0, Destination.ACT1):
+            return 1
+        return self.config.groups_across << step["stack"]
+
     def _param(self, step: Fields, channel: int) -> Fields:
         """Return the PARAM fields of an output channel of a layer."""
-        a, groups = self.config.array_size, 1 << step["stack"]
-        fold, group = divmod(channel // a, groups)
-        block_row = (group + 1) * (self.config.blocks // groups) - 1
-        entry = (step["param_base"] + fold) * self.config.image_bytes + channel % a
+        a, across = self.config.array_size, self.config.groups_across
+        fold, word = divmod(channel // a, self._words(step))
+        group, square = divmod(word, across)
+        block_row = (group + 1) * (self.config.block_rows >> step["stack"]) - 1
+        entry = (step["param_base"] + fold) * self.config.image_bytes + square * a + channel % a
         index = block_row * self.config.image_params + entry
         return PARAM.from_bytes(self.entry(Target.PARAM, index))
 

@@ -247,7 +247,7 @@ class Driver:
 
     def _is_whole(self, lane: int) -> bool:
         """Return whether a lane is made for the whole array."""
-        return self.config.lane_side(lane) == self.config.blocks
+        return self.config.lane_shape(lane) == (self.config.blocks, self.config.blocks)
 
     def register_feature_table(
         self,

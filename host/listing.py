@@ -6,6 +6,7 @@ from rpaccel.host.compile import CompiledModels
 from rpaccel.host.decode import memory_entries
 from rpaccel.host.model_layout import ModelLayout
 from rpaccel.host.program import SlotBases, instructions
+from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Destination, Interaction, Op, Source, Target, target_bits
 from rpaccel.spec.program_plan import LayerPlan, ModelPlan
 
@@ -37,8 +38,9 @@ def listing(compiled: CompiledModels) -> str:
 def _array(compiled: CompiledModels) -> str:
     config = compiled.config
     return (
-        f"{config.array_size} x {config.array_size} MACs in {config.blocks} x {config.blocks} "
-        f"blocks, {config.engines} interaction engines"
+        f"{config.block_rows * config.block_size} x {config.channels_across} MACs in "
+        f"{config.block_rows} x {config.block_cols} blocks, words of {config.array_size} B, "
+        f"{config.engines} interaction engines"
     )
 
 
@@ -85,7 +87,7 @@ def _model(slot: int, layout: ModelLayout, bases: SlotBases, compiled: CompiledM
 
 def _streamed(plan: ModelPlan) -> int:
     """Return the MACs of the array per item in all tiles."""
-    return plan.tiles * plan.config.array_size**2
+    return plan.tiles * plan.config.array_macs
 
 
 def _program(layout: ModelLayout, bases: SlotBases) -> list[str]:
@@ -93,27 +95,27 @@ def _program(layout: ModelLayout, bases: SlotBases) -> list[str]:
     lines, layers = [], iter(layout.plan.layers)
     for index, step in enumerate(instructions(layout, bases)):
         if step["op"] == Op.LAYER:
-            text = _layer(step, next(layers), layout.plan.config.array_size)
+            text = _layer(step, next(layers), layout.plan.config)
         else:
             text = "END" if step["op"] == Op.END else _interact(step)
         lines.append(f"    {bases.program + index:>3}  {text}")
     return lines
 
 
-def _layer(step: dict[str, int], layer: LayerPlan, array_size: int) -> str:
+def _layer(step: dict[str, int], layer: LayerPlan, config: AcceleratorConfig) -> str:
     parts = (
         (Source.USER, layer.words_a),
         (layer.source, layer.words_b),
     )
     reads = " + ".join(f"{source.name} {words}" for source, words in parts if words)
     writes = f"{Destination(layer.destination).name}[{layer.destination_stride}]"
-    bound = 100 * layer.macs / (layer.tiles * array_size**2)
+    bound = 100 * layer.macs / (layer.tiles * config.array_macs)
     relu = "relu, " if step["relu"] else ""
     return (
         f"LAYER     {reads:<18}  {writes:<10} {layer.inputs:>5} {layer.outputs:>7} "
-        f"{layer.k_folds:>2} {layer.n_steps:>6} x {1 << layer.stack:<5} {layer.tiles:>6} "
+        f"{layer.k_folds:>2} {layer.n_steps:>6} x {layer.step_words:<5} {layer.tiles:>6} "
         f"{bound:>9.1f}  {relu}{Target.WEIGHT.name}+{step['weight_base']}, "
-        f"{Target.PARAM.name}+{step['param_base'] * array_size}"
+        f"{Target.PARAM.name}+{step['param_base'] * config.channels_across}"
     )
 
 

@@ -64,12 +64,13 @@ class ModelLayout:
     @property
     def weight_words(self) -> int:
         """Entries of WEIGHT, over all block rows."""
-        return self.plan.tiles * self.plan.config.array_size
+        config = self.plan.config
+        return self.plan.tiles * config.block_rows * config.block_size
 
     @property
     def param_entries(self) -> int:
         """Entries of PARAM that the model takes in every block row."""
-        return sum(x.n_steps for x in self.plan.layers) * self.plan.config.array_size
+        return sum(x.n_steps for x in self.plan.layers) * self.plan.config.channels_across
 
     @property
     def program_entries(self) -> int:

@@ -37,16 +37,16 @@ Partition = Mapping[int, Rectangle]  # lane -> its blocks; lanes left out own no
 def check_partition(partition: Partition, config: AcceleratorConfig) -> None:
     """Raise ValueError that names the lane and the rule, unless `config` can be split so.
 
-    A lane's controller is made for one square (`lane_blocks`): it owns that, or nothing.
+    A lane's controller is made for one rectangle (`lane_blocks`): it owns such a one, or nothing.
     """
     owner: dict[tuple[int, int], int] = {}
     for lane, rectangle in sorted(partition.items()):
         if not 0 <= lane < config.lanes:
             raise ValueError(f"lane must be in 0..{config.lanes - 1}, not {lane}")
-        side = config.lane_side(lane)
-        if (rectangle.rows, rectangle.cols) != (side, side):
+        rows, cols = config.lane_shape(lane)
+        if (rectangle.rows, rectangle.cols) != (rows, cols):
             raise ValueError(
-                f"lane {lane} must own {side} x {side} blocks, "
+                f"lane {lane} must own {rows} x {cols} blocks, "
                 f"not {rectangle.rows} x {rectangle.cols}"
             )
         for cell in sorted(rectangle.cells()):
@@ -81,8 +81,8 @@ def split_8_2(config: AcceleratorConfig) -> dict[int, Rectangle]:
     """
     if config.blocks != 4:
         raise ValueError(f"blocks must be 4 per side for 8 + 2, not {config.blocks}")
-    ones = [lane for lane in range(config.lanes) if config.lane_side(lane) == 1]
-    twos = [lane for lane in range(config.lanes) if config.lane_side(lane) == 2]
+    ones = [lane for lane in range(config.lanes) if config.lane_shape(lane) == (1, 1)]
+    twos = [lane for lane in range(config.lanes) if config.lane_shape(lane) == (2, 2)]
     if len(ones) < 8 or len(twos) < 2:
         raise ValueError(
             f"lane_blocks must have eight 1s and two 2s, not {list(config.lane_blocks)}"

@@ -51,28 +51,31 @@ class SlotBases:
 
 
 def weight_rows(layer: LayerLayout, config: AcceleratorConfig) -> Memory:
-    """Return the layer's rows of the weight banks, uint8[blocks, tiles * block_size, image bytes].
+    """Return the layer's rows of the weight banks, uint8[block rows, tiles * block_size, image B].
 
     Tiles in machine order, n then k; a block's rows last row first, as they are shifted in.
     An entry is as wide as the whole array, of which a lane may be made for a part.
     """
     a, b, plan = config.array_size, config.block_size, layer.plan
-    groups = 1 << plan.stack
-    height = config.blocks // groups  # block rows of a group
+    down, across = 1 << plan.stack, config.groups_across
+    height = config.block_rows // down  # block rows of a group
     padded = np.zeros((plan.k_folds * height * b, plan.destination_stride * a), dtype=np.int8)
     padded[np.array(layer.rows), : layer.layer.outputs] = layer.layer.weights
-    blocks = padded.reshape(plan.k_folds, height, b, plan.n_steps, groups, a)[:, :, ::-1]
-    rows = blocks.transpose(4, 1, 3, 0, 2, 5).reshape(config.blocks, plan.tiles * b, a)
-    entries = np.zeros((config.blocks, plan.tiles * b, config.image_bytes), dtype=np.int8)
-    entries[:, :, :a] = rows
+    words = padded.reshape(plan.k_folds, height, b, plan.n_steps, plan.step_words, a)[:, :, ::-1]
+    groups = np.zeros((*words.shape[:4], down * across, a), dtype=np.int8)
+    groups[:, :, :, :, : plan.step_words] = words
+    blocks = groups.reshape(*words.shape[:4], down, across * a)
+    rows = blocks.transpose(4, 1, 3, 0, 2, 5).reshape(config.block_rows, plan.tiles * b, -1)
+    entries = np.zeros((config.block_rows, plan.tiles * b, config.image_bytes), dtype=np.int8)
+    entries[:, :, : across * a] = rows
     return entries.view(np.uint8)
 
 
 def param_rows(layer: LayerLayout, config: AcceleratorConfig) -> dict[int, bytes]:
     """Return the PARAM entries of the layer in each block row that gives results.
 
-    Group g of block rows gives words g, g + groups, ... at its last block row. An image numbers
-    `image_bytes` channels per N fold.
+    Of every step's words a group of block rows gives one per square across, at its last block
+    row. An image numbers `image_bytes` channels per N fold.
     """
     p, plan = layer.layer, layer.plan
     entries = b"".join(
@@ -81,11 +84,12 @@ def param_rows(layer: LayerLayout, config: AcceleratorConfig) -> dict[int, bytes
             p.bias.tolist(), p.multiplier.tolist(), p.shift.tolist(), strict=True
         )
     )
-    groups = 1 << plan.stack
-    height, size = config.blocks // groups, PARAM.bytes * config.array_size
+    together = min(plan.step_words, config.groups_across)  # words of a group
+    groups = plan.step_words // together
+    height, size = config.block_rows >> plan.stack, PARAM.bytes * config.array_size * together
     words = [
         entries[w * size : (w + 1) * size].ljust(PARAM.bytes * config.image_bytes, b"\0")
-        for w in range(plan.destination_stride)
+        for w in range(plan.n_steps * groups)
     ]
     return {(g + 1) * height - 1: b"".join(words[g::groups]) for g in range(groups)}
 
@@ -122,7 +126,7 @@ def instructions(layout: ModelLayout, bases: SlotBases) -> list[dict[str, int]]:
     """Return the program, END included, as INSTRUCTION fields."""
     program: list[dict[str, int]] = []
     config = layout.plan.config
-    weight, fold = bases.weight, bases.param // config.array_size
+    weight, fold = bases.weight, bases.param // config.channels_across
     layers = iter(layout.layers)
     for step in layout.plan.program:
         if step["op"] == Op.INTERACT:
@@ -164,7 +168,7 @@ def _param_sections(layout: ModelLayout, bases: SlotBases) -> list[Section]:
     """Return a section per block row and run of layers that have parameters there."""
     config = layout.plan.config
     sections: dict[int, list[Section]] = {}
-    fold = bases.param // config.array_size
+    fold = bases.param // config.channels_across
     for layer in layout.layers:
         for block_row, payload in param_rows(layer, config).items():
             start = block_row * config.image_params + fold * config.image_bytes

@@ -96,5 +96,5 @@ def _stage(
         "gather_cycles": np.where(real, line.transfer, 0).max(axis=0),
         "array_cycles": line.array_busy,
         "interaction_cycles": line.interaction_busy,
-        "macs": np.full(sub_batch.shape, items * program.tiles * config.array_size**2),
+        "macs": np.full(sub_batch.shape, items * program.tiles * config.array_macs),
     }

@@ -52,8 +52,11 @@ def row_cycles(config: AcceleratorConfig) -> int:
 
 
 def dependency_cycles(config: AcceleratorConfig) -> int:
-    """Return the fewest cycles from a tile's first row to the first row that reads its results."""
-    return score_cycles(config) + 1
+    """Return the fewest cycles from a tile's first row to the first row that reads its results.
+
+    Block columns of further squares across are later than those whose words they follow.
+    """
+    return score_cycles(config) + 1 + (config.groups_across - 1) * config.array_size
 
 
 def tile_cycles(config: AcceleratorConfig, items: Integers | int) -> Integers:
@@ -132,4 +135,4 @@ def place_layer(
 
 def layer_macs(config: AcceleratorConfig, items: int, layer: LayerShape) -> int:
     """Return the MACs that the array performs on real rows (padding of folds included)."""
-    return items * layer.tiles * config.array_size**2
+    return items * layer.tiles * config.array_macs

@@ -66,13 +66,12 @@ class LaneCompute(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
-        blocks = config.blocks
-        outs = data.ArrayLayout(tile_output_layout(config), blocks)
+        outs = data.ArrayLayout(tile_output_layout(config), config.block_cols)
         super().__init__(
             {
                 **_members(config),
-                "rows": Out(tile_input_layout(config)).array(blocks),
-                "outs": In(outs).array(blocks),
+                "rows": Out(tile_input_layout(config)).array(config.block_rows),
+                "outs": In(outs).array(config.block_rows),
             }
         )
 
@@ -97,7 +96,7 @@ class LaneCompute(wiring.Component):
             sequencer.bottom_done.eq(layer.bottom_done_stb),
             sequencer.score_done.eq(layer.score_done_stb),
         ]
-        for i in range(self.config.blocks):
+        for i in range(self.config.block_rows):
             m.d.comb += [self.rows[i].eq(layer.rows[i]), layer.outs[i].eq(self.outs[i])]
 
         # Interaction.
@@ -152,7 +151,6 @@ class ComputeCore(wiring.Component):
         m = Module()
         m.submodules.lane = lane = LaneCompute(self.config)
         m.submodules.array = array = SystolicArray(self.config)
-        blocks = self.config.blocks
         for name in self.signature.members:
             mine, inner = getattr(self, name), getattr(lane, name)
             if hasattr(inner, "signature"):
@@ -170,8 +168,8 @@ class ComputeCore(wiring.Component):
         m.d.comb += [
             array.partition[0].row.eq(0),
             array.partition[0].col.eq(0),
-            array.partition[0].rows.eq(blocks),
-            array.partition[0].cols.eq(blocks),
+            array.partition[0].rows.eq(self.config.block_rows),
+            array.partition[0].cols.eq(self.config.block_cols),
         ]
         join_tiles(m, lane.rows, lane.outs, array.lane[0])
         return m

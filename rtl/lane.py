@@ -66,9 +66,9 @@ class Lane(wiring.Component):
                 "list": Out(ReadPort(config)),
                 "record": Out(ReadPort(config)),
                 "row": Out(ReadPort(config)),
-                "tokens": Out(tile_input_layout(config)).array(config.blocks),
-                "outs": In(data.ArrayLayout(tile_output_layout(config), config.blocks)).array(
-                    config.blocks
+                "tokens": Out(tile_input_layout(config)).array(config.block_rows),
+                "outs": In(data.ArrayLayout(tile_output_layout(config), config.block_cols)).array(
+                    config.block_rows
                 ),
                 "counters": Out(counters_layout()),
             }
@@ -178,7 +178,7 @@ class Lane(wiring.Component):
             ids.r_en.eq(self.gather.ids.ready),
             self.gather.release_stb.eq(self.core.release_stb),
         ]
-        for i in range(self.config.blocks):
+        for i in range(self.config.block_rows):
             m.d.comb += [self.tokens[i].eq(self.core.rows[i]), self.core.outs[i].eq(self.outs[i])]
         connect(m, self.gather.vectors, self.core.vectors)
         connect(m, self.gather.batch, self.core.batch)

@@ -57,13 +57,13 @@ class LayerEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         blocks = config.blocks
-        outs = data.ArrayLayout(tile_output_layout(config), blocks)
+        outs = data.ArrayLayout(tile_output_layout(config), config.block_cols)
         super().__init__(
             {
                 "job": In(stream.Signature(job_layout())),
                 "vectors": In(VectorWrite(config)),
-                "rows": Out(tile_input_layout(config)).array(blocks),
-                "outs": In(outs).array(blocks),
+                "rows": Out(tile_input_layout(config)).array(config.block_rows),
+                "outs": In(outs).array(config.block_rows),
                 "cross": Out(WordRead(config)).array(blocks),
                 "bottom": Out(BottomWrite(config)).array(blocks),
                 "o_valid": Out(1),
@@ -116,10 +116,10 @@ class LayerEngine(wiring.Component):
             wiring.connect(m, wiring.flipped(self.vectors), part.vectors)
             wiring.connect(m, part.cross, wiring.flipped(self.cross[i]))
             m.d.comb += [part.source.eq(step.source), part.address.eq(step.read_address)]
-            m.d.comb += [part.outs[r].eq(self.outs[r][i]) for r in range(blocks)]
+            self._outs(m, i, part)
             slices.append(part)
 
-        for i in range(blocks):
+        for i in range(config.block_rows):
             self._row(m, i, steps, slices)
         self._results(m)
         score = issue.step.destination == Destination.SCORE
@@ -130,17 +130,28 @@ class LayerEngine(wiring.Component):
             m.d.comb += stb.eq(delayed(m, end, cycles, name))
         return m
 
+    def _outs(self, m: Module, i: int, part: VectorSlice) -> None:
+        """Give slice i the outputs of its block column in every square across, each a word on."""
+        across = self.config.groups_across
+        for r, row in enumerate(self.outs):
+            for square in range(across):
+                out, mine = row[square * self.config.blocks + i], part.outs[r * across + square]
+                m.d.comb += [mine.eq(out), mine.address.eq(out.address + square)]
+
     def _row(self, m: Module, i: int, steps: list[Signal], slices: list[VectorSlice]) -> None:
         """Give block row i the step of its place in its group, in every way of grouping.
 
         With 2**stack groups of h block rows, row i takes the step and the slice of row i mod h.
+        Only layers that write ACT0 or ACT1 have results of more than one group.
         """
-        config, blocks = self.config, self.config.blocks
+        config, rows = self.config, self.config.block_rows
         token = Signal(tile_input_layout(config), name=f"token_{i}")
         words = []
-        for stack in range(blocks.bit_length()):
-            height = blocks >> stack
+        for stack in range(config.groups_down.bit_length() - 1, rows.bit_length()):
+            height = rows >> stack
             step = steps[i % height]
+            is_act = (step.destination == Destination.ACT0) | (step.destination == Destination.ACT1)
+            word = i // height * config.groups_across
             row, load = Signal(name=f"row_{i}_{stack}"), Signal(name=f"load_{i}_{stack}")
             fetch = Signal(name=f"fetch_{i}_{stack}")
             m.d.comb += [
@@ -152,8 +163,8 @@ class LayerEngine(wiring.Component):
                 m.d.comb += [
                     token.row.eq(1),
                     token.cut.eq(i % height == 0),
-                    token.tap.eq(i % height == height - 1),
-                    token.address.eq(step.address + i // height),
+                    token.tap.eq((is_act | (i < height)) & (i % height == height - 1)),
+                    token.address.eq(step.address + word),
                 ]
                 names = ("first", "first_k", "last_k", "relu", "destination")
                 m.d.comb += [token[name].eq(step[name]) for name in names]
@@ -175,17 +186,16 @@ class LayerEngine(wiring.Component):
 
     def _results(self, m: Module) -> None:
         """Vector 0 goes to the interaction, channel 0 of a SCORE layer is the logit."""
-        blocks = self.config.blocks
-        for j in range(blocks):
-            for r in range(blocks):
-                out = self.outs[r][j]
+        for j in range(self.config.blocks):
+            for row in self.outs:
+                out = row[j]
                 with m.If(out.valid & (out.destination == Destination.BOTTOM)):
                     m.d.comb += [
                         self.bottom[j].valid.eq(1),
                         self.bottom[j].address.eq(out.address),
                         self.bottom[j].data.eq(out.data),
                     ]
-        for r in range(blocks):
-            out = self.outs[r][0]
+        for row in self.outs:
+            out = row[0]
             with m.If(out.valid & (out.destination == Destination.SCORE)):
                 m.d.comb += [self.o_valid.eq(1), self.o_logit.eq(out.logit)]

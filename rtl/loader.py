@@ -36,7 +36,7 @@ def target_entries(config: AcceleratorConfig) -> dict[Target, int]:
         Target.PROGRAM: config.program_entries,
         Target.FEATURE: config.feature_entries,
         Target.WEIGHT: config.weight_words,
-        Target.PARAM: config.blocks * config.param_entries,
+        Target.PARAM: config.block_rows * config.param_entries,
         Target.PAIR: config.pair_entries,
         Target.EDGES: config.model_slots,
     }

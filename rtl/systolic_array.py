@@ -33,26 +33,28 @@ _QUIET, _LEFT, _LANES = 0, 1, 2  # what feeds a tile: nothing, its neighbour, la
 
 def partition_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Return a lane's rectangle: corner and extent, in blocks; rows = 0: it owns nothing."""
-    corner, extent = range(config.blocks), range(config.blocks + 1)
-    return data.StructLayout({"row": corner, "col": corner, "rows": extent, "cols": extent})
+    rows, cols = config.block_rows, config.block_cols
+    return data.StructLayout(
+        {"row": range(rows), "col": range(cols), "rows": range(rows + 1), "cols": range(cols + 1)}
+    )
 
 
 class ArrayLane(wiring.Signature):
     """What a lane sees of the array; rows and columns count from the corner of its rectangle.
 
     Members:
-      i     In   tokens of each block row [G]; data not skewed.
+      i     In   tokens of each block row; data not skewed.
       load  In   LoadBus: WEIGHT and PARAM fill the banks of the lane's own tiles.
-      out   Out  finished rows [G][G], of block row and block column.
+      out   Out  finished rows, of block row and block column.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        blocks = config.blocks
+        rows, cols = config.block_rows, config.block_cols
         super().__init__(
             {
-                "i": In(tile_input_layout(config)).array(blocks),
+                "i": In(tile_input_layout(config)).array(rows),
                 "load": In(LoadBus(config)),
-                "out": Out(tile_output_layout(config)).array(blocks, blocks),
+                "out": Out(tile_output_layout(config)).array(rows, cols),
             }
         )
 
@@ -68,7 +70,7 @@ class _Owner:
 
 
 class SystolicArray(wiring.Component):
-    """G x G tiles, shared among lanes without reset: each owns a rectangle of them.
+    """A grid of tiles, shared among lanes without reset: each owns a rectangle of them.
 
     A token in cycle t is at the first tile of its block row in t + `input_cycles`, and in each
     further one b cycles later; a row leaves a tile in its cycle + Tile.latency_cycles and is at
@@ -96,16 +98,16 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        span = range(self.config.blocks)
+        rows, cols = range(self.config.block_rows), range(self.config.block_cols)
 
         # Lanes: a register stage; activations are skewed here, once for a row of tiles.
         tokens = [self._tokens(m, lane, n) for n, lane in enumerate(self.lane)]
         loads = [self._load(m, lane, n) for n, lane in enumerate(self.lane)]
 
         # Grid: tokens move right, sums move down.
-        tiles = [[Tile(self.config) for _ in span] for _ in span]
-        for r in span:
-            for c in span:
+        tiles = [[Tile(self.config) for _ in cols] for _ in rows]
+        for r in rows:
+            for c in cols:
                 tile = tiles[r][c]
                 m.submodules[f"tile_{r}_{c}"] = repeated(tile)
                 m.submodules[f"feed_{r}_{c}"] = feed = Module()
@@ -143,18 +145,18 @@ class SystolicArray(wiring.Component):
         """Return a lane's load bus, decoded, a cycle later."""
         config, bus = self.config, lane.load
         # index: block row, then address, or for a parameter N fold, block column, channel
-        row_bits = (config.blocks - 1).bit_length()
+        column_bits = (config.block_cols - 1).bit_length()
         channel_bits = (config.block_size - 1).bit_length()
         address_bits = (config.tile_weight_rows - 1).bit_length()
         entry_bits = (config.param_entries - 1).bit_length()
-        fold = bus.index[channel_bits + row_bits : entry_bits]
+        fold = bus.index[channel_bits + column_bits : entry_bits]
         weight = bus.target == Target.WEIGHT
         load = Signal(_load_layout(config), name=f"lane{number}_load")
         m.d.sync += [
             load.weight.eq(bus.valid & weight),
             load.param.eq(bus.valid & (bus.target == Target.PARAM)),
             load.row.eq(Mux(weight, bus.index[address_bits:], bus.index[entry_bits:])),
-            load.column.eq(bus.index[channel_bits : channel_bits + row_bits]),
+            load.column.eq(bus.index[channel_bits : channel_bits + column_bits]),
             load.address.eq(
                 Mux(weight, bus.index[:address_bits], Cat(bus.index[:channel_bits], fold))
             ),
@@ -165,9 +167,9 @@ class SystolicArray(wiring.Component):
     def _owner(self, m: Module, place: tuple[int, int]) -> _Owner:
         """Add the registers that say whose the tile at `place` is, and where in its rectangle."""
         r, c = place
-        blocks = self.config.blocks
+        rows = self.config.block_rows
         owner = _Owner(
-            source=Signal(range(_LANES + self.lanes * blocks)),
+            source=Signal(range(_LANES + self.lanes * rows)),
             lanes=Signal(self.lanes),
             row=Signal(range(r + 1)),
             column=Signal(range(c + 1)),
@@ -177,7 +179,7 @@ class SystolicArray(wiring.Component):
             inside_rows = (part.row <= r) & (r < part.row + part.rows)
             inside_cols = (part.col <= c) & (c < part.col + part.cols)
             with m.If(inside_rows & inside_cols):
-                first = _LANES + n * blocks + r - part.row
+                first = _LANES + n * rows + r - part.row
                 m.d.sync += [
                     owner.source.eq(Mux(part.col == c, first, _LEFT)),
                     owner.lanes[n].eq(1),
@@ -201,10 +203,10 @@ class SystolicArray(wiring.Component):
             if left is not None:
                 with m.Case(_LEFT):
                     m.d.comb += token.eq(left)
-            for n, rows in enumerate(tokens):
+            for n, lane in enumerate(tokens):
                 for k in range(r + 1):
-                    with m.Case(_LANES + n * self.config.blocks + k):
-                        m.d.comb += Value.cast(token).eq(rows[k])
+                    with m.Case(_LANES + n * self.config.block_rows + k):
+                        m.d.comb += Value.cast(token).eq(lane[k])
         one = owner.lanes.any() & ((owner.lanes & (owner.lanes - 1)) == 0)
         m.d.sync += Assert(one | ~token.row, Format("tile {}, {}: lanes {:b}", r, c, owner.lanes))
         return token
@@ -230,16 +232,16 @@ class SystolicArray(wiring.Component):
 
     def _collect(self, m: Module, number: int, tiles: list[list[Tile]]) -> None:
         """Add the outputs of a lane: rows of the tiles of its rectangle, a cycle later."""
-        blocks = self.config.blocks
+        rows, cols = self.config.block_rows, self.config.block_cols
         lane = self.lane[number]
         part = Signal(partition_layout(self.config), name="part")
         m.d.sync += part.eq(self.partition[number])
-        for r in range(blocks):
-            for c in range(blocks):
+        for r in range(rows):
+            for c in range(cols):
                 out = lane.out[r][c]
                 with m.Switch(Cat(part.col, part.row)):
-                    for row in range(blocks - r):
-                        for col in range(blocks - c):
+                    for row in range(rows - r):
+                        for col in range(cols - c):
                             with m.Case(row << len(part.col) | col):
                                 m.d.sync += out.eq(tiles[r + row][c + col].out)
                 with m.If((r >= part.rows) | (c >= part.cols)):
@@ -249,14 +251,13 @@ class SystolicArray(wiring.Component):
 def _load_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One write of a lane into the banks of its rectangle."""
     tile = tile_load_layout(config)
-    corner = range(config.blocks)
     return data.StructLayout(
         {
             "weight": unsigned(1),
             "param": unsigned(1),
-            "row": corner,
-            "column": corner,
+            "row": range(config.block_rows),
+            "column": range(config.block_cols),
             "address": tile["address"].shape,
-            "data": unsigned(max(8 * config.array_size, PARAM.bits)),
+            "data": unsigned(max(8 * config.channels_across, PARAM.bits)),
         }
     )

@@ -86,7 +86,8 @@ class TileIssue(wiring.Component):
     @property
     def dependency_cycles(self) -> int:
         """Cycles from reading a row to being able to read its result in the next layer."""
-        return self.config.array_size + self.config.block_size + 13
+        config = self.config
+        return config.array_size * config.groups_across + config.block_size + 13
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -203,10 +204,11 @@ class TileIssue(wiring.Component):
         )  # fmt: skip
         is_bottom = ahead.destination == Destination.BOTTOM
         bottom = Mux(self.layer.bank, config.engine_bottom_words, 0)
+        is_act = (ahead.destination == Destination.ACT0) | (ahead.destination == Destination.ACT1)
+        word = Mux(is_act, (self.n * config.groups_across) << ahead.stack, self.n)
         write = self._walk(
-            m, "write", Mux(is_bottom, bottom, 0) + (self.n << ahead.stack),
-            ahead.destination_stride, is_bottom,
-        )  # fmt: skip
+            m, "write", Mux(is_bottom, bottom, 0) + word, ahead.destination_stride, is_bottom
+        )
         ends_chain = (code.destination == Destination.SCORE) | (
             code.destination == Destination.BOTTOM
         )

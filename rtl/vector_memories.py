@@ -12,7 +12,7 @@ from rpaccel.rtl.tokens import address_bits, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Destination, Source
 
-__all__ = ["READ_CYCLES", "VectorSlice", "WordRead"]
+__all__ = ["READ_CYCLES", "VectorSlice", "WordRead", "act_banks"]
 
 READ_CYCLES = 2  # memory, then a register behind the choice of the memory
 
@@ -24,16 +24,22 @@ class WordRead(wiring.Signature):
         super().__init__({"address": Out(address_bits(config)), "data": In(8 * config.block_size)})
 
 
+def act_banks(config: AcceleratorConfig) -> int:
+    """Return the banks of ACT0 and of ACT1: words that can be written in one cycle."""
+    return config.block_rows * config.groups_across
+
+
 class VectorSlice(wiring.Component):
     """Bytes slice * b .. slice * b + b - 1 of every word that the array reads.
 
-    ACT0 and ACT1 have one bank per block row, by the low bits of the word address: stacked groups
-    write consecutive words in the same cycle. A word written in cycle t can be addressed from
-    cycle t + 1 on.
+    ACT0 and ACT1 have one bank per block row and square across, by the low bits of the word
+    address: groups write words of their own in the same cycle. A word written in cycle t can be
+    addressed from cycle t + 1 on.
 
     Members:
       vectors          dense words from gather, for all slices.
-      outs             rows of this block column that leave the array, by block row.
+      outs             rows of the slice's block columns that leave the array, by block row, then
+                       square; address: where it belongs.
       source, address  word to read (spec.isa.Source).
       data             that word's slice, READ_CYCLES later.
       cross            the slice's read port of the interaction's outputs.
@@ -45,7 +51,7 @@ class VectorSlice(wiring.Component):
         super().__init__(
             {
                 "vectors": In(VectorWrite(config)),
-                "outs": In(data.ArrayLayout(tile_output_layout(config), config.blocks)),
+                "outs": In(data.ArrayLayout(tile_output_layout(config), act_banks(config))),
                 "source": In(3),
                 "address": In(address_bits(config)),
                 "data": Out(8 * config.block_size),
@@ -103,11 +109,9 @@ class VectorSlice(wiring.Component):
     def _act(self, m: Module, name: str, destination: Destination) -> Signal:
         """Return the word read from an activation memory."""
         config = self.config
-        banks = config.blocks
+        banks = act_banks(config)
         bits = banks.bit_length() - 1
-        hits = [
-            Signal(name=f"{name}_hit_{r}") for r in range(banks)
-        ]  # block row r writes this memory
+        hits = [Signal(name=f"{name}_hit_{r}") for r in range(banks)]  # output r writes this memory
         for r, hit in enumerate(hits):
             out = self.outs[r]
             m.d.comb += hit.eq(out.valid & (out.destination == destination))
@@ -122,7 +126,7 @@ class VectorSlice(wiring.Component):
             ]
             address = Signal.like(self.address, name=f"{name}_write_{bank}")
             word = Signal(8 * config.block_size, name=f"{name}_word_{bank}")
-            # At most one row writes a bank: groups of a stacked layer write words of their own.
+            # At most one output writes a bank: groups write words of their own.
             for r, writes in enumerate(mine):
                 with m.If(writes):
                     m.d.comb += [address.eq(self.outs[r].address), word.eq(self.outs[r].data)]

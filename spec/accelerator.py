@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from rpaccel.spec.isa import BINS, MAX_BURST_BYTES
 
 PRESETS_DIR = Path(__file__).parent / "presets"
+
+LaneBlocks = int | Annotated[tuple[int, int], Strict(False)]
 
 
 def is_power_of_two(value: int) -> bool:
@@ -23,18 +25,22 @@ class AcceleratorConfig(BaseModel):
     """Every size of the machine. One object builds golden models, RTL and performance model.
 
     A *word* is `array_size` bytes: one row of activations. Memories are counted in words unless
-    the name says otherwise. The array is a grid of square blocks of block_size x block_size MACs.
+    the name says otherwise. The array is a grid of square blocks of block_size x block_size MACs;
+    with `groups_down` and `groups_across` it is as many squares of array_size x array_size,
+    one below the other and side by side, which share their inputs and give a word each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str
-    array_size: int = Field(ge=4, le=128)  # rows = columns of a lane's array
+    array_size: int = Field(ge=4, le=128)  # rows = columns of the array, or of each square of it
+    groups_down: int = Field(default=1, ge=1, le=32)
+    groups_across: int = Field(default=1, ge=1, le=32)
     block_size: int = Field(ge=4, le=64)  # granularity of splitting, stacking and weight loading
     lanes: int = Field(ge=1, le=32)  # controllers; each owns a rectangle of blocks at run time
-    # Side, in blocks, of the largest square that a lane's memories and engines are made for.
-    lane_blocks: tuple[int, ...] = Field(default=(), strict=False)  # empty: the whole array each
-    image_word_bytes: int | None = None  # bytes of a weight entry in an image; None: array_size
+    # Blocks that a lane is made for: the side of a square, or (rows, columns).
+    lane_blocks: tuple[LaneBlocks, ...] = Field(default=(), strict=False)  # empty: all, each
+    image_word_bytes: int | None = None  # bytes of a weight entry in an image; None: a row's
     memory_ports: int = Field(ge=1, le=16)
     axi_data_bits: int = Field(ge=64, le=1024)
     axi_address_bits: int = Field(ge=24, le=64)
@@ -60,8 +66,9 @@ class AcceleratorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("array_size", "block_size", "axi_data_bits", "max_items", "sub_batch_max",
-                     "item_record_bytes", "user_record_bytes", "max_dim",
+        for name in ("array_size", "groups_down", "groups_across", "block_size", "axi_data_bits",
+                     "max_items", "sub_batch_max", "item_record_bytes", "user_record_bytes",
+                     "max_dim",
                      "dense_words", "feature_words", "act_words", "cross_words",
                      "weight_words", "param_entries"):  # fmt: skip
             value = getattr(self, name)
@@ -76,11 +83,12 @@ class AcceleratorConfig(BaseModel):
                 f"lane_blocks must have one entry for each of {self.lanes} lanes, "
                 f"not {len(self.lane_blocks)}"
             )
-        for side in self.lane_blocks:
-            if not is_power_of_two(side) or side > self.blocks:
-                raise ValueError(
-                    f"lane_blocks must be powers of two of at most {self.blocks}, not {side}"
-                )
+        for number in range(self.lanes):
+            for side in self.lane_shape(number):
+                if not is_power_of_two(side) or side > max(self.block_rows, self.block_cols):
+                    raise ValueError(
+                        f"lane_blocks must be powers of two of at most {self.blocks}, not {side}"
+                    )
         for name in ("weight_words", "param_entries"):
             value = getattr(self, name)
             if value < self.array_size:
@@ -116,39 +124,50 @@ class AcceleratorConfig(BaseModel):
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of a weight entry in an image: a word of the whole array."""
-        return self.image_word_bytes or self.array_size
+        """Bytes of a weight entry in an image: a row of the whole array."""
+        return self.image_word_bytes or self.channels_across
 
     @property
     def image_params(self) -> int:
         """Channels per block row in an image's numbering of parameters."""
         return self.tile_params * self.image_bytes // self.block_size
 
-    def lane_side(self, number: int) -> int:
-        """Return the side, in blocks, of the square that lane `number` is made for."""
-        return self.lane_blocks[number] if self.lane_blocks else self.blocks
-
-    def lane(self, number: int) -> AcceleratorConfig:
-        """Return lane `number` as a machine of its own: its square of the array, and its share.
-
-        Memories hold the share of bytes that its blocks are of all blocks.
-        """
+    def lane_shape(self, number: int) -> tuple[int, int]:
+        """Return the rows and columns of blocks that lane `number` is made for."""
         if not 0 <= number < self.lanes:
             raise ValueError(f"lane must be in 0..{self.lanes - 1}, not {number}")
-        side = self.lane_side(number)
-        if self.lanes == 1 and side == self.blocks:
+        if not self.lane_blocks:
+            return self.block_rows, self.block_cols
+        shape = self.lane_blocks[number]
+        return (shape, shape) if isinstance(shape, int) else shape
+
+    def lane(self, number: int) -> AcceleratorConfig:
+        """Return lane `number` as a machine of its own: its rectangle of the array, and its share.
+
+        A rectangle is squares of its shorter side. Memories hold the share of bytes that its
+        blocks are of all blocks.
+        """
+        rows, cols = self.lane_shape(number)
+        if self.lanes == 1 and (rows, cols) == (self.block_rows, self.block_cols):
             return self
+        side = min(rows, cols)
         least = max(1, self.beat_bytes // (side * self.block_size))
+        shares = {"weight_words": rows, "param_entries": cols}
         words = {
-            name: max(least, getattr(self, name) * side // self.blocks)
+            name: max(
+                least,
+                getattr(self, name) * shares.get(name, rows * cols // side) // self.blocks,
+            )
             for name in ("weight_words", "param_entries", "dense_words", "feature_words",
                          "act_words", "cross_words")
         }  # fmt: skip
         return self.model_copy(
             update={
                 **words,
-                "name": f"{self.name} lane of {side} x {side} blocks",
+                "name": f"{self.name} lane of {rows} x {cols} blocks",
                 "array_size": side * self.block_size,
+                "groups_down": rows // side,
+                "groups_across": cols // side,
                 "lanes": 1,
                 "lane_blocks": (),
                 "image_word_bytes": self.image_bytes,
@@ -157,23 +176,43 @@ class AcceleratorConfig(BaseModel):
 
     @property
     def blocks(self) -> int:
-        """Rows and columns of the grid of blocks."""
+        """Rows and columns of blocks of the array, or of each square of it."""
         return self.array_size // self.block_size
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of the grid of blocks."""
+        return self.blocks * self.groups_down
+
+    @property
+    def block_cols(self) -> int:
+        """Columns of the grid of blocks."""
+        return self.blocks * self.groups_across
+
+    @property
+    def channels_across(self) -> int:
+        """Output channels of a row of blocks: a word per square."""
+        return self.array_size * self.groups_across
+
+    @property
+    def array_macs(self) -> int:
+        """Cells of the array."""
+        return self.array_size**2 * self.groups_down * self.groups_across
 
     @property
     def tile_weight_rows(self) -> int:
         """Rows of `block_size` weights that a block's weight bank holds."""
-        return self.weight_words // self.blocks
+        return self.weight_words // self.block_rows
 
     @property
     def tile_params(self) -> int:
         """Output channels whose parameters a block's bank holds."""
-        return self.param_entries // self.blocks
+        return self.param_entries // self.block_cols
 
     @property
     def engines(self) -> int:
         """Interaction engines of the whole array: one per 16 x 16 MACs; see docs/decisions/0007."""
-        return max(1, self.array_size**2 // 256)
+        return max(1, self.array_macs // 256)
 
     @property
     def chunk_bytes(self) -> int:

@@ -71,15 +71,24 @@ def cross_rows(sizes: ModelSizes) -> tuple[int, ...]:
     return rows + tuple(range(len(vectors) * row_bytes, cross_bytes(sizes)))
 
 
+def least_stack(config: AcceleratorConfig) -> int:
+    """Return log2 of the groups of block rows of a layer that does not stack: one per square."""
+    return config.groups_down.bit_length() - 1
+
+
 def stack_of(k_folds: int, used_rows: int, words: int, config: AcceleratorConfig) -> int:
     """Return log2 of the groups of block rows that give a layer of `words` the fewest steps.
 
     Only a layer of one K fold stacks, if its inputs fit one group. Fewest groups among equals.
     """
-    best = 0
-    for stack in range(1, config.blocks.bit_length() if k_folds == 1 else 1):
-        fits = used_rows <= config.array_size >> stack
-        if fits and -(-words >> stack) < -(-words >> best):
+
+    def steps(stack: int) -> int:
+        return -(-words // (config.groups_across << stack))
+
+    best = least_stack(config)
+    for stack in range(best + 1, config.block_rows.bit_length() if k_folds == 1 else best + 1):
+        fits = used_rows <= config.block_rows * config.block_size >> stack
+        if fits and steps(stack) < steps(best):
             best = stack
     return best
 
@@ -89,6 +98,7 @@ class LayerPlan:
     """One LAYER instruction without its bases.
 
     inputs, outputs : of the layer; words_a : of USER; words_b : of `source`, `stride` apart.
+    step_words : that a step gives, one per group; 1 if the layer ends a chain.
     """
 
     name: str
@@ -101,6 +111,7 @@ class LayerPlan:
     destination: Destination
     n_steps: int
     stack: int
+    step_words: int
 
     @property
     def k_folds(self) -> int:
@@ -110,7 +121,7 @@ class LayerPlan:
     @property
     def destination_stride(self) -> int:
         """Words written per item, those past the layer's outputs included."""
-        return self.n_steps << self.stack
+        return self.n_steps * self.step_words
 
     @property
     def tiles(self) -> int:
@@ -265,7 +276,10 @@ def _chain(
     for index, outputs in enumerate(widths):
         is_last = index == len(widths) - 1
         words = last[1] if is_last else -(-outputs // config.array_size)
-        stack = 0 if is_last else stack_of(words_a + words_b, used_rows, words, config)
+        stack, step_words = least_stack(config), 1
+        if not is_last:
+            stack = stack_of(words_a + words_b, used_rows, words, config)
+            step_words = config.groups_across << stack
         following, destination = next(acts)
         layer = LayerPlan(
             name=f"{part} layer {index}",
@@ -276,8 +290,9 @@ def _chain(
             words_b=words_b,
             stride=stride,
             destination=last[0] if is_last else destination,
-            n_steps=-(-words >> stack),
+            n_steps=-(-words // step_words),
             stack=stack,
+            step_words=step_words,
         )
         planned.append(layer)
         inputs = used_rows = outputs

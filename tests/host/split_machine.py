@@ -1,4 +1,4 @@
-"""A tiny machine with a lane for the whole array and four for its quarters, in tests."""
+"""A tiny machine with lanes for the whole array, its quarters and its halves, in tests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ from rpaccel.workloads.random_models import random_query, random_ranker
 
 SPLIT = AcceleratorConfig.model_validate(
     load_accelerator("tiny").model_dump()
-    | {"name": "split", "lanes": 5, "lane_blocks": (2, 1, 1, 1, 1), "axi_id_bits": 5}
+    | {
+        "name": "split",
+        "lanes": 7,
+        "lane_blocks": (2, 1, 1, 1, 1, (1, 2), (2, 1)),
+        "axi_id_bits": 5,
+    }
 )
 QUARTERS = {
     1 + 2 * row + col: Rectangle.square(row, col, 1) for row in range(2) for col in range(2)
 }
+UPPER = {5: Rectangle(row=0, col=0, rows=1, cols=2), 3: QUARTERS[3], 4: QUARTERS[4]}
+LEFT = {6: Rectangle(row=0, col=0, rows=2, cols=1), 2: QUARTERS[2], 4: QUARTERS[4]}
 MEMORY_BYTES = 1 << 20
 FAR = 0x4_0000  # where the second set of models lies
 

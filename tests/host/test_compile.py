@@ -34,7 +34,8 @@ WIDE = TINY.model_copy(
     }
 )  # fmt: skip
 GRID = WIDE.model_copy(update={"name": "grid", "array_size": 32})  # 8 x 8 blocks of 4: stacks 8
-LANE = GRID.model_copy(update={"lanes": 2, "lane_blocks": (4, 2)}).lane(0)  # 4 x 4 of 8 x 8 blocks
+SPLIT = GRID.model_copy(update={"lanes": 3, "lane_blocks": (4, (2, 8), (4, 1))})
+LANES = [SPLIT.lane(n) for n in range(3)]  # rectangles of 8 x 8 blocks
 
 
 def two_models(seed: int):
@@ -70,7 +71,7 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("config", [WIDE, GRID, LANE], ids=["8", "32", "lane"])
+@pytest.mark.parametrize("config", [WIDE, GRID, *LANES], ids=lambda config: config.name)
 @pytest.mark.parametrize("kind", list(Interaction), ids=lambda kind: kind.name)
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_image_means_the_same_ranker(sizes, kind, config):

@@ -6,7 +6,16 @@ from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
-from tests.host.split_machine import FAR, MEMORY_BYTES, QUARTERS, SPLIT, Traffic, small_ranker
+from tests.host.split_machine import (
+    FAR,
+    LEFT,
+    MEMORY_BYTES,
+    QUARTERS,
+    SPLIT,
+    UPPER,
+    Traffic,
+    small_ranker,
+)
 
 ONE, OTHER = small_ranker(1, "one"), small_ranker(2, "other")
 
@@ -44,6 +53,31 @@ def test_two_models_at_the_same_time_answer_as_alone(device):
     assert lanes["other"] <= {3, 4}
     if isinstance(device, VerilatedDevice):
         assert lanes == {"one": {1, 2}, "other": {3, 4}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", [UPPER, LEFT], ids=["upper half", "left half"])
+def test_a_half_and_two_quarters_answer_together(device, split):
+    traffic = Traffic(device, 6)
+    half, *others = sorted(split, reverse=True)
+    traffic.load(ONE, [0])
+    before = [traffic.submit(ONE) for _ in range(3)]
+    traffic.driver.partition(split)
+    for query in before:
+        traffic.check(query)
+    traffic.load(ONE, [half])
+    traffic.load(OTHER, others, base=FAR)
+    asked = [traffic.submit((ONE, OTHER)[n % 3 > 0]) for n in range(15)]
+    lanes = {}
+    for query in asked:
+        lanes.setdefault(query[2].name, set()).add(traffic.check(query).lane)
+    assert lanes["one"] == {half}
+    assert lanes["other"] <= set(others)
+    if isinstance(device, VerilatedDevice):
+        assert lanes["other"] == set(others)
+    traffic.driver.partition(whole(SPLIT))
+    traffic.load(OTHER, [0], base=FAR)
+    traffic.check(traffic.submit(OTHER))
 
 
 @pytest.mark.slow
@@ -125,7 +159,8 @@ def square(row, col, side=1):
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ({5: square(0, 0)}, r"lane must be in 0\.\.4, not 5"),
+        ({7: square(0, 0)}, r"lane must be in 0\.\.6, not 7"),
+        ({5: LEFT[6]}, r"lane 5 must own 1 x 2 blocks, not 2 x 1"),
         ({1: square(0, 0, 2)}, r"lane 1 must own 1 x 1 blocks, not 2 x 2"),
         ({1: square(0, 2)}, r"blocks of lane 1 must be in 0\.\.1, not \(0, 2\)"),
         ({0: square(0, 0, 2), 1: square(1, 1)}, r"block \(1, 1\) must have one owner, not lanes"),

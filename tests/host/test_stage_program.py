@@ -32,7 +32,8 @@ TINY = load_accelerator("tiny").model_copy(
             "user_words": 256}
 )  # fmt: skip
 GRID = TINY.model_copy(update={"array_size": 32})
-LANE = GRID.model_copy(update={"lanes": 2, "lane_blocks": (4, 2)}).lane(0)  # 4 x 4 of 8 x 8 blocks
+SPLIT = GRID.model_copy(update={"lanes": 5, "lane_blocks": (4, (2, 8), (4, 1), (4, 8), (8, 2))})
+LANES = [SPLIT.lane(n) for n in range(5)]  # rectangles of 8 x 8 blocks
 
 
 class Machine:
@@ -96,17 +97,22 @@ class Machine:
         self.place(Source.CROSS, made, step["destination_stride"])
 
     def layer(self, step):
-        a, b, blocks = self.config.array_size, self.config.block_size, self.config.blocks
+        config, a, b = self.config, self.config.array_size, self.config.block_size
         parts = [np.zeros((ITEMS, 0), np.int64)]
         for letter in "ab":
             stride = 0 if step[f"source_{letter}"] == Source.USER else step[f"stride_{letter}"]
             parts.append(self.read(step[f"source_{letter}"], step[f"words_{letter}"], stride))
         x = np.concatenate(parts, axis=1)
-        groups, folds = 1 << step["stack"], x.shape[1] // a
-        height, stride = blocks // groups, step["destination_stride"]
-        assert stride == step["n_steps"] * groups
+        down, folds = 1 << step["stack"], x.shape[1] // a
+        across, height = config.groups_across, config.block_rows // down
+        stride = step["destination_stride"]
+        is_act = step["destination"] in (Destination.ACT0, Destination.ACT1)
+        step_words = down * across if is_act else 1
+        assert down >= config.groups_down and height * b <= a
+        assert stride == step["n_steps"] * step_words
         for word in range(stride):
-            n, g = divmod(word, groups)
+            n, group = divmod(word, step_words)
+            g, square = divmod(group, across)
             sums = np.zeros((ITEMS, a), np.int64)
             for k in range(folds):
                 for i in range(height):
@@ -114,9 +120,10 @@ class Machine:
                     for r in range(b):
                         row = start + (n * folds + k) * b + b - 1 - r
                         weights = np.frombuffer(self.chip.entry(Target.WEIGHT, row), np.int8)
-                        sums += np.outer(x[:, k * a + i * b + r], weights[:a].astype(np.int64))
+                        weights = weights[square * a : (square + 1) * a].astype(np.int64)
+                        sums += np.outer(x[:, k * a + i * b + r], weights)
             first = ((g + 1) * height - 1) * self.config.image_params
-            first += (step["param_base"] + n) * self.config.image_bytes
+            first += (step["param_base"] + n) * self.config.image_bytes + square * a
             params = [PARAM.from_bytes(self.chip.entry(Target.PARAM, first + c)) for c in range(a)]
             out = [[p[name] for p in params] for name in ("bias", "multiplier", "shift")]
             if step["destination"] == Destination.SCORE:
@@ -139,7 +146,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("kind", list(Interaction), ids=lambda kind: kind.name)
-@pytest.mark.parametrize("config", [TINY, GRID, LANE], ids=["tiny", "8x8 blocks", "a lane"])
+@pytest.mark.parametrize("config", [TINY, GRID, *LANES], ids=lambda config: config.name)
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_a_slot_run_by_its_instructions(sizes, config, kind):
     rng = np.random.default_rng(len(str(sizes)))

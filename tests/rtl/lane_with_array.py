@@ -17,11 +17,14 @@ class LaneWithArray(Elaboratable):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        lane, blocks = self.lane, self.lane.config.blocks
+        lane, config = self.lane, self.lane.config
         m.submodules.lane = lane
         m.submodules.array = array = SystolicArray(lane.config)
         for name in lane.load.signature.members:
             m.d.comb += getattr(array.lane[0].load, name).eq(getattr(lane.load, name))
-        m.d.comb += [array.partition[0].rows.eq(blocks), array.partition[0].cols.eq(blocks)]
+        m.d.comb += [
+            array.partition[0].rows.eq(config.block_rows),
+            array.partition[0].cols.eq(config.block_cols),
+        ]
         join_tiles(m, lane.tokens, lane.outs, array.lane[0])
         return m

@@ -158,3 +158,24 @@ def test_score_layer_waits_for_room():
     background = [recorder({"stb": core.release_stb}, run.released, "stb")]
     simulate(core, feed, drain, monitors=[core.score], background=background)
     assert run.scores == run.workload.expected
+
+
+RECTANGLES = [(1, 2), (1, 4), (2, 4), (4, 2), (2, 1), (4, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("shape", RECTANGLES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
+@pytest.mark.parametrize("kind", ["none", "both"])
+def test_lanes_of_any_rectangle(shape, kind):
+    """Rows and columns of blocks: one and several K folds, stacking, words left over."""
+    size = 32 if min(shape) == 1 < shape[0] else 16  # an image's entries have 8 bytes or more
+    machine = core_config(size, block_size=size // 4, lanes=1, lane_blocks=(shape,))
+    config = machine.lane(0).model_copy(update={"image_word_bytes": None})  # an array of its own
+    rng = np.random.default_rng(shape[0] * 8 + shape[1])
+    interaction = Interaction(sum(shape) % 3)
+    ranker = random_ranker(
+        rng, config, interaction=interaction, dim=8, user_tables=1, item_tables=2,
+        user_dense=3, item_dense=2, bottom=(19, 37, 6), top=(45, 3, 26),
+    )  # fmt: skip
+    run = Run(Workload(config, ranker, [3, 16, 1, 7], seed=shape[0]))
+    run.execute(kind)
+    run.check_cycles()

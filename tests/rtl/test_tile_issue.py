@@ -157,6 +157,7 @@ def expected_rows(config, code, items, bank):
     folds = code["words_a"] + code["words_b"]
     bottom = code["destination"] == Destination.BOTTOM
     write_base = bank * config.engine_bottom_words if bottom else 0
+    step_words = 1 if bottom else config.groups_across << code["stack"]
     for n in range(code["n_steps"]):
         for k in range(folds):
             part = "a" if k < code["words_a"] else "b"
@@ -170,7 +171,7 @@ def expected_rows(config, code, items, bank):
                         bases[source], word, item, stride, source is Source.CROSS
                     ),
                     "address": place(
-                        write_base, n << code["stack"], item, code["destination_stride"], bottom
+                        write_base, n * step_words, item, code["destination_stride"], bottom
                     ),
                     "first": int(item == 0),
                     "first_k": int(k == 0),
