@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency lint train schedule report clean
+.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -59,6 +59,9 @@ array-bench: setup ## the array alone: seconds to write and build it, cycles/s (
 
 efficiency: setup ## MAC efficiency of the core in RTL on Criteo's rankers (ARGS="--sizes 128"; minutes a size)
 	$(BIN)/rpaccel efficiency $(ARGS)
+
+figures: setup ## RecPipe's figure 10(c) and better caches, on a Criteo-like trace (ARGS="--seed 1")
+	$(BIN)/rpaccel figures $(ARGS)
 
 lint: setup ## ruff and mypy on Python; verilator and yosys on the netlist of PRESET
 	$(BIN)/ruff check .

@@ -190,6 +190,31 @@ def array_bench_command(
 
 
 @app.command()
+def figures(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/figures"),
+    data: Data = "ml-100k",
+    samples: Annotated[
+        int, typer.Option(help="Candidates of the Criteo-like traces.", min=1 << 19)
+    ] = 1 << 20,
+    queries: Annotated[int, typer.Option(help="Queries of each merging stream.", min=1)] = 50,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Draw RecPipe's figure 10(c) on a Criteo-like trace, and what better caches change."""
+    from rpaccel.main_job.figures import figures_text, run_figures  # noqa: PLC0415
+
+    found = run_figures(
+        out,
+        data=data,
+        samples=samples,
+        queries=queries,
+        seed=seed,
+        progress=functools.partial(print, file=sys.stderr, flush=True),
+    )
+    print_json(found.to_json()) if json else print(figures_text(found))
+
+
+@app.command()
 def lint(
     preset: Preset = "edge",
     family: Annotated[
