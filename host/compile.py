@@ -131,11 +131,17 @@ def _check_capacities(layouts: Sequence[ModelLayout], config: AcceleratorConfig)
 
 
 def compile_models(
-    rankers: Sequence[QuantisedRanker], config: AcceleratorConfig, *, base: int = TABLE_BASE
+    rankers: Sequence[QuantisedRanker],
+    config: AcceleratorConfig,
+    *,
+    base: int = TABLE_BASE,
+    sub_batch: int | None = None,
 ) -> CompiledModels:
     """Lay out `rankers` for a machine; ranker i goes to model slot i.
 
     base : first address of tables and image [B]. Same input, same bytes.
+    sub_batch : items that the machine takes at a time; None: what takes a stage of
+    config.max_items the fewest cycles (perfmodel.sub_batch).
     Raises ValueError that names the limit, the need and the excess.
     """
     names = tuple(ranker.name for ranker in rankers)
@@ -143,7 +149,7 @@ def compile_models(
         raise ValueError("rankers must hold at least one ranker, not 0")
     if len(set(names)) != len(names):
         raise ValueError(f"model names must differ, not {', '.join(names)}")
-    layouts = tuple(layout_model(ranker, config) for ranker in rankers)
+    layouts = tuple(layout_model(ranker, config, sub_batch) for ranker in rankers)
     _check_capacities(layouts, config)
     tables = _place_tables(rankers, layouts, config, base)
     addresses = {(table.model, table.feature): table.address for table in tables}

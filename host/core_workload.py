@@ -83,11 +83,10 @@ class Workload:
     ) -> None:
         self.config, self.counts = config, counts
         rng = np.random.default_rng(seed)
-        self.compiled = compile_models([ranker], config)
+        if not counts or min(counts) < 1:
+            raise ValueError(f"counts must be at least 1, not {counts}")
+        self.compiled = compile_models([ranker], config, sub_batch=max(counts))
         self.slot = slot_fields(self.compiled)
-        most = self.slot["sub_batch"]
-        if not counts or min(counts) < 1 or max(counts) > most:
-            raise ValueError(f"counts must be in 1..{most} (sub-batch of the slot), not {counts}")
         self.query = query or random_query(rng, config, [ranker], items=sum(counts))
         record = self.query.user_record
         self.user = gather_side(ranker, "user", records_of(record, len(record)))

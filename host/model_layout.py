@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpaccel.golden.quantised import QuantisedLayer, QuantisedRanker
+from rpaccel.perfmodel.sub_batch import best_sub_batch
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import INSTRUCTION, SLOT
 from rpaccel.spec.program_plan import (
@@ -34,10 +35,14 @@ class LayerLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLayout:
-    """Sizes of one ranker on a machine, and its LAYER instructions."""
+    """Sizes of one ranker on a machine, and its LAYER instructions.
+
+    sub_batch : items that the machine takes at a time.
+    """
 
     name: str
     plan: ModelPlan
+    sub_batch: int
     bottom: tuple[LayerLayout, ...]
     top: tuple[LayerLayout, ...]
 
@@ -77,17 +82,12 @@ class ModelLayout:
         """Instructions with the interaction and END."""
         return len(self.layers) + 2
 
-    @property
-    def sub_batch(self) -> int:
-        """Most items per sub-batch."""
-        return self.plan.sub_batch
-
     def summary(self, slot: int) -> dict[str, Any]:
         """Return the sizes for the manifest."""
         own = ("sub_batch", "weight_words", "param_entries", "pairs", "program_entries", "features")
         planned = (
             "row_bytes", "user_dense_words", "item_dense_words", "user_vector_words",
-            "item_vector_words", "cross_stride", "act_stride",
+            "item_vector_words", "cross_stride", "act_stride", "most_items",
         )  # fmt: skip
         sizes = self.plan.sizes
         return (
@@ -144,9 +144,12 @@ def _check_memories(plan: ModelPlan, where: str) -> None:
     )
 
 
-def layout_model(ranker: QuantisedRanker, config: AcceleratorConfig) -> ModelLayout:
+def layout_model(
+    ranker: QuantisedRanker, config: AcceleratorConfig, sub_batch: int | None = None
+) -> ModelLayout:
     """Return the layout of `ranker` on a machine.
 
+    sub_batch : items per sub-batch; None: perfmodel.sub_batch chooses.
     Raises ValueError that names the limit, the need and the excess.
     """
     where = f"{config.name}, model {ranker.name!r}"
@@ -160,6 +163,11 @@ def layout_model(ranker: QuantisedRanker, config: AcceleratorConfig) -> ModelLay
     plan = plan_model(ranker.sizes, config)
     _check_widths(plan, where)
     _check_memories(plan, where)
+    if sub_batch is not None and not 1 <= sub_batch <= plan.most_items:
+        raise ValueError(
+            f"{where}: sub_batch must be in 1..{plan.most_items} (items that fit on chip), "
+            f"not {sub_batch}"
+        )
     item_start = plan.bottom[0].words_a * config.array_size
     dense_rows = (
         *range(ranker.user_dense),
@@ -168,6 +176,7 @@ def layout_model(ranker: QuantisedRanker, config: AcceleratorConfig) -> ModelLay
     return ModelLayout(
         name=ranker.name,
         plan=plan,
+        sub_batch=sub_batch or best_sub_batch(plan),
         bottom=_layers(plan.bottom, ranker.bottom, dense_rows),
         top=_layers(plan.top, ranker.top, cross_rows(ranker.sizes)),
     )

@@ -143,6 +143,7 @@ def instructions(layout: ModelLayout, bases: SlotBases) -> list[dict[str, int]]:
 def slot_fields(ranker: QuantisedRanker, layout: ModelLayout, bases: SlotBases) -> dict[str, int]:
     """Return the SLOT entry's fields."""
     return layout.plan.slot | {
+        "sub_batch": layout.sub_batch,
         "program_base": bases.program,
         "feature_base": bases.feature,
         "user_dense_bytes": ranker.user_dense,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rpaccel.perfmodel.sub_batch import best_sub_batch
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Interaction
 from rpaccel.spec.program_plan import ModelSizes, plan_model
@@ -74,10 +75,13 @@ class NetworkShape:
         return -(-dense // 4) * 4 + 4 * words
 
 
-def compile_shape(network: NetworkShape, config: AcceleratorConfig) -> ModelShape:
+def compile_shape(
+    network: NetworkShape, config: AcceleratorConfig, sub_batch: int | None = None
+) -> ModelShape:
     """Return the shape that the compiler would give `network`; see host.model_layout.
 
-    Unlike the compiler it takes any memory size: the sub-batch is cut to what fits, at least 1.
+    sub_batch : items per sub-batch, cut to what fits; None: as the compiler chooses.
+    Unlike the compiler it takes any memory size: at least one item is taken to fit.
     """
     sizes = ModelSizes(
         dim=network.dim,
@@ -90,8 +94,10 @@ def compile_shape(network: NetworkShape, config: AcceleratorConfig) -> ModelShap
         interaction=network.interaction,
     )
     plan = plan_model(sizes, config)
+    most = max(1, plan.most_items)
+    chosen = best_sub_batch(plan) if sub_batch is None and plan.most_items else sub_batch
     slot = plan.slot | {
-        "sub_batch": max(1, plan.sub_batch),
+        "sub_batch": min(chosen or most, most),
         "user_dense_bytes": network.user_dense,
         "item_dense_bytes": network.item_dense,
     }

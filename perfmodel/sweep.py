@@ -105,7 +105,10 @@ def evaluate_points(points: Sequence[DesignPoint], clock_hz: float) -> list[Swee
         raise ValueError("points must be of one workload and one array size")
     workload = next(w for w in WORKLOADS if w.name == first.workload)
     config = machine(first.array_size)
-    stages = [(compile_shape(network, config), items) for network, items in workload.stages]
+    stages = [
+        (compile_shape(network, config, config.sub_batch_max), items)
+        for network, items in workload.stages
+    ]
     beat_bytes = np.array([p.beat_bytes for p in points])
     records = padded_records(
         max(network.record_bytes("user") for network, _ in workload.stages),

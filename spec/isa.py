@@ -163,7 +163,7 @@ SLOT = PackedLayout(
     "slot",
     [
         ("valid", 1), ("reserved", 7),
-        ("sub_batch", 16),  # most items per sub-batch that fit the on-chip memories
+        ("sub_batch", 16),  # most items per sub-batch, as compiled
         ("program_base", 16), ("program_length", 8),  # instructions without END
         ("feature_base", 16), ("user_features", 8), ("item_features", 8),
         ("user_dense_words", 8), ("item_dense_words", 8),  # A-byte words in USER / DENSE

@@ -195,8 +195,8 @@ class ModelPlan:
         return max((x.destination_stride for x in self.layers if x.destination in acts), default=0)
 
     @property
-    def sub_batch(self) -> int:
-        """Most items whose data fit on chip; 0 if not even one does."""
+    def most_items(self) -> int:
+        """Most items per sub-batch: their data fit on chip; 0 if not even one does."""
         config = self.config
         shares = (
             (1, config.act_words, self.act_stride),
@@ -232,9 +232,9 @@ class ModelPlan:
 
     @property
     def slot(self) -> dict[str, int]:
-        """SLOT fields without bases and record bytes."""
+        """SLOT fields without sub-batch, bases and record bytes."""
         return {
-            "valid": 1, "sub_batch": self.sub_batch, "program_length": len(self.layers) + 1,
+            "valid": 1, "program_length": len(self.layers) + 1,
             "user_features": self.sizes.user_tables, "item_features": self.sizes.item_tables,
             "user_dense_words": self.user_dense_words, "item_dense_words": self.item_dense_words,
             "user_vector_words": self.user_vector_words,

@@ -301,7 +301,7 @@ def test_layers_of_4096_and_64_tables(preset):
     sizes |= {"bottom": (4096, 24), "top": (1000, 3), "max_ids": 1, "max_rows": 4}
     ranker = random_models.random_ranker(np.random.default_rng(0), config, **sizes)
     compiled = compile_models([ranker], config)
-    assert compiled.layouts[0].sub_batch == config.array_size  # 4096 words of activations
+    assert compiled.layouts[0].plan.most_items == config.array_size  # 4096 words of activations
     decoded = chip_of(compiled).decode(0, memory_of(compiled))
     query = random_models.random_query(np.random.default_rng(0), config, [ranker], items=5)
     expected = rank(ranker, query.user_record, query.features, query.candidates).logits

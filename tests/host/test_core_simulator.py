@@ -47,7 +47,7 @@ def any_ranker(rng):
 
 
 def some_counts(rng, ranker):
-    largest = plan_model(ranker.sizes, TINY).sub_batch
+    largest = plan_model(ranker.sizes, TINY).most_items
     return rng.integers(1, largest + 1, size=rng.integers(1, 10)).tolist()
 
 
@@ -70,7 +70,7 @@ def test_scores_and_cycles_are_exact(core, seed):
 def test_with_all_data_ready(core, seed):
     rng = np.random.default_rng(100 + seed)
     ranker = any_ranker(rng)
-    largest = plan_model(ranker.sizes, TINY).sub_batch
+    largest = plan_model(ranker.sizes, TINY).most_items
     workload = Workload(TINY, ranker, [largest, largest], seed=seed)
     run = run_core(core, workload, some_counts(rng, ranker))
     assert not run.writes.any()

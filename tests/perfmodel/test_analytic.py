@@ -22,7 +22,10 @@ def test_equals_the_event_level(workload, array_size):
     latency = rng.integers(2, 300, points)
     user = max(network.record_bytes("user") for network, _ in workload.stages)
     item = max(network.record_bytes("item") for network, _ in workload.stages)
-    shapes = [(compile_shape(network, config), items) for network, items in workload.stages]
+    shapes = [
+        (compile_shape(network, config, config.sub_batch_max), items)
+        for network, items in workload.stages
+    ]
     report = predict_points(
         config, shapes, sub_batch=sub_batch, beat_bytes=beat_bytes, latency_cycles=latency,
         records=padded_records(user, item, beat_bytes),

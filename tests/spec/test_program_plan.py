@@ -86,7 +86,7 @@ def test_one_block_never_stacks():
     ],
 )
 def test_sub_batch_is_the_largest_that_fits(update, sub_batch):
-    assert plan_model(sizes(), TINY.model_copy(update=update)).sub_batch == sub_batch
+    assert plan_model(sizes(), TINY.model_copy(update=update)).most_items == sub_batch
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_engines_share_a_sub_batch(update, sub_batch):
     plan = plan_model(sizes(dim=30, user_tables=1, item_tables=20), config)
     # 32 + 231 B: 9 words. 20 vectors of 2 chunks.
     assert (config.engines, plan.cross_stride, plan.item_vector_words) == (4, 9, 40)
-    assert plan.sub_batch == sub_batch
+    assert plan.most_items == sub_batch
 
 
 @pytest.mark.parametrize(
