@@ -56,7 +56,7 @@ class Accumulator(wiring.Component):
 
         # Add.
         kept, last = Signal(), Signal()
-        items = Signal(data.ArrayLayout(item.shape(), 2))
+        items = Signal(data.ArrayLayout(item.shape(), 2), reset_less=True)
         m.d.sync += [
             items.eq(Cat(item, items)),
             kept.eq(~self.first_k),
@@ -65,7 +65,9 @@ class Accumulator(wiring.Component):
             self.o_valid.eq(last),
         ]
         old = data.View(self.o_sum.shape(), read.data)
-        m.d.sync += [self.o_sum[c].eq(self.i_sum[c] + Mux(kept, old[c], 0)) for c in range(size)]
+        total = Signal(self.o_sum.shape(), reset_less=True)
+        m.d.comb += self.o_sum.eq(total)
+        m.d.sync += [total[c].eq(self.i_sum[c] + Mux(kept, old[c], 0)) for c in range(size)]
 
         # Keep.
         rows = Signal(2)

@@ -87,7 +87,7 @@ class PairParameters(wiring.Component):
             m.d.sync += taken.eq(Mux(self.copy, _PAIR.const({"multiplier": 1}), chosen))
             m.d.comb += [
                 self.multiplier[n].eq(taken.multiplier),
-                self.shift[n].eq(delayed(m, taken.shift, wait, f"shift_{n}")),
+                self.shift[n].eq(delayed(m, taken.shift, wait, f"shift_{n}", resets=0)),
             ]
         return m
 

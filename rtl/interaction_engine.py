@@ -99,7 +99,10 @@ class InteractionEngine(wiring.Component):
         control, lanes, size = self.control, result_lanes(self.config), self.config.chunk_bytes
 
         # A chunk of each memory.
-        vector, bottom = (Signal(data.ArrayLayout(32, lanes), name=n) for n in ("vector", "bottom"))
+        vector, bottom = (
+            Signal(data.ArrayLayout(32, lanes), name=n, reset_less=True)
+            for n in ("vector", "bottom")
+        )
         m.d.sync += [
             vector.as_value().eq(
                 self._vectors(m).word_select(control.select.vector_chunk, 8 * size)
@@ -118,7 +121,9 @@ class InteractionEngine(wiring.Component):
             sums = _joined(m, sums, level, control.join[level])
 
         # Over the chunks of a vector; then there is one sum per cycle at most.
-        totals = [Signal(signed(_SUM_BITS), name=f"total_{n}") for n in range(lanes)]
+        totals = [
+            Signal(signed(_SUM_BITS), name=f"total_{n}", reset_less=True) for n in range(lanes)
+        ]
         m.d.sync += [total.eq(value) for total, value in zip(totals, sums, strict=True)]
         m.d.sync += totals[0].eq(Mux(control.more, totals[0], 0) + sums[0])
         if lanes == 4:
@@ -129,7 +134,7 @@ class InteractionEngine(wiring.Component):
         m.submodules.packer = packer
         m.d.comb += packer.control.eq(control.pack)
         for n in range(lanes):
-            requantise = Requantise()
+            requantise = Requantise(wide=False)
             m.submodules[f"requantise_{n}"] = repeated(requantise)
             m.d.comb += [
                 requantise.i_sum.eq(totals[n]),
@@ -146,8 +151,9 @@ class InteractionEngine(wiring.Component):
         """Choose the bytes that are multiplied: of the held chunk, and of the stream."""
         step, lanes = self.control.step, result_lanes(self.config)
         chunk = vector.shape()
-        held = Signal(data.ArrayLayout(chunk, held_chunks(self.config)))
-        fetched, own, stream = Signal(chunk), Signal(chunk), Signal(chunk)
+        held = Signal(data.ArrayLayout(chunk, held_chunks(self.config)), reset_less=True)
+        fetched = Signal(chunk, reset_less=True)
+        own, stream = Signal(chunk), Signal(chunk)
         with m.If(step.fetch):
             m.d.sync += fetched.eq(vector)
         m.d.comb += [
@@ -161,7 +167,7 @@ class InteractionEngine(wiring.Component):
         own_bytes, stream_bytes = (
             value.as_value().word_select(step.quarter, 8 * lanes) for value in (own, stream)
         )
-        left, right = (Signal(chunk, name=name) for name in ("left", "right"))
+        left, right = (Signal(chunk, name=name, reset_less=True) for name in ("left", "right"))
         for n in range(lanes):
             single = own_bytes.word_select(n, 8)
             m.d.sync += [
@@ -175,7 +181,8 @@ class InteractionEngine(wiring.Component):
     def _moved(self, m: Module, stream: data.View, bottom: data.View) -> list[Signal]:
         """Return the stream's lanes, a vector further up if the step says so."""
         step, moves, lanes = self.control.step, self.control.moves, result_lanes(self.config)
-        last = [Signal(32, name=f"last_{n}") for n in range(lanes // 2)]  # of the chunk before
+        # Of the chunk before.
+        last = [Signal(32, name=f"last_{n}", reset_less=True) for n in range(lanes // 2)]
         moved = [Signal(32, name=f"moved_{n}") for n in range(lanes)]
         m.d.comb += [lane.eq(stream[n]) for n, lane in enumerate(moved)]
         for level in range(_joins(self.config) + 1):
@@ -245,7 +252,9 @@ def _int8(chunk: data.View) -> list[Value]:
 
 
 def _registers(m: Module, name: str, values: list[Value]) -> list[Value]:
-    registers = [Signal(value.shape(), name=f"{name}_{n}") for n, value in enumerate(values)]
+    registers = [
+        Signal(value.shape(), name=f"{name}_{n}", reset_less=True) for n, value in enumerate(values)
+    ]
     m.d.sync += [register.eq(value) for register, value in zip(registers, values, strict=True)]
     return registers
 

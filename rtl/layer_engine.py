@@ -10,8 +10,8 @@ from rpaccel.rtl.delay_line import delayed
 from rpaccel.rtl.interfaces import VectorWrite
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.rtl.tile import tile_latency_cycles
-from rpaccel.rtl.tile_issue import TileIssue, job_layout, step_layout
-from rpaccel.rtl.tokens import address_bits, tile_input_layout, tile_output_layout
+from rpaccel.rtl.tile_issue import STEP_FLAGS, TileIssue, job_layout, step_layout
+from rpaccel.rtl.tokens import TOKEN_FLAGS, address_bits, tile_input_layout, tile_output_layout
 from rpaccel.rtl.vector_memories import READ_CYCLES, VectorSlice, WordRead
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Destination
@@ -105,7 +105,9 @@ class LayerEngine(wiring.Component):
         steps = [issue.step]
         for i in range(1, blocks):
             step = Signal(step_layout(config), name=f"step_{i}")
-            late = delayed(m, Value.cast(steps[-1]), config.block_size, f"step_{i}")
+            late = delayed(
+                m, Value.cast(steps[-1]), config.block_size, f"step_{i}", resets=STEP_FLAGS
+            )
             m.d.comb += Value.cast(step).eq(late)
             steps.append(step)
 
@@ -179,7 +181,9 @@ class LayerEngine(wiring.Component):
             word = word | other
         late = Signal.like(token, name=f"late_{i}")
         m.d.comb += [
-            Value.cast(late).eq(delayed(m, Value.cast(token), READ_CYCLES, f"token_{i}")),
+            Value.cast(late).eq(
+                delayed(m, Value.cast(token), READ_CYCLES, f"token_{i}", resets=TOKEN_FLAGS)
+            ),
             self.rows[i].eq(late),
             self.rows[i].data.eq(word),
         ]

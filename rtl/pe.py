@@ -18,7 +18,8 @@ class PE(wiring.Component):
     """Adds activation * weight to the sum that comes from above.
 
     Latency 3 cycles from activation to sum (`latency_cycles`), 1 from the sum above to the sum
-    below, 1 from activation to the right neighbour. One transfer per cycle; no valid bits.
+    below, 1 from activation to the right neighbour. One transfer per cycle; neither valid
+    bits nor reset.
 
     Parameters
     ----------
@@ -46,20 +47,24 @@ class PE(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        weight = Signal(signed(8))
-        product = Signal(signed(16))
+        shadow, weight, row = (
+            Signal(signed(8), name=name, reset_less=True) for name in ("shadow", "weight", "row")
+        )
+        product = Signal(signed(16), reset_less=True)
+        total = Signal(signed(self.width), reset_less=True)
+        m.d.comb += [self.o_weight.eq(shadow), self.o_row.eq(row), self.o_sum.eq(total)]
 
         # Shadow weight: a link of the column's shift chain.
         with m.If(self.load):
-            m.d.sync += self.o_weight.eq(self.i_weight)
+            m.d.sync += shadow.eq(self.i_weight)
 
         # The active weight changes together with the activation that it is for.
         with m.If(self.swap):
-            m.d.sync += weight.eq(self.o_weight)
+            m.d.sync += weight.eq(shadow)
         m.d.sync += [
-            self.o_row.eq(self.i_row),
+            row.eq(self.i_row),
             # Product and sum have registers of their own: a DSP block's pipeline.
-            product.eq(self.o_row * weight),
-            self.o_sum.eq(self.i_sum + product),
+            product.eq(row * weight),
+            total.eq(self.i_sum + product),
         ]
         return m

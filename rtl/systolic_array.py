@@ -22,7 +22,7 @@ from rpaccel.rtl.delay_line import delayed
 from rpaccel.rtl.interfaces import LoadBus
 from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.tile import Tile
-from rpaccel.rtl.tokens import tile_input_layout, tile_load_layout, tile_output_layout
+from rpaccel.rtl.tokens import TOKEN_FLAGS, tile_input_layout, tile_load_layout, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import PARAM, Target
 
@@ -132,10 +132,13 @@ class SystolicArray(wiring.Component):
         tokens = []
         for r, token in enumerate(lane.i):
             name = f"lane{number}_row{r}"
-            control = delayed(m, Value.cast(token)[: -8 * size], self.input_cycles, name)
+            control = Value.cast(token)[: -8 * size]
+            control = delayed(m, control, self.input_cycles, name, resets=TOKEN_FLAGS)
             word = token.data
             skewed = [
-                delayed(m, word.word_select(n, 8), self.input_cycles + n, f"{name}_byte{n}")
+                delayed(
+                    m, word.word_select(n, 8), self.input_cycles + n, f"{name}_byte{n}", resets=0
+                )
                 for n in range(size)
             ]
             tokens.append(Cat(control, *skewed))

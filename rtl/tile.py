@@ -12,7 +12,7 @@ from rpaccel.rtl.block import Block
 from rpaccel.rtl.delay_line import delayed
 from rpaccel.rtl.pe import sum_bits
 from rpaccel.rtl.repeated import repeated
-from rpaccel.rtl.tokens import tile_input_layout, tile_load_layout, tile_output_layout
+from rpaccel.rtl.tokens import TOKEN_FLAGS, tile_input_layout, tile_load_layout, tile_output_layout
 from rpaccel.rtl.vector_unit import VectorUnit
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Destination
@@ -80,13 +80,14 @@ class Tile(wiring.Component):
 
         # Cells; the token keeps step with its activations.
         control = Value.cast(self.i)[: -8 * size]
+        token = delayed(m, control, size, "token", resets=TOKEN_FLAGS)
         m.d.comb += [
             Value.cast(block.i_row).eq(self.i.data),
             block.first.eq(self.i.row & self.i.first),
             block.cut.eq(self.i.cut),
             block.i_sum.eq(self.i_sum),
             self.o_sum.eq(block.o_sum),
-            Value.cast(self.o).eq(Cat(delayed(m, control, size, "token"), block.o_row)),
+            Value.cast(self.o).eq(Cat(token, block.o_row)),
             vector_unit.fetch.eq(self.i.fetch),
             vector_unit.address.eq(self.i.param_address),
         ]
@@ -105,14 +106,16 @@ class Tile(wiring.Component):
 
         # Requantisation.
         at = Cat(row.destination, row.address, row.relu)
-        at = delayed(m, at, accumulator.latency_cycles, "total")
+        at = delayed(m, at, accumulator.latency_cycles, "total", resets=0)
         destination = at[: len(row.destination)]
         latency = vector_unit.latency_cycles
         m.d.comb += [
             vector_unit.relu.eq(at[-1]),
             vector_unit.logit.eq(destination == Destination.SCORE),
             self.out.valid.eq(delayed(m, accumulator.o_valid, latency, "valid")),
-            Cat(self.out.destination, self.out.address).eq(delayed(m, at[:-1], latency, "at")),
+            Cat(self.out.destination, self.out.address).eq(
+                delayed(m, at[:-1], latency, "at", resets=0)
+            ),
             self.out.data.eq(vector_unit.o_data),
             self.out.logit.eq(vector_unit.o_logit),
         ]
@@ -141,5 +144,5 @@ class Tile(wiring.Component):
         )
         row = Signal(layout)
         here = Cat(o.row & o.tap, *(o[name] for name in names))
-        m.d.comb += row.eq(delayed(m, here, cycles, "row"))
+        m.d.comb += row.eq(delayed(m, here, cycles, "row", resets=1))
         return row

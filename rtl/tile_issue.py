@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Cat, Const, Elaboratable, Format, Module, Mux, Signal, unsigned
+from amaranth.hdl import (
+    Assert,
+    Cat,
+    Const,
+    Elaboratable,
+    Format,
+    Module,
+    Mux,
+    Signal,
+    signed,
+    unsigned,
+)
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +22,9 @@ from rpaccel.rtl.tokens import address_bits
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import INSTRUCTION, Destination, Source
 
-__all__ = ["TileIssue", "job_layout", "step_layout"]
+__all__ = ["STEP_FLAGS", "TileIssue", "job_layout", "step_layout"]
+
+STEP_FLAGS = 3  # row, load, fetch
 
 
 def job_layout() -> data.StructLayout:
@@ -26,10 +39,13 @@ def step_layout(config: AcceleratorConfig) -> data.StructLayout:
 
     stack, load_stack : log2 of the groups of block rows, for the row (and fetch) and for the load.
     source, read_address : the word that the row is. end : the row ends a chain of layers.
+    The first `STEP_FLAGS` bits say what the others are for; reset clears them alone.
     """
     return data.StructLayout(
         {
             "row": unsigned(1),
+            "load": unsigned(1),
+            "fetch": unsigned(1),
             "first": unsigned(1),
             "end": unsigned(1),
             "first_k": unsigned(1),
@@ -40,10 +56,8 @@ def step_layout(config: AcceleratorConfig) -> data.StructLayout:
             "stack": unsigned(3),
             "source": unsigned(3),
             "read_address": unsigned(address_bits(config)),
-            "load": unsigned(1),
             "load_stack": unsigned(3),
             "weight_address": range(config.tile_weight_rows),
-            "fetch": unsigned(1),
             "param_address": range(config.tile_params),
         }
     )
@@ -101,14 +115,19 @@ class TileIssue(wiring.Component):
         self.go = Signal()  # the loaded tile's first row is read in the next cycle
         self.phase = Signal(range(most + 1), init=most)  # cycles since the tile's first row
         code = self.layer.code
-        self.row, self.tile_last_k = Signal(), Signal()  # of the present tile, as in `step`
+        # Of the present tile, as in `step`.
+        self.row, self.first, self.tile_last_k = Signal(), Signal(), Signal()
         self.k, self.n = Signal(13), Signal(12)  # the tile that is loaded, or will be next
         self.last_k, self.last_tile = Signal(), Signal()
+        # A cycle late: a tile begins block_size cycles after the one before, or later.
+        last_k = self.k + 1 == code.words_a + code.words_b
+        m.d.sync += [
+            self.last_k.eq(last_k),
+            self.last_tile.eq(last_k & (self.n + 1 == code.n_steps)),
+        ]
         m.d.comb += [
-            self.last_k.eq(self.k + 1 == code.words_a + code.words_b),
-            self.last_tile.eq(self.last_k & (self.n + 1 == code.n_steps)),
             self.job.ready.eq(~self.held | (self.go & self.last_tile)),
-            self.busy.eq(self.held | (self.phase < self.now.items)),
+            self.busy.eq(self.held | self.row),
         ]
         with m.If(self.job.ready):
             m.d.sync += [self.held.eq(self.job.valid), self.layer.eq(self.job.payload)]
@@ -156,25 +175,45 @@ class TileIssue(wiring.Component):
             m.d.sync += tile.eq(self.job.payload.code.weight_base >> index_bits)
 
     def _decide(self, m: Module, most: int) -> None:
-        """Begin a tile when it is loaded, the one before is in, and its inputs are written."""
+        """Begin a tile when it is loaded, the one before is in, and its inputs are written.
+
+        What it waits for is known a cycle ahead, as far as it is not about loading.
+        """
         code, now = self.layer.code, self.now
+        self.ahead = ahead = Signal(
+            data.StructLayout(
+                {
+                    "rows_are_in": unsigned(1),
+                    "waits": unsigned(1),
+                    "written": unsigned(1),
+                    "last_row": signed(len(self.phase) + 1),
+                }
+            )
+        )
         reads_act = Signal()
         acts = [source == act for act in (Source.ACT0, Source.ACT1)
                 for source in (code.source_a, code.source_b)]  # fmt: skip
         first = (self.k == 0) & (self.n == 0)
         changes = code.stack != now.code.stack
-        items_in = self.phase >= now.items + Mux(changes, self.skew_cycles, 0) - 1
+        m.d.sync += [
+            ahead.last_row.eq(now.items + Mux(changes, self.skew_cycles, 0) - 1),
+            ahead.rows_are_in.eq(self.phase + 1 >= ahead.last_row),
+            ahead.waits.eq(first & reads_act),
+            ahead.written.eq(self.phase + 1 >= self.dependency_cycles - 1),
+        ]
         m.d.comb += [
             reads_act.eq(Cat(*acts).any()),
             self.go.eq(
                 self.loaded
                 & (self.settle == 0)
-                & (items_in | (self.phase == most))
-                & (~(first & reads_act) | (self.phase >= self.dependency_cycles - 1))
+                & ahead.rows_are_in
+                & (~ahead.waits | ahead.written)
             ),
         ]
+        m.d.sync += [self.row.eq(self.phase + 1 < now.items), self.first.eq(self.go)]
         with m.If(self.go):
             m.d.sync += [self.phase.eq(0), now.eq(self.layer), self.k.eq(self.k + 1)]
+            m.d.sync += self.row.eq(1)
             with m.If(self.last_k):
                 m.d.sync += [self.k.eq(0), self.n.eq(self.n + 1)]
         with m.Elif(self.phase != most):
@@ -213,10 +252,9 @@ class TileIssue(wiring.Component):
             code.destination == Destination.BOTTOM
         )
         m.d.comb += [
-            self.row.eq(self.phase < now.items),
             self.tile_last_k.eq(tile.last_k),
             step.row.eq(self.row),
-            step.first.eq(self.row & (self.phase == 0)),
+            step.first.eq(self.first),
             step.end.eq(self.row & (self.phase + 1 == now.items) & tile.last & ends_chain),
             step.first_k.eq(tile.first_k),
             step.last_k.eq(tile.last_k),

@@ -13,7 +13,15 @@ from amaranth.lib import data
 
 from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["address_bits", "tile_input_layout", "tile_load_layout", "tile_output_layout"]
+__all__ = [
+    "TOKEN_FLAGS",
+    "address_bits",
+    "tile_input_layout",
+    "tile_load_layout",
+    "tile_output_layout",
+]
+
+TOKEN_FLAGS = 3  # row, load, fetch
 
 
 def address_bits(config: AcceleratorConfig) -> int:
@@ -40,10 +48,14 @@ def tile_input_layout(config: AcceleratorConfig) -> data.StructLayout:
     fetch, param_address : read those parameters; block_size of them make an N fold, channel 0
     first.
     data : int8[block_size], row n of the block in byte n; not skewed.
+
+    The first `TOKEN_FLAGS` bits say what the others are for; reset clears them alone.
     """
     return data.StructLayout(
         {
             "row": unsigned(1),
+            "load": unsigned(1),
+            "fetch": unsigned(1),
             "first": unsigned(1),
             "cut": unsigned(1),
             "tap": unsigned(1),
@@ -52,9 +64,7 @@ def tile_input_layout(config: AcceleratorConfig) -> data.StructLayout:
             "relu": unsigned(1),
             "destination": unsigned(2),
             "address": unsigned(address_bits(config)),
-            "load": unsigned(1),
             "weight_address": range(config.tile_weight_rows),
-            "fetch": unsigned(1),
             "param_address": range(config.tile_params),
             "data": unsigned(8 * config.block_size),
         }

@@ -71,8 +71,8 @@ class VectorUnit(wiring.Component):
 
         # Shadow chain: enters at the last lane, so that the first fetched ends in lane 0.
         fetched = Signal(self.fetch_cycles - 1)
-        channel = Signal(_CHANNEL)
-        shadow = Signal(data.ArrayLayout(_CHANNEL, size))
+        channel = Signal(_CHANNEL, reset_less=True)
+        shadow = Signal(data.ArrayLayout(_CHANNEL, size), reset_less=True)
         m.d.sync += [fetched.eq(Cat(self.fetch, fetched)), channel.eq(read.data)]
         with m.If(fetched[-1]):
             m.d.sync += shadow.eq(Cat(shadow.as_value()[_CHANNEL.size :], channel))
@@ -80,12 +80,12 @@ class VectorUnit(wiring.Component):
         # Active parameters: each field changes when the first row reaches its stage.
         swaps = Signal(Requantise.shift_cycle)
         m.d.sync += swaps.eq(Cat(self.swap, swaps))
-        relu = delayed(m, self.relu, Requantise.clamp_cycle, "relu")
-        logit = delayed(m, self.logit, Requantise.clamp_cycle, "logit")
+        relu = delayed(m, self.relu, Requantise.clamp_cycle, "relu", resets=0)
+        logit = delayed(m, self.logit, Requantise.clamp_cycle, "logit", resets=0)
         for c in range(size):
-            lane = Requantise()
+            lane = Requantise(wide=c == 0)
             m.submodules[f"lane_{c}"] = repeated(lane)
-            active = Signal(_CHANNEL, name=f"active_{c}")
+            active = Signal(_CHANNEL, name=f"active_{c}", reset_less=True)
             with m.If(self.swap):
                 m.d.sync += active.bias.eq(shadow[c].bias)
             with m.If(swaps[Requantise.multiplier_cycle - 1]):

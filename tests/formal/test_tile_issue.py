@@ -12,9 +12,9 @@ SIZES = [(4, 2, 6), (4, 4, 12), (8, 4, 12)]
 BUGS = {
     "loads a cycle early": ("free = size - 2", "free = size - 3", "loads: b per tile"),
     "first without settling": ("settle_cycles = 2 ", "settle_cycles = 1 ", "first comes with"),
-    "row dropped": ("row.eq(self.phase < now.items)", "row.eq(self.phase + 1 < now.items)",
+    "row dropped": ("row.eq(self.phase + 1 < now.items)", "row.eq(self.phase + 2 < now.items)",
                     "a tile's rows come one per cycle"),
-    "row duplicated": ("row.eq(self.phase < now.items)", "row.eq(self.phase <= now.items)",
+    "row duplicated": ("row.eq(self.phase + 1 < now.items)", "row.eq(self.phase < now.items)",
                        "first is item 0"),
     "job dropped": ("~self.held | (self.go & self.last_tile)", "~self.held | self.go",
                     "a job's tiles are loaded before the next is taken"),

@@ -211,7 +211,8 @@ class TileIssueProperties(wiring.Component):
         )
         read = place(base + offset, Mux(source == Source.USER, 0, stride), source == Source.CROSS)
         base = Mux(bottom & head.bank, config.engine_bottom_words, 0)
-        write = place(base + (n << head.stack), head.destination_stride, bottom)
+        is_act = (head.destination == Destination.ACT0) | (head.destination == Destination.ACT1)
+        write = place(base + Mux(is_act, n << head.stack, n), head.destination_stride, bottom)
         bits = len(self.step.address)
         return read[:bits], write[:bits], source
 
@@ -335,6 +336,15 @@ class TileIssueProperties(wiring.Component):
         far = dut.dependency_cycles
         held, phase, fold = dut.held, dut.phase, self.fold
         begun = self.before | step.first
+        # The tile or the layer changed one and two cycles ago.
+        changed, later = Signal(init=1), Signal(init=1)
+        m.d.sync += [changed.eq(dut.go | dut.job.ready), later.eq(changed)]
+        skewed = dut.layer.code.stack != dut.now.code.stack
+        last_row = dut.now.items + Mux(skewed, dut.skew_cycles, 0) - 1
+        last_k = dut.k + 1 == folds
+        ahead, code = dut.ahead, dut.layer.code
+        acts = [source == act for source in (code.source_a, code.source_b)
+                for act in (Source.ACT0, Source.ACT1)]  # fmt: skip
         param_fold = step.param_address[size.bit_length() - 1 :]
         wants = {
             "item": self.item == Mux(streams, phase, 0),
@@ -373,6 +383,16 @@ class TileIssueProperties(wiring.Component):
             "phase": self.rule.phase == Mux(phase < 2 * size, phase, 2 * size),
             "settle": ~loaded | ((dut.settle == 1) == (self.rule.quiet == 1)),
             "settles": dut.settle <= 1,
+            "row": dut.row == streams,
+            "first": dut.first == (phase == 0),
+            "changed": ~changed | (~dut.loaded & (self.rule.count == 0)),
+            "changed before": ~later | (~dut.loaded & (self.rule.count <= 1)),
+            "last K fold": changed | (dut.last_k == last_k),
+            "last tile": changed | (dut.last_tile == (last_k & (dut.n + 1 == code.n_steps))),
+            "waits": changed | (ahead.waits == (none_begun & Cat(*acts).any())),
+            "written": changed | (ahead.written == (phase >= far - 1)),
+            "last row": changed | (ahead.last_row == last_row),
+            "rows are in": changed | later | (ahead.rows_are_in == (phase >= last_row)),
             "since": (self.rule.phase == 0)
             | (since == Mux(phase < dut.dependency_cycles, phase, dut.dependency_cycles)),
             "items": (self.rule.phase == 0) | ~self.before | (items == dut.now.items),
