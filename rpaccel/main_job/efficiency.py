@@ -24,11 +24,12 @@ from rpaccel.host.core_simulator import (
     run_core,
 )
 from rpaccel.host.core_workload import Workload, program_shape
-from rpaccel.perfmodel.lane import SCORE_CYCLES
+from rpaccel.perfmodel.lane import SCORE_CYCLES, split_items
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
 from rpaccel.perfmodel.scale_sim import scale_sim_cycles
 from rpaccel.perfmodel.sequencer import core_times
 from rpaccel.perfmodel.shapes import NetworkShape
+from rpaccel.perfmodel.sub_batch import best_sub_batch
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.program_plan import ModelPlan, ModelSizes, plan_model
 from rpaccel.workloads.random_models import random_query, random_ranker
@@ -134,15 +135,17 @@ def core_ranker(
 class Efficiency:
     """One ranker on one array. Shares are of 1; cycles are of `sub_batches` x `sub_batch` items.
 
+    pass_items : items that the core takes at a time, as perfmodel.sub_batch chooses.
     bound : useful MACs / MACs of the tiles that the folds need, stacking included.
     whole, steady : efficiency over the whole run, and in the middle: between the last scores of
-        two sub-batches, counting the bottom and the top MLPs that the array does between them.
+        two passes, counting the bottom and the top MLPs that the array does between them.
     occupancy, steady_occupancy : cycles in which the array works / cycles.
     interaction : the same for the interaction, whole run.
     scale_sim, scale_sim_stacked : cycles of one sub-batch by SCALE-Sim's closed form.
     model_cycles : what perfmodel predicts for `cycles`; difference : the largest of all its times
         (transfers, releases, last scores, busy cycles).
-    splits : cycles of other runs by the performance model, by "sub-batches x items".
+    passes, passes_alone : cycles of the run, and of one sub-batch alone, by the performance model
+        for other numbers of items in a pass.
     run_s : seconds that the simulation took.
     """
 
@@ -152,6 +155,7 @@ class Efficiency:
     engines: int
     sub_batch: int
     sub_batches: int
+    pass_items: int
     macs: int
     tiles: int
     cycles: int
@@ -164,7 +168,8 @@ class Efficiency:
     difference: int
     scale_sim: int
     scale_sim_stacked: int
-    splits: dict[str, int]
+    passes: dict[int, int]
+    passes_alone: dict[int, int]
     run_s: float
 
     def efficiency(self, macs: int, cycles: int) -> float:
@@ -238,6 +243,7 @@ def measure(
 ) -> Efficiency:
     """Run `sub_batches` sub-batches of `network` on an array of `size`, bit for bit.
 
+    The core walks through them in passes of as many items as the compiler would choose.
     networks : for which the memories are made, so that they share a simulator.
     Raises RuntimeError if a score differs from the golden model's.
     """
@@ -248,24 +254,33 @@ def measure(
     ranker = core_ranker(network, config, rng)
     items = sub_batch * sub_batches
     query = random_query(rng, config, [ranker], items=items, feature_rows=items)
-    workload = Workload(config, ranker, [sub_batch] * sub_batches, query=query)
+    plan = plan_model(ranker.sizes, config)
+    pass_items = min(best_sub_batch(plan, items), sub_batch)
+    counts = [min(pass_items, items - start) for start in range(0, items, pass_items)]
+    workload = Workload(config, ranker, counts, query=query)
     program = build_core(config, progress=progress)
-    progress(f"running {network.name} on {size} x {size}")
+    progress(f"running {network.name} on {size} x {size}, {pass_items} items at a time")
     start = time.monotonic()
     run = run_core(program, workload)
     seconds = time.monotonic() - start
     _compare(workload, run)
-    return _figures(network, plan_model(ranker.sizes, config), workload, run, seconds)
+    return _figures(network, plan, workload, run, (sub_batch, sub_batches), seconds)
 
 
 def _figures(
-    network: NetworkShape, plan: ModelPlan, workload: Workload, run: CoreRun, seconds: float
+    network: NetworkShape,
+    plan: ModelPlan,
+    workload: Workload,
+    run: CoreRun,
+    batches_of: tuple[int, int],
+    seconds: float,
 ) -> Efficiency:
     config, batches = plan.config, len(run.counts)
-    # At both ends of the middle the array has just taken the bottom MLP two sub-batches later.
+    sub_batch, sub_batches = batches_of
+    # At both ends of the middle the array has just taken the bottom MLP two passes later.
     first, last = batches // 4, batches - 3
     predicted = predict(workload, run)
-    sub_batch = int(run.counts[0])
+    pass_items = int(run.counts[0])
 
     begin, end = run.last_scores[[first, last]]
     taken = int(((run.transfers > begin) & (run.transfers <= end)).sum())
@@ -283,11 +298,12 @@ def _figures(
         block_size=config.block_size,
         engines=config.engines,
         sub_batch=sub_batch,
-        sub_batches=batches,
+        sub_batches=sub_batches,
+        pass_items=pass_items,
         macs=plan.macs,
         tiles=plan.tiles,
         cycles=run.total_cycles,
-        steady_macs=sub_batch * ((last - first) * top + taken * bottom),
+        steady_macs=pass_items * ((last - first) * top + taken * bottom),
         steady_cycles=int(end - begin),
         array_busy=run.array_busy,
         steady_array_busy=int(run.array_busy_then[last] - run.array_busy_then[first]),
@@ -296,28 +312,27 @@ def _figures(
         difference=max(predicted.differences(run).values()),
         scale_sim=scale_sim(False),
         scale_sim_stacked=scale_sim(True),
-        splits=_splits(workload, run),
+        passes=_passes(workload, run, sub_batch, sub_batch * sub_batches),
+        passes_alone=_passes(workload, run, sub_batch, sub_batch),
         run_s=seconds,
     )
 
 
-def _splits(workload: Workload, run: CoreRun) -> dict[str, int]:
-    """Return the cycles of more or fewer sub-batches, and of the run's items in smaller ones."""
-    batches, sub_batch = len(run.counts), int(run.counts[0])
-    writes = int(run.writes[0]) // sub_batch  # per item
-    cases = [(number, sub_batch) for number in (1, 2, 4, 8, 16, 32)]
-    cases += [(batches * parts, sub_batch // parts) for parts in (2, 4, 8)]
+def _passes(workload: Workload, run: CoreRun, sub_batch: int, items: int) -> dict[int, int]:
+    """Return the cycles of `items` in passes of sub_batch, sub_batch / 2, ... items."""
+    writes = int(run.writes[0]) // int(run.counts[0])  # per item
     program = program_shape(workload.compiled)
     cycles = {}
-    for number, items in cases:
+    for part in (sub_batch >> shift for shift in range(6) if sub_batch >> shift):
+        sizes = split_items(items, part)
         times = core_times(
             workload.config,
             program,
-            [items] * number,
-            walks=[writes * items] * number,
-            start=-writes * items,
+            sizes,
+            walks=[writes * size for size in sizes],
+            start=-writes * sizes[0],
         )
-        cycles[f"{number} x {items}"] = int(times.logit[-1, 0]) + SCORE_CYCLES + 1
+        cycles[part] = int(times.logit[-1, 0]) + SCORE_CYCLES + 1
     return cycles
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rpaccel.main_job.efficiency import Efficiency
 
@@ -29,7 +29,7 @@ def _share_row(result: Efficiency) -> list[str]:
         "scale_sim_stacked_efficiency",
     )  # fmt: skip
     values = result.values
-    return [*_place(result), *(_share(values[name]) for name in names)]
+    return [*_place(result), str(result.pass_items), *(_share(values[name]) for name in names)]
 
 
 def _cycle_row(result: Efficiency) -> list[str]:
@@ -41,11 +41,10 @@ def _cycle_row(result: Efficiency) -> list[str]:
     return [*_place(result), *(f"{number:,}" for number in numbers)]
 
 
-def _split_row(result: Efficiency) -> list[str]:
-    shares = []
-    for name, cycles in result.splits.items():
-        number, items = map(int, name.split(" x "))
-        shares.append(_share(result.efficiency(number * items * result.macs, cycles)))
+def _pass_row(result: Efficiency, passes: Mapping[int, int], items: int) -> list[str]:
+    """Return the shares of the bound that `items` reach in other passes."""
+    macs = items * result.macs
+    shares = [_share(result.efficiency(macs, cycles) / result.bound) for cycles in passes.values()]
     return [*_place(result), *shares]
 
 
@@ -57,8 +56,8 @@ def efficiency_text(results: Sequence[Efficiency]) -> str:
     """Return the Markdown of `results`; the same results give the same bytes."""
     first = results[0]
     head = ["A / block", "model"]
-    share_head = ["bound", "whole run", "of bound", "steady", "of bound", "array busy", "steady",
-                  "interaction busy", "SCALE-Sim", "SCALE-Sim stacked"]  # fmt: skip
+    share_head = ["pass", "bound", "whole run", "of bound", "steady", "of bound", "array busy",
+                  "steady", "interaction busy", "SCALE-Sim", "SCALE-Sim stacked"]  # fmt: skip
     cycle_head = ["MACs / item", "tiles / item", "cycles", "perf model", "difference",
                   "cycles / sub-batch", "tiles x items", "SCALE-Sim stacked",
                   "SCALE-Sim"]  # fmt: skip
@@ -67,7 +66,14 @@ def efficiency_text(results: Sequence[Efficiency]) -> str:
         sub_batch=first.sub_batch,
         shares=_markdown([*head, *share_head], [_share_row(result) for result in results]),
         cycles=_markdown([*head, *cycle_head], [_cycle_row(result) for result in results]),
-        splits=_markdown([*head, *first.splits], [_split_row(result) for result in results]),
+        passes=_markdown(
+            [*head, *map(str, first.passes)],
+            [_pass_row(x, x.passes, x.sub_batches * x.sub_batch) for x in results],
+        ),
+        alone=_markdown(
+            [*head, *map(str, first.passes_alone)],
+            [_pass_row(x, x.passes_alone, x.sub_batch) for x in results],
+        ),
     )
 
 
@@ -76,14 +82,15 @@ _TEXT = """\
 
 Written by `rpaccel efficiency` (`make efficiency`): the generated Verilog of the compute core runs
 {sub_batches} sub-batches of {sub_batch} items with random int8 parameters; every logit and
-click-through rate equals the golden model's. Data of the next sub-batches are written into the two
-banks while the core computes.
+click-through rate equals the golden model's. The core walks through them in passes of as many items
+as the compiler chooses (`perfmodel/sub_batch.py`); data of the next passes are written into the two
+banks while it computes.
 
 ## Efficiency [%]
 
 Useful MACs of the layers / (A x A x cycles). Bound: what the folds allow, stacking included (useful
-MACs / (tiles x A x A)). Whole run: first sub-batch taken to last score; fill, drain, exposed
-loads and the last sub-batch's interaction count. Steady: from sub-batch to sub-batch in the middle.
+MACs / (tiles x A x A)). Whole run: first pass taken to last score; fill, drain, exposed loads and
+the last pass's interaction count. Steady: from pass to pass in the middle.
 SCALE-Sim: closed form, layer after layer, weight loads exposed, interaction left out.
 
 {shares}
@@ -93,9 +100,13 @@ Difference: the largest between the RTL and the performance model over the times
 releases and last scores and the busy cycles of array and interaction. Cycles per sub-batch: steady.
 
 {cycles}
-## Efficiency of other runs, by the performance model [%]
+## Other passes, by the performance model [% of the bound]
 
-Whole runs as above, sub-batches x items: a run pays once for filling and draining, which is mostly
-one interaction without a layer beside it; smaller sub-batches make that shorter.
+A run pays once for filling and draining, which is mostly one interaction without a layer beside it:
+short passes make that shorter, but a weight tile takes max(items, 2 b) cycles, and a layer waits
+for the results of the one before. The run above, in passes of so many items:
 
-{splits}"""
+{passes}
+One sub-batch of {sub_batch} items alone, from an idle core to the last score:
+
+{alone}"""

@@ -113,4 +113,7 @@ def test_rmlarge_on_32(network):
     result = measure(32, shapes[network], networks=tuple(shapes.values()), sub_batches=6)
     assert result.steady >= 0.92
     assert result.steady >= 0.97 * result.bound
+    if network == "whole":  # fill and drain included
+        assert result.whole >= 0.92
+        assert result.whole >= 0.97 * result.bound
     assert result.difference == 0
