@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+
+from rpaccel.console import explain, only_json, print_json
 
 app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
@@ -325,6 +325,19 @@ def compile_command(
         print(report.listing if listing else report.text)
 
 
+@app.command()
+def calibrate(data: Data = "ml-100k", json: Json = False) -> None:
+    """Compare ways of choosing int8 scales by their logit errors, also on held-out records."""
+    from rpaccel.main_job import calibration  # noqa: PLC0415
+
+    with only_json(json):
+        losses = calibration.calibration_losses(data)
+    if json:
+        print_json(calibration.calibration_values(losses))
+    else:
+        print(calibration.calibration_text(losses))
+
+
 @profile_app.command("cpu")
 def profile_cpu(
     data: Data = "ml-100k",
@@ -374,31 +387,6 @@ def report(
     from rpaccel.main_job.report import write_report  # noqa: PLC0415
 
     print(write_report(folder))
-
-
-def print_json(value: object) -> None:
-    """Print `value` as the results folders store it."""
-    from rpaccel.results import to_json  # noqa: PLC0415
-
-    print(to_json(value), end="")
-
-
-def only_json(wanted: bool) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which progress goes to standard error, if JSON is `wanted`."""
-    return contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext()
-
-
-def explain(error: Exception) -> str:
-    """Return one line a person can act on."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, ValidationError):
-        parts = []
-        for item in error.errors():
-            where = ".".join(str(part) for part in item["loc"])
-            parts.append(f"{where}: {item['msg']}" if where else item["msg"])
-        return "; ".join(parts)
-    return str(error)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from tests.scheduler.test_search import profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
-         "array-bench"]  # fmt: skip
+         "array-bench", "figures", "calibrate"]  # fmt: skip
 
 
 @pytest.fixture
@@ -214,3 +214,13 @@ def test_feasible_requirement(rpaccel, measured):
     assert status == 0
     assert choice["chosen"]["quality"] >= 0.97 * 0.4
     assert choice["binding_constraint"] is None
+
+
+def test_calibrate_compares_every_method_on_held_out_records(rpaccel):
+    status, out, _ = rpaccel("calibrate", "--json")
+    assert status == 0
+    losses = json.loads(out)
+    assert list(losses) == ["small", "large"]
+    for ranker in losses.values():
+        assert [loss["method"] for loss in ranker] == ["max", "percentile", "error"]
+        assert all(0 < loss["held_out_rms"] < 0.05 * loss["float_std"] for loss in ranker)
