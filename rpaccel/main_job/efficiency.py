@@ -42,6 +42,7 @@ __all__ = [
     "core_ranker",
     "efficiency_report",
     "measure",
+    "model_sizes",
 ]
 
 MODELS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
@@ -57,7 +58,8 @@ _TABLE_ROWS = 64  # of every embedding table; timing does not depend on them
 _LEAST_SUB_BATCHES = 6  # so that there are two in the middle
 
 
-def _sizes(network: NetworkShape) -> ModelSizes:
+def model_sizes(network: NetworkShape) -> ModelSizes:
+    """Return the sizes of `network` as the compiler wants them."""
     return ModelSizes(
         dim=network.dim,
         user_dense=network.user_dense,
@@ -95,7 +97,7 @@ def core_config(size: int, networks: Sequence[NetworkShape], sub_batch: int) -> 
         "feature_entries": max(len(network.item_features) for network in networks),
     }
     config = AcceleratorConfig.model_validate(base)
-    plans = [plan_model(_sizes(network), config) for network in networks]
+    plans = [plan_model(model_sizes(network), config) for network in networks]
     shares = -(-sub_batch // config.engines) * config.engines  # items, in whole groups
     vector_words = max(plan.item_vector_words for plan in plans) * config.vector_word_bytes
     needs = {

@@ -1,6 +1,7 @@
 import pytest
 
 from rpaccel.golden.interaction import interaction_width
+from rpaccel.main_job.efficiency import MODELS, model_sizes
 from rpaccel.perfmodel.interaction import (
     cross_bytes,
     drain_cycles,
@@ -11,6 +12,7 @@ from rpaccel.perfmodel.interaction import (
 )
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Interaction
+from rpaccel.spec.program_plan import plan_model
 
 DOT, CONCAT, PRODUCT = Interaction.DOT, Interaction.CONCAT, Interaction.PRODUCT
 EDGE = load_accelerator("edge")  # A = 16, one engine
@@ -92,6 +94,19 @@ def test_engines_never_wait_for_criteo():
         for config, item_passes in zip(ARRAYS, passes, strict=True):
             group = group_cycles(config, DOT, 0, TABLES, row_bytes)
             assert group <= config.engines * item_passes
+
+
+@pytest.mark.parametrize("network", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_engines_never_wait_for_criteo_on_any_lane(preset, network):
+    machine = load_accelerator(preset)
+    for number in range(machine.lanes):
+        lane = machine.lane(number)
+        if lane.array_size < 16:
+            continue
+        plan = plan_model(model_sizes(network), lane)
+        group = group_cycles(lane, DOT, 0, TABLES, plan.row_bytes)
+        assert group <= lane.engines * plan.tiles, lane.name
 
 
 def test_half_the_engines_would_wait():
