@@ -63,10 +63,10 @@ class _Read(AxiSlaveRead):
 
     def __init__(self, bus: Any, memory: AxiMemory, port: int) -> None:
         self.memory = memory
-        self.schedule = ReadSchedule(memory.timing, port)
         self.waiting = 0
         self.wake = Event()
         super().__init__(bus, memory.clock, memory.reset, memory, reset_active_level=False)
+        self.schedule = ReadSchedule(memory.timing, port, beat_bytes=self.byte_lanes)
         self.log.setLevel("WARNING")
         self.r_channel.queue_occupancy_limit = -1
         self.ar_channel.queue_occupancy_limit = -1
@@ -101,8 +101,10 @@ class _Read(AxiSlaveRead):
         r = self.r_channel._transaction_obj()
         r.rid = burst.id
         r.rlast = int(beat + 1 == burst.beats)
-        failed, data = self.memory.read_beat(address, self.byte_lanes)
-        r.rresp, r.rdata = failed, int.from_bytes(data, "little")
+        response, data = self.memory.read_beat(address, self.byte_lanes)
+        if burst.response:
+            response, data = max(response, AxiResp(burst.response)), b"\xa5" * self.byte_lanes
+        r.rresp, r.rdata = response, int.from_bytes(data, "little")
         self.r_channel.send_nowait(r)
         self.memory.read_beats += 1
 
@@ -110,10 +112,12 @@ class _Read(AxiSlaveRead):
 class _Write(AxiSlaveWrite):
     """Writes: data at once, the response when the schedule says so."""
 
-    def __init__(self, bus: Any, memory: AxiMemory, port: int) -> None:
+    def __init__(self, bus: Any, memory: AxiMemory, port: int, reads: ReadSchedule) -> None:
         self.memory = memory
-        self.schedule = ReadSchedule(memory.timing, port, write=True)
         super().__init__(bus, memory.clock, memory.reset, memory, reset_active_level=False)
+        self.schedule = ReadSchedule(
+            memory.timing, port, write=True, beat_bytes=self.byte_lanes, beside=reads
+        )
         self.log.setLevel("WARNING")
 
     async def _process_write(self) -> None:
@@ -128,11 +132,14 @@ class _Write(AxiSlaveWrite):
                 place = address + beat * self.byte_lanes
                 data = int(w.wdata).to_bytes(self.byte_lanes, "little")
                 response = max(response, self.memory.write_beat(place, data, int(w.wstrb)))
-            due = self.schedule.accept(self.memory.cycles.now, int(aw.awid), address, 1)
+            now = self.memory.cycles.now
+            due = self.schedule.accept(now, int(aw.awid), address, beats, int(response))
             while self.memory.cycles.now + SOURCE_CYCLES < due:
                 await self.memory.cycles.next()
+            burst = self.schedule.start(due)
+            assert burst is not None
             b = self.b_channel._transaction_obj()
-            b.bid, b.bresp = int(aw.awid), response
+            b.bid, b.bresp = burst.id, burst.response
             self.b_channel.send_nowait(b)
 
 
@@ -160,7 +167,8 @@ class AxiMemory:
         self.channels: list[Any] = []
         for port in range(ports):
             bus = AxiBus.from_prefix(dut, f"m_axi{port}")
-            read, write = _Read(bus.read, self, port), _Write(bus.write, self, port)
+            read = _Read(bus.read, self, port)
+            write = _Write(bus.write, self, port, read.schedule)
             self.channels += [read.ar_channel, read.r_channel]
             self.channels += [write.aw_channel, write.w_channel, write.b_channel]
         if timing.stall_per_mille:

@@ -14,7 +14,6 @@
 
 namespace rpaccel {
 
-enum Response : uint32_t { OKAY = 0, SLVERR = 2, DECERR = 3 };
 enum Channel : uint32_t { AR, R, AW, W, B };
 
 // Bytes at addresses 0..size-1. Pages appear when they are touched.
@@ -77,8 +76,8 @@ class AxiPort {
           memory_(memory),
           timing_(timing),
           stall_key_(mix(timing.seed ^ (0xA5A5ull + number))),
-          reads_(timing, number, false),
-          writes_(timing, number, true) {}
+          reads_(timing, number, false, Pins::BYTES),
+          writes_(timing, number, true, Pins::BYTES, reads_.dram()) {}
 
     void drive(uint64_t cycle) {
         arready_ = reading_ < timing_.max_outstanding && !stalled(cycle, AR);
@@ -93,7 +92,7 @@ class AxiPort {
             if (writes_.start(cycle, burst)) {
                 bvalid_ = true;
                 pins_.bid() = burst.id;
-                pins_.bresp() = static_cast<uint32_t>(burst.address);  // see finish_write
+                pins_.bresp() = burst.response;
             }
         }
         pins_.rvalid() = rvalid_;
@@ -124,7 +123,11 @@ class AxiPort {
             check_burst("AW", pins_.awaddr(), pins_.awlen(), pins_.awsize(), pins_.awburst());
             ++writing_;
             ++counters_.write_bursts;
-            addresses_.push_back(Burst{0, 0, pins_.awaddr(), pins_.awid(), pins_.awlen() + 1u});
+            Burst burst{};
+            burst.address = pins_.awaddr();
+            burst.id = pins_.awid();
+            burst.beats = pins_.awlen() + 1u;
+            addresses_.push_back(burst);
         }
         if (wready_ && pins_.wvalid()) {
             Beat beat;
@@ -158,7 +161,8 @@ class AxiPort {
         if (stalled(cycle, R)) return;
         rvalid_ = true;
         const uint64_t address = burst_.address + uint64_t(beat_) * Pins::BYTES;
-        const Response response = memory_.response(address, Pins::BYTES, 1);
+        const uint32_t response = std::max<uint32_t>(
+            memory_.response(address, Pins::BYTES, 1), burst_.response);
         uint8_t* data = pin_bytes(pins_.rdata());
         if (response == OKAY) std::memcpy(data, memory_.at(address), Pins::BYTES);
         else std::memset(data, 0xA5, Pins::BYTES);  // never to be used by the device
@@ -180,8 +184,7 @@ class AxiPort {
         ++write_beat_;
         if (beat.last != (write_beat_ == burst.beats)) violate("WLAST is wrong", address);
         if (write_beat_ < burst.beats) return;
-        // The schedule carries the response in the place of the address.
-        writes_.accept(cycle, burst.id, write_response_, 1);
+        writes_.accept(cycle, burst.id, burst.address, burst.beats, write_response_);
         write_response_ = OKAY;
         write_beat_ = 0;
         addresses_.pop_front();
