@@ -1,8 +1,10 @@
 """UltraScale+ parts and the smallest of them that a design fits.
 
-Ref: Xilinx DS891, "Zynq UltraScale+ MPSoC Data Sheet: Overview", tables of the EG and EV
-devices; DS890, "UltraScale Architecture and Product Data Sheet: Overview", tables of Kintex and
-Virtex UltraScale+ devices.
+Ref: AMD/Xilinx DS891, "Zynq UltraScale+ MPSoC Data Sheet: Overview", tables "EG Device Feature
+Summary" and "EV Device Feature Summary"; DS890, "UltraScale Architecture and Product Data Sheet:
+Overview", tables "Kintex UltraScale+ FPGA Feature Summary", "Virtex UltraScale+ FPGA Feature
+Summary" and "Virtex UltraScale+ HBM FPGA Feature Summary"; the same figures, rounded, in the
+product selection guides XMP104 (MPSoC) and XMP103 (FPGA).
 """
 
 from __future__ import annotations

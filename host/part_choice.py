@@ -6,24 +6,21 @@ flip-flops are upper bounds, multipliers and block RAMs are what the RTL asks fo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rpaccel.host.composition import Piece, instances_of, piece_cells, pieces_of, total
 from rpaccel.host.fpga_parts import Resources, smallest_part
-from rpaccel.host.synthesis import FAMILIES, NetlistError
+from rpaccel.host.synthesis import FAMILIES
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.perfmodel.report import format_table
-from rpaccel.rtl.netlist import Netlist, convert, system_netlist
-from rpaccel.rtl.packed_multiplier import PackedMultiplier
-from rpaccel.rtl.rtlil_text import Cell, RtlilModule, Wire, parse
+from rpaccel.rtl.netlist import Netlist, system_netlist
+from rpaccel.rtl.rtlil_text import parse
 from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["cut_multipliers", "estimate", "estimate_netlist", "estimate_text"]
+__all__ = ["estimate", "estimate_netlist", "estimate_text"]
 
 Progress = Callable[[str], None]
 
@@ -31,70 +28,6 @@ _FAMILY = FAMILIES["xcup"]
 _BLOCK_RAM = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
 _ULTRA_RAM = f"{_BLOCK_RAM} -uram"
 _URAM_BRAMS = 4  # a module with fewer block RAMs has no memory that fills half a URAM
-_ARRAY = re.compile(r"\\\w*?(systolic_)?array")  # the array's module in any netlist
-_INT8 = 8
-
-
-def _width(cell: Cell, name: str) -> int:
-    """Return an integer parameter of `cell`; Amaranth writes decimals."""
-    (line,) = [line for line in cell.parameters if line.split()[-2] == name]
-    return int(line.split()[-1])
-
-
-def _is_int8_product(item: object, module: RtlilModule) -> bool:
-    return (
-        isinstance(item, Cell)
-        and item.kind == "$mul"
-        and max(_width(item, "\\A_WIDTH"), _width(item, "\\B_WIDTH")) <= _INT8
-        and item.ports["\\Y"] in module.wires
-    )
-
-
-def cut_multipliers(module: RtlilModule) -> tuple[RtlilModule, int]:
-    """Return `module` with its int8 products outside, and how many there are.
-
-    Each product becomes an input and its factors become outputs.
-    """
-    cut = deepcopy(module)
-    products = [item for item in cut.items if _is_int8_product(item, cut)]
-    for number, cell in enumerate(products):
-        assert isinstance(cell, Cell)
-        cut.items.remove(cell)
-        cut.wires[cell.ports["\\Y"]].kind = "input"
-        for port in ("A", "B"):
-            name = f"\\cut_{port}{number}"
-            cut.wires[name] = Wire(name, _width(cell, f"\\{port}_WIDTH"), "output", "", [])
-            cut.connections.append((name, cell.ports[f"\\{port}"]))
-    return cut, len(products)
-
-
-def _below(pieces: Mapping[str, Piece], tops: list[str]) -> set[str]:
-    """Return `tops` and every module in them."""
-    found: set[str] = set()
-    todo = list(tops)
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += pieces[name].children
-    return found
-
-
-def _with_packed_multipliers(
-    modules: list[RtlilModule],
-) -> tuple[list[RtlilModule], dict[str, int]]:
-    """Return `modules` without the array's int8 products, and the products by module."""
-    pieces = pieces_of(modules)
-    array = _below(pieces, [name for name in pieces if _ARRAY.fullmatch(name)])
-    products = {}
-    result = []
-    for module in modules:
-        if module.name in array:
-            module, products[module.name] = cut_multipliers(module)  # noqa: PLW2901
-        result.append(module)
-    if not any(products.values()):
-        raise NetlistError("dsp_packing must find int8 products in a module `array`, not none")
-    return result, products
 
 
 def _resources(cells: Mapping[str, int]) -> Resources:
@@ -111,15 +44,10 @@ def _resources(cells: Mapping[str, int]) -> Resources:
 def estimate_netlist(
     netlist: Netlist,
     *,
-    dsp_packing: bool = False,
     build_dir: Path = BUILD_DIR,
     progress: Progress = print,
 ) -> dict[str, Any]:
     """Return what `netlist` needs on UltraScale+, each distinct module synthesised once.
-
-    Parameters
-    ----------
-    dsp_packing : bool  Count the array's int8 products two by two in `rtl.packed_multiplier`.
 
     Returns
     -------
@@ -127,18 +55,8 @@ def estimate_netlist(
     without URAM; lut counts memory LUTs, lutram of them; part, memories: the smallest part and
     which of the two it takes; verdict: one line; modules: the rows, one per distinct module.
     """
-    modules = parse(netlist.rtlil.read_text())
-    products: dict[str, int] = {}
-    if dsp_packing:
-        modules, products = _with_packed_multipliers(modules)
-    pieces = pieces_of(modules)
+    pieces = pieces_of(parse(netlist.rtlil.read_text()))
     instances = instances_of(pieces)
-    pairs = -(-sum(instances[name] * number for name, number in products.items()) // 2)
-    if pairs:
-        text, _ = convert(PackedMultiplier(), "packed", checks=False)
-        packed = pieces_of(parse(text))
-        pieces |= packed
-        instances += {name: pairs * n for name, n in instances_of(packed).items()}
 
     def cells_with(command: str, chosen: Mapping[str, Piece]) -> dict[str, dict[str, int]]:
         found = piece_cells(chosen.values(), command, build_dir=build_dir, progress=progress)
@@ -158,8 +76,6 @@ def estimate_netlist(
         "uram": asdict(choices[0]),
         "block_ram": asdict(choices[1]),
         "lutram": _FAMILY.count(total(instances, ultra))["lutram"],
-        "dsp_packing": dsp_packing,
-        "packed_pairs": pairs,
         "distinct_modules": len(pieces),
         "instances": instances.total(),
         "part": part,
@@ -173,7 +89,6 @@ def estimate(
     config: AcceleratorConfig,
     family: str = "xcup",
     *,
-    dsp_packing: bool = False,
     build_dir: Path = BUILD_DIR,
     progress: Progress = print,
 ) -> dict[str, Any]:
@@ -184,10 +99,9 @@ def estimate(
     if family != "xcup":
         raise ValueError(f"family must be xcup, the one with a list of parts, not {family!r}")
     netlist = system_netlist(config, build_dir=build_dir, checks=False, progress=progress)
-    report = estimate_netlist(
-        netlist, dsp_packing=dsp_packing, build_dir=build_dir, progress=progress
-    )
-    return {"preset": config.name, "family": family} | report
+    report = estimate_netlist(netlist, build_dir=build_dir, progress=progress)
+    named = {"preset": config.name, "family": family, "macs_per_dsp": config.macs_per_dsp}
+    return named | report
 
 
 def estimate_text(report: Mapping[str, Any], rows: int = 12) -> str:
@@ -206,17 +120,11 @@ def estimate_text(report: Mapping[str, Any], rows: int = 12) -> str:
     ]
     lines = [
         f"{report['preset']} on UltraScale+: {report['distinct_modules']} distinct modules, "
-        f"{report['instances']:,} instances",
+        f"{report['instances']:,} instances, {report['macs_per_dsp']} of the array's MACs per DSP",
         format_table(["design", *names], design),
         f"of the LUTs {report['lutram']:,} are memory; LUT and FF are upper bounds (modules apart, "
         "nothing packed into DSP48E2 but the product)",
         format_table(["module", "instances", *names], table),
         f"{report['verdict']} ({'URAM' if report['memories'] == 'uram' else 'block RAM only'})",
     ]
-    if report["dsp_packing"]:
-        lines.insert(
-            3,
-            f"{report['packed_pairs']:,} pairs of the array's int8 products in one DSP48E2 each "
-            "(rtl.packed_multiplier, a what-if: the netlist has one product per DSP48E2)",
-        )
     return "\n".join(lines)

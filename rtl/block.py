@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.delay_line import delayed
+from rpaccel.rtl.pair_pe import PairPE
 from rpaccel.rtl.pe import PE, sum_bits
 from rpaccel.rtl.repeated import repeated
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -24,6 +25,9 @@ class Block(wiring.Component):
 
     The shadow weights are shifted in, last row first: b loads between two rows with `first`,
     the first at b - 1 cycles after the one row, the last at least a cycle before the other.
+
+    With config.macs_per_dsp = 2 columns 2c and 2c + 1 are one `PairPE`, which shifts in and swaps
+    both weights when column 2c does; nothing outside of the block tells the difference.
 
     Members:
       i_row, o_row    int8[b].
@@ -60,28 +64,35 @@ class Block(wiring.Component):
         swap = self._line(m, self.first, 2 * size - 1, "swap")
         load = self._line(m, self.load, size, "load")
         cut = self._line(m, self.cut, size + PE.latency_cycles - 1, "cut")[PE.latency_cycles - 1 :]
-        weights = [delayed(m, self.i_weight[c], c, f"weight_{c}") for c in range(size)]
 
-        # Cells: activations move right, sums and shadow weights move down.
-        cells = [[PE(self.i_sum.shape().elem_shape.width) for _ in range(size)] for _ in weights]
-        for r in range(size):
-            for c in range(size):
-                cell, left, above = cells[r][c], cells[r][c - 1], cells[r - 1][c]
+        # Cells, `across` of them in one: activations move right, sums and shadow weights move down.
+        across = self.config.macs_per_dsp
+        width = self.i_sum.shape().elem_shape.width
+        columns = range(0, size, across)
+        cells = [
+            {c: PairPE(width) if across == 2 else PE(width) for c in columns} for _ in range(size)
+        ]
+        above_sums = [Mux(cut[c], 0, self.i_sum[c]) for c in range(size)]
+        for c in columns:
+            word = Cat(self.i_weight[c : c + across])
+            weight = delayed(m, word, c, f"weight_{c}", resets=0)
+            for r in range(size):
+                cell = cells[r][c]
                 m.submodules[f"pe_{r}_{c}"] = repeated(cell)
                 m.d.comb += [
-                    cell.i_row.eq(left.o_row if c else self.i_row[r]),
+                    cell.i_row.eq(cells[r][c - across].o_row if c else self.i_row[r]),
                     cell.swap.eq(swap[r + c]),
                     cell.load.eq(load[c]),
-                    cell.i_weight.eq(above.o_weight if r else weights[c]),
-                    cell.i_sum.eq(above.o_sum if r else Mux(cut[c], 0, self.i_sum[c])),
+                    cell.i_weight.eq(cells[r - 1][c].o_weight if r else weight),
+                    cell.i_sum.eq(cells[r - 1][c].o_sum if r else Cat(above_sums[c : c + across])),
                 ]
 
         # Edges: the tap waits for the last column.
-        m.d.comb += [self.o_row[r].eq(cells[r][-1].o_row) for r in range(size)]
+        m.d.comb += [self.o_row[r].eq(cells[r][columns[-1]].o_row) for r in range(size)]
+        m.d.comb += self.o_sum.eq(Cat(Value.cast(cells[-1][c].o_sum) for c in columns))
         for c in range(size):
-            total = cells[-1][c].o_sum
-            m.d.comb += self.o_sum[c].eq(total)
-            m.d.comb += self.o_tap[c].eq(delayed(m, total, size - 1 - c, f"tap_{c}"))
+            tap = delayed(m, self.o_sum[c], size - 1 - c, f"tap_{c}", resets=0)
+            m.d.comb += self.o_tap[c].eq(tap)
         return m
 
     def _line(self, m: Module, value: Value, length: int, name: str) -> Value:

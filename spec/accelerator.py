@@ -37,6 +37,7 @@ class AcceleratorConfig(BaseModel):
     groups_down: int = Field(default=1, ge=1, le=32)
     groups_across: int = Field(default=1, ge=1, le=32)
     block_size: int = Field(ge=4, le=64)  # granularity of splitting, stacking and weight loading
+    macs_per_dsp: int = Field(default=1, ge=1, le=2)  # cells that share a multiplier: rtl.pair_pe
     lanes: int = Field(ge=1, le=32)  # controllers; each owns a rectangle of blocks at run time
     # Blocks that a lane is made for: the side of a square, or (rows, columns).
     lane_blocks: tuple[LaneBlocks, ...] = Field(default=(), strict=False)  # empty: all, each

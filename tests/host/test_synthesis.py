@@ -6,15 +6,12 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from typer.testing import CliRunner
 
+from rpaccel.cli import app
 from rpaccel.host.composition import instances_of, piece_cells, pieces_of, total
 from rpaccel.host.fpga_parts import PARTS, Resources, excess, smallest_part
-from rpaccel.host.part_choice import (
-    cut_multipliers,
-    estimate,
-    estimate_netlist,
-    estimate_text,
-)
+from rpaccel.host.part_choice import estimate, estimate_netlist, estimate_text
 from rpaccel.host.synthesis import FAMILIES, NetlistError, run_tool, run_yosys
 from rpaccel.rtl.netlist import write_netlist
 from rpaccel.rtl.rtlil_text import parse
@@ -124,10 +121,6 @@ def report(netlist, folder):
     return estimate_netlist(netlist, build_dir=folder, progress=lambda _: None)
 
 
-def silent(_line):
-    return None
-
-
 def test_equal_modules_are_one_piece(netlist):
     pieces = pieces_of(parse(netlist.rtlil.read_text()))
     instances = instances_of(pieces)
@@ -172,7 +165,7 @@ def test_rows_of_modules_sum_to_the_design(report):
 
 
 def test_report_text_names_part_and_modules(report):
-    text = estimate_text({"preset": "made up", **report})
+    text = estimate_text({"preset": "made up", "macs_per_dsp": 1, **report})
     assert text.endswith("fits ZU3EG (block RAM only)")
     assert "machine_pe" in text
     assert "upper bounds" in text
@@ -192,28 +185,19 @@ def test_another_design_reuses_equal_modules(report, folder, tmp_path):
     assert lines == []
 
 
-def test_packing_halves_the_multipliers_of_the_array(netlist, folder, report):
-    packed = estimate_netlist(netlist, dsp_packing=True, build_dir=folder, progress=silent)
-    # The same cell serves the array and the other row, and a cell is packed wherever it is.
-    assert packed["packed_pairs"] == 2
-    assert packed["uram"]["dsp"] == report["uram"]["dsp"] - 2
-    assert "what-if" in estimate_text({"preset": "made up", **packed})
+@pytest.mark.parametrize(("flags", "macs"), [([], 1), (["--dsp-packing"], 2)])
+def test_packing_is_a_choice_of_the_array(monkeypatch, flags, macs):
+    made = []
 
+    def fake(config, family, **_):
+        made.append((config.name, config.macs_per_dsp))
+        return {"family": family}
 
-def test_packing_needs_an_array(folder, tmp_path):
-    netlist = write_netlist(Row(2), "row", tmp_path)
-    with pytest.raises(NetlistError, match=r"^dsp_packing must find int8 products in a module"):
-        estimate_netlist(netlist, dsp_packing=True, build_dir=folder, progress=silent)
-
-
-def test_a_cut_product_becomes_ports(netlist):
-    modules = {module.name: module for module in parse(netlist.rtlil.read_text())}
-    cut, products = cut_multipliers(modules["\\machine_pe"])
-    assert products == 1
-    ports = {name: wire for name, wire in cut.wires.items() if name.startswith("\\cut_")}
-    assert {wire.kind for wire in ports.values()} == {"output"}
-    assert [wire.width for wire in ports.values()] == [8, 8]
-    assert len(cut.items) == len(modules["\\machine_pe"].items) - 1
+    monkeypatch.setattr("rpaccel.host.part_choice.estimate", fake)
+    result = CliRunner().invoke(app, ["synth", "--preset", "tiny", "--json", *flags])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"family": "xcup"}
+    assert made == [("tiny", macs)]
 
 
 def test_rejects_family():

@@ -131,9 +131,10 @@ def test_stacked_layers(dense):
     run.check_cycles()
 
 
+@pytest.mark.parametrize("macs", [1, 2], ids=["cells", "pairs"])
 @pytest.mark.parametrize("items", [1, 2, 15, 16])
-def test_cycles_equal_the_model(items):
-    config = core_config()
+def test_cycles_equal_the_model(items, macs):
+    config = core_config(macs_per_dsp=macs)
     ranker = random_ranker(np.random.default_rng(items), config, bottom=(12, 20), top=(16, 30))
     run = Run(Workload(config, ranker, [items]))
     run.execute("none")

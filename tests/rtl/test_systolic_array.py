@@ -17,6 +17,7 @@ from tests.rtl.conftest import small
 from tests.streams import plain, simulate
 
 ONE, TWO, FOUR = small(4), small(8), small(16)
+TWO_PAIRS = small(8, macs_per_dsp=2)
 
 
 class Lanes:
@@ -85,7 +86,7 @@ def run(config, bursts):
     return lanes.got
 
 
-@pytest.mark.parametrize("config", [ONE, TWO, FOUR], ids=["A4", "A8", "A16"])
+@pytest.mark.parametrize("config", [ONE, TWO, TWO_PAIRS, FOUR], ids=["A4", "A8", "A8 pairs", "A16"])
 def test_whole_array(config):
     rng = np.random.default_rng(config.array_size)
     run(config, random_bursts(rng, config, [whole(config.blocks)], layers=3))
@@ -95,6 +96,12 @@ def test_whole_array(config):
 def test_lanes_run_at_the_same_time(name):
     rng = np.random.default_rng(len(name))
     run(TWO, random_bursts(rng, TWO, [partitions(2)[name]], layers=4))
+
+
+def test_lanes_of_pairs_run_at_the_same_time():
+    rng = np.random.default_rng(11)
+    parts = partitions(2)["half and quarters"]
+    run(TWO_PAIRS, random_bursts(rng, TWO_PAIRS, [parts], layers=4))
 
 
 @pytest.mark.parametrize("name", ["8 + 2", "odd"])

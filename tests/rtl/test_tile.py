@@ -10,7 +10,11 @@ from tests.streams import recorder, simulate
 
 TOKEN = ("row", "first", "cut", "tap", "first_k", "last_k", "relu", "destination", "address",
          "load", "weight_address", "fetch", "param_address")  # fmt: skip
-CONFIGS = {"b4": small(4), "b8": small(8, block_size=8)}
+CONFIGS = {
+    f"b{size}{' pairs' if macs == 2 else ''}": small(size, block_size=size, macs_per_dsp=macs)
+    for size in (4, 8)
+    for macs in (1, 2)
+}
 
 
 @pytest.fixture(params=CONFIGS, name="config")

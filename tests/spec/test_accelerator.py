@@ -45,6 +45,7 @@ def test_rejects_unknown_preset() -> None:
         ({"axi_data_bits": 128}, "axi_data_bits must be at most 64"),
         ({"lanes": 4}, "axi_id_bits must give 18 ids for 4 lanes, not 16"),
         ({"max_items": "64"}, "max_items"),
+        ({"macs_per_dsp": 3}, "macs_per_dsp"),
     ],
 )
 def test_rejects(changes: dict[str, object], message: str) -> None:
