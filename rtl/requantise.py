@@ -108,7 +108,8 @@ class Requantise(wiring.Component):
             for places in range(1, 8):
                 with m.Case(places):
                     m.d.comb += lost.eq(window[:places])
-        overflow = far | _differs(shifted[quotient_bits:])
+        high = window[quotient_bits:-1] ^ window[-1].replicate(len(window) - quotient_bits - 1)
+        overflow = far | Cat(high[n] & (fine <= n) for n in range(len(high))).any()
         m.d.sync += [
             Cat(half, quotient).eq(shifted),
             rest.eq(below | lost.any()),
@@ -116,31 +117,26 @@ class Requantise(wiring.Component):
             under.eq(overflow & negative),
         ]
 
-        # Round half to even, then clamp. The limits are 2**n - 1: the bits above tell what is over.
-        rounded = Signal(signed(quotient_bits + 1))
+        # Round half to even, and clamp: what rounding up does to the limits needs no sum.
+        up = Signal()
         result = Signal.like(self.o, reset_less=True)
-        m.d.comb += [rounded.eq(quotient + (half & (rest | quotient[0]))), self.o.eq(result)]
-        below_zero = rounded[-1]
-        too_high = _differs(rounded[7:]) & ~below_zero
-        too_low = below_zero & (self.relu | _differs(rounded[7:]) | ~rounded[:7].any())
+        m.d.comb += [up.eq(half & (rest | quotient[0])), self.o.eq(result)]
+        sign, low = quotient[-1], quotient[:7]
+        too_high = ~sign & (quotient[7:].any() | (low.all() & up))
+        too_low = sign & (self.relu | ~quotient[7:].all() | ~(low.any() | up))
         top: Value = Const(127)
         bottom: Value = Mux(self.relu, 0, -127)
         if self.wide:
-            far_off = _differs(rounded[15:])
-            too_high = Mux(self.logit, far_off & ~below_zero, too_high)
-            too_low = Mux(self.logit, far_off & below_zero, too_low)
+            outside = quotient[15] ^ sign
+            too_high = Mux(self.logit, ~sign & (outside | (quotient[:15].all() & up)), too_high)
+            too_low = Mux(self.logit, sign & outside, too_low)
             top, bottom = Mux(self.logit, 32767, top), Mux(self.logit, -32768, bottom)
-        m.d.sync += result.eq(rounded)
+        m.d.sync += result.eq(quotient + up)
         with m.If(over | too_high):
             m.d.sync += result.eq(top)
         with m.If(under | (~over & too_low)):
             m.d.sync += result.eq(bottom)
         return m
-
-
-def _differs(bits: Value) -> Value:
-    """Return whether `bits`, the top of a signed number, are more than copies of its sign."""
-    return (bits[:-1] ^ bits[-1].replicate(len(bits) - 1)).any()
 
 
 def _any_byte(bits: Value, counts: Callable[[int], Value]) -> Value:

@@ -5,17 +5,19 @@ from rpaccel.golden.requantise import requantise
 from rpaccel.rtl.requantise import Requantise
 from tests.streams import simulate
 
+LIMITS = (0, 1, 2, 126, 127, 128, 254, 255, 256, 32766, 32767, 32768, 65535, 65536)
 INT32 = (-(1 << 31), (1 << 31) - 1)
 
 
-def run(cases, *, relu=0, logit=0):
+def run(cases, *, relu=0, logit=0, wide=True):
     """Stream (sum, bias, multiplier, shift) one per cycle, each field on its own cycle."""
-    dut = Requantise()
+    dut = Requantise(wide=wide)
     got = []
 
     async def bench(ctx):
         ctx.set(dut.relu, relu)
-        ctx.set(dut.logit, logit)
+        if wide:
+            ctx.set(dut.logit, logit)
         for cycle in range(len(cases) + dut.latency_cycles):
             if cycle < len(cases):
                 ctx.set(dut.i_sum, cases[cycle][0])
@@ -42,7 +44,7 @@ def expect(cases, low, high):
 def boundary_cases():
     cases = []
     for shift in range(48):
-        for quotient in (-3, -2, -1, 0, 1, 2, 126, 127, 128, -127, -128):
+        for quotient in (*LIMITS, *(-1 - limit for limit in LIMITS)):
             # Around the tie at quotient + 1/2, with multiplier 1 where it fits 33 bits.
             for offset in (-1, 0, 1):
                 x = (2 * quotient + 1) * (1 << shift) // 2 + offset
@@ -56,7 +58,14 @@ def boundary_cases():
 
 @pytest.mark.parametrize(
     ("mode", "low", "high"),
-    [({}, -127, 127), ({"relu": 1}, 0, 127), ({"logit": 1}, -32768, 32767)],
+    [
+        ({}, -127, 127),
+        ({"relu": 1}, 0, 127),
+        ({"logit": 1}, -32768, 32767),
+        ({"logit": 1, "relu": 1}, -32768, 32767),
+        ({"wide": False}, -127, 127),
+        ({"wide": False, "relu": 1}, 0, 127),
+    ],
 )
 def test_matches_golden(mode, low, high):
     rng = np.random.default_rng(3)
