@@ -44,22 +44,31 @@ def small_ranker(seed: int, name: str) -> QuantisedRanker:
 class Traffic:
     """Queries for rankers on a device that is split, and their golden answers."""
 
-    def __init__(self, device: Bus, seed: int, depth: int = 8) -> None:
+    def __init__(
+        self,
+        device: Bus,
+        seed: int,
+        *,
+        config: AcceleratorConfig = SPLIT,
+        memory_bytes: int = MEMORY_BYTES,
+        depth: int = 8,
+    ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.driver = Driver(device, SPLIT, MEMORY_BYTES, depth=depth)
+        self.config = config
+        self.driver = Driver(device, config, memory_bytes, depth=depth)
 
     def load(
         self, ranker: QuantisedRanker, lanes: Sequence[int], base: int = 0x1_0000
     ) -> CompiledModels:
         """Compile `ranker` for `lanes` and load it."""
-        compiled = compile_models([ranker], SPLIT.lane(lanes[0]), base=base)
+        compiled = compile_models([ranker], self.config.lane(lanes[0]), base=base)
         self.driver.load_models(compiled, lanes)
         return compiled
 
     def submit(self, ranker: QuantisedRanker, **changes: Any) -> tuple[int, Query, QuantisedRanker]:
         """Queue a random query for `ranker`."""
         items = int(self.rng.integers(1, 40))
-        query = random_query(self.rng, SPLIT, [ranker], items=items, slots=(0, 0))
+        query = random_query(self.rng, self.config, [ranker], items=items, slots=(0, 0))
         request = Request(
             user_record=query.user_record,
             candidates=query.candidates,
@@ -74,6 +83,6 @@ class Traffic:
         """Wait for a query; its answer must be golden's, bit for bit."""
         tag, query, ranker = asked
         completion = self.driver.wait(tag)
-        wrong = difference("query", completion, run_query(query, [ranker], SPLIT))
+        wrong = difference("query", completion, run_query(query, [ranker], self.config))
         assert wrong is None, wrong
         return completion
