@@ -76,7 +76,7 @@ train: setup ## train the rankers again (DATA=folder for a log of your own); ins
 schedule: setup ## choose a pipeline for a load, an SLA and a quality target
 	$(BIN)/rpaccel schedule $(ARGS)
 
-calibrate: setup ## compare ways of choosing int8 scales on held-out records
+calibrate: setup ## ways of choosing int8 scales: held-out logit errors, NDCG (docs/generated/calibration.md)
 	$(BIN)/rpaccel calibrate $(ARGS)
 
 report: setup ## draw the last run's index.html again

@@ -9,25 +9,9 @@ import numpy as np
 
 from rpaccel.golden.systolic_array import matmul, wrap_int32
 from rpaccel.golden.vector_unit import activate, score
+from rpaccel.spec.rectangle import Rectangle
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rectangle:
-    """A lane's part of the grid: its corner and its extent, in blocks."""
-
-    row: int
-    col: int
-    rows: int
-    cols: int
-
-    @property
-    def tiles(self) -> frozenset[tuple[int, int]]:
-        """(row, column) of every tile inside."""
-        return frozenset(
-            (self.row + r, self.col + c) for r in range(self.rows) for c in range(self.cols)
-        )
 
 
 def check_partition(blocks: int, rectangles: Sequence[Rectangle]) -> None:

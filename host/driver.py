@@ -10,33 +10,18 @@ import numpy.typing as npt
 
 from rpaccel.host.arena import Arena
 from rpaccel.host.bus import Bus
-from rpaccel.host.compile import CompiledModels
+from rpaccel.host.compile import CompiledModels, align
 from rpaccel.host.device_check import check_device
 from rpaccel.host.partition import Partition, check_partition, partition_words
-from rpaccel.host.query import (
-    Completion,
-    FeatureTable,
-    Request,
-    check_request,
-    parse_completion,
-)
+from rpaccel.host.query import Completion, FeatureTable, Request, check_request
+from rpaccel.host.rings import Registers, Rings
 from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
-from rpaccel.spec.isa import (
-    COMPLETION,
-    DESCRIPTOR,
-    ISA_VERSION,
-    MAX_STAGES,
-    RESULT,
-    Opcode,
-    StageKind,
-    Status,
-)
-from rpaccel.spec.registers import ADDRESS, Irq, Permission
+from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, MAX_STAGES, RESULT, Opcode, StageKind
+from rpaccel.spec.registers import RING_MODULO, Irq, Permission
 
 __all__ = ["Completion", "Driver", "FeatureTable", "Request"]
 
 PAGE = 4096
-RING_MODULO = 1 << 16
 APPLY_CYCLES = 64  # to look again whether an idle device has taken a partition
 REGION_NAMES = ("image", "tables", "features", "submissions", "completions", "inputs", "results")
 
@@ -44,10 +29,6 @@ REGION_NAMES = ("image", "tables", "features", "submissions", "completions", "in
 def _mask(lanes: Iterable[int]) -> int:
     """Return lanes as the bits of a descriptor."""
     return sum(1 << lane for lane in lanes)
-
-
-def _align(value: int, alignment: int) -> int:
-    return -(-value // alignment) * alignment
 
 
 class Driver:
@@ -86,35 +67,30 @@ class Driver:
         self.depth = depth
         self.limit_cycles = limit_cycles
         self.loaded: dict[int, CompiledModels] = {}  # lane -> the models that it holds
-        self.last_error: str | None = None  # the access that IRQ bit 1 reported last
-        self._submitted = self._taken = self._next_tag = 0
-        self._free = deque(range(depth))  # input and result blocks
-        self._block_of: dict[int, int] = {}  # tag -> block
-        self._lanes_of: dict[int, int] = {}  # tag -> mask of the lanes that may run it
-        self._done: dict[int, Completion] = {}
         check_device(bus, config)
+        self._registers = Registers(bus)
         self._lay_out(memory_bytes // 4 if feature_bytes is None else feature_bytes)
-        self._start()
+        self._rings = self._start()
 
     # Memory and registers
 
     def _lay_out(self, feature_bytes: int) -> None:
         config, depth = self.config, self.depth
-        self._candidate_offset = _align(config.user_record_bytes, 64)
-        self._input_bytes = self._candidate_offset + _align(4 * config.max_items, 64)
-        self._result_bytes = _align(RESULT.bytes * config.max_top_n, 64)
+        self._candidate_offset = align(config.user_record_bytes, 64)
+        self._input_bytes = self._candidate_offset + align(4 * config.max_items, 64)
+        self._result_bytes = align(RESULT.bytes * config.max_top_n, 64)
         sizes = {
             "submissions": depth * DESCRIPTOR.bytes,
             "completions": depth * COMPLETION.bytes,
             "inputs": depth * self._input_bytes,
             "results": depth * self._result_bytes,
-            "features": _align(feature_bytes, PAGE),
+            "features": align(feature_bytes, PAGE),
         }
         self.regions: dict[str, tuple[int, int]] = {}
         top = self.memory_bytes // PAGE * PAGE
         for name, length in sizes.items():
-            base = top - _align(length, PAGE)
-            self.regions[name] = (base, base + _align(length, 64))
+            base = top - align(length, PAGE)
+            self.regions[name] = (base, base + align(length, 64))
             top = base
         if top < PAGE:
             raise ValueError(
@@ -124,41 +100,37 @@ class Driver:
         self._models_limit = top
         self._features = Arena("features", *self.regions["features"])
 
-    def _write(self, name: str, value: int) -> None:
-        self.bus.write_register(ADDRESS[name], value & 0xFFFF_FFFF)
-
-    def _read(self, name: str) -> int:
-        return self.bus.read_register(ADDRESS[name])
-
-    def _write_wide(self, name: str, value: int) -> None:
-        self._write(f"{name}_LO", value)
-        self._write(f"{name}_HI", value >> 32)
-
     def _open_region(self, name: str, base: int, limit: int) -> None:
         """Open [base, limit) to the device; base and limit multiples of 64."""
         self.regions[name] = (base, limit)
         writable = name in ("completions", "results")
         index = REGION_NAMES.index(name)
-        self._write(f"REGION{index}_PERMISSION", 0)  # never a half-written region
-        self._write_wide(f"REGION{index}_BASE", base)
-        self._write_wide(f"REGION{index}_LIMIT", limit)
+        self._registers.write(f"REGION{index}_PERMISSION", 0)  # never a half-written region
+        self._registers.write_wide(f"REGION{index}_BASE", base)
+        self._registers.write_wide(f"REGION{index}_LIMIT", limit)
         permission = Permission.WRITE if writable else Permission.READ
-        self._write(f"REGION{index}_PERMISSION", permission)
+        self._registers.write(f"REGION{index}_PERMISSION", permission)
 
-    def _start(self) -> None:
-        self._write("CONTROL", 0)
+    def _start(self) -> Rings:
+        """Open the regions, place the rings, let the device run."""
+        write = self._registers.write
+        write("CONTROL", 0)
         for name, (base, limit) in list(self.regions.items()):
             self._open_region(name, base, limit)
-        for ring, region in (("SQ", "submissions"), ("CQ", "completions")):
-            self._write_wide(f"{ring}_BASE", self.regions[region][0])
-            self._write(f"{ring}_SIZE", self.depth)
-        # A device that ran before keeps its counters: go on from them.
-        self._submitted, self._taken = self._read("SQ_HEAD"), self._read("CQ_TAIL")
-        self._write("SQ_TAIL", self._submitted)
-        self._write("CQ_HEAD", self._taken)
-        self._write("IRQ_STATUS", Irq.COMPLETION | Irq.ERROR)
-        self._write("IRQ_ENABLE", Irq.COMPLETION | Irq.ERROR)
-        self._write("CONTROL", 1)
+        rings = Rings(
+            self.bus,
+            self.config,
+            depth=self.depth,
+            submissions=self.regions["submissions"][0],
+            completions=self.regions["completions"][0],
+            results=self.regions["results"][0],
+            result_bytes=self._result_bytes,
+            limit_cycles=self.limit_cycles,
+        )
+        write("IRQ_STATUS", Irq.COMPLETION | Irq.ERROR)
+        write("IRQ_ENABLE", Irq.COMPLETION | Irq.ERROR)
+        write("CONTROL", 1)
+        return rings
 
     # Models and tables
 
@@ -171,19 +143,17 @@ class Driver:
         Raises ValueError for a split that the device does not have.
         """
         check_partition(split, self.config)
-        words = partition_words(split, self.config)
-        changed = {
-            lane for lane, word in enumerate(words) if word != self._read(f"PARTITION{lane}")
-        }
-        while any(mask & _mask(changed) for mask in self._lanes_of.values()):
-            self._pump()
+        words, read = partition_words(split, self.config), self._registers.read
+        changed = {lane for lane, word in enumerate(words) if word != read(f"PARTITION{lane}")}
+        while self._rings.uses(_mask(changed)):
+            self._rings.pump()
         for lane in changed:
             self.loaded.pop(lane, None)
-            self._write(f"PARTITION{lane}", words[lane])
-        self._write("PARTITION_APPLY", 1)
-        while self._read("PARTITION_APPLY"):
-            if self._block_of:
-                self._pump()
+            self._registers.write(f"PARTITION{lane}", words[lane])
+        self._registers.write("PARTITION_APPLY", 1)
+        while read("PARTITION_APPLY"):
+            if self._rings.in_flight:
+                self._rings.pump()
             else:
                 self.bus.wait_interrupt(APPLY_CYCLES)
 
@@ -220,17 +190,17 @@ class Driver:
                     f"models must lie outside {other.base:#x}..{other.limit:#x} of other lanes, "
                     f"not at {compiled.base:#x}..{compiled.limit:#x}"
                 )
-        while self._block_of:
-            self._pump()
+        while self._rings.in_flight:
+            self._rings.pump()
         for address, payload in compiled.segments():
             self.bus.write_memory(address, payload)
         tables = [compiled, *kept]
         self._open_region(
             "tables",
             min(each.base for each in tables),
-            _align(max(each.image_address for each in tables), 64),
+            align(max(each.image_address for each in tables), 64),
         )
-        self._open_region("image", compiled.image_address, _align(compiled.limit, 64))
+        self._open_region("image", compiled.image_address, align(compiled.limit, 64))
         self.loaded |= dict.fromkeys(chosen, compiled)
         tag = self.submit_fields(
             {
@@ -305,7 +275,7 @@ class Driver:
         user += bytes(-len(user) % self.config.beat_bytes)
         candidates = np.asarray(request.candidates, dtype="<u4").tobytes()
         candidates += bytes(-len(candidates) % self.config.beat_bytes)
-        block = self._take_block()
+        block = self._rings.take_block()
         base = self.regions["inputs"][0] + block * self._input_bytes
         self.bus.write_memory(base, user[: self.config.user_record_bytes])
         self.bus.write_memory(
@@ -334,25 +304,19 @@ class Driver:
                 f"stage{index}_sub_batch": request.sub_batch,
                 f"stage{index}_k": k,
             }
-        return self._push(values | dict(fields or {}), block)
+        return self._rings.push(values | dict(fields or {}), block)
 
     def submit_fields(self, fields: Mapping[str, int]) -> int:
         """Queue a raw descriptor (`tag` and, unless given, `version` are filled in)."""
-        return self._push(fields, self._take_block())
+        return self._rings.push(fields, self._rings.take_block())
 
     def wait(self, tag: int) -> Completion:
         """Return the completion of `tag`, once; TimeoutError with the device's state."""
-        while tag not in self._done:
-            if tag not in self._block_of:
-                raise ValueError(f"tag must be of a query in flight, not {tag}")
-            self._pump()
-        return self._done.pop(tag)
+        return self._rings.wait(tag)
 
     def poll(self) -> list[Completion]:
         """Return the completions that have come and were not taken yet; does not wait."""
-        self._harvest()
-        taken, self._done = list(self._done.values()), {}
-        return taken
+        return self._rings.poll()
 
     def run(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Yield the completions of `requests` in their order, with `depth` of them in flight."""
@@ -366,11 +330,12 @@ class Driver:
 
     def state(self) -> str:
         """Return the registers that say what the device does, in one line."""
-        names = ("STATUS", "SQ_HEAD", "SQ_TAIL", "CQ_HEAD", "CQ_TAIL", "IRQ_STATUS",
-                 "ERROR_INFO", "ERROR_HI", "ERROR_LO")  # fmt: skip
-        return ", ".join(f"{name}={self._read(name):#x}" for name in names)
+        return self._rings.state()
 
-    # Rings
+    @property
+    def last_error(self) -> str | None:
+        """The refused or failed access that the device reported last."""
+        return self._rings.last_error
 
     def _placed(self, request: Request) -> tuple[list[int], list[int], int]:
         """Return the lanes that may run `request`, its models' slots, and the slots in use.
@@ -395,78 +360,3 @@ class Driver:
         ]
         lanes = [lane for lane in able if self.loaded[lane] is compiled]
         return lanes, slots, len(compiled.names)
-
-    def _take_block(self) -> int:
-        while not self._free:
-            self._pump()
-        return self._free.popleft()
-
-    def _push(self, fields: Mapping[str, int], block: int) -> int:
-        tag, self._next_tag = self._next_tag, (self._next_tag + 1) & 0xFFFF_FFFF
-        values = {"version": ISA_VERSION} | dict(fields) | {"tag": tag}
-        try:
-            descriptor = DESCRIPTOR.to_bytes(values)
-        except ValueError:
-            self._free.appendleft(block)
-            raise
-        entry = self._submitted % self.depth
-        address = self.regions["submissions"][0] + entry * DESCRIPTOR.bytes
-        self.bus.write_memory(address, descriptor)
-        self._block_of[tag] = block
-        self._lanes_of[tag] = values.get("stage0_lanes", 0) or (1 << self.config.lanes) - 1
-        self._submitted = (self._submitted + 1) % RING_MODULO
-        self._write("SQ_TAIL", self._submitted)
-        return tag
-
-    def _pump(self) -> None:
-        """Take what has come; if nothing has, wait for the interrupt."""
-        if self._harvest():
-            return
-        if not self.bus.wait_interrupt(self.limit_cycles):
-            raise TimeoutError(
-                f"no completion in {self.limit_cycles} cycles, {len(self._block_of)} in flight; "
-                f"{self.state()}"
-            )
-        self._acknowledge()
-        self._harvest()
-
-    def _acknowledge(self) -> None:
-        status = self._read("IRQ_STATUS")
-        if status & Irq.ERROR:
-            info = self._read("ERROR_INFO")
-            address = self._read("ERROR_HI") << 32 | self._read("ERROR_LO")
-            kind = "write" if info >> 8 & 1 else "read"
-            self.last_error = (
-                f"{kind} at {address:#x} by requester {info >> 16 & 0xFFFF}: status {info & 0xFF}"
-            )
-        self._write("IRQ_STATUS", status)
-
-    def _harvest(self) -> int:
-        """Take every completion in the ring; return how many."""
-        tail, count = self._read("CQ_TAIL"), 0
-        while self._taken != tail:
-            entry = self._taken % self.depth
-            address = self.regions["completions"][0] + entry * COMPLETION.bytes
-            raw = self.bus.read_memory(address, COMPLETION.bytes)
-            self._finish(raw)
-            self._taken = (self._taken + 1) % RING_MODULO
-            self._write("CQ_HEAD", self._taken)
-            count += 1
-        return count
-
-    def _finish(self, raw: bytes) -> None:
-        fields = COMPLETION.from_bytes(raw)
-        tag, count = fields["tag"], fields["count"]
-        if tag not in self._block_of:
-            raise RuntimeError(
-                f"a completion must answer a tag in flight, not {tag} with status "
-                f"{Status(fields['status']).name}; {self.state()}"
-            )
-        block = self._block_of.pop(tag)
-        del self._lanes_of[tag]
-        if count > self.config.max_top_n:
-            raise RuntimeError(f"count must be at most {self.config.max_top_n}, not {count}")
-        address = self.regions["results"][0] + block * self._result_bytes
-        results = self.bus.read_memory(address, RESULT.bytes * count) if count else b""
-        self._done[tag] = parse_completion(raw, results)
-        self._free.append(block)

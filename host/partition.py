@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.rectangle import Rectangle
 from rpaccel.spec.registers import partition_word
 
-__all__ = ["Rectangle", "check_partition", "partition_words", "split_8_2", "whole"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rectangle:
-    """Blocks row..row+rows-1 by col..col+cols-1 of the grid."""
-
-    row: int
-    col: int
-    rows: int
-    cols: int
-
-    @classmethod
-    def square(cls, row: int, col: int, side: int) -> Rectangle:
-        """Return a square of `side` blocks."""
-        return cls(row=row, col=col, rows=side, cols=side)
-
-    def cells(self) -> set[tuple[int, int]]:
-        """Return its blocks as (row, column)."""
-        rows = range(self.row, self.row + self.rows)
-        return {(r, c) for r in rows for c in range(self.col, self.col + self.cols)}
-
+__all__ = [
+    "Partition",
+    "Rectangle",
+    "check_partition",
+    "partition_words",
+    "split_8_2",
+    "whole",
+]
 
 Partition = Mapping[int, Rectangle]  # lane -> its blocks; lanes left out own nothing
 
@@ -49,7 +35,7 @@ def check_partition(partition: Partition, config: AcceleratorConfig) -> None:
                 f"lane {lane} must own {rows} x {cols} blocks, "
                 f"not {rectangle.rows} x {rectangle.cols}"
             )
-        for cell in sorted(rectangle.cells()):
+        for cell in sorted(rectangle.tiles):
             if not all(0 <= place < config.blocks for place in cell):
                 raise ValueError(
                     f"blocks of lane {lane} must be in 0..{config.blocks - 1}, not {cell}"

@@ -82,12 +82,14 @@ class Quantisation:
 class MethodLoss:
     """What quantisation by one method of choosing activation scales costs, with its best tables.
 
+    ranker : calibrated so, with a filter that drops nothing.
     logit_rms, held_out_rms : of (integer - float) logits about each query's mean, on the
         calibration records and on others; float_std : spread of the float logits.
     """
 
     method: Method
     tables: Method
+    ranker: QuantisedRanker
     logit_rms: float
     held_out_rms: float
     float_std: float
@@ -311,12 +313,15 @@ def calibration_report(
     data: FeatureData,
     chosen: CalibrationSet | None = None,
     held_out: CalibrationSet | None = None,
+    *,
+    seed: int = 0,
 ) -> tuple[MethodLoss, ...]:
     """Return what each calibration method loses, in the order of `METHODS`.
 
-    chosen : calibrates; held_out : judges; by default the two halves of one draw of users.
+    chosen : calibrates; held_out : judges; by default the two halves of one draw of users by
+    `seed`. Raises ValueError if int16 cannot hold the float logits.
     """
-    drawn = calibration_set(parameters, data)
+    drawn = calibration_set(parameters, data, seed=seed)
     halves = [CalibrationSet(users=drawn.users[i::2], items=drawn.items[i::2]) for i in (0, 1)]
     calibration = _calibrated(parameters, data, halves[0] if chosen is None else chosen)
     judged = halves[1] if held_out is None else held_out
@@ -330,6 +335,7 @@ def calibration_report(
             MethodLoss(
                 method=method,
                 tables=best.recipe.tables,
+                ranker=best.ranker,
                 logit_rms=best.logit_rms,
                 held_out_rms=_order_rms(got * LOGIT_STEP - expected, len(judged.users)),
                 float_std=best.float_std,

@@ -33,12 +33,12 @@ from rpaccel.spec.registers import (
     ADDRESS,
     REGIONS,
     REGISTERS,
+    RING_MODULO,
     Irq,
     Permission,
     partition_word,
 )
 
-RING_MODULO = 1 << 16
 _READ_ONLY = {register.address for register in REGISTERS if register.access == "ro"}
 _STATUS_ERROR = 2
 ADDRESSES = ("user_address", "candidates_address", "features_address", "result_address")

@@ -31,6 +31,7 @@ __all__ = [
     "digest_of",
     "lint",
     "locked",
+    "model_sources",
     "tool_environment",
     "tool_versions",
     "waiver_flags",
@@ -252,7 +253,8 @@ def build_device(
     progress : called with a line for every step.
     """
     check_tools()
-    sources = [CPP_DIR / n for n in ("device.cpp", "axi_memory.hpp", "memory_timing.hpp")]
+    names = ("device.cpp", "axi_memory.hpp", "memory_timing.hpp", "dram.hpp", "dram_slots.hpp")
+    sources = [CPP_DIR / name for name in names]
     model = "\n".join(
         [
             "#pragma once",
@@ -262,7 +264,7 @@ def build_device(
         ]
     )
     parts = [top, model, *model_flags, *cpp_flags, *waiver_flags(), tool_versions()]
-    parts += [path.read_bytes().decode() for path in [*_model_sources(verilog), *sources]]
+    parts += [path.read_bytes().decode() for path in [*model_sources(verilog), *sources]]
     folder = build_dir / "verilator" / digest_of(parts)
     library = folder / "libdevice.so"
     with locked(folder):
@@ -296,7 +298,7 @@ def build_program(
     """
     check_tools()
     parts = [top, main, *model_flags, *cpp_flags, *waiver_flags(), tool_versions()]
-    parts += [path.read_text() for path in _model_sources(verilog)]
+    parts += [path.read_text() for path in model_sources(verilog)]
     folder = build_dir / "verilator" / digest_of(parts)
     program = folder / "program"
     with locked(folder):
@@ -309,7 +311,7 @@ def build_program(
     return program
 
 
-def _model_sources(verilog: Path) -> list[Path]:
+def model_sources(verilog: Path) -> list[Path]:
     """Return `verilog` after its control file, if it has one."""
     return [path for path in (verilog.with_suffix(".vlt"), verilog) if path.exists()]
 
@@ -325,7 +327,7 @@ def _build_model(
 ) -> None:
     progress(f"verilating {verilog.name}")
     sources = []
-    for path in _model_sources(verilog):
+    for path in model_sources(verilog):
         shutil.copyfile(path, folder / path.name)
         sources.append(str(folder / path.name))
     command = ["verilator", "--cc", "--prefix", "Vrpaccel", "--top-module", top, "-Mdir", "model"]

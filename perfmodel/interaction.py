@@ -126,16 +126,6 @@ def interaction_macs(
     return items * min(user_vectors, item_vectors) * row_bytes
 
 
-def cross_bytes(kind: Interaction, user_vectors: int, item_vectors: int, row_bytes: int) -> int:
-    """Return the bytes of an item's output row before it is padded to words [B]."""
-    vectors = 1 + user_vectors + item_vectors
-    if kind is Interaction.DOT:
-        return row_bytes + vectors * (vectors - 1) // 2
-    if kind is Interaction.CONCAT:
-        return vectors * row_bytes
-    return (1 + max(user_vectors, item_vectors)) * row_bytes
-
-
 def engine_table(
     configs: Sequence[AcceleratorConfig],
     networks: Mapping[str, tuple[int, Sequence[int]]],

@@ -62,6 +62,20 @@ class NetworkShape:
     interaction: Interaction = Interaction.DOT
 
     @property
+    def sizes(self) -> ModelSizes:
+        """Shape as the compiler sees it."""
+        return ModelSizes(
+            dim=self.dim,
+            user_dense=self.user_dense,
+            item_dense=self.item_dense,
+            user_tables=len(self.user_features),
+            item_tables=len(self.item_features),
+            bottom=self.bottom,
+            top=self.top,
+            interaction=self.interaction,
+        )
+
+    @property
     def pairs(self) -> int:
         """Pairs of vectors: the outputs of a dot interaction."""
         vectors = 1 + len(self.user_features) + len(self.item_features)
@@ -83,17 +97,7 @@ def compile_shape(
     sub_batch : items per sub-batch, cut to what fits; None: as the compiler chooses.
     Unlike the compiler it takes any memory size: at least one item is taken to fit.
     """
-    sizes = ModelSizes(
-        dim=network.dim,
-        user_dense=network.user_dense,
-        item_dense=network.item_dense,
-        user_tables=len(network.user_features),
-        item_tables=len(network.item_features),
-        bottom=network.bottom,
-        top=network.top,
-        interaction=network.interaction,
-    )
-    plan = plan_model(sizes, config)
+    plan = plan_model(network.sizes, config)
     most = max(1, plan.most_items)
     chosen = best_sub_batch(plan) if sub_batch is None and plan.most_items else sub_batch
     slot = plan.slot | {

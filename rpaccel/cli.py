@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import explain, only_json, print_json
+from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json, show_page
 
 app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
@@ -19,14 +19,6 @@ app = typer.Typer(
 )
 profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
-
-Preset = Annotated[str, typer.Option(help="Preset in spec/presets/, or a YAML file.")]
-Data = Annotated[str, typer.Option(help="ml-100k, synthetic, or a folder with a log of your own.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Models = Annotated[
-    Path, typer.Option(help="Trained parameters of a log of your own (from `make train`).")
-]
 
 
 @app.command()
@@ -161,10 +153,8 @@ def efficiency(
         seed=seed,
         progress=functools.partial(print, file=sys.stderr, flush=True),
     )
-    text = efficiency_text(results)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
-    print_json([result.values for result in results]) if json else print(text)
+    values = [result.values for result in results] if json else None
+    show_page(out, efficiency_text(results), values)
 
 
 @app.command(name="array-bench")
@@ -183,10 +173,8 @@ def array_bench_command(
 
     say = functools.partial(print, file=sys.stderr, flush=True)
     timings = array_bench([int(size) for size in sizes.split(",")], seed=seed, progress=say)
-    text = array_bench_text(timings)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text)
-    print_json([asdict(timing) for timing in timings]) if json else print(text)
+    values = [asdict(timing) for timing in timings] if json else None
+    show_page(out, array_bench_text(timings), values)
 
 
 @app.command()
@@ -236,20 +224,17 @@ def lint(
 def units(
     preset: Preset = "edge",
     family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
+    out: Annotated[Path | None, typer.Option(help="File to write, too.")] = None,
     json: Json = False,
 ) -> None:
     """Synthesise every unit of a preset on its own and print what it costs."""
-    from rpaccel.host.unit_costs import RESOURCES, unit_costs  # noqa: PLC0415
-    from rpaccel.perfmodel.report import format_table  # noqa: PLC0415
+    from rpaccel.host.unit_costs import unit_costs  # noqa: PLC0415
+    from rpaccel.main_job.units_page import units_text  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr)
     costs = unit_costs(load_accelerator(preset), family, progress=say)
-    if json:
-        print_json(costs)
-    else:
-        rows = [[name, *(cost[r] for r in RESOURCES)] for name, cost in costs.items()]
-        print(format_table(["unit", *RESOURCES], rows))
+    show_page(out, units_text(costs, preset, family), costs if json else None)
 
 
 @app.command()
@@ -276,7 +261,7 @@ def synth(
     preset: Preset = "edge",
     family: Annotated[str, typer.Option(help="xcup: UltraScale+.")] = "xcup",
     dsp_packing: Annotated[
-        bool, typer.Option("--dsp-packing", help="Two int8 products of the array per DSP48E2.")
+        bool, typer.Option("--dsp-packing", help="Two MACs of the array per DSP: macs_per_dsp 2.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -285,7 +270,10 @@ def synth(
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    report = estimate(load_accelerator(preset), family, dsp_packing=dsp_packing, progress=say)
+    config = load_accelerator(preset)
+    if dsp_packing:
+        config = config.model_copy(update={"macs_per_dsp": 2})
+    report = estimate(config, family, progress=say)
     print_json(report) if json else print(estimate_text(report))
 
 
@@ -326,16 +314,22 @@ def compile_command(
 
 
 @app.command()
-def calibrate(data: Data = "ml-100k", json: Json = False) -> None:
-    """Compare ways of choosing int8 scales by their logit errors, also on held-out records."""
+def calibrate(
+    data: Data = "ml-100k",
+    users: Annotated[int | None, typer.Option(help="Test users, drawn; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/calibration.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare ways of choosing int8 scales: held-out logit errors and NDCG, nothing trained."""
     from rpaccel.main_job import calibration  # noqa: PLC0415
 
-    with only_json(json):
-        losses = calibration.calibration_losses(data)
-    if json:
-        print_json(calibration.calibration_values(losses))
-    else:
-        print(calibration.calibration_text(losses))
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    results = calibration.calibration_losses(data, users, seed, say)
+    text = calibration.calibration_text(results, data, seed)
+    show_page(out, text, calibration.calibration_values(results) if json else None)
 
 
 @profile_app.command("cpu")

@@ -1,12 +1,19 @@
-"""What every verb prints with: JSON for machines, errors in one line."""
+"""What every verb shares: its options, JSON for machines, pages, errors in one line."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from pydantic import ValidationError
+
+Preset = Annotated[str, typer.Option(help="Preset in spec/presets/, or a YAML file.")]
+Data = Annotated[str, typer.Option(help="ml-100k, synthetic, or a folder with a log of your own.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def print_json(value: object) -> None:
@@ -19,6 +26,14 @@ def print_json(value: object) -> None:
 def only_json(wanted: bool) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which progress goes to standard error, if JSON is `wanted`."""
     return contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext()
+
+
+def show_page(path: Path | None, text: str, values: object | None) -> None:
+    """Print a page of docs/generated/, or `values` as JSON if there are any; write it to `path`."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    print(text) if values is None else print_json(values)
 
 
 def explain(error: Exception) -> str:

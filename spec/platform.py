@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
+
+from rpaccel.spec.preset_file import names_in, read_preset
 
 PLATFORMS_DIR = Path(__file__).parent / "presets" / "platforms"
 
@@ -68,7 +69,7 @@ class PlatformConfig(_Frozen):
 
 def platform_names() -> list[str]:
     """Names of the platform presets, sorted."""
-    return sorted(path.stem for path in PLATFORMS_DIR.glob("*.yaml"))
+    return names_in(PLATFORMS_DIR)
 
 
 def load_platform(source: str | Path) -> PlatformConfig:
@@ -76,11 +77,4 @@ def load_platform(source: str | Path) -> PlatformConfig:
 
     Raises ValueError that names the preset, or every wrong key with its path.
     """
-    path = Path(source)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = PLATFORMS_DIR / f"{source}.yaml"
-        if not path.exists():
-            raise ValueError(
-                f"platform must be one of {', '.join(platform_names())}, not {source!r}"
-            )
-    return PlatformConfig.model_validate(yaml.load(path.read_text(), yaml.CSafeLoader))
+    return PlatformConfig.model_validate(read_preset(source, PLATFORMS_DIR, "platform"))

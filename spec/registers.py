@@ -11,6 +11,7 @@ from enum import IntFlag
 
 DEVICE_ID = 0x31415052  # "RPA1"
 DEVICE_VERSION = 0x0001_0000  # major << 16 | minor
+RING_MODULO = 1 << 16  # ring indices count modulo this
 REGIONS = 8
 REGION_BASE = 0x100
 REGION_STRIDE = 0x20

@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rpaccel.spec.isa import MAX_STAGES
+from rpaccel.spec.preset_file import names_in, read_preset
 
 WORKLOADS_DIR = Path(__file__).parent / "presets" / "workloads"
 
@@ -80,7 +80,7 @@ class WorkloadConfig(_Frozen):
 
 def workload_names() -> list[str]:
     """Names of the workload presets, sorted."""
-    return sorted(path.stem for path in WORKLOADS_DIR.glob("*.yaml"))
+    return names_in(WORKLOADS_DIR)
 
 
 def load_workload(source: str | Path) -> WorkloadConfig:
@@ -88,11 +88,4 @@ def load_workload(source: str | Path) -> WorkloadConfig:
 
     Raises ValueError that names the preset, or every wrong key with its path.
     """
-    path = Path(source)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = WORKLOADS_DIR / f"{source}.yaml"
-        if not path.exists():
-            raise ValueError(
-                f"workload must be one of {', '.join(workload_names())}, not {source!r}"
-            )
-    return WorkloadConfig.model_validate(yaml.load(path.read_text(), yaml.CSafeLoader))
+    return WorkloadConfig.model_validate(read_preset(source, WORKLOADS_DIR, "workload"))

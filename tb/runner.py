@@ -26,6 +26,7 @@ from rpaccel.host.verilator import (
     check_tools,
     digest_of,
     locked,
+    model_sources,
     tool_environment,
     tool_versions,
     waiver_flags,
@@ -121,16 +122,17 @@ def build_bench(
         raise ValueError(f"simulator must be verilator or icarus, not {simulator!r}")
     arguments = _build_arguments(simulator)
     control = f'`verilator_config\npublic_flat_rw -module "{netlist.name}" -var "*"\n'
-    parts = [netlist.verilog.read_bytes(), simulator, *arguments, control, tool_versions()]
+    sources = model_sources(netlist.verilog) if simulator == "verilator" else [netlist.verilog]
+    parts = [simulator, *arguments, control, tool_versions()]
+    parts += [path.read_text() for path in sources]
     folder = build_dir / "cocotb" / digest_of([*parts, version("cocotb")])
     with locked(folder):
         done = folder / "done"
         if not done.exists():
             progress(f"building {netlist.name} for {simulator} (log: {folder}/build.log)")
             (folder / "ports.vlt").write_text(control)
-            sources = [netlist.verilog]
             if simulator == "verilator":
-                sources.insert(0, folder / "ports.vlt")
+                sources = [folder / "ports.vlt", *sources]
             with _environment():
                 _runner(simulator).build(
                     sources=sources,

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.verilated_device import build_simulator
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.inputs import load_inputs
-from rpaccel.main_job.netlist import STAGES, TOP_N, run_queries, system_simulator
+from rpaccel.main_job.netlist import STAGES, TOP_N, run_queries
 from rpaccel.main_job.rankers import compile_job
 from rpaccel.perfmodel.analytic import predict_points
 from rpaccel.perfmodel.memory import RecordSizes
@@ -45,7 +46,7 @@ def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
     job = compile_job(load_inputs("synthetic", seed), config, seed)
     folder = RunFolder(out)
     users = [int(user) for user in job.inputs.some_users(4, seed)]
-    library = system_simulator(config, BUILD, print)
+    library = build_simulator(config, build_dir=BUILD)
     run = run_queries(job, library, users, MemoryTiming(), lambda _done, _total: None)
     query_mean = run.cycles / len(users)
     folder.figure("netlist in Verilator", round(run.cycles_per_second), "cycles/s")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.verilated_device import build_simulator
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.cocotb_check import build_cocotb, check_in_cocotb
 from rpaccel.main_job.inputs import JobInputs, load_inputs
@@ -19,7 +20,6 @@ from rpaccel.main_job.netlist import (
     NetlistRun,
     completion_json,
     run_queries,
-    system_simulator,
 )
 from rpaccel.main_job.predict import predict_queries
 from rpaccel.main_job.progress import Progress
@@ -74,7 +74,9 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
         with progress.step("Verilog of the whole accelerator"):
             netlist = system_netlist(config, build_dir=BUILD, progress=progress.note)
             progress.note(f"{netlist.verilog.name}: {netlist.modules} modules")
-            library = background.submit(system_simulator, config, BUILD, progress.note)
+            library = background.submit(
+                build_simulator, config, build_dir=BUILD, progress=progress.note
+            )
             cocotb = background.submit(build_cocotb, config, ask.cocotb_queries, progress)
         with progress.step("quality on the hold-out (simulators are built meanwhile)"):
             quality, hit = cached_quality(job, BUILD / "cache", progress.note)

@@ -15,28 +15,12 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.verilated_device import VerilatedDevice
-from rpaccel.host.verilator import build_device
 from rpaccel.main_job.rankers import KEEP, CompiledJob
-from rpaccel.rtl.netlist import system_netlist
-from rpaccel.spec.accelerator import AcceleratorConfig
 
 MEMORY_BYTES = 1 << 24
 TOP_N = 10
 DEPTH = 1  # one query at a time: its cycles then do not depend on its neighbours
 STAGES = (("small", KEEP), ("large", TOP_N))
-Say = Callable[[str], None]
-
-
-def system_simulator(config: AcceleratorConfig, build_dir: Path, say: Say) -> Path:
-    """Return the shared library of the Verilated netlist, built once per content."""
-    netlist = system_netlist(config, build_dir=build_dir, progress=say)
-    return build_device(
-        netlist.verilog,
-        ports=config.memory_ports,
-        beat_bytes=config.beat_bytes,
-        progress=say,
-        build_dir=build_dir,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,8 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Completion
-from rpaccel.host.verilated_device import VerilatedDevice
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.main_job.netlist import system_simulator
 from rpaccel.main_job.session import Session
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.random_models import random_ranker, shared_schema
@@ -152,7 +151,7 @@ def simulate_random(
     if queries < 1:
         raise ValueError(f"queries must be at least 1, not {queries}")
     config = load_accelerator(preset)
-    library = system_simulator(config, build_dir, say)
+    library = build_simulator(config, build_dir=build_dir, progress=say)
     cycles, start = 0, time.monotonic()
     for first in range(0, queries, SESSION_QUERIES):
         rng = np.random.default_rng([seed, first])

@@ -21,6 +21,7 @@ from amaranth.lib.wiring import In, Out
 from rpaccel.rtl.delay_line import delayed
 from rpaccel.rtl.tile_issue import TileIssue, step_layout
 from rpaccel.spec.isa import Destination, Source
+from tests.formal.tile_issue_lemmas import lemmas
 from tests.formal.weight_rule import WeightRule
 
 SAME = ("relu", "destination", "stack", "source_a", "source_b", "words_a", "words_b", "n_steps",
@@ -89,7 +90,7 @@ class TileIssueProperties(wiring.Component):
         if self.block_rows:
             self._block_rows(m)
         if self.lemmas:
-            self._lemmas(m)
+            lemmas(m, self)
         return m
 
     def _offer(self, m: Module) -> None:
@@ -103,9 +104,9 @@ class TileIssueProperties(wiring.Component):
             *(job.payload.code[name].eq(offer[name]) for name in SAME),
             job.payload.code.weight_base.eq(Cat(Const(0, bits), offer.tile_base)),
         ]
-        m.d.comb += Assume(self._legal(offer))
+        m.d.comb += Assume(self.legal(offer))
 
-    def _legal(self, job: data.View) -> Value:
+    def legal(self, job: data.View) -> Value:
         """Return whether a small job is one that a compiler makes."""
         folds = job.words_a + job.words_b
         return Cat(
@@ -268,17 +269,12 @@ class TileIssueProperties(wiring.Component):
         with m.Elif(since != far):
             m.d.sync += since.eq(since + 1)
         head = self.head
-        acts = [
-            source == act
-            for source in (head.source_a, head.source_b)
-            for act in (Source.ACT0, Source.ACT1)
-        ]
         begins = (self.k == 0) & (self.n == 0)
         with m.If(step.first & self.before):
             changes = head.stack != stack
             m.d.comb += [
                 Assert(since >= 2 * size, "tiles are 2 b cycles apart"),
-                Assert(~(begins & Cat(*acts).any()) | (since == far), "results are written"),
+                Assert(~(begins & self.reads_acts(head)) | (since == far), "results are written"),
                 Assert(
                     ~changes | (since >= items + dut.skew_cycles), "rows are through all blocks"
                 ),
@@ -318,128 +314,12 @@ class TileIssueProperties(wiring.Component):
                 Assert(rule.first_ok, f"block row {i}: first keeps the rule"),
             ]
 
-    def _lemmas(self, m: Module) -> None:
-        """Say how the controller's state and the model's correspond, so that a step is enough.
+    def reads_acts(self, job: data.View) -> Value:
+        """Return whether a job, or an instruction, reads what a layer wrote."""
+        sources = (job.source_a, job.source_b)
+        return Cat(*(s == act for s in sources for act in (Source.ACT0, Source.ACT1))).any()
 
-        They take nothing away: they are asserted like the properties.
-        """
-        dut, step, size = self.dut, self.step, self.config.block_size
-        streams = dut.phase < dut.now.items
-        none_begun = (dut.k == 0) & (dut.n == 0)  # `now` is the job before
-        folds = dut.layer.code.words_a + dut.layer.code.words_b
-        old = ~dut.held | none_begun
-        head_last = (self.last_k) & (self.n + 1 == self.head.n_steps)
-        index = dut.n * folds + dut.k
-        model = self.n * (self.head.words_a + self.head.words_b) + self.k
-        loaded = self.rule.count == size
-        since, items, stack = self.spaced
-        far = dut.dependency_cycles
-        held, phase, fold = dut.held, dut.phase, self.fold
-        begun = self.before | step.first
-        # The tile or the layer changed one and two cycles ago.
-        changed, later = Signal(init=1), Signal(init=1)
-        m.d.sync += [changed.eq(dut.go | dut.job.ready), later.eq(changed)]
-        skewed = dut.layer.code.stack != dut.now.code.stack
-        last_row = dut.now.items + Mux(skewed, dut.skew_cycles, 0) - 1
-        last_k = dut.k + 1 == folds
-        ahead, code = dut.ahead, dut.layer.code
-        acts = [source == act for source in (code.source_a, code.source_b)
-                for act in (Source.ACT0, Source.ACT1)]  # fmt: skip
-        param_fold = step.param_address[size.bit_length() - 1 :]
-        wants = {
-            "item": self.item == Mux(streams, phase, 0),
-            "jobs": self.jobs == Mux(old, held + streams, 1),
-            "busy": ~streams | (dut.now.items <= self.items),
-            "now": ~streams | self._same(self.head, dut.now),
-            "layer": ~held | Mux(
-                none_begun & streams, self._same(self.behind, dut.layer),
-                self._same(self.head, dut.layer),
-            ),
-            "loading": ~held | self._same(self.loading, dut.layer),
-            "position": Mux(old, ~streams | head_last, model + streams == index),
-            "start": ~(old & ~streams) | ((self.k == 0) & (self.n == 0)),
-            "bounds": ~held | ((dut.k < folds) & (dut.n < dut.layer.code.n_steps)),
-            "model": (self.jobs == 0) | (
-                (self.k < self.head.words_a + self.head.words_b) & (self.n < self.head.n_steps)
-            ),
-            "loaded": dut.loaded == loaded,
-            "count": self.rule.count <= size,
-            "held": (self.rule.count == 0) | held,
-            "idle": held | ~step.weight_address[: size.bit_length() - 1].any(),
-            "wait": step.row | (self.jobs == 0) | (self.wait + self._rest() <= far),
-            "load": ~step.load | (held & ~loaded),
-            "legal": ((self.jobs == 0) | self._legal(self.head))
-            & ((self.jobs != 2) | self._legal(self.behind))
-            & (~held | self._legal(self.loading)),
-            "tile": ~held | (self.tile == index + loaded),
-            "tiles": held | (self.tile == self.tiles),
-            "fold": ~begun | (fold[: len(param_fold)] == param_fold),
-            "last_k": ~begun | (self.now[4] == step.last_k),
-            "loading takes": (self.rule.count == 0) | (phase >= size - 2 + self.rule.count),
-            "settling takes": ~loaded | (phase >= 2 * size - 2 + (dut.settle == 0)),
-            "before": begun | (phase == dut.phase.init),
-            "now's items": dut.now.items <= self.items,
-            "phases": phase <= dut.phase.init,
-            "phase": self.rule.phase == Mux(phase < 2 * size, phase, 2 * size),
-            "settle": ~loaded | ((dut.settle == 1) == (self.rule.quiet == 1)),
-            "settles": dut.settle <= 1,
-            "row": dut.row == streams,
-            "first": dut.first == (phase == 0),
-            "changed": ~changed | (~dut.loaded & (self.rule.count == 0)),
-            "changed before": ~later | (~dut.loaded & (self.rule.count <= 1)),
-            "last K fold": changed | (dut.last_k == last_k),
-            "last tile": changed | (dut.last_tile == (last_k & (dut.n + 1 == code.n_steps))),
-            "waits": changed | (ahead.waits == (none_begun & Cat(*acts).any())),
-            "written": changed | (ahead.written == (phase >= far - 1)),
-            "last row": changed | (ahead.last_row == last_row),
-            "rows are in": changed | later | (ahead.rows_are_in == (phase >= last_row)),
-            "since": (self.rule.phase == 0)
-            | (since == Mux(phase < dut.dependency_cycles, phase, dut.dependency_cycles)),
-            "items": (self.rule.phase == 0) | ~self.before | (items == dut.now.items),
-            "stack": (self.rule.phase == 0) | (stack == dut.now.code.stack),
-        }  # fmt: skip
-        m.d.comb += [Assert(fact, f"lemma: {name}") for name, fact in wants.items()]
-        row = (self.loading.tile_base + self.tile) * size + Mux(loaded, 0, self.rule.count)
-        if self.addresses:
-            self._address_lemmas(m, streams)
-        with m.If(held):
-            m.d.comb += Assert(
-                step.weight_address == row[: len(step.weight_address)], "lemma: weight_address"
-            )
-
-    def _address_lemmas(self, m: Module, streams: Value) -> None:
-        """Say what the registers behind the addresses hold while rows are read (one engine)."""
-        head, inner, (read, write, source) = self.head, self.inner, self.places
-        bits = len(self.step.address)
-        in_a = self.k < head.words_a
-        stride = Mux(source == Source.USER, 0, Mux(in_a, head.stride_a, head.stride_b))
-        tile = data.View(data.StructLayout({"k": 2, "last": 1, "source": 3}), inner["tile", 6])
-        last = self.last_k & (self.n + 1 == head.n_steps)
-        wants = {
-            "read": (inner["read_place", bits] == read) & (inner["read_step", 12] == stride),
-            "write": (inner["write_place", bits] == write)
-            & (inner["write_step", 12] == head.destination_stride),
-            "last": tile.last == last,
-            "source": tile.source == source,
-        }
-        m.d.comb += [Assert(~streams | x, f"lemma: {name}") for name, x in wants.items()]
-
-    def _rest(self) -> Value:
-        """Return how many cycles it may take at most until the next row."""
-        dut, size, skew = self.dut, self.config.block_size, self.dut.skew_cycles
-
-        def until(cycle: Value | int) -> Value:
-            return Mux(dut.phase < cycle, cycle - dut.phase, 0)[:8]
-
-        load = until(size - 2 + skew) + size - self.rule.count + 3
-        rests = [Mux(dut.loaded, dut.settle + 1, load), until(dut.dependency_cycles),
-                 until(dut.now.items + skew)]  # fmt: skip
-        most = rests[0]
-        for rest in rests[1:]:
-            most = Mux(most > rest, most, rest)
-        return most
-
-    def _same(self, small: data.View, job: data.View) -> Value:
+    def same(self, small: data.View, job: data.View) -> Value:
         """Return whether a small job and a job are the same."""
         bits = self.config.block_size.bit_length() - 1
         base = Cat(Const(0, bits), small.tile_base)

@@ -175,7 +175,7 @@ def test_8_2_covers_the_array():
     config = load_accelerator("default")
     split = split_8_2(config)
     check_partition(split, config)
-    cells = [cell for rectangle in split.values() for cell in rectangle.cells()]
+    cells = [cell for rectangle in split.values() for cell in rectangle.tiles]
     assert len(split) == 10
     assert sorted(cells) == [(r, c) for r in range(4) for c in range(4)]
 

@@ -83,11 +83,25 @@ def test_calibration_report_says_what_each_method_costs(interaction):
     assert [loss.method for loss in report] == ["max", "percentile", "error"]
     for loss in report:
         assert 0 < loss.logit_rms < loss.held_out_rms < 0.2 * loss.float_std  # of 15 users each
+        assert loss.ranker.name == parameters.config.name
     chosen = calibration_set(parameters, data)
     report = calibration_report(parameters, data, chosen, chosen)
     for loss in report:  # two ways to the same records
         assert abs(loss.held_out_rms - loss.logit_rms) < 1e-9
     assert min(loss.logit_rms for loss in report) == quantise(parameters, data).logit_rms
+
+
+def test_calibration_report_draws_by_its_seed():
+    rng = np.random.default_rng(7)
+    data = factories.random_feature_data(rng, users=120)  # more than a draw takes
+    parameters = factories.random_parameters(rng, data.schema, name="model", dim=16)
+    first, second, again = (
+        [loss.held_out_rms for loss in calibration_report(parameters, data, seed=seed)]
+        for seed in (0, 1, 1)
+    )
+    assert first == [loss.held_out_rms for loss in calibration_report(parameters, data)]
+    assert first != second
+    assert second == again
 
 
 def test_same_input_same_ranker():

@@ -3,7 +3,6 @@ import pytest
 from rpaccel.golden.interaction import interaction_width
 from rpaccel.main_job.efficiency import MODELS, model_sizes
 from rpaccel.perfmodel.interaction import (
-    cross_bytes,
     drain_cycles,
     engine_table,
     group_cycles,
@@ -73,20 +72,13 @@ def test_never_faster_than_its_macs_and_its_output(row_bytes):
             assert group * EDGE.chunk_bytes >= interaction_macs(
                 EDGE, kind, 1, user, item, row_bytes
             )
-            assert group * 4 >= cross_bytes(kind, user, item, row_bytes)
+            assert group * 4 >= interaction_width(kind, row_bytes, user, item)
 
 
 def test_macs_by_hand():
     assert interaction_macs(EDGE, DOT, 7, 1, 1, 32) == 7 * 3 * 32
     assert interaction_macs(EDGE, PRODUCT, 7, 2, 3, 8) == 7 * 2 * 8
     assert interaction_macs(EDGE, CONCAT, 7, 2, 3, 8) == 0
-
-
-def test_output_is_as_wide_as_golden():
-    for kind in Interaction:
-        for user, item in ((0, 3), (3, 0), (2, 4), (5, 1)):
-            width = interaction_width(kind, 8, user, item)
-            assert cross_bytes(kind, user, item, 8) == width
 
 
 def test_engines_never_wait_for_criteo():

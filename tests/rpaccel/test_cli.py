@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from itertools import product
 
@@ -216,11 +217,31 @@ def test_feasible_requirement(rpaccel, measured):
     assert choice["binding_constraint"] is None
 
 
-def test_calibrate_compares_every_method_on_held_out_records(rpaccel):
-    status, out, _ = rpaccel("calibrate", "--json")
+def test_calibrate_compares_every_method_on_held_out_records(rpaccel, tmp_path):
+    asked = ("calibrate", "--data", "synthetic", "--seed", 1)
+    page = tmp_path / "docs" / "generated" / "calibration.md"
+    status, out, said = rpaccel(*asked, "--users", 20, "--json")
     assert status == 0
-    losses = json.loads(out)
-    assert set(losses) == {"small", "large"}
-    for ranker in losses.values():
-        assert [loss["method"] for loss in ranker] == ["max", "percentile", "error"]
-        assert all(0 < loss["held_out_rms"] < 0.05 * loss["float_std"] for loss in ranker)
+    assert said.splitlines()[0] == "small: calibrating by every method"
+    results = json.loads(out)
+    methods = ["max", "percentile", "error"]
+    assert [(x["ranker"], x["method"]) for x in results] == [*product(("small", "large"), methods)]
+    for result in results:
+        assert 0 < result["held_out_rms"] < 0.05 * result["float_std"]
+        assert result["users"] == 20
+        change = result["ndcg_change"]
+        assert change["estimate"] == result["int8_ndcg"] / result["float_ndcg"] - 1
+        assert change["low"] <= change["estimate"] <= change["high"]
+        assert f"{result['held_out_rms']:.4f}" in page.read_text()
+    assert len({result["float_ndcg"] for result in results}) == 2  # one a ranker
+
+    first = page.read_bytes()
+    status, out, _ = rpaccel(*asked, "--users", 20)
+    assert (status, out) == (0, first.decode() + "\n")
+    assert page.read_bytes() == first
+    assert json.loads(rpaccel(*asked, "--json")[1])[0]["users"] > 20
+
+
+def test_calibrate_has_no_more_users(rpaccel):
+    line = one_line(rpaccel("calibrate", "--data", "synthetic", "--users", 10_000))
+    assert re.search(r"users must be in 1\.\.\d+, not 10000", line)

@@ -1,13 +1,33 @@
-"""README's quality figures are those of the shipped parameters (which another test measures)."""
+"""README's figures are those of the shipped parameters and of the pages that commands write."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from rpaccel.cli import app
+
 ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "generated"
 RECORD = json.loads((ROOT / "spec" / "models" / "ml100k.json").read_text())["quality"]
 LINES = (ROOT / "README.md").read_text().splitlines()
+TEXT = " ".join(LINES)
+
+
+def table(lines, first):
+    """Return (head, rows) of the Markdown table whose first column is called `first`."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    starts = [n for n, line in enumerate(lines) if line[:1] == "|" and cells[n][0] == first]
+    begin = end = starts[0]
+    while end < len(lines) and lines[end][:1] == "|":
+        end += 1
+    assert end > begin + 2, f"{first}: a table must have rows"
+    return cells[begin], cells[begin + 2 : end]
+
+
+def page(name):
+    return (PAGES / name).read_text().splitlines()
 
 
 @pytest.mark.parametrize("name", sorted(RECORD["rows"]))
@@ -22,5 +42,53 @@ def test_readme_states_the_measured_quality(name: str) -> None:
 
 
 def test_readme_counts_the_users() -> None:
-    text = " ".join(LINES)
-    assert f"{RECORD['users']} users, {RECORD['excluded_users']} without" in text
+    assert f"{RECORD['users']} users, {RECORD['excluded_users']} without" in TEXT
+
+
+def test_readme_states_the_paired_difference() -> None:
+    gap = {name: f"{100 * part:+.1f}" for name, part in RECORD["large_against_small"].items()}
+    assert f"large against small {gap['estimate']} % [{gap['low']}, {gap['high']}]" in TEXT
+
+
+def test_units_cost_what_their_page_says() -> None:
+    head, rows = table(LINES, "unit")
+    assert head[3:] == ["LUT4", "FF", "DSP", "block RAM"]
+    page_head, page_rows = table(page("units.md"), "unit")
+    assert page_head[1:5] == ["lut", "ff", "dsp", "bram"]
+    stated = {row[0].strip("`"): row[3:] for row in rows}
+    assert stated == {row[0]: row[1:5] for row in page_rows}
+    assert "rpaccel units --preset tiny --family ecp5" in " ".join(page("units.md"))
+
+
+def test_efficiency_is_what_its_page_says() -> None:
+    _, rows = table(LINES, "array")
+    head, page_rows = table(page("efficiency.md"), "A / block")
+    columns = [head.index(name) for name in ("bound", "steady", "whole run")]
+    measured = {}
+    for row in page_rows:
+        size = row[0].split()[0]
+        measured.setdefault(f"{size} x {size}", {})[row[1]] = [row[n] for n in columns]
+    assert {row[0]: row[1:] for row in rows} == {
+        size: [*models["rmsmall"], *models["rmlarge"]] for size, models in measured.items()
+    }
+
+
+def test_the_largest_array_takes_what_its_page_says() -> None:
+    head, rows = table(page("array_bench.md"), "array")
+    row = dict(zip(reversed(head), reversed(rows[-1]), strict=True))
+    build = f"{float(row['build [s]']):.0f}"
+    assert (
+        f"The {row['array']} array alone is written in {row['generate [s]']} s, built in {build} s "
+        f"and simulated at {row['cycles/s']} cycles/s"
+    ) in TEXT
+
+
+def test_every_page_says_which_command_wrote_it() -> None:
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = sorted(PAGES.glob("*.md"))
+    assert len(pages) >= 4
+    for path in pages:
+        tool, name = re.search(r"Written by `(rpaccel|make) ([a-z-]+)", path.read_text()).groups()
+        assert name in (verbs if tool == "rpaccel" else targets), path
+        assert f"docs/generated/{path.name}" in TEXT, f"README must name {path.name}"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from rpaccel.golden.interaction import interact, interaction_params
-from rpaccel.perfmodel.interaction import cross_bytes, drain_cycles, interaction_cycles
+from rpaccel.golden.interaction import interact, interaction_params, interaction_width
+from rpaccel.perfmodel.interaction import drain_cycles, interaction_cycles
 from rpaccel.rtl.interaction import Interaction as Unit
 from rpaccel.spec.isa import PAIR, Interaction, Op, Target
 from tests.rtl.conftest import small
@@ -46,7 +46,7 @@ class Case:
         if scale is not None:
             self.multiplier[:], self.shift[:] = scale
         self.base = int(rng.integers(0, 5))
-        self.width = cross_bytes(kind, user, item, row_bytes)
+        self.width = interaction_width(kind, row_bytes, user, item)
         self.words = -(-self.width // config.array_size)
         self.stride = self.words + int(rng.integers(0, 2))
         word = config.vector_word_bytes

@@ -1,5 +1,6 @@
 import pytest
 
+from rpaccel.golden.interaction import interaction_params, interaction_width
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Interaction, Op
 from rpaccel.spec.program_plan import (
@@ -126,6 +127,14 @@ def test_interaction_rows_by_hand(kind, size, rows):
     assert plan.cross_stride == plan.top[0].words_b == -(-size // 8)
     step = plan.program[2]
     assert (step["kind"], step["user_vectors"], step["item_vectors"]) == (kind, 1, 3)
+
+
+@pytest.mark.parametrize("kind", Interaction)
+@pytest.mark.parametrize(("user", "item"), [(0, 3), (3, 0), (2, 4), (5, 1)])
+def test_interaction_is_as_wide_as_golden(kind, user, item):
+    model = sizes(dim=8, user_tables=user, item_tables=item, interaction=kind)
+    assert cross_bytes(model) == interaction_width(kind, 8, user, item)
+    assert pair_params(model) == interaction_params(kind, user, item)
 
 
 def test_rows_wider_than_a_word():

@@ -1,0 +1,28 @@
+"""The page of `rpaccel units`: what every unit costs, synthesised alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rpaccel.host.unit_costs import RESOURCES
+from rpaccel.main_job.markdown import markdown_table
+
+__all__ = ["units_text"]
+
+
+def units_text(costs: Mapping[str, Mapping[str, int]], preset: str, family: str) -> str:
+    """Return the Markdown of `unit_costs`; the same costs give the same bytes."""
+    rows = [[unit, *(f"{cost[name]:,}" for name in RESOURCES)] for unit, cost in costs.items()]
+    return _TEXT.format(
+        preset=preset, family=family, table=markdown_table(["unit", *RESOURCES], rows)
+    )
+
+
+_TEXT = """\
+# What each unit costs
+
+Written by `rpaccel units --preset {preset} --family {family} --out docs/generated/units.md`: every
+unit of the preset is synthesised alone with Yosys, so that nothing of it is shared with others or
+optimised away by them. On ecp5: lut is of the LUT4 class, lutram counts TRELLIS_DPR16X4.
+
+{table}"""
