@@ -1,0 +1,299 @@
+"""Look-ahead cache: set-associative rows on chip, filled by reads that miss and by prefetches.
+
+Ref: RecPipe (MICRO 2021), O.4: the look-ahead cache of the embedding gather unit.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import xor
+
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory, ReadPort, WritePort
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.rtl.look_ahead_step import (
+    CacheEvent,
+    CacheOperation,
+    LookAheadCacheConfig,
+    LookAheadStep,
+    state_layout,
+)
+
+__all__ = [
+    "COUNTERS",
+    "LookAheadCache",
+    "answer_layout",
+    "request_layout",
+    "set_of",
+]
+
+COUNTERS = ("hits", "merged", "misses", "refused", "dropped", "evictions", "used", "late", "unused")
+
+
+def request_layout(config: LookAheadCacheConfig) -> data.StructLayout:
+    """One operation.
+
+    key : of READ, PREFETCH, CANCEL, UPDATE. row : of FILL, UPDATE.
+    kept, line : of FILL, RELEASE, CANCEL: from the answer of the READ or PREFETCH.
+    """
+    return data.StructLayout(
+        {
+            "operation": unsigned(3),
+            "key": unsigned(config.key_bits),
+            "kept": unsigned(1),
+            "line": range(config.rows),
+            "row": unsigned(8 * config.row_bytes),
+        }
+    )
+
+
+def answer_layout(config: LookAheadCacheConfig) -> data.StructLayout:
+    """What an operation came to.
+
+    event : CacheEvent. kept : a READ or PREFETCH has a reference of `line` (way * sets + set).
+    evicted, victim : a MISS replaced this key. present, row : of a READ that hits, and of a RELEASE
+    whose line has been filled.
+    """
+    return data.StructLayout(
+        {
+            "event": unsigned(3),
+            "kept": unsigned(1),
+            "line": range(config.rows),
+            "evicted": unsigned(1),
+            "victim": unsigned(config.key_bits),
+            "present": unsigned(1),
+            "row": unsigned(8 * config.row_bytes),
+        }
+    )
+
+
+def set_of(key: Value, set_bits: int) -> Value:
+    """Return the set of `key`: its slices of `set_bits` bits, exclusive-or."""
+    if set_bits == 0:
+        return Const(0, 0)
+    return reduce(xor, (key[low : low + set_bits] for low in range(0, len(key), set_bits)))
+
+
+def _tag_layout(config: LookAheadCacheConfig) -> data.StructLayout:
+    return data.StructLayout({"valid": 1, "key": config.key_bits})
+
+
+class _Stage:
+    """Registers of an operation on its way; at : its set."""
+
+    def __init__(self, config: LookAheadCacheConfig, name: str) -> None:
+        self.valid = Signal(name=f"{name}_valid")
+        self.at = Signal(config.set_bits, name=f"{name}_set")
+        self.request = Signal(request_layout(config), name=f"{name}_request")
+
+
+class LookAheadCache(wiring.Component):
+    """Takes one operation per cycle, answers in order `latency_cycles` later.
+
+    A row belongs to one set (`set_of`). A line is held while it has references or is flying; a held
+    line is never replaced. A READ or PREFETCH of a row with a line takes a reference, a READ takes
+    over that of a PREFETCH of its row if there is one; without a line, the first way that nothing
+    holds is replaced, searched upwards from the set's pointer, which then goes one past it. If
+    every way is held, or the references of the line are at their limit, it is REFUSED.
+
+    No deadlock: `request.ready` depends on `answer.ready` and on clearing, which takes
+    `clear_cycles`, never on what lines hold. No operation waits for another one, so the answer
+    comes at any size down to one row; a client may hold every line for ever.
+
+    Sizing: reads in flight and rows prefetched ahead hold at most as many lines as they are. With
+    that many ways nothing is refused for want of a line; with fewer, a refusal costs one read.
+
+    UPDATE overwrites the line's row, counts as no access, and is sent when memory holds the new
+    version. A FILL after an UPDATE of its row leaves the row as it is. A row is written whole.
+
+    FILL of a line that is not flying, RELEASE without a reference of a READ, and CANCEL of another
+    row or without a reference of a PREFETCH are IGNORED: counts never underflow.
+
+    After reset, and on `clear`, all lines are emptied and counters return to 0: only when no line
+    is held by a client. Counters wrap at 2**32.
+
+    Members
+    -------
+    request : In(stream of request_layout())
+    answer : Out(stream of answer_layout())
+    clear : In(1)  a pulse; from the next cycle on no operation is accepted; those accepted before
+        are answered first. Then it takes `clear_cycles`.
+    idle : Out(1)  nothing is on the way, no answer waits, nothing is being cleared.
+    counters : Out(struct of COUNTERS)  READs and PREFETCHes by event; dropped: PREFETCHes among the
+        refused; evictions; used, late: rows that a PREFETCH missed and a READ then found, those not
+        filled by then; unused: rows that a PREFETCH missed and that were replaced unread.
+    """
+
+    latency_cycles = 3  # tags and state read, keys compared, state updated
+
+    def __init__(self, config: LookAheadCacheConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "request": In(stream.Signature(request_layout(config))),
+                "answer": Out(stream.Signature(answer_layout(config))),
+                "clear": In(1),
+                "idle": Out(1),
+                "counters": Out(data.StructLayout(dict.fromkeys(COUNTERS, unsigned(32)))),
+            }
+        )
+
+    @property
+    def clear_cycles(self) -> int:
+        """Cycles of emptying all lines."""
+        return self.config.sets
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        config = self.config
+        tags_layout = data.ArrayLayout(_tag_layout(config), config.ways)
+        m.submodules.tags = tags = Memory(shape=tags_layout, depth=config.sets, init=[])
+        m.submodules.states = states = Memory(
+            shape=state_layout(config), depth=config.sets, init=[]
+        )
+        tag_write, state_write = tags.write_port(granularity=1), states.write_port()
+        tag_read = tags.read_port(transparent_for=(tag_write,))
+        state_read = states.read_port(transparent_for=(state_write,))
+        m.submodules.step = step = LookAheadStep(config)
+        advance = Signal()
+        m.d.comb += advance.eq(~self.answer.valid | self.answer.ready)
+
+        # stage 0: the set; its tags and its state are read
+        compared, updated = _Stage(config, "compared"), _Stage(config, "updated")
+        self._enter(m, compared, advance, tag_read, state_read)
+
+        # stage 1: the keys are compared
+        match, state = Signal(config.ways), Signal(state_layout(config))
+        old_tags, replaced = Signal(tags_layout), Signal(config.ways)
+        same_set = updated.valid & (updated.at == compared.at)
+        same_key = updated.request.key == compared.request.key
+        with m.If(advance):
+            m.d.sync += [
+                updated.valid.eq(compared.valid),
+                updated.at.eq(compared.at),
+                updated.request.eq(compared.request),
+                # What the operation ahead writes now is not in the ports' data. Its key can match,
+                # but never leave: that line is flying.
+                old_tags.eq(tag_read.data),
+                state.eq(Mux(same_set, step.new_state, state_read.data)),
+            ]
+            for way in range(config.ways):
+                stored = tag_read.data[way]
+                found = stored.valid & (stored.key == compared.request.key)
+                m.d.sync += match[way].eq(Mux(same_set & replaced[way], same_key, found))
+
+        # stage 2: the set's state after the operation is written, the row read or written
+        m.d.comb += [
+            step.operation.eq(updated.request.operation),
+            step.match.eq(match),
+            step.kept.eq(updated.request.kept),
+            step.way.eq(updated.request.line[config.set_bits :]),
+            step.state.eq(state),
+            replaced.eq(Mux(step.effect.replace, step.effect.way, 0)),
+            state_write.addr.eq(updated.at),
+            state_write.data.eq(step.new_state),
+            state_write.en.eq(advance & updated.valid),
+            tag_write.addr.eq(updated.at),
+            tag_write.en.eq(Mux(advance & updated.valid, replaced, 0)),
+        ]
+        for way in range(config.ways):
+            m.d.comb += tag_write.data[way].valid.eq(1)
+            m.d.comb += tag_write.data[way].key.eq(updated.request.key)
+        self._answer(m, updated, step.effect, old_tags, advance)
+        self._clear(m, advance, compared.valid | updated.valid, (tag_write, state_write))
+        return m
+
+    def _enter(
+        self, m: Module, stage: _Stage, advance: Signal, tags: ReadPort, states: ReadPort
+    ) -> None:
+        """Take an operation and read its set."""
+        bits, request = self.config.set_bits, self.request.payload
+        names_line = (
+            (request.operation == CacheOperation.FILL)
+            | (request.operation == CacheOperation.RELEASE)
+            | (request.operation == CacheOperation.CANCEL)
+        )
+        at = Signal(bits)
+        m.d.comb += at.eq(Mux(names_line, request.line[:bits], set_of(request.key, bits)))
+        for port in (tags, states):
+            m.d.comb += [port.addr.eq(at), port.en.eq(advance)]
+        with m.If(advance):
+            m.d.sync += [
+                stage.valid.eq(self.request.valid & self.request.ready),
+                stage.at.eq(at),
+                stage.request.eq(request),
+            ]
+
+    def _answer(
+        self, m: Module, updated: _Stage, effect: data.View, tags: data.View, advance: Signal
+    ) -> None:
+        """Read or write the row, register the answer, count."""
+        config = self.config
+        m.submodules.rows = rows = Memory(
+            shape=unsigned(8 * config.row_bytes), depth=config.rows, init=[]
+        )
+        write, read = rows.write_port(), rows.read_port()
+        moves = advance & updated.valid
+        line, victim = Signal(range(config.rows)), Signal(_tag_layout(config))
+        for way in range(config.ways):
+            with m.If(effect.way[way]):
+                m.d.comb += line.eq(Cat(updated.at, Const(way, range(config.ways))))
+                m.d.comb += victim.eq(tags[way])
+        answer = self.answer.payload
+        m.d.comb += [
+            write.addr.eq(line),
+            write.data.eq(updated.request.row),
+            write.en.eq(moves & effect.write),
+            read.addr.eq(line),
+            read.en.eq(moves & effect.read),
+            answer.row.eq(read.data),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                self.answer.valid.eq(updated.valid),
+                answer.event.eq(effect.event),
+                answer.kept.eq(effect.kept),
+                answer.line.eq(line),
+                answer.evicted.eq(effect.replace & victim.valid),
+                answer.victim.eq(victim.key),
+                answer.present.eq(effect.read),
+            ]
+
+        operation, event = updated.request.operation, effect.event
+        happens = {
+            "hits": event == CacheEvent.HIT,
+            "merged": event == CacheEvent.MERGED,
+            "misses": event == CacheEvent.MISS,
+            "refused": event == CacheEvent.REFUSED,
+            "dropped": (event == CacheEvent.REFUSED) & (operation == CacheOperation.PREFETCH),
+            "evictions": effect.replace & victim.valid,
+            "used": effect.used,
+            "late": effect.late,
+            "unused": effect.unused,
+        }
+        for name in COUNTERS:
+            with m.If(moves & happens[name]):
+                m.d.sync += self.counters[name].eq(self.counters[name] + 1)
+
+    def _clear(
+        self, m: Module, advance: Signal, moving: Value, ports: tuple[WritePort, WritePort]
+    ) -> None:
+        """Empty set by set, after reset and on `clear`."""
+        at, due = Signal(self.config.set_bits), Signal()
+        with m.If(self.clear):
+            m.d.sync += due.eq(1)
+        with m.FSM(init="CLEAR"):
+            with m.State("CLEAR"):
+                m.d.sync += [at.eq(at + 1), self.counters.eq(0)]
+                for port in ports:
+                    m.d.comb += [port.addr.eq(at), port.data.eq(0), port.en.eq(~0)]
+                with m.If(at == self.config.sets - 1):
+                    m.d.sync += due.eq(self.clear)
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += self.request.ready.eq(advance & ~due)
+                m.d.comb += self.idle.eq(~moving & ~self.answer.valid & ~due)
+                with m.If(due & ~moving):
+                    m.next = "CLEAR"
