@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from rpaccel.golden.cache_sim import CacheConfig
+from rpaccel.golden.cache_sim import simulate as simulate_cache
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.verilated_device import build_simulator
 from rpaccel.host.verilator import BUILD_DIR
@@ -38,6 +41,24 @@ def rate(run: Callable[[], int]) -> float:
             done += run()
         best = max(best, done / (time.perf_counter() - start))
     return best
+
+
+def cache_rates(seed: int) -> dict[str, float]:
+    """Return accesses per second of the golden cache simulators on a skewed trace."""
+    keys = (np.random.default_rng(seed).pareto(0.2, 1_000_000) * 3 % 10_000_000).astype(np.int64)
+    rates = {}
+    for policy in ("fifo", "lru", "pinned"):
+        cache = CacheConfig(policy=policy, rows=32768, outstanding=64)
+        pinned = keys[:10000] if policy == "pinned" else None
+
+        def accesses(
+            cache: CacheConfig = cache, pinned: npt.NDArray[np.int64] | None = pinned
+        ) -> int:
+            simulate_cache(cache, keys, pinned=pinned)
+            return keys.size
+
+        rates[policy] = rate(accesses)
+    return rates
 
 
 def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
@@ -94,6 +115,8 @@ def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
         return len(arrivals)
 
     folder.figure("queueing, 3 stages x 4 servers", round(rate(queue)), "queries/s")
+    for policy, accesses in cache_rates(seed).items():
+        folder.figure(f"cache simulator, {policy}", round(accesses), "accesses/s")
     folder.finish({"seed": seed, "preset": config.name, "data": "synthetic"})
     print(
         format_table(

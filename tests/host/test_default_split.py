@@ -10,7 +10,7 @@ from rpaccel.workloads.random_models import random_ranker
 from tests.host.split_machine import Traffic
 
 DEFAULT = load_accelerator("default")
-MEMORY_BYTES, FAR = 1 << 22, 0x20_0000
+MEMORY_BYTES, FAR = 1 << 24, 0x80_0000
 HALF = Rectangle(row=2, col=0, rows=2, cols=4)
 CORNERS = [Rectangle.square(row, col, 2) for row in (0, 2) for col in (0, 2)]
 SPLITS = {
