@@ -160,38 +160,25 @@ def _lru_step(state: CacheState, key: int, outstanding: int) -> tuple[int, int]:
 
 
 @njit(cache=True)
-def fifo_run(
+def cache_run(
     state: CacheState,
     keys: Ints,
     outstanding: int,
+    lru: bool,
     totals: Ints,
     events: npt.NDArray[np.uint8],
     victims: Ints,
 ) -> None:
     """Access `keys` in order; add to totals int64[EVENTS + 1], evictions last.
 
+    lru : the least recently used line leaves; else the one that came first.
     events, victims : one entry per access, or empty arrays for totals alone.
     """
     for i in range(keys.size):
-        event, victim = _fifo_step(state, keys[i], outstanding)
-        totals[event] += 1
-        totals[EVENTS] += victim != EMPTY
-        if events.size:
-            events[i], victims[i] = event, victim
-
-
-@njit(cache=True)
-def lru_run(
-    state: CacheState,
-    keys: Ints,
-    outstanding: int,
-    totals: Ints,
-    events: npt.NDArray[np.uint8],
-    victims: Ints,
-) -> None:
-    """`fifo_run` with the least recently used line leaving."""
-    for i in range(keys.size):
-        event, victim = _lru_step(state, keys[i], outstanding)
+        if lru:
+            event, victim = _lru_step(state, keys[i], outstanding)
+        else:
+            event, victim = _fifo_step(state, keys[i], outstanding)
         totals[event] += 1
         totals[EVENTS] += victim != EMPTY
         if events.size:

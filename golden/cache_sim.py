@@ -165,11 +165,11 @@ def simulate(
     else:
         if pinned is not None:
             raise ValueError(f"pinned must be left out for the policy {config.policy!r}")
-        run = kernels.fifo_run if config.policy == "fifo" else kernels.lru_run
+        lru = config.policy == "lru"
         state = kernels.new_state(config.rows)
-        run(state, first, config.outstanding, totals, no_events, no_victims)
+        kernels.cache_run(state, first, config.outstanding, lru, totals, no_events, no_victims)
         totals[:] = 0
-        run(state, stream, config.outstanding, totals, events, victims)
+        kernels.cache_run(state, stream, config.outstanding, lru, totals, events, victims)
     return CacheRun(
         accesses=stream.size,
         hits=int(totals[Event.HIT]),

@@ -4,22 +4,7 @@ from __future__ import annotations
 
 from rpaccel.host.bus import Bus
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.registers import ADDRESS, DEVICE_ID, DEVICE_VERSION
-
-
-def config_registers(config: AcceleratorConfig) -> dict[str, int]:
-    """Return the value that each identification register must have for `config`."""
-    return {
-        "ID": DEVICE_ID,
-        "VERSION": DEVICE_VERSION,
-        "CONFIG_ARRAY": config.array_size | config.lanes << 16 | config.memory_ports << 24,
-        "CONFIG_BUS": config.axi_data_bits | config.bins << 16 | config.model_slots << 24,
-        "CONFIG_ITEMS": config.max_items,
-        "CONFIG_TOP": config.max_top_n | config.sub_batch_max << 16,
-        "CONFIG_WEIGHTS": config.weight_words,
-        "CONFIG_HASH": int(config.digest[:8], 16),
-        "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
-    }
+from rpaccel.spec.registers import ADDRESS, config_registers
 
 
 def check_device(bus: Bus, config: AcceleratorConfig) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from rpaccel.golden.lane import Query, run_query, validate
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.decode import DecodedSlot, OnChip
-from rpaccel.host.device_check import config_registers
 from rpaccel.host.image import decode_image
 from rpaccel.host.query import RESULT_DTYPE
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -36,6 +35,7 @@ from rpaccel.spec.registers import (
     RING_MODULO,
     Irq,
     Permission,
+    config_registers,
     partition_word,
 )
 

@@ -20,41 +20,24 @@ from rpaccel.spec.registers import (
     COUNTER_UNIT_STRIDE,
     COUNTER_UNITS,
     COUNTER_WORDS,
-    DEVICE_ID,
-    DEVICE_VERSION,
     LANES_MAX,
     PORT_COUNTER_BASE,
     REGIONS,
     REGISTERS,
     Irq,
+    config_registers,
     partition_word,
 )
 
 __all__ = ["Registers", "counters_layout"]
 
 PORT_COUNTER_STRIDE = 0x10
-HASH_DIGITS = 8  # hexadecimal digits of the configuration's digest in CONFIG_HASH
 
 
 def counters_layout() -> data.StructLayout:
     """Counters of a lane: unit -> word -> 32 bits (names of spec.registers)."""
     words = data.StructLayout({word: unsigned(32) for word in COUNTER_WORDS})
     return data.StructLayout({unit: words for unit in COUNTER_UNITS})
-
-
-def constants(config: AcceleratorConfig) -> dict[str, int]:
-    """Return the registers whose value is fixed by `config`."""
-    return {
-        "ID": DEVICE_ID,
-        "VERSION": DEVICE_VERSION,
-        "CONFIG_ARRAY": config.array_size | config.lanes << 16 | config.memory_ports << 24,
-        "CONFIG_BUS": config.axi_data_bits | config.bins << 16 | config.model_slots << 24,
-        "CONFIG_ITEMS": config.max_items,
-        "CONFIG_TOP": config.max_top_n | config.sub_batch_max << 16,
-        "CONFIG_WEIGHTS": config.weight_words,
-        "CONFIG_HASH": int(config.digest[:HASH_DIGITS], 16),
-        "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
-    }
 
 
 class Registers(wiring.Component):
@@ -152,7 +135,7 @@ class Registers(wiring.Component):
         values: dict[int, ValueLike] = {
             ADDRESS[name]: value
             for name, value in {
-                **constants(self.config),
+                **config_registers(self.config),
                 **stored,
                 "STATUS": Cat(self.busy, captured),
                 "IRQ_STATUS": irq_status,

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from rpaccel.spec.isa import BINS, MAX_BURST_BYTES
+from rpaccel.spec.preset_file import names_in, read_preset
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
@@ -83,6 +83,13 @@ class AcceleratorConfig(BaseModel):
             raise ValueError(
                 f"lane_blocks must have one entry for each of {self.lanes} lanes, "
                 f"not {len(self.lane_blocks)}"
+            )
+        if (self.groups_down, self.groups_across) != (1, 1) and (
+            self.lanes > 1 or self.lane_blocks
+        ):
+            raise ValueError(
+                f"groups_down and groups_across must be 1 in an array that lanes share, "
+                f"not {self.groups_down} and {self.groups_across}"
             )
         for number in range(self.lanes):
             for side in self.lane_shape(number):
@@ -261,7 +268,7 @@ class AcceleratorConfig(BaseModel):
 
 def preset_names() -> list[str]:
     """Names of the presets in spec/presets/, sorted."""
-    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+    return names_in(PRESETS_DIR)
 
 
 def load_accelerator(source: str | Path) -> AcceleratorConfig:
@@ -269,13 +276,4 @@ def load_accelerator(source: str | Path) -> AcceleratorConfig:
 
     Raises ValueError that names the preset, or every wrong key with its path.
     """
-    path = Path(source)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = PRESETS_DIR / f"{source}.yaml"
-        if not path.exists():
-            raise ValueError(f"preset must be one of {', '.join(preset_names())}, not {source!r}")
-    try:
-        content = yaml.load(path.read_text(), yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be YAML: {' '.join(str(error).split())}") from error
-    return AcceleratorConfig.model_validate(content)
+    return AcceleratorConfig.model_validate(read_preset(source, PRESETS_DIR, "preset"))

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
+from rpaccel.spec.accelerator import AcceleratorConfig
+
 DEVICE_ID = 0x31415052  # "RPA1"
 DEVICE_VERSION = 0x0001_0000  # major << 16 | minor
+HASH_DIGITS = 8  # hexadecimal digits of the configuration's digest in CONFIG_HASH
 RING_MODULO = 1 << 16  # ring indices count modulo this
 REGIONS = 8
 REGION_BASE = 0x100
@@ -110,6 +113,21 @@ REGISTERS: tuple[Register, ...] = tuple(
     ]
 )
 ADDRESS = {register.name: register.address for register in REGISTERS}
+
+
+def config_registers(config: AcceleratorConfig) -> dict[str, int]:
+    """Return the registers whose value is fixed by `config`."""
+    return {
+        "ID": DEVICE_ID,
+        "VERSION": DEVICE_VERSION,
+        "CONFIG_ARRAY": config.array_size | config.lanes << 16 | config.memory_ports << 24,
+        "CONFIG_BUS": config.axi_data_bits | config.bins << 16 | config.model_slots << 24,
+        "CONFIG_ITEMS": config.max_items,
+        "CONFIG_TOP": config.max_top_n | config.sub_batch_max << 16,
+        "CONFIG_WEIGHTS": config.weight_words,
+        "CONFIG_HASH": int(config.digest[:HASH_DIGITS], 16),
+        "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
+    }
 
 
 def partition_word(row: int, col: int, rows: int, cols: int) -> int:

@@ -31,7 +31,7 @@ from rpaccel.perfmodel.sequencer import core_times
 from rpaccel.perfmodel.shapes import NetworkShape
 from rpaccel.perfmodel.sub_batch import best_sub_batch
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
-from rpaccel.spec.program_plan import ModelPlan, ModelSizes, plan_model
+from rpaccel.spec.program_plan import ModelPlan, plan_model
 from rpaccel.workloads.random_models import random_query, random_ranker
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
     "core_ranker",
     "efficiency_report",
     "measure",
-    "model_sizes",
 ]
 
 MODELS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
@@ -56,20 +55,6 @@ SIZES = {
 }
 _TABLE_ROWS = 64  # of every embedding table; timing does not depend on them
 _LEAST_SUB_BATCHES = 6  # so that there are two in the middle
-
-
-def model_sizes(network: NetworkShape) -> ModelSizes:
-    """Return the sizes of `network` as the compiler wants them."""
-    return ModelSizes(
-        dim=network.dim,
-        user_dense=network.user_dense,
-        item_dense=network.item_dense,
-        user_tables=len(network.user_features),
-        item_tables=len(network.item_features),
-        bottom=network.bottom,
-        top=network.top,
-        interaction=network.interaction,
-    )
 
 
 def _power_of_two(value: int) -> int:
@@ -97,7 +82,7 @@ def core_config(size: int, networks: Sequence[NetworkShape], sub_batch: int) -> 
         "feature_entries": max(len(network.item_features) for network in networks),
     }
     config = AcceleratorConfig.model_validate(base)
-    plans = [plan_model(model_sizes(network), config) for network in networks]
+    plans = [plan_model(network.sizes, config) for network in networks]
     shares = -(-sub_batch // config.engines) * config.engines  # items, in whole groups
     vector_words = max(plan.item_vector_words for plan in plans) * config.vector_word_bytes
     needs = {

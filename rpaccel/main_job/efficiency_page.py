@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rpaccel.main_job.efficiency import Efficiency
+from rpaccel.main_job.markdown import markdown_table
 
 __all__ = ["efficiency_text"]
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; all columns to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-             for row in (head, *rows)]  # fmt: skip
-    lines.insert(1, [f"{'-' * (width - 1)}:" for width in widths])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def _share(part: float) -> str:
@@ -64,13 +56,13 @@ def efficiency_text(results: Sequence[Efficiency]) -> str:
     return _TEXT.format(
         sub_batches=first.sub_batches,
         sub_batch=first.sub_batch,
-        shares=_markdown([*head, *share_head], [_share_row(result) for result in results]),
-        cycles=_markdown([*head, *cycle_head], [_cycle_row(result) for result in results]),
-        passes=_markdown(
+        shares=markdown_table([*head, *share_head], [_share_row(result) for result in results]),
+        cycles=markdown_table([*head, *cycle_head], [_cycle_row(result) for result in results]),
+        passes=markdown_table(
             [*head, *map(str, first.passes)],
             [_pass_row(x, x.passes, x.sub_batches * x.sub_batch) for x in results],
         ),
-        alone=_markdown(
+        alone=markdown_table(
             [*head, *map(str, first.passes_alone)],
             [_pass_row(x, x.passes_alone, x.sub_batch) for x in results],
         ),

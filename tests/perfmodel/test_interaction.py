@@ -1,7 +1,7 @@
 import pytest
 
 from rpaccel.golden.interaction import interaction_width
-from rpaccel.main_job.efficiency import MODELS, model_sizes
+from rpaccel.main_job.efficiency import MODELS
 from rpaccel.perfmodel.interaction import (
     drain_cycles,
     engine_table,
@@ -96,7 +96,7 @@ def test_engines_never_wait_for_criteo_on_any_lane(preset, network):
         lane = machine.lane(number)
         if lane.array_size < 16:
             continue
-        plan = plan_model(model_sizes(network), lane)
+        plan = plan_model(network.sizes, lane)
         group = group_cycles(lane, DOT, 0, TABLES, plan.row_bytes)
         assert group <= lane.engines * plan.tiles, lane.name
 

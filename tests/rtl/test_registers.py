@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from rpaccel.rtl.registers import Registers, constants
+from rpaccel.rtl.registers import Registers
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.registers import (
     ADDRESS,
@@ -14,6 +14,7 @@ from rpaccel.spec.registers import (
     REGISTERS,
     Irq,
     Permission,
+    config_registers,
     counter_address,
     partition_word,
 )
@@ -90,7 +91,7 @@ def storage():
 def test_constants():
     async def bench(ctx, dut):
         assert await read(ctx, dut.axil, ADDRESS["ID"]) == DEVICE_ID
-        for name, value in constants(CONFIG).items():
+        for name, value in config_registers(CONFIG).items():
             assert await read(ctx, dut.axil, ADDRESS[name]) == value
             await write(ctx, dut.axil, ADDRESS[name], 0)
             assert await read(ctx, dut.axil, ADDRESS[name]) == value

@@ -46,6 +46,12 @@ def test_rejects_unknown_preset() -> None:
         ({"lanes": 4}, "axi_id_bits must give 18 ids for 4 lanes, not 16"),
         ({"max_items": "64"}, "max_items"),
         ({"macs_per_dsp": 3}, "macs_per_dsp"),
+        ({"lane_blocks": [[1, 3]]}, "lane_blocks must be powers of two of at most 2, not 3"),
+        ({"lane_blocks": [[1, 4]]}, "lane_blocks must be powers of two of at most 2, not 4"),
+        (
+            {"groups_across": 2, "lanes": 2},
+            "groups_down and groups_across must be 1 in an array that lanes share, not 1 and 2",
+        ),
     ],
 )
 def test_rejects(changes: dict[str, object], message: str) -> None:
