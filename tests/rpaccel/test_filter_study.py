@@ -1,0 +1,13 @@
+from rpaccel.main_job.filter_study import filter_text, filter_values, run_filter_study
+
+
+def test_the_page_of_a_synthetic_log():
+    tables = run_filter_study("synthetic", users=8)
+    values = filter_values(tables)
+    assert len(values) == sum(map(len, tables.values())) > 100
+    text = filter_text(tables)
+    assert text == filter_text(run_filter_study("synthetic", users=8))
+    assert text.count("## ") == len(tables) == 13
+    at_least = [row for row in values if row["table"].endswith("at least k")]
+    assert len(at_least) == 60
+    assert all(row["recall"] == 1 for row in at_least)
