@@ -18,6 +18,7 @@ from rpaccel.host.model_layout import ModelLayout, layout_model
 from rpaccel.host.program import SlotBases, slot_sections
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import ISA_VERSION, Target
+from rpaccel.spec.stripe import stripe_map
 
 TABLE_BASE = 0x1_0000  # below it nothing is mapped, so that a null address is refused
 IMAGE_ALIGN = 4096
@@ -202,7 +203,7 @@ def _manifest(
             {"name": f"m_axi{port}", "data_bits": config.axi_data_bits}
             for port in range(config.memory_ports)
         ],
-        "stripe_map": {"kind": "none", "text": "every port sees the whole address space"},
+        "stripe_map": stripe_map(config),
         "image": {
             "address": image_address,
             "bytes": len(image),

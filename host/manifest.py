@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rpaccel.host.header import LAYOUTS
+from rpaccel.rtl.memory_fabric import requester_names
 from rpaccel.rtl.netlist import Netlist
 from rpaccel.spec import isa, registers
 from rpaccel.spec.accelerator import AcceleratorConfig, preset_names
+from rpaccel.spec.stripe import stripe_map
 
 __all__ = ["MANIFEST_VERSION", "manifest", "manifest_json"]
 
@@ -23,17 +25,13 @@ def _memory(config: AcceleratorConfig) -> dict[str, Any]:
     return {
         "beat_bytes": config.beat_bytes,
         "burst_beats_max": 16,
-        "stripe": "none",  # every port sees the whole address space
+        "stripe_map": stripe_map(config),
         "ports": [
             {"name": f"m_axi{port}", "first": 0, "last": last}
             for port in range(config.memory_ports)
         ],
-        "read_ids": {
-            f"lane{lane}_{name}": 4 * lane + number
-            for lane in range(config.lanes)
-            for number, name in enumerate(("list", "record", "row"))
-        }
-        | {"descriptor": 4 * config.lanes, "image": 4 * config.lanes + 1},
+        "read_ids": 1 << config.axi_id_bits,  # of each port; a burst has any that is free
+        "requesters": requester_names(config),
     }
 
 

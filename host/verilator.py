@@ -21,6 +21,7 @@ from pathlib import Path
 
 __all__ = [
     "BUILD_DIR",
+    "MEMORY_HEADERS",
     "MODEL_FLAGS",
     "WAIVERS",
     "Waiver",
@@ -32,6 +33,7 @@ __all__ = [
     "lint",
     "locked",
     "model_sources",
+    "port_macros",
     "tool_environment",
     "tool_versions",
     "waiver_flags",
@@ -39,6 +41,10 @@ __all__ = [
 
 BUILD_DIR = Path.cwd() / "build"  # under the working directory, like results/
 CPP_DIR = Path(__file__).resolve().parent / "cpp"
+
+MEMORY_HEADERS = (
+    "axi_memory.hpp", "axi_pins.hpp", "memory_timing.hpp", "dram.hpp", "dram_slots.hpp"
+)  # fmt: skip
 
 Progress = Callable[[str], None]
 
@@ -230,6 +236,13 @@ def build_library(
     return library
 
 
+def port_macros(ports: int, beat_bytes: int) -> str:
+    """Return the C++ of model.hpp: what the memory must know of a netlist's AXI ports."""
+    each = " ".join(f"X({port})" for port in range(ports))
+    lines = ["#pragma once", f"#define RPACCEL_FOR_EACH_PORT(X) {each}"]
+    return "\n".join([*lines, f"#define RPACCEL_BEAT_BYTES {beat_bytes}", ""])
+
+
 def build_device(
     verilog: Path,
     *,
@@ -253,16 +266,8 @@ def build_device(
     progress : called with a line for every step.
     """
     check_tools()
-    names = ("device.cpp", "axi_memory.hpp", "memory_timing.hpp", "dram.hpp", "dram_slots.hpp")
-    sources = [CPP_DIR / name for name in names]
-    model = "\n".join(
-        [
-            "#pragma once",
-            "#define RPACCEL_FOR_EACH_PORT(X) " + " ".join(f"X({port})" for port in range(ports)),
-            f"#define RPACCEL_BEAT_BYTES {beat_bytes}",
-            "",
-        ]
-    )
+    sources = [CPP_DIR / name for name in ("device.cpp", *MEMORY_HEADERS)]
+    model = port_macros(ports, beat_bytes)
     parts = [top, model, *model_flags, *cpp_flags, *waiver_flags(), tool_versions()]
     parts += [path.read_bytes().decode() for path in [*model_sources(verilog), *sources]]
     folder = build_dir / "verilator" / digest_of(parts)
@@ -285,6 +290,7 @@ def build_program(
     main: str,
     *,
     top: str,
+    headers: Sequence[str] = (),
     model_flags: Sequence[str] = MODEL_FLAGS,
     cpp_flags: Sequence[str] = CPP_FLAGS,
     jobs: int | None = None,
@@ -293,11 +299,13 @@ def build_program(
 ) -> Path:
     """Return a program of the netlist `verilog` and the C++ text `main`.
 
-    `main` includes "Vrpaccel.h"; its model is the class Vrpaccel, whatever `top` is called. The
-    other parameters are those of `build_device`.
+    `main` includes "Vrpaccel.h"; its model is the class Vrpaccel, whatever `top` is called.
+    headers : of host/cpp that `main` includes, those that they include too. The other parameters
+    are those of `build_device`.
     """
     check_tools()
     parts = [top, main, *model_flags, *cpp_flags, *waiver_flags(), tool_versions()]
+    parts += [(CPP_DIR / name).read_text() for name in headers]
     parts += [path.read_text() for path in model_sources(verilog)]
     folder = build_dir / "verilator" / digest_of(parts)
     program = folder / "program"

@@ -8,24 +8,24 @@ from functools import reduce
 import numpy as np
 
 from rpaccel.perfmodel.memory import BURST_BEATS, Number, RecordSizes, list_beats, traffic_of
+from rpaccel.perfmodel.memory_fabric import read_cycles, row_cycles
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 # Latencies of the read path, from the docstrings of the units [cycles].
-REGION_CHECK_CYCLES = 2  # ReadChannel: request to AR
-RESPONSE_CYCLES = 1  # ReadChannel: R to response
 REQUEST_BUFFER_CYCLES = 1  # RecordReader, Gather: stream buffer before the fabric
 RECORD_CYCLES = 1  # RecordReader: last beat to record
 RESOLVE_CYCLES = 2  # IdResolver: op to row request or ticket
-FIFO_CYCLES = 2  # SyncFIFOBuffered: ids, tickets, beats
+FIFO_CYCLES = 2  # SyncFIFOBuffered: ids, tickets
 POOL_CYCLES = 5  # Pooler: last row's beat to the vector, and to the end of a sub-batch
 BATCH_QUEUE_CYCLES = 1  # Gather: queue of sub-batches
 WALK_RECORD_CYCLES = 2  # FeatureWalker: take a record, finish it
-LIST_BURSTS = 2  # ListReader: bursts in flight
+LIST_BURSTS = 4  # MemoryFabric: a list's bursts in flight
 
 RECORDS_AHEAD = 16  # RecordReader: item records of the largest size in its ring
 
-FABRIC_CYCLES = REGION_CHECK_CYCLES + RESPONSE_CYCLES
+FABRIC_CYCLES = read_cycles(0)  # a record's or a list's
+ROW_CYCLES = row_cycles(0)  # a row's that misses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +92,10 @@ def gather_cost(
     traffic = traffic_of(beat_bytes, shape, records)
     listed = list_beats(beat_bytes, items) if first else 0
 
-    # A row's round trip: request buffer, fabric, memory, its beats, the beats' queue.
+    # A row's round trip that misses: request buffer, bank, fabric, memory, its beats twice: a
+    # burst is asked for with the row's last beat, and given beat by beat.
     fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
-    row_trip = fabric + traffic.row_beats + FIFO_CYCLES
+    row_trip = REQUEST_BUFFER_CYCLES + ROW_CYCLES + machine.latency_cycles + 2 * traffic.row_beats
     row_rate = np.maximum(traffic.row_beats, row_trip / window)
 
     # The list's first bursts go before the user record on the port.

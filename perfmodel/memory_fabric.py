@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 REGION_CHECK_CYCLES = 2  # request to AR, or to the write channel
-RESPONSE_CYCLES = 1  # R to the requester
+RESPONSE_CYCLES = 1  # ReadChannel: R to the answer
+ORDER_CYCLES = 2  # ReadOrder: answer to the requester
+BANK_REQUEST_CYCLES = 7  # RowBank: a row of one beat that misses, to the request to memory
+BANK_FILL_CYCLES = 8  # RowBank: memory's answer to the bank's
+BANK_HIT_CYCLES = 7  # RowBank: a row that hits, to its answer
 WRITE_STEPS = 2  # write channel: take the burst; notice its last beat
 
 
@@ -12,7 +16,18 @@ def read_cycles(memory_cycles: int) -> int:
 
     memory_cycles : AR taken to first R beat taken. Further beats and requests take 1 cycle each.
     """
-    return REGION_CHECK_CYCLES + memory_cycles + RESPONSE_CYCLES
+    return REGION_CHECK_CYCLES + memory_cycles + RESPONSE_CYCLES + ORDER_CYCLES
+
+
+def row_cycles(memory_cycles: int | None, beats: int = 1) -> int:
+    """Return the cycles from a row's request to its first beat taken, nothing else on the way.
+
+    memory_cycles : AR taken to first R beat taken; None: the row hits.
+    """
+    if memory_cycles is None:
+        return BANK_HIT_CYCLES + ORDER_CYCLES
+    asked = BANK_REQUEST_CYCLES + beats - 1  # a burst is due with the row's last beat
+    return asked + read_cycles(memory_cycles) + BANK_FILL_CYCLES
 
 
 def write_cycles(beats: int, memory_cycles: int) -> int:

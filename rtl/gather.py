@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -20,7 +20,7 @@ from rpaccel.rtl.interfaces import (
 from rpaccel.rtl.pooler import Pooler
 from rpaccel.rtl.record_reader import RecordReader, gather_start_layout
 from rpaccel.rtl.stream_buffer import StreamBuffer
-from rpaccel.rtl.ticket import row_beats_max, ticket_layout
+from rpaccel.rtl.ticket import ticket_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import SLOT, Status
 
@@ -124,22 +124,17 @@ class Gather(wiring.Component):
         self._keep_status(m, begin, [walker.error, resolver.error, records.error, row_error])
         return m
 
-    def _rows(self, m: Module, resolver: IdResolver, pooler: Pooler) -> Signal:
-        """Row requests with room for their answers; tickets and answers to the pooler."""
+    def _rows(self, m: Module, resolver: IdResolver, pooler: Pooler) -> Value:
+        """Row requests; tickets and answers to the pooler."""
         config = self.config
         ticket = ticket_layout(config)
         depth = 1 << (config.reads_in_flight - 1).bit_length()
         m.submodules.requests = requests = StreamBuffer(self.row.request.payload.shape())
         m.submodules.tickets = tickets = SyncFIFOBuffered(width=ticket.size, depth=depth)
-        m.submodules.beats = beats = SyncFIFOBuffered(
-            width=config.axi_data_bits, depth=config.reads_in_flight * row_beats_max(config)
-        )
         wiring.connect(m, requests.o, wiring.flipped(self.row.request))
-        reading = Signal(range(config.reads_in_flight + 1))
-        m.d.sync += reading.eq(reading + resolver.row_stb - pooler.row_stb)
         response = self.row.response
         m.d.comb += [
-            resolver.row_room.eq(requests.i.ready & (reading != config.reads_in_flight)),
+            resolver.row_room.eq(requests.i.ready),
             requests.i.valid.eq(resolver.row_stb),
             requests.i.payload.eq(resolver.row),
             resolver.ticket.ready.eq(tickets.w_rdy),
@@ -148,15 +143,10 @@ class Gather(wiring.Component):
             pooler.ticket.valid.eq(tickets.r_rdy),
             pooler.ticket.payload.eq(tickets.r_data),
             tickets.r_en.eq(pooler.ticket.ready),
-            response.ready.eq(1),
-            beats.w_en.eq(response.valid),
-            beats.w_data.eq(response.payload.data),
-            pooler.beat.valid.eq(beats.r_rdy),
-            pooler.beat.payload.eq(beats.r_data),
-            beats.r_en.eq(pooler.beat.ready),
+            pooler.beat.valid.eq(response.valid),
+            pooler.beat.payload.eq(response.payload.data),
+            response.ready.eq(pooler.beat.ready),
         ]
-        with m.If(response.valid):
-            m.d.sync += Assert(beats.w_rdy)
         return Mux(response.valid, response.payload.error, 0)
 
     def _item_ids(self, m: Module, walker: FeatureWalker) -> None:

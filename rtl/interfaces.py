@@ -34,7 +34,7 @@ class ReadPort(wiring.Signature):
                      that does not cross 4 KiB.
       response  In   stream {data, last, error}: exactly `beats` transfers per request, also
                      after an error (error is spec.isa.Status REGION or MEMORY, data are then 0).
-    A requester keeps at most `config.reads_in_flight` requests outstanding.
+    Answers may be held: there is room for them behind the port.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
@@ -52,6 +52,74 @@ class ReadPort(wiring.Signature):
             {
                 "request": Out(stream.Signature(request)),
                 "response": In(stream.Signature(response)),
+            }
+        )
+
+
+def read_request_layout(config: AcceleratorConfig, places: int) -> data.StructLayout:
+    """A burst to read: where it begins, its beats, the place of its first beat."""
+    return data.StructLayout(
+        {
+            "address": unsigned(config.axi_address_bits),
+            "beats": unsigned(BURST_BITS),
+            "place": range(max(2, places)),
+        }
+    )
+
+
+def read_answer_layout(config: AcceleratorConfig, places: int) -> data.StructLayout:
+    """A beat that was read; at most one of refused (REGION) and failed (MEMORY), data are then 0."""
+    return data.StructLayout(
+        {
+            "place": range(max(2, places)),
+            "data": unsigned(config.axi_data_bits),
+            "refused": unsigned(1),
+            "failed": unsigned(1),
+        }
+    )
+
+
+class PlacedReadPort(wiring.Signature):
+    """Reading memory in any order: every beat of a burst comes back with a place of its own.
+
+    Members:
+      request       Out  stream of read_request_layout, bursts as in ReadPort
+      answer_valid, answer   In  read_answer_layout: beat i of a burst has place + i; in any order,
+                         one per cycle. No back-pressure: who asks has room for the answer.
+    """
+
+    def __init__(self, config: AcceleratorConfig, places: int) -> None:
+        self.places = places
+        super().__init__(
+            {
+                "request": Out(stream.Signature(read_request_layout(config, places))),
+                "answer_valid": In(1),
+                "answer": In(read_answer_layout(config, places)),
+            }
+        )
+
+
+class SharedReadPort(wiring.Signature):
+    """What several readers share: PlacedReadPort with the number of the reader, and back-pressure.
+
+    Members:
+      request  Out  stream of {reader, burst: read_request_layout}
+      answer   In   stream of {reader, beat: read_answer_layout}
+    """
+
+    def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
+        reader = range(max(2, readers))
+        self.readers, self.places = readers, places
+        self.request_shape = data.StructLayout(
+            {"reader": reader, "burst": read_request_layout(config, places)}
+        )
+        self.answer_shape = data.StructLayout(
+            {"reader": reader, "beat": read_answer_layout(config, places)}
+        )
+        super().__init__(
+            {
+                "request": Out(stream.Signature(self.request_shape)),
+                "answer": In(stream.Signature(self.answer_shape)),
             }
         )
 

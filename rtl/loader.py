@@ -26,7 +26,6 @@ from rpaccel.spec.layout import PackedLayout
 __all__ = ["Loader", "target_entries"]
 
 WORD_BITS = 64
-BURSTS_IN_FLIGHT = 4
 
 
 def target_entries(config: AcceleratorConfig) -> dict[Target, int]:
@@ -77,9 +76,7 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.reader = self.reader = reader = WordReader(
-            self.config, WORD_BITS, BURSTS_IN_FLIGHT
-        )
+        m.submodules.reader = self.reader = reader = WordReader(self.config, WORD_BITS)
         wiring.connect(m, reader.memory, wiring.flipped(self.memory))
         self.words_left = Signal(32)
         self.status = Signal(STATUS_BITS)

@@ -35,8 +35,8 @@ COUNTERS = ("hits", "merged", "misses", "refused", "dropped", "evictions", "used
 def request_layout(config: LookAheadCacheConfig) -> data.StructLayout:
     """One operation.
 
-    key : of READ, PREFETCH, CANCEL, UPDATE. row : of FILL, UPDATE.
-    kept, line : of FILL, RELEASE, CANCEL: from the answer of the READ or PREFETCH.
+    key : of READ, PREFETCH, CANCEL, UPDATE, LOOK. row : of FILL, UPDATE.
+    kept, line : of FILL, ABORT, RELEASE, CANCEL: from the answer of the READ or PREFETCH.
     """
     return data.StructLayout(
         {
@@ -108,7 +108,11 @@ class LookAheadCache(wiring.Component):
     UPDATE overwrites the line's row, counts as no access, and is sent when memory holds the new
     version. A FILL after an UPDATE of its row leaves the row as it is. A row is written whole.
 
-    FILL of a line that is not flying, RELEASE without a reference of a READ, and CANCEL of another
+    LOOK is a READ without a reference: a hit's row is in its answer, and the row of a miss, or of one
+    that is merged, is for the client to keep from its FILL; `kept` is then only of a miss. ABORT
+    empties a flying line and drops its references.
+
+    FILL or ABORT of a line that is not flying, RELEASE without a reference of a READ, and CANCEL of another
     row or without a reference of a PREFETCH are IGNORED: counts never underflow.
 
     After reset, and on `clear`, all lines are emptied and counters return to 0: only when no line
@@ -167,6 +171,7 @@ class LookAheadCache(wiring.Component):
         # stage 1: the keys are compared
         match, state = Signal(config.ways), Signal(state_layout(config))
         old_tags, replaced = Signal(tags_layout), Signal(config.ways)
+        dropped = Signal(config.ways)
         same_set = updated.valid & (updated.at == compared.at)
         same_key = updated.request.key == compared.request.key
         with m.If(advance):
@@ -182,7 +187,10 @@ class LookAheadCache(wiring.Component):
             for way in range(config.ways):
                 stored = tag_read.data[way]
                 found = stored.valid & (stored.key == compared.request.key)
-                m.d.sync += match[way].eq(Mux(same_set & replaced[way], same_key, found))
+                gone = same_set & dropped[way]
+                m.d.sync += match[way].eq(Mux(same_set & replaced[way], same_key, found & ~gone))
+                with m.If(gone):
+                    m.d.sync += old_tags[way].valid.eq(0)
 
         # stage 2: the set's state after the operation is written, the row read or written
         m.d.comb += [
@@ -192,14 +200,15 @@ class LookAheadCache(wiring.Component):
             step.way.eq(updated.request.line[config.set_bits :]),
             step.state.eq(state),
             replaced.eq(Mux(step.effect.replace, step.effect.way, 0)),
+            dropped.eq(Mux(step.effect.drop, step.effect.way, 0)),
             state_write.addr.eq(updated.at),
             state_write.data.eq(step.new_state),
             state_write.en.eq(advance & updated.valid),
             tag_write.addr.eq(updated.at),
-            tag_write.en.eq(Mux(advance & updated.valid, replaced, 0)),
+            tag_write.en.eq(Mux(advance & updated.valid, replaced | dropped, 0)),
         ]
         for way in range(config.ways):
-            m.d.comb += tag_write.data[way].valid.eq(1)
+            m.d.comb += tag_write.data[way].valid.eq(~dropped[way])
             m.d.comb += tag_write.data[way].key.eq(updated.request.key)
         self._answer(m, updated, step.effect, old_tags, advance)
         self._clear(m, advance, compared.valid | updated.valid, (tag_write, state_write))
@@ -214,6 +223,7 @@ class LookAheadCache(wiring.Component):
             (request.operation == CacheOperation.FILL)
             | (request.operation == CacheOperation.RELEASE)
             | (request.operation == CacheOperation.CANCEL)
+            | (request.operation == CacheOperation.ABORT)
         )
         at = Signal(bits)
         m.d.comb += at.eq(Mux(names_line, request.line[:bits], set_of(request.key, bits)))

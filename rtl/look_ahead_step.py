@@ -22,7 +22,7 @@ MAX_ROW_BYTES = 128
 
 
 class CacheOperation(IntEnum):
-    """What is asked of the cache. READ, PREFETCH, UPDATE name a key, the others a line."""
+    """What is asked of the cache. READ, PREFETCH, UPDATE, LOOK name a key, the others a line."""
 
     READ = 0
     PREFETCH = 1
@@ -30,6 +30,8 @@ class CacheOperation(IntEnum):
     RELEASE = 3  # the row of a READ is used
     CANCEL = 4  # no READ will follow this PREFETCH
     UPDATE = 5  # the row has a new version, already in memory
+    LOOK = 6  # a READ that is RELEASEd at once, or when its row is filled
+    ABORT = 7  # instead of a FILL: the row could not be read
 
 
 class CacheEvent(IntEnum):
@@ -106,10 +108,11 @@ def effect_layout(config: LookAheadCacheConfig) -> data.StructLayout:
     """What an operation comes to.
 
     event : CacheEvent. kept : it gets a reference. way : the line that it is about, one bit per
-    way. replace : the line gets the operation's key. read, write : of its row. used, late : the
-    first READ of a row that a PREFETCH missed, while it is flying. unused : no READ found it.
+    way. replace : the line gets the operation's key. drop : the line is empty now. read, write : of
+    its row. used, late : the first READ of a row that a PREFETCH missed, while it is flying.
+    unused : no READ found it.
     """
-    flags = dict.fromkeys(("kept", "replace", "read", "write", "used", "late", "unused"), 1)
+    flags = dict.fromkeys(("kept", "replace", "drop", "read", "write", "used", "late", "unused"), 1)
     return data.StructLayout({"event": unsigned(3), "way": config.ways, **flags})
 
 
@@ -170,13 +173,14 @@ class LookAheadStep(wiring.Component):
         ]
 
         with m.Switch(self.operation):
-            with m.Case(CacheOperation.READ, CacheOperation.PREFETCH):
+            with m.Case(CacheOperation.READ, CacheOperation.PREFETCH, CacheOperation.LOOK):
                 ahead = self.operation == CacheOperation.PREFETCH
+                brief = self.operation == CacheOperation.LOOK
                 m.d.comb += touched.eq(self.match)
                 with m.If(self.match.any()):
-                    self._present(m, old, new, ahead)
+                    self._present(m, old, new, ahead, brief)
                 with m.Elif(victim.any()):
-                    self._replace(m, victim, fresh, ahead)
+                    self._replace(m, victim, fresh, ahead, brief)
                 with m.Else():
                     m.d.comb += effect.event.eq(CacheEvent.REFUSED)
             with m.Case(CacheOperation.FILL):
@@ -184,6 +188,11 @@ class LookAheadStep(wiring.Component):
                 with m.If(self.kept & old.flying):
                     m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.write.eq(~old.newer)]
                     m.d.comb += [new.flying.eq(0), new.newer.eq(0)]
+            with m.Case(CacheOperation.ABORT):
+                m.d.comb += touched.eq(named)
+                with m.If(self.kept & old.flying):
+                    m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.drop.eq(1)]
+                    m.d.comb += new.eq(0)
             with m.Case(CacheOperation.RELEASE):
                 m.d.comb += touched.eq(named)
                 with m.If(self.kept & (old.references != old.ahead)):
@@ -215,16 +224,19 @@ class LookAheadStep(wiring.Component):
             victim.eq(first[:ways] | first[ways:]),
         ]
 
-    def _present(self, m: Module, old: data.View, new: data.View, ahead: Value) -> None:
-        """Drive what a READ or PREFETCH of a row that has a line comes to."""
+    def _present(
+        self, m: Module, old: data.View, new: data.View, ahead: Value, brief: Value
+    ) -> None:
+        """Drive what an access to a row that has a line comes to."""
         effect = self.effect
         takes_over = ~ahead & old.ahead.any()
-        with m.If(~takes_over & (old.references == self.config.references)):
+        full = old.references == self.config.references
+        with m.If(~takes_over & ~brief & full):
             m.d.comb += effect.event.eq(CacheEvent.REFUSED)
         with m.Else():
             m.d.comb += [
                 effect.event.eq(Mux(old.flying, CacheEvent.MERGED, CacheEvent.HIT)),
-                effect.kept.eq(1),
+                effect.kept.eq(~brief),
                 effect.read.eq(~ahead & ~old.flying),
                 effect.used.eq(~ahead & old.unread),
                 effect.late.eq(~ahead & old.unread & old.flying),
@@ -232,18 +244,21 @@ class LookAheadStep(wiring.Component):
             ]
             with m.If(takes_over):
                 m.d.comb += new.ahead.eq(old.ahead - 1)
-            with m.Else():
+                m.d.comb += new.references.eq(old.references - brief)
+            with m.Elif(~brief):
                 m.d.comb += new.references.eq(old.references + 1)
                 m.d.comb += new.ahead.eq(old.ahead + ahead)
 
-    def _replace(self, m: Module, victim: Signal, fresh: data.View, ahead: Value) -> None:
-        """Drive what a READ or PREFETCH comes to that replaces a row."""
+    def _replace(
+        self, m: Module, victim: Signal, fresh: data.View, ahead: Value, brief: Value
+    ) -> None:
+        """Drive what an access comes to that replaces a row."""
         effect, ways = self.effect, self.config.ways
         m.d.comb += [
             effect.event.eq(CacheEvent.MISS),
             effect.kept.eq(1),
             effect.replace.eq(1),
-            fresh.references.eq(1),
+            fresh.references.eq(~brief),
             fresh.flying.eq(1),
             fresh.ahead.eq(ahead),
             fresh.unread.eq(ahead),

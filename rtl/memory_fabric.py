@@ -2,60 +2,90 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from enum import IntEnum
+
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.axi import Axi4
-from rpaccel.rtl.interfaces import ReadPort, WritePort
+from rpaccel.rtl.interfaces import PlacedReadPort, ReadPort, WritePort
 from rpaccel.rtl.read_channel import ReadChannel, access_error_layout
+from rpaccel.rtl.read_crossbar import ReadCrossbar
+from rpaccel.rtl.read_order import ReadOrder
 from rpaccel.rtl.region_check import regions_layout
 from rpaccel.rtl.write_channel import WriteChannel
-from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
+from rpaccel.spec.stripe import port_of
 
-__all__ = ["MemoryFabric", "port_of_requester", "requester_count"]
+__all__ = ["LaneReader", "MemoryFabric", "reader_count", "requester_names", "requester_of_bank"]
 
-REQUESTERS_PER_LANE = 4  # candidate list, records, rows, unused
 WRITE_MEMBERS = ("aw", "w", "b")
+LIST_SLOTS = 4  # bursts in flight of a list, a descriptor or an image
+RECORD_SLOTS = 16
 
 
-def requester_count(config: AcceleratorConfig) -> int:
-    """Return the number of read ids: four per lane and two of the dispatcher."""
-    return REQUESTERS_PER_LANE * config.lanes + 2
+class LaneReader(IntEnum):
+    """Readers of a lane: reader lane * 2 + LaneReader."""
+
+    LIST = 0
+    RECORD = 1
 
 
-def port_of_requester(config: AcceleratorConfig, requester: int) -> int | None:
-    """Return the memory port of a read id; None for the unused fourth id of a lane."""
-    lane, kind = divmod(requester, REQUESTERS_PER_LANE)
-    if lane == config.lanes:
-        return 0
-    return None if kind == REQUESTERS_PER_LANE - 1 else lane % config.memory_ports
+def reader_count(config: AcceleratorConfig) -> int:
+    """Return the readers in order: two per lane, then descriptors and images."""
+    return len(LaneReader) * config.lanes + 2
+
+
+def requester_names(config: AcceleratorConfig) -> list[str]:
+    """Return the name of each requester number."""
+    lanes = [
+        f"lane{lane}_{kind.name.lower()}" for lane in range(config.lanes) for kind in LaneReader
+    ]
+    return [*lanes, "descriptor", "image", *(f"row_bank{bank}" for bank in range(config.banks))]
+
+
+def requester_of_bank(config: AcceleratorConfig, bank: int) -> int:
+    """Return the requester number of a row bank, as errors are reported with."""
+    return reader_count(config) + bank
+
+
+def reader_slots(config: AcceleratorConfig, reader: int) -> tuple[int, int]:
+    """Return (bursts in flight, beats of the longest burst) of a reader, powers of two."""
+    records = reader < len(LaneReader) * config.lanes and reader % 2 == LaneReader.RECORD
+    slots = RECORD_SLOTS if records else LIST_SLOTS
+    in_flight = 1 << (min(slots, config.reads_in_flight).bit_length() - 1)
+    return in_flight, config.record_burst_beats if records else BURST_BEATS
 
 
 class MemoryFabric(wiring.Component):
-    """Requesters to AXI4 ports: arbitration, region check, id routing, error capture.
+    """Requesters to AXI4 ports: order, stripes, arbitration, region check, error capture.
 
-    Throughput and latency: see ReadChannel and WriteChannel. Lane i uses port i % memory_ports,
-    the dispatcher port 0. AXI id = index of the requester; the writer's id is 4 * lanes.
+    A read goes to the port of its address (spec.stripe), where every burst has an id of its own;
+    readers get their answers in order, row banks as they come. Throughput and latency: ReadOrder,
+    ReadChannel, WriteChannel. The writer has id 0 of the write channels.
 
     Members:
-      readers  In   ReadPort x (4 * lanes + 2); index lane * 4 + 3 is never ready
+      readers  In   ReadPort x reader_count
+      banks    In   PlacedReadPort x config.banks; places 0..row_reads-1
       writer   In   WritePort
       regions  In   region table, see regions_layout
       axi      Out  Axi4 x memory_ports
       error_stb, error_address, error_status, error_write, error_requester
-               Out  pulse of a refused burst or failed beat (if several fall into one cycle, one)
+               Out  pulse of a refused burst or failed beat (if several fall into one cycle, one);
+                    requester: reader, requester_of_bank, or 255 for the writer
     """
 
     request_latency_cycles = ReadChannel.request_latency_cycles
-    response_latency_cycles = ReadChannel.response_latency_cycles
+    response_latency_cycles = ReadChannel.response_latency_cycles + ReadOrder.latency_cycles
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         error = access_error_layout(config)
         super().__init__(
             {
-                "readers": In(ReadPort(config)).array(requester_count(config)),
+                "readers": In(ReadPort(config)).array(reader_count(config)),
+                "banks": In(PlacedReadPort(config, config.row_reads)).array(config.banks),
                 "writer": In(WritePort(config)),
                 "regions": In(regions_layout(config)),
                 "axi": Out(Axi4(config)).array(config.memory_ports),
@@ -65,32 +95,33 @@ class MemoryFabric(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        config = self.config
+        orders = [ReadOrder(config, *reader_slots(config, i)) for i in range(reader_count(config))]
+        places = [order.slots * order.slot_beats for order in orders]
+        places += [config.row_reads] * config.banks
+        m.submodules.crossbar = crossbar = ReadCrossbar(
+            config, places, config.memory_ports, lambda address: port_of(config, address)
+        )
+        for i, order in enumerate(orders):
+            m.submodules[f"order_{i}"] = order
+            wiring.connect(m, wiring.flipped(self.readers[i]), order.reader)
+            wiring.connect(m, order.memory, crossbar.readers[i])
+        for bank in range(config.banks):
+            reader = crossbar.readers[requester_of_bank(config, bank)]
+            wiring.connect(m, wiring.flipped(self.banks[bank]), reader)
+
         errors = []
-        for port in range(self.config.memory_ports):
-            identities = [
-                requester
-                for requester in range(requester_count(self.config))
-                if port_of_requester(self.config, requester) == port
-            ]
-            if not identities:
-                continue  # more ports than lanes: this one stays silent
-            channel = ReadChannel(self.config, identities)
+        for port in range(config.memory_ports):
+            channel = ReadChannel(config, len(places), max(places))
             m.submodules[f"read_{port}"] = channel
             m.d.comb += channel.regions.eq(self.regions)
-            for reader, identity in zip(channel.readers, identities, strict=True):
-                wiring.connect(m, wiring.flipped(self.readers[identity]), reader)
+            wiring.connect(m, crossbar.targets[port], channel.port)
             self._join(m, self.axi[port], channel.axi, write=False)
             errors.append(channel.error)
-
-        writer = WriteChannel(self.config, REQUESTERS_PER_LANE * self.config.lanes)
-        m.submodules.write = writer
-        m.d.comb += writer.regions.eq(self.regions)
-        wiring.connect(m, wiring.flipped(self.writer), writer.writer)
-        self._join(m, self.axi[0], writer.axi, write=True)
-        errors.append(writer.error)
+        errors.append(self._write(m))
 
         # the lowest port wins; a register keeps the choice off the ports' paths
-        error = Signal(access_error_layout(self.config))
+        error = Signal(access_error_layout(config))
         with m.If(errors[0].stb):
             m.d.sync += error.eq(errors[0])
         for other in errors[1:]:
@@ -98,17 +129,32 @@ class MemoryFabric(wiring.Component):
                 m.d.sync += error.eq(other)
         with m.Else():
             m.d.sync += error.stb.eq(0)
-        for name in access_error_layout(self.config).members:
+        for name in access_error_layout(config).members:
             m.d.comb += getattr(self, f"error_{name}").eq(error[name])
         return m
 
-    def _join(self, m: Module, port: object, inner: object, *, write: bool) -> None:
-        """Connect the read or the write channels of `inner` to the outer port."""
+    def _write(self, m: Module) -> Signal:
+        """One burst at a time, to the port of its address."""
+        m.submodules.write = writer = WriteChannel(self.config)
+        m.d.comb += writer.regions.eq(self.regions)
+        wiring.connect(m, wiring.flipped(self.writer), writer.writer)
+        chosen = port_of(self.config, writer.axi.awaddr)
+        for port, axi in enumerate(self.axi):
+            self._join(m, axi, writer.axi, write=True, chosen=chosen == port)
+        return writer.error
+
+    def _join(
+        self, m: Module, port: object, inner: object, *, write: bool, chosen: object = 1
+    ) -> None:
+        """Connect the read or the write channels of `inner` to the outer port, if it is chosen."""
         for name, member in Axi4(self.config).members.items():
             if name.startswith(WRITE_MEMBERS) is not write:
                 continue
             outer_signal, inner_signal = getattr(port, name), getattr(inner, name)
             if member.flow is Out:
-                m.d.comb += outer_signal.eq(inner_signal)
+                handshake = name.endswith(("valid", "ready"))
+                value = Mux(chosen, inner_signal, 0) if handshake else inner_signal
+                m.d.comb += outer_signal.eq(value)
             else:
-                m.d.comb += inner_signal.eq(outer_signal)
+                with m.If(chosen):
+                    m.d.comb += inner_signal.eq(outer_signal)

@@ -31,7 +31,6 @@ class Pooler(wiring.Component):
       ticket        In   stream of ticket_layout
       beat          In   stream of row beats, in order of the tickets that have rows
       dense         In   stream of dense_layout, always ready
-      row_stb       Out  a row has been taken
       moves         Out  a beat goes in
       o_valid, o_user, o_vector, o_address, o_data   Out  a beat for VectorWrite; no back-pressure
       o_part        Out  32-bit word of the memory word at which its bytes begin
@@ -48,7 +47,6 @@ class Pooler(wiring.Component):
                 "ticket": In(stream.Signature(ticket_layout(config))),
                 "beat": In(stream.Signature(config.axi_data_bits)),
                 "dense": In(stream.Signature(dense_layout(config))),
-                "row_stb": Out(1),
                 "moves": Out(1),
                 "o_valid": Out(1),
                 "o_user": Out(1),
@@ -109,7 +107,6 @@ class Pooler(wiring.Component):
             last_beat.eq(head.batch | (beat + 1 == row_beats)),
             self.ticket.ready.eq(go & last_beat),
             self.beat.ready.eq(go & real),
-            self.row_stb.eq(go & real & last_beat),
         ]
         # a row begins at a multiple of its size; its words repeat with the low bits of the lane
         repeat = Signal(range(max(2, beat_bytes // 4)))

@@ -1,18 +1,17 @@
-"""One AXI port's read side: arbitration, region check, id routing, error capture."""
+"""One AXI port's read side: region check, a free id for every burst, error capture."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from amaranth.hdl import Assert, Cat, Format, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.axi import Axi4, Burst
-from rpaccel.rtl.interfaces import BURST_BITS, ReadPort
+from rpaccel.rtl.free_list import FreeList
+from rpaccel.rtl.interfaces import BURST_BITS, SharedReadPort
 from rpaccel.rtl.region_check import RegionCheck, regions_layout
 from rpaccel.rtl.stream_buffer import StreamBuffer
-from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 from rpaccel.spec.isa import Status
 from rpaccel.spec.registers import Permission
 
@@ -20,7 +19,7 @@ __all__ = ["ReadChannel", "access_error_layout"]
 
 
 def access_error_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """A refused or failed access: pulse, first address of its burst, Status, kind, AXI id."""
+    """A refused or failed access: pulse, first address of its burst, Status, kind, requester."""
     return data.StructLayout(
         {
             "stb": unsigned(1),
@@ -33,18 +32,15 @@ def access_error_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class ReadChannel(wiring.Component):
-    """Joins requesters on one port's AR and R channels, round-robin, 1 burst and 1 beat a cycle.
+    """Puts bursts on one port's AR and R channels, 1 burst and 1 beat a cycle.
 
-    Request to AR: 2 cycles; R to response: 1 cycle. A refused burst is answered here with zero
-    beats once its requester's older bursts are answered; until then the port takes no request.
-    A requester that does not take its beats stops the R channel for all.
-
-    Parameters
-    ----------
-    identities : AXI id of each member of `readers`.
+    Every burst in flight has an AXI id of its own, so memory may answer all of them in any order,
+    and interleave their beats; with 2**axi_id_bits in flight the next burst waits. Request to AR:
+    2 cycles; R to answer: 1 cycle. A refused burst is answered here with zero beats; the answers
+    and requests behind it wait meanwhile.
 
     Members:
-      readers  In   ReadPort per requester
+      port     In   SharedReadPort; a request that waits may be replaced by another one
       regions  In   region table
       axi      Out  Axi4; only AR and R are driven
       error    Out  access_error_layout, one pulse per refused burst and per failed beat
@@ -53,12 +49,13 @@ class ReadChannel(wiring.Component):
     request_latency_cycles = RegionCheck.latency_cycles
     response_latency_cycles = StreamBuffer.latency_cycles
 
-    def __init__(self, config: AcceleratorConfig, identities: Sequence[int]) -> None:
+    def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
         self.config = config
-        self.identities = tuple(identities)
+        port = SharedReadPort(config, readers, places)
+        self.layout = port.request_shape
         super().__init__(
             {
-                "readers": In(ReadPort(config)).array(len(self.identities)),
+                "port": In(port),
                 "regions": In(regions_layout(config)),
                 "axi": Out(Axi4(config)),
                 "error": Out(access_error_layout(config)),
@@ -67,148 +64,148 @@ class ReadChannel(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.check = check = RegionCheck(self.config, Permission.READ)
-        m.d.comb += check.regions.eq(self.regions)
-        self._arbitrate(m, check)
-
-        # per requester: answers owed by memory, and where its burst addresses are kept
-        count = len(self.identities)
-        slots = 1 << (self.config.reads_in_flight - 1).bit_length()
-        outstanding = [Signal(range(slots + 1), name=f"outstanding_{i}") for i in range(count)]
-        newest = [Signal(range(slots), name=f"newest_{i}") for i in range(count)]
-        request = check.o.payload
-        asked = Cat(request.requester == identity for identity in self.identities)
-
-        # a refused burst waits here until its turn
-        refused = Signal(count)
-        refused_beats = Signal(BURST_BITS)
-        turn = Cat(refused[i] & (outstanding[i] == 0) for i in range(count))
-        sent = Signal()
+        config, ids = self.config, 1 << self.config.axi_id_bits
+        burst = self.layout["burst"].shape
+        owner = data.StructLayout(
+            {"reader": self.layout["reader"].shape, "place": burst["place"].shape}
+        )
+        asked = self.port.request.payload
+        m.submodules.check = check = RegionCheck(config, Permission.READ, owner.size)
         m.d.comb += [
-            self.axi.arvalid.eq(check.o.valid & request.allowed & ~refused.any()),
-            self.axi.arid.eq(request.requester),
+            check.regions.eq(self.regions),
+            check.i.valid.eq(self.port.request.valid),
+            self.port.request.ready.eq(check.i.ready),
+            check.i.payload.address.eq(asked.burst.address),
+            check.i.payload.beats.eq(asked.burst.beats),
+            check.i.payload.tag.eq(Cat(asked.reader, asked.burst.place)),
+        ]
+
+        # a burst leaves with a free id; a refused one is answered first
+        request = check.o.payload
+        m.submodules.free = free = FreeList(ids)
+        left = Signal(BURST_BITS)  # beats of a refused burst
+        refusing, sent, refuse = Signal(), Signal(), Signal()
+        refused = Signal(owner)
+        m.d.comb += [
+            refusing.eq(left != 0),
+            self.axi.arvalid.eq(check.o.valid & request.allowed & free.number.valid & ~refusing),
+            self.axi.arid.eq(free.number.payload),
             self.axi.araddr.eq(request.address),
             self.axi.arlen.eq(request.beats - 1),
-            self.axi.arsize.eq(self.config.beat_bytes.bit_length() - 1),
+            self.axi.arsize.eq(config.beat_bytes.bit_length() - 1),
             self.axi.arburst.eq(Burst.INCR),
-            check.o.ready.eq(~refused.any() & (self.axi.arready | ~request.allowed)),
             sent.eq(self.axi.arvalid & self.axi.arready),
+            free.number.ready.eq(sent),
+            check.o.ready.eq(
+                ~refusing & Mux(request.allowed, self.axi.arready & free.number.valid, 1)
+            ),
+            refuse.eq(check.o.valid & ~refusing & ~request.allowed),
         ]
-        refuse = Signal()
-        m.d.comb += refuse.eq(check.o.valid & check.o.ready & ~request.allowed)
         with m.If(refuse):
-            m.d.sync += [refused.eq(asked), refused_beats.eq(request.beats)]
+            m.d.sync += [refused.eq(request.tag), left.eq(request.beats)]
 
-        done = self._respond(m, turn, refused_beats, refused)
-        for i in range(count):
-            m.d.sync += outstanding[i].eq(outstanding[i] + (sent & asked[i]) - done[i])
-            m.d.sync += newest[i].eq(newest[i] + (sent & asked[i]))
-            with m.If(sent & asked[i]):
-                m.d.sync += Assert(
-                    outstanding[i] < slots,
-                    Format("requester {} has too many reads in flight", self.identities[i]),
-                )
-        self._capture(m, sent, asked, refuse, request, outstanding, newest)
+        head, taken, known = self._answer(m, sent, request.tag, refusing, refused, left)
+        m.d.comb += free.back_stb.eq(taken & head.last)
+        m.d.comb += free.back.eq(head.identity)
+
+        flying = Signal(ids)
+        with m.If(sent):
+            m.d.sync += flying.bit_select(free.number.payload, 1).eq(1)
+        with m.If(taken):
+            m.d.sync += Assert(
+                flying.bit_select(head.identity, 1), Format("memory answered id {}", head.identity)
+            )
+            with m.If(head.last):
+                m.d.sync += flying.bit_select(head.identity, 1).eq(0)
+        self._capture(m, sent, refuse, request, taken & head.failed, head.identity, known.reader)
         return m
 
-    def _arbitrate(self, m: Module, check: RegionCheck) -> None:
-        """Pick one request per cycle: the first after the last one picked."""
-        valid = Cat(reader.request.valid for reader in self.readers)
-        after = Signal(len(valid))
-        later = Signal(len(valid))
-        pick = Signal(len(valid))
-        m.d.comb += later.eq(valid & after)
-        m.d.comb += pick.eq(Mux(later.any(), later & -later, valid & -valid))
-        with m.If(check.i.valid & check.i.ready):
-            m.d.sync += after.eq(~((pick << 1) - 1))
-        m.d.comb += check.i.valid.eq(valid.any())
-        for i, (reader, identity) in enumerate(zip(self.readers, self.identities, strict=True)):
-            m.d.comb += reader.request.ready.eq(pick[i] & check.i.ready)
-            with m.If(pick[i]):
-                m.d.comb += [
-                    check.i.payload.requester.eq(identity),
-                    check.i.payload.address.eq(reader.request.payload.address),
-                    check.i.payload.beats.eq(reader.request.payload.beats),
-                ]
-
-    def _respond(self, m: Module, turn: Cat, refused_beats: Signal, refused: Signal) -> list:
-        """Route beats by id, answer refused bursts; return "last beat of a burst taken" flags."""
+    def _answer(
+        self,
+        m: Module,
+        sent: Signal,
+        tag: Signal,
+        refusing: Signal,
+        refused: Signal,
+        left: Signal,
+    ) -> tuple[data.View, Signal, data.View]:
+        """Give beats to their readers; return (beat, "it is taken", its owner)."""
+        config, ids = self.config, 1 << self.config.axi_id_bits
         beat = data.StructLayout(
-            {
-                "identity": self.config.axi_id_bits,
-                "data": self.config.axi_data_bits,
-                "last": 1,
-                "failed": 1,
-            }
+            {"identity": config.axi_id_bits, "data": config.axi_data_bits, "last": 1, "failed": 1}
         )
         m.submodules.beats = beats = StreamBuffer(beat)
         m.d.comb += [
             beats.i.valid.eq(self.axi.rvalid),
             self.axi.rready.eq(beats.i.ready),
             beats.i.payload.identity.eq(self.axi.rid),
-            beats.i.payload.data.eq(Mux(self.axi.rresp[1], 0, self.axi.rdata)),
+            beats.i.payload.data.eq(self.axi.rdata),
             beats.i.payload.last.eq(self.axi.rlast),
             beats.i.payload.failed.eq(self.axi.rresp[1]),
         ]
         head = beats.o.payload
-        mine = Cat(head.identity == identity for identity in self.identities)
-        ready = Cat(reader.response.ready for reader in self.readers)
-        m.d.comb += beats.o.ready.eq((mine & ready).any())
-        with m.If(beats.o.valid):
-            m.d.sync += Assert(mine.any(), Format("memory answered id {}", head.identity))
-
-        done = []
-        for i, reader in enumerate(self.readers):
-            response = reader.response
-            m.d.comb += response.valid.eq(turn[i] | (beats.o.valid & mine[i]))
-            with m.If(turn[i]):
-                m.d.comb += response.payload.last.eq(refused_beats == 1)
-                m.d.comb += response.payload.error.eq(Status.REGION)
-                with m.If(response.ready):
-                    m.d.sync += refused_beats.eq(refused_beats - 1)
-                    with m.If(refused_beats == 1):
-                        m.d.sync += refused.eq(0)
-            with m.Else():
-                m.d.comb += response.payload.data.eq(head.data)
-                m.d.comb += response.payload.last.eq(head.last)
-                m.d.comb += response.payload.error.eq(Mux(head.failed, Status.MEMORY, Status.OK))
-            done.append(beats.o.valid & mine[i] & response.ready & head.last)
-        self._failed = beats.o.valid & beats.o.ready & head.failed
-        self._answered = mine
-        return done
+        m.submodules.owners = owners = memory.Memory(shape=refused.shape(), depth=ids, init=[])
+        m.submodules.counts = counts = memory.Memory(shape=range(BURST_BEATS), depth=ids, init=[])
+        own, known = owners.write_port(), owners.read_port(domain="comb")
+        step, count = counts.write_port(), counts.read_port(domain="comb")
+        answer = self.port.answer
+        taken = Signal()
+        m.d.comb += [
+            own.en.eq(sent),
+            own.addr.eq(self.axi.arid),
+            own.data.eq(tag),
+            known.addr.eq(head.identity),
+            count.addr.eq(head.identity),
+            step.en.eq(taken),
+            step.addr.eq(head.identity),
+            step.data.eq(Mux(head.last, 0, count.data + 1)),
+            beats.o.ready.eq(answer.ready & ~refusing),
+            taken.eq(beats.o.valid & beats.o.ready),
+            answer.valid.eq(beats.o.valid | refusing),
+        ]
+        with m.If(refusing):
+            m.d.comb += [
+                answer.payload.reader.eq(refused.reader),
+                answer.payload.beat.place.eq(refused.place),
+                answer.payload.beat.refused.eq(1),
+            ]
+            with m.If(answer.ready):
+                m.d.sync += [left.eq(left - 1), refused.place.eq(refused.place + 1)]
+        with m.Else():
+            m.d.comb += [
+                answer.payload.reader.eq(known.data.reader),
+                answer.payload.beat.place.eq(known.data.place + count.data),
+                answer.payload.beat.data.eq(Mux(head.failed, 0, head.data)),
+                answer.payload.beat.failed.eq(head.failed),
+            ]
+        return head, taken, known.data
 
     def _capture(
         self,
         m: Module,
         sent: Signal,
-        asked: Cat,
         refuse: Signal,
         request: data.View,
-        outstanding: list[Signal],
-        newest: list[Signal],
+        fails: Signal,
+        identity: Signal,
+        reader: Signal,
     ) -> None:
         """Report refused bursts at once, failed beats a cycle later with the address kept here."""
-        slots = 1 << len(newest[0])
         m.submodules.addresses = addresses = memory.Memory(
-            shape=unsigned(self.config.axi_address_bits), depth=len(newest) * slots, init=[]
+            shape=unsigned(self.config.axi_address_bits),
+            depth=1 << self.config.axi_id_bits,
+            init=[],
         )
-        write = addresses.write_port()
-        read = addresses.read_port()
-        failed = Signal()
-        identity = Signal(self.config.axi_id_bits)
-        m.d.comb += write.en.eq(sent)
-        m.d.comb += write.data.eq(request.address)
-        m.d.sync += failed.eq(self._failed)
-        for i, number in enumerate(self.identities):
-            with m.If(asked[i]):
-                m.d.comb += write.addr.eq(i * slots + newest[i])
-            with m.If(self._answered[i]):
-                oldest = (newest[i] - outstanding[i])[: len(newest[i])]
-                m.d.comb += read.addr.eq(i * slots + oldest)
-                m.d.sync += identity.eq(number)
+        write, read = addresses.write_port(), addresses.read_port()
+        failed, requester = Signal(), Signal.like(reader)
         m.d.comb += [
+            write.en.eq(sent),
+            write.addr.eq(self.axi.arid),
+            write.data.eq(request.address),
+            read.addr.eq(identity),
             self.error.stb.eq(refuse | failed),
             self.error.address.eq(Mux(failed, read.data, request.address)),
             self.error.status.eq(Mux(failed, Status.MEMORY, Status.REGION)),
-            self.error.requester.eq(Mux(failed, identity, request.requester)),
+            self.error.requester.eq(Mux(failed, requester, request.tag[: len(reader)])),
         ]
+        m.d.sync += [failed.eq(fails), requester.eq(reader)]

@@ -13,8 +13,6 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["RecordReader", "gather_start_layout", "ring_beats"]
 
-BURST_BEATS = 16
-PAGE_BYTES = 4096
 RECORDS_AHEAD = 16  # item records of the largest size that the ring holds
 
 
@@ -153,13 +151,14 @@ class RecordReader(wiring.Component):
         m.submodules.requests = requests = StreamBuffer(request)
         wiring.connect(m, requests.o, wiring.flipped(self.memory.request))
 
-        # user: bursts that end at 4 KiB, at 16 beats or with the record
+        # user: bursts that end at a boundary, at the longest burst or with the record
         address = Signal(self.config.axi_address_bits)
         left = Signal.like(user_beats)
-        to_page = Signal(range(PAGE_BYTES // beat_bytes + 1))
-        least = Mux(to_page < BURST_BEATS, to_page, BURST_BEATS)
-        page_beat = address[beat_bytes.bit_length() - 1 : PAGE_BYTES.bit_length() - 1]
-        m.d.comb += to_page.eq(PAGE_BYTES // beat_bytes - page_beat)
+        boundary, most = self.config.burst_boundary_bytes, self.config.record_burst_beats
+        to_page = Signal(range(boundary // beat_bytes + 1))
+        least = Mux(to_page < most, to_page, most)
+        page_beat = address[beat_bytes.bit_length() - 1 : boundary.bit_length() - 1]
+        m.d.comb += to_page.eq(boundary // beat_bytes - page_beat)
 
         # items: base + id * record_bytes, a power of two
         sizes = range(beat_bytes.bit_length() - 1, self.config.item_record_bytes.bit_length())

@@ -31,18 +31,20 @@ class RegionCheck(wiring.Component):
     """Marks bursts that lie in one region with `permission`. Latency 2 cycles; 1 burst per cycle.
 
     Members:
-      i        In   stream {requester, address, beats}
-      o        Out  stream {requester, address, beats, allowed}
+      i        In   stream {tag, address, beats}; the tag is carried along
+      o        Out  stream {tag, address, beats, allowed}
       regions  In   table of regions; bytes base .. limit - 1
     """
 
     latency_cycles = 2
 
-    def __init__(self, config: AcceleratorConfig, permission: Permission) -> None:
+    def __init__(
+        self, config: AcceleratorConfig, permission: Permission, tag_bits: int = 1
+    ) -> None:
         self.config = config
         self.permission = permission
         burst = {
-            "requester": unsigned(config.axi_id_bits),
+            "tag": unsigned(tag_bits),
             "address": unsigned(config.axi_address_bits),
             "beats": unsigned(BURST_BITS),
         }
@@ -82,7 +84,7 @@ class RegionCheck(wiring.Component):
         with m.If(second_ready):
             m.d.sync += [
                 self.o.valid.eq(first_valid),
-                self.o.payload.requester.eq(first.requester),
+                self.o.payload.tag.eq(first.tag),
                 self.o.payload.address.eq(first.address),
                 self.o.payload.beats.eq(first.beats),
                 self.o.payload.allowed.eq(inside.any()),

@@ -84,7 +84,7 @@ class Registers(wiring.Component):
                 "error_address": In(config.axi_address_bits),
                 "error_status": In(8),
                 "error_write": In(1),
-                "error_requester": In(config.axi_id_bits),
+                "error_requester": In(8),
                 "loaded_word_stb": In(1),
                 "counters": In(counters_layout()).array(config.lanes),
                 "read_beat_stb": In(config.memory_ports),

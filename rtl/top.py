@@ -11,19 +11,18 @@ from rpaccel.rtl.compute_core import join_tiles
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.rtl.lane import Lane
 from rpaccel.rtl.loader import Loader
-from rpaccel.rtl.memory_fabric import REQUESTERS_PER_LANE, MemoryFabric
+from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric
 from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.repeated import repeated
+from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["Top"]
 
-LANE_PORTS = ("list", "record", "row")  # requester lane * REQUESTERS_PER_LANE + index
-
 
 class Top(wiring.Component):
-    """Registers, dispatcher, loader, lanes, their common array, and memory fabric of one device.
+    """Registers, dispatcher, loader, lanes, their common array, row banks, memory fabric.
 
     Members
     -------
@@ -49,6 +48,7 @@ class Top(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
         m.submodules.loader = loader = Loader(config)
         m.submodules.fabric = fabric = MemoryFabric(config)
+        m.submodules.rows = rows = RowNetwork(config, config.lanes)
         m.submodules.array = array = SystolicArray(config, config.lanes)
         lanes = [Lane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
@@ -94,14 +94,20 @@ class Top(wiring.Component):
                 dispatcher.lane_idle[i].eq(lane.idle),
                 registers.counters[i].eq(lane.counters),
             ]
-            for j, name in enumerate(LANE_PORTS):
-                connect(m, getattr(lane, name), fabric.readers[i * REQUESTERS_PER_LANE + j])
+            reader = i * len(LaneReader)
+            connect(m, lane.list, fabric.readers[reader + LaneReader.LIST])
+            connect(m, lane.record, fabric.readers[reader + LaneReader.RECORD])
+            connect(m, lane.row, rows.readers[i])
 
         # Memory side.
-        dispatcher_id = config.lanes * REQUESTERS_PER_LANE
+        dispatcher_id = config.lanes * len(LaneReader)
         connect(m, dispatcher.descriptor, fabric.readers[dispatcher_id])
         connect(m, loader.memory, fabric.readers[dispatcher_id + 1])
         connect(m, dispatcher.port, fabric.writer)
+        for bank in range(config.banks):
+            connect(m, rows.memory[bank], fabric.banks[bank])
+        # a model's tables may have been written anew
+        m.d.comb += rows.clear.eq(loader.start.valid & loader.start.ready)
         for inner, outer in zip(fabric.axi, self.m_axi, strict=True):
             connect(m, inner, flipped(outer))
         m.d.comb += [

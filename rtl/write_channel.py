@@ -14,7 +14,9 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Status
 from rpaccel.spec.registers import Permission
 
-__all__ = ["WriteChannel"]
+__all__ = ["WRITER", "WriteChannel"]
+
+WRITER = 255  # requester number of failed writes
 
 
 class WriteChannel(wiring.Component):
@@ -32,9 +34,8 @@ class WriteChannel(wiring.Component):
 
     request_latency_cycles = RegionCheck.latency_cycles + 1
 
-    def __init__(self, config: AcceleratorConfig, identity: int) -> None:
+    def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
-        self.identity = identity
         super().__init__(
             {
                 "writer": In(WritePort(config)),
@@ -50,7 +51,6 @@ class WriteChannel(wiring.Component):
         m.d.comb += [
             check.regions.eq(self.regions),
             check.i.valid.eq(self.writer.request.valid),
-            check.i.payload.requester.eq(self.identity),
             check.i.payload.address.eq(self.writer.request.payload.address),
             check.i.payload.beats.eq(self.writer.request.payload.beats),
             self.writer.request.ready.eq(check.i.ready),
@@ -109,7 +109,7 @@ class WriteChannel(wiring.Component):
         payload = self.writer.payload
         m.d.comb += [
             self.axi.awvalid.eq(address_due),
-            self.axi.awid.eq(self.identity),
+            self.axi.awid.eq(0),
             self.axi.awaddr.eq(address),
             self.axi.awlen.eq(beats - 1),
             self.axi.awsize.eq(self.config.beat_bytes.bit_length() - 1),
@@ -122,7 +122,7 @@ class WriteChannel(wiring.Component):
             self.error.address.eq(address),
             self.error.status.eq(Mux(refused, Status.REGION, Status.MEMORY)),
             self.error.write.eq(1),
-            self.error.requester.eq(self.identity),
+            self.error.requester.eq(WRITER),
         ]
         with m.If(address_due & self.axi.awready):
             m.d.sync += address_due.eq(0)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 from rpaccel.spec.isa import BINS, MAX_BURST_BYTES
 from rpaccel.spec.preset_file import names_in, read_preset
 
+BURST_BEATS = 16  # longest burst: HBM ports are AXI3
 PRESETS_DIR = Path(__file__).parent / "presets"
 
 LaneBlocks = int | Annotated[tuple[int, int], Strict(False)]
@@ -43,9 +44,17 @@ class AcceleratorConfig(BaseModel):
     lane_blocks: tuple[LaneBlocks, ...] = Field(default=(), strict=False)  # empty: all, each
     image_word_bytes: int | None = None  # bytes of a weight entry in an image; None: a row's
     memory_ports: int = Field(ge=1, le=16)
+    stripe_bytes: int = Field(default=4096, ge=128, le=4096)  # of memory, to one bank and port
+    row_banks: int = Field(default=1, ge=1, le=64)  # of the row caches; at least one per port
+    row_cache_sets: int = Field(default=1, ge=1, le=65536)  # of a bank's look-ahead cache
+    row_cache_ways: int = Field(default=1, ge=1, le=16)  # lines of a beat
+    row_reads: int = Field(default=16, ge=1, le=256)  # of a bank, from memory, in flight
+    pinned_lines: int = Field(default=0, ge=0, le=65536)  # of a bank's static cache: beats
+    pinned_sets: int = Field(default=1, ge=1, le=65536)  # of a bank's table of pinned rows
+    pinned_ways: int = Field(default=2, ge=1, le=8)
     axi_data_bits: int = Field(ge=64, le=1024)
     axi_address_bits: int = Field(ge=24, le=64)
-    axi_id_bits: int = Field(ge=1, le=8)
+    axi_id_bits: int = Field(ge=1, le=8)  # 2 ** axi_id_bits reads in flight per port
     reads_in_flight: int = Field(ge=1, le=256)  # per requester
     sub_batch_max: int = Field(ge=1, le=4096)  # items per sub-batch
     max_items: int = Field(ge=1, le=16384)  # items per stage
@@ -67,7 +76,8 @@ class AcceleratorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("array_size", "groups_down", "groups_across", "block_size", "axi_data_bits",
+        for name in ("memory_ports", "stripe_bytes", "row_banks", "row_cache_sets", "pinned_sets",
+                     "array_size", "groups_down", "groups_across", "block_size", "axi_data_bits",
                      "max_items", "sub_batch_max", "item_record_bytes", "user_record_bytes",
                      "max_dim",
                      "dense_words", "feature_words", "act_words", "cross_words",
@@ -103,15 +113,15 @@ class AcceleratorConfig(BaseModel):
                 raise ValueError(
                     f"{name} must be at least array_size {self.array_size}, not {value}"
                 )
+        if self.memory_ports > 1 and self.stripe_bytes < BURST_BEATS * self.beat_bytes:
+            raise ValueError(
+                f"stripe_bytes must be at least {BURST_BEATS * self.beat_bytes} (a burst) with "
+                f"several memory ports, not {self.stripe_bytes}"
+            )
         if self.axi_data_bits > 8 * self.array_size:
             raise ValueError(
                 f"axi_data_bits must be at most {8 * self.array_size} (one word of array_size "
                 f"{self.array_size}), not {self.axi_data_bits}"
-            )
-        if self.lanes * 4 + 2 > 1 << self.axi_id_bits:
-            raise ValueError(
-                f"axi_id_bits must give {self.lanes * 4 + 2} ids for {self.lanes} lanes, "
-                f"not {1 << self.axi_id_bits}"
             )
         return self
 
@@ -119,6 +129,21 @@ class AcceleratorConfig(BaseModel):
     def beat_bytes(self) -> int:
         """Bytes per AXI beat."""
         return self.axi_data_bits // 8
+
+    @property
+    def banks(self) -> int:
+        """Row banks of the machine: spec.stripe."""
+        return max(self.row_banks, self.memory_ports)
+
+    @property
+    def burst_boundary_bytes(self) -> int:
+        """Multiple of which no burst crosses: AXI's 4 KiB, or a stripe if there are several."""
+        return 4096 if self.memory_ports == 1 else self.stripe_bytes
+
+    @property
+    def record_burst_beats(self) -> int:
+        """Longest burst of records: the largest item record's."""
+        return max(1, min(BURST_BEATS, self.item_record_bytes // self.beat_bytes))
 
     @property
     def beats_per_word(self) -> int:

@@ -1,7 +1,10 @@
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 
-from rpaccel.perfmodel.memory_fabric import read_cycles, write_cycles
+from rpaccel.perfmodel.memory_fabric import read_cycles, row_cycles, write_cycles
 from rpaccel.rtl.memory_fabric import MemoryFabric
+from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.spec.accelerator import load_accelerator
 from tests.memory_model import MemoryModel
 from tests.streams import receive, send, simulate
@@ -40,6 +43,43 @@ def test_read_latency(latency):
 
     simulate(dut, bench, background=[*memory.serve_axi(dut.axi[0]), watch])
     assert seen[1] - seen[0] == read_cycles(latency + 1)  # the model counts between samples
+
+
+@pytest.mark.parametrize("latency", [1, 9])
+@pytest.mark.parametrize("beats", [1, 2])
+def test_row_latency(latency, beats):
+    """Of a row that misses, on its way through bank and fabric; then of the same row, a hit."""
+    dut, fabric = RowNetwork(TINY, 1), MemoryFabric(TINY)
+    m = Module()
+    m.submodules += [dut, fabric]
+    wiring.connect(m, dut.memory[0], fabric.banks[0])
+    memory = MemoryModel(bytearray(1 << 12), TINY.beat_bytes, latency=(latency, latency))
+    port = dut.readers[0]
+
+    async def bench(ctx):
+        ctx.set(fabric.regions[0], EVERYTHING)
+        await ctx.tick().repeat(TINY.row_cache_sets + 1)  # the cache is cleared
+        for _ in range(2):
+            await send(ctx, port.request, [{"address": 64, "beats": beats}])
+            await receive(ctx, port.response, beats)
+
+    cycles = []
+
+    async def watch(ctx):
+        cycle = 0
+        async for _, _, asked, given in ctx.tick().sample(
+            port.request.valid & port.request.ready,
+            port.response.valid & port.response.ready,
+        ):
+            cycle += 1
+            if asked:
+                begin, first = cycle, True
+            if given and first:
+                cycles.append(cycle - begin)
+                first = False
+
+    simulate(m, bench, background=[*memory.serve_axi(fabric.axi[0]), watch])
+    assert cycles == [row_cycles(latency + 1, beats), row_cycles(None, beats)]
 
 
 @pytest.mark.parametrize("beats", [1, 2, 16])

@@ -1,0 +1,169 @@
+"""A Verilated row network on its memory: traces of rows through banks, fabric and AXI memory.
+
+Nothing in Python runs per cycle. Every answer is checked against memory, and that nothing comes
+twice or unasked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rpaccel.host.axi_memory import MemoryTiming, TimingParameters
+from rpaccel.host.verilator import (
+    BUILD_DIR,
+    CPP_DIR,
+    MEMORY_HEADERS,
+    build_program,
+    port_macros,
+)
+from rpaccel.rtl.netlist import cached_netlist
+from rpaccel.rtl.row_system import RowSystem
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+__all__ = ["ROW", "RowError", "RowRun", "build_rows", "rows_of", "run_rows"]
+
+# `Row` of host/cpp/rows.cpp; `after`: cycles between the request before and this one's offer.
+ROW = np.dtype([("address", "<u8"), ("beats", "<u4"), ("after", "<u4")])
+_LIMIT_CYCLES_PER_BEAT, _LIMIT_CYCLES = 400, 200_000
+
+
+class _Header(ctypes.Structure):
+    """`Header` of host/cpp/rows.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint64) for name in ("memory", "limit", "wait_per_mille", "seed")),
+        ("timing", TimingParameters),
+    ]
+
+
+class RowError(RuntimeError):
+    """A row was lost, wrong, or answered twice; or a check of the netlist or of AXI failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRun:
+    """What a row network did with its traces.
+
+    cycles : from the first offer of any reader to the last beat that any takes, both included.
+    rows, beats : given to the readers. errors : beats answered with status MEMORY.
+    hits, merged, misses, refused, evictions : beats, by what the banks found.
+    port_beats : read from each memory port.
+    """
+
+    cycles: int
+    rows: int
+    beats: int
+    errors: int
+    hits: int
+    merged: int
+    misses: int
+    refused: int
+    evictions: int
+    port_beats: tuple[int, ...]
+
+    @property
+    def beats_per_cycle(self) -> float:
+        """Beats given to the readers, per cycle."""
+        return self.beats / self.cycles
+
+    @property
+    def read_beats_per_cycle(self) -> float:
+        """Beats read from memory, per cycle, over all ports."""
+        return sum(self.port_beats) / self.cycles
+
+
+def build_rows(
+    config: AcceleratorConfig,
+    readers: int,
+    *,
+    checks: bool = True,
+    build_dir: Path = BUILD_DIR,
+    progress: Callable[[str], None] = print,
+) -> Path:
+    """Return the program that runs `config`'s row network for so many readers; cached."""
+    netlist = cached_netlist(
+        lambda: RowSystem(config, readers),
+        config,
+        name=f"rows{readers}",
+        build_dir=build_dir,
+        checks=checks,
+        progress=progress,
+    )
+    each = " ".join(f"X({i})" for i in range(readers))
+    prelude = port_macros(config.memory_ports, config.beat_bytes)
+    prelude = prelude.replace("#pragma once", f"#define RPACCEL_FOR_EACH_READER(X) {each}")
+    return build_program(
+        netlist.verilog,
+        prelude + (CPP_DIR / "rows.cpp").read_text(),
+        top=netlist.name,
+        headers=MEMORY_HEADERS,
+        progress=progress,
+        build_dir=build_dir,
+    )
+
+
+def rows_of(addresses: NDArray[np.integer], beats: int = 1, after: int = 0) -> NDArray[np.void]:
+    """Return a trace of ROW with rows of one size."""
+    rows = np.zeros(len(addresses), ROW)
+    rows["address"], rows["beats"], rows["after"] = addresses, beats, after
+    return rows
+
+
+def run_rows(
+    program: Path,
+    traces: Sequence[NDArray[np.void]],
+    timing: MemoryTiming,
+    *,
+    memory_bytes: int = 1 << 24,
+    wait_per_mille: int = 0,
+    seed: int = 1,
+) -> RowRun:
+    """Offer every reader its trace and return what came of it.
+
+    traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles of 1000 in which a
+    reader does not take its answer.
+    Raises RowError that says what was wrong and when.
+    """
+    ends = [int((t["address"] + 1).max(initial=0)) for t in traces]
+    if max(ends) > memory_bytes:
+        raise ValueError(f"addresses must be below memory_bytes {memory_bytes}, not {max(ends)}")
+    beats = sum(int(trace["beats"].sum()) for trace in traces)
+    waits = max(int(trace["after"].sum()) for trace in traces)
+    limit = _LIMIT_CYCLES + _LIMIT_CYCLES_PER_BEAT * beats + waits
+    header = _Header(memory_bytes, limit, wait_per_mille, seed, timing.parameters)
+    with tempfile.TemporaryDirectory() as folder:
+        stimulus = Path(folder) / "rows.bin"
+        with stimulus.open("wb") as file:
+            file.write(bytes(header))
+            for trace in traces:
+                file.write(len(trace).to_bytes(8, "little"))
+                file.write(np.ascontiguousarray(trace, ROW).tobytes())
+        done = subprocess.run(
+            [str(program), str(stimulus)], capture_output=True, text=True, check=False
+        )
+    if done.returncode not in (0, 1) or not done.stdout:
+        raise RowError(f"the simulator ended with {done.returncode}: {done.stderr[-500:]}")
+    *notes, last = done.stdout.strip().splitlines()
+    result = json.loads(last)
+    if result["error"]:
+        raise RowError("; ".join([result["error"], *notes[-3:]]))
+    readers = result["readers"]
+    used = [reader for reader in readers if reader["rows"]]
+    cycles = max(r["last"] for r in used) - min(r["first"] for r in used) + 1 if used else 0
+    return RowRun(
+        cycles=cycles,
+        rows=sum(reader["rows"] for reader in readers),
+        beats=beats,
+        errors=sum(reader["errors"] for reader in readers),
+        port_beats=tuple(result["read_beats"]),
+        **{name: result[name] for name in ("hits", "merged", "misses", "refused", "evictions")},
+    )
