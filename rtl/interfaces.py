@@ -68,7 +68,7 @@ def read_request_layout(config: AcceleratorConfig, places: int) -> data.StructLa
 
 
 def read_answer_layout(config: AcceleratorConfig, places: int) -> data.StructLayout:
-    """A beat that was read; at most one of refused (REGION) and failed (MEMORY), data are then 0."""
+    """A beat that was read. refused (REGION) or failed (MEMORY): data are 0."""
     return data.StructLayout(
         {
             "place": range(max(2, places)),

@@ -108,12 +108,12 @@ class LookAheadCache(wiring.Component):
     UPDATE overwrites the line's row, counts as no access, and is sent when memory holds the new
     version. A FILL after an UPDATE of its row leaves the row as it is. A row is written whole.
 
-    LOOK is a READ without a reference: a hit's row is in its answer, and the row of a miss, or of one
-    that is merged, is for the client to keep from its FILL; `kept` is then only of a miss. ABORT
-    empties a flying line and drops its references.
+    LOOK is a READ without a reference: a hit's row is in its answer; the row of a miss, or of one
+    that is merged, is for the client to keep from its FILL, and `kept` is then only of a miss.
+    ABORT empties a flying line and drops its references.
 
-    FILL or ABORT of a line that is not flying, RELEASE without a reference of a READ, and CANCEL of another
-    row or without a reference of a PREFETCH are IGNORED: counts never underflow.
+    FILL or ABORT of a line that is not flying, RELEASE without a reference of a READ, and CANCEL of
+    another row or without a reference of a PREFETCH are IGNORED: counts never underflow.
 
     After reset, and on `clear`, all lines are emptied and counters return to 0: only when no line
     is held by a client. Counters wrap at 2**32.
