@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate report clean
+.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -78,6 +78,9 @@ schedule: setup ## choose a pipeline for a load, an SLA and a quality target
 
 calibrate: setup ## ways of choosing int8 scales: held-out logit errors, NDCG (docs/generated/calibration.md)
 	$(BIN)/rpaccel calibrate $(ARGS)
+
+filter-study: setup ## the bucket filter's bins, edges and modes against exact top-k (docs/generated/filter.md)
+	$(BIN)/rpaccel filter-study $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

@@ -21,6 +21,7 @@ from rpaccel.rtl.memory_fabric import MemoryFabric
 from rpaccel.rtl.netlist import cached_netlist
 from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.rtl.registers import Registers
+from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.rtl.vector_unit import VectorUnit
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -40,11 +41,12 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "vector_unit": VectorUnit,
     "interaction": Interaction,
     "gather": Gather,
-    "bucket_filter": BucketFilter,
+    "bucket_filter": lambda config: BucketFilter(config, exact=False),  # as in the lane
     "ordered_top_n": OrderedTopN,
     "dispatcher": Dispatcher,
     "loader": Loader,
     "memory_fabric": MemoryFabric,
+    "row_network": lambda config: RowNetwork(config, config.lanes),
     "registers": Registers,
 }
 

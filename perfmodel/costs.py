@@ -22,6 +22,7 @@ BATCH_QUEUE_CYCLES = 1  # Gather: queue of sub-batches
 WALK_RECORD_CYCLES = 2  # FeatureWalker: take a record, finish it
 LIST_BURSTS = 4  # MemoryFabric: a list's bursts in flight
 
+MISS_CYCLES = 2  # RowBank: of a beat that misses; assumed of all: rows that hit are faster
 RECORDS_AHEAD = 16  # RecordReader: item records of the largest size in its ring
 
 FABRIC_CYCLES = read_cycles(0)  # a record's or a list's
@@ -36,6 +37,8 @@ class GatherMachine:
     beat_bytes: Number
     reads_in_flight: int
     ring_bytes: int
+    banks: int
+    row_groups: Number  # rows that a bank reads at a time
     latency_cycles: Number
 
     @classmethod
@@ -46,12 +49,16 @@ class GatherMachine:
         beat_bytes: Number | None = None,
     ) -> GatherMachine:
         """Return the gather's view of `config`; its beat may be replaced by one per point."""
+        beat = config.beat_bytes if beat_bytes is None else beat_bytes
+        row_beats = np.maximum(1, config.row_beats_max * config.beat_bytes // beat)
         ring = max(2 * config.user_record_bytes, RECORDS_AHEAD * config.item_record_bytes)
         return cls(
             array_size=config.array_size,
-            beat_bytes=config.beat_bytes if beat_bytes is None else beat_bytes,
+            beat_bytes=beat,
             reads_in_flight=config.reads_in_flight,
             ring_bytes=ring,
+            banks=config.banks,
+            row_groups=config.row_reads // np.minimum(config.row_reads, row_beats),
             latency_cycles=latency_cycles,
         )
 
@@ -96,7 +103,9 @@ def gather_cost(
     # burst is asked for with the row's last beat, and given beat by beat.
     fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
     row_trip = REQUEST_BUFFER_CYCLES + ROW_CYCLES + machine.latency_cycles + 2 * traffic.row_beats
-    row_rate = np.maximum(traffic.row_beats, row_trip / window)
+    row_window = np.minimum(window, machine.banks * machine.row_groups)
+    bank = MISS_CYCLES * traffic.row_beats / machine.banks
+    row_rate = np.maximum(np.maximum(traffic.row_beats, bank), row_trip / row_window)
 
     # The list's first bursts go before the user record on the port.
     ahead = np.minimum(LIST_BURSTS * BURST_BEATS, listed)

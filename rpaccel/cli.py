@@ -332,6 +332,22 @@ def calibrate(
     show_page(out, text, calibration.calibration_values(results) if json else None)
 
 
+@app.command("filter-study")
+def filter_study(
+    data: Data = "ml-100k",
+    users: Annotated[int | None, typer.Option(help="Test users, the first; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/filter.md"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare the bucket filter's bins, edges and modes with exact top-k: recall and NDCG."""
+    from rpaccel.main_job import filter_study as study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    tables = study.run_filter_study(data, seed, users, say)
+    show_page(out, study.filter_text(tables), study.filter_values(tables) if json else None)
+
+
 @profile_app.command("cpu")
 def profile_cpu(
     data: Data = "ml-100k",

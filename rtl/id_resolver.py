@@ -7,7 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import BURST_BITS, STATUS_BITS, struct
-from rpaccel.rtl.ticket import MULTIPLIER_BITS, place_layout, row_beats_max, ticket_layout
+from rpaccel.rtl.ticket import MULTIPLIER_BITS, place_layout, ticket_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import FEATURE, MAX_IDS, RECIPROCAL_SHIFT, Pooling, Status
 
@@ -131,7 +131,7 @@ class IdResolver(wiring.Component):
         """Register ticket, row and dense beat; move when all that is due can leave."""
         beat_bytes = self.config.beat_bytes
         offset_bits = beat_bytes.bit_length() - 1
-        row_bytes_max = row_beats_max(self.config) * beat_bytes
+        row_bytes_max = self.config.row_beats_max * beat_bytes
         displacement = Signal(self.config.axi_address_bits)
         for size in range(2, row_bytes_max.bit_length()):
             with m.If(self.row_bytes[size]):

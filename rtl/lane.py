@@ -83,7 +83,7 @@ class Lane(wiring.Component):
         m.submodules.ids = self.ids = SyncFIFOBuffered(width=32, depth=config.max_items)
         m.submodules.gather = self.gather = Gather(config)
         m.submodules.core = self.core = LaneCompute(config)
-        m.submodules.bucket_filter = self.filter = BucketFilter(config)
+        m.submodules.bucket_filter = self.filter = BucketFilter(config, exact=False)
         m.submodules.ordered_top_n = self.top_n = OrderedTopN(config)
 
         # The query and where it stands.

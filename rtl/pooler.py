@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.id_resolver import dense_layout
 from rpaccel.rtl.interfaces import batch_layout, vector_write_address
-from rpaccel.rtl.ticket import parts, row_beats_max, ticket_layout
+from rpaccel.rtl.ticket import parts, ticket_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import MAX_IDS
 
@@ -63,7 +63,7 @@ class Pooler(wiring.Component):
         m = Module()
         lanes = self.config.beat_bytes
         ticket = Signal(ticket_layout(self.config))
-        index = Signal(range(max(2, row_beats_max(self.config))))
+        index = Signal(range(max(2, self.config.row_beats_max)))
         valid = Signal()
         dense = Signal()  # the beat is not part of a row
         cut = self._cut(m, ticket, index, valid, dense)
@@ -71,7 +71,7 @@ class Pooler(wiring.Component):
         # sums: one beat of accumulators per beat of a row
         sums = Array(
             Signal(data.ArrayLayout(signed(SUM_BITS), lanes), name=f"sums_{i}")
-            for i in range(row_beats_max(self.config))
+            for i in range(self.config.row_beats_max)
         )
         total = Signal(data.ArrayLayout(signed(SUM_BITS), lanes))
         before = Signal.like(total)

@@ -14,7 +14,6 @@ from rpaccel.rtl.look_ahead_cache import COUNTERS, LookAheadCache
 from rpaccel.rtl.look_ahead_step import CacheEvent, CacheOperation, LookAheadCacheConfig
 from rpaccel.rtl.row_waiters import RowWaiters
 from rpaccel.rtl.stream_buffer import StreamBuffer
-from rpaccel.rtl.ticket import row_beats_max
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["RowBank", "bank_cache"]
@@ -60,7 +59,7 @@ class RowBank(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
         self.config = config
-        self.row_beats = min(row_beats_max(config), config.row_reads)
+        self.row_beats = min(config.row_beats_max, config.row_reads)
         port = SharedReadPort(config, readers, places)
         self.request, self.answer = port.request_shape, port.answer_shape
         super().__init__(

@@ -12,7 +12,6 @@ from rpaccel.rtl.read_crossbar import ReadCrossbar
 from rpaccel.rtl.read_order import ReadOrder
 from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.row_bank import RowBank
-from rpaccel.rtl.ticket import row_beats_max
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.stripe import bank_of
 
@@ -55,7 +54,7 @@ class RowNetwork(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        slots, beats = row_slots(config), row_beats_max(config)
+        slots, beats = row_slots(config), config.row_beats_max
         places = [slots * beats] * self.count
         m.submodules.crossbar = crossbar = ReadCrossbar(
             config, places, config.banks, lambda address: bank_of(config, address)

@@ -13,7 +13,6 @@ __all__ = [
     "SHIFT_BITS",
     "parts",
     "place_layout",
-    "row_beats_max",
     "ticket_layout",
 ]
 
@@ -45,12 +44,6 @@ def place_layout(config: AcceleratorConfig) -> data.StructLayout:
             "engine": range(max(2, config.engines)),
         }
     )
-
-
-def row_beats_max(config: AcceleratorConfig) -> int:
-    """Return the beats of the largest embedding row."""
-    row_bytes = 1 << (config.max_dim - 1).bit_length()
-    return max(1, row_bytes // config.beat_bytes)
 
 
 def ticket_layout(config: AcceleratorConfig) -> data.StructLayout:

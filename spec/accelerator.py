@@ -146,6 +146,12 @@ class AcceleratorConfig(BaseModel):
         return max(1, min(BURST_BEATS, self.item_record_bytes // self.beat_bytes))
 
     @property
+    def row_beats_max(self) -> int:
+        """Beats of the largest embedding row."""
+        row_bytes = 1 << (self.max_dim - 1).bit_length()
+        return max(1, row_bytes // self.beat_bytes)
+
+    @property
     def beats_per_word(self) -> int:
         """AXI beats per word of `array_size` bytes; 1 if a beat holds several words."""
         return max(1, self.array_size // self.beat_bytes)

@@ -1,11 +1,9 @@
-"""The page of the filter study: `python -m rpaccel.main_job.filter_study`."""
+"""The page of the filter study: `rpaccel filter-study`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,8 +135,8 @@ def filter_text(tables: dict[str, list[Choice]]) -> str:
 _TEXT = """\
 # What the bucket filter costs
 
-Written by `python -m rpaccel.main_job.filter_study docs/generated/filter.md`. Scores of the log are
-those of the golden int8 rankers, of users that did not place the edges; Criteo-like scores are
+Written by `rpaccel filter-study --out docs/generated/filter.md`. Scores of the log are those of
+the golden int8 rankers, of users that did not place the edges; Criteo-like scores are
 drawn (`workloads/filter_study.py`). Everything is against the exact top k of the first stage,
 served by the second stage's scores.
 
@@ -149,17 +147,3 @@ unless the threshold is fixed). "The next stage takes k": what is too many is cu
 of emission. Sub-batches in the order of the candidates, 16 bins, calibrated edges; what the carry
 mode holds back is described in [the filter](../bucket_filter.md).
 """
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the page and write it to the file named, if one is."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    text = filter_text(run_filter_study(say=lambda text: print(text, file=sys.stderr)))
-    for path in arguments:
-        Path(path).write_text(text)
-    print(text)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -21,7 +21,7 @@ BUGS = {  # the first four break the rules of a set, the others the pipeline or 
     "release without a reference": (
         STEP, "(old.references != old.ahead)", "1", "reads never underflow"),
     "no limit": (
-        STEP, "(old.references == self.config.references)", "0",
+        STEP, "full = old.references == self.config.references", "full = 0",
         "references stay in their limit"),
     "a fill over an update": (
         STEP, "effect.write.eq(~old.newer)", "effect.write.eq(1)", "it is the newest version"),
@@ -29,7 +29,7 @@ BUGS = {  # the first four break the rules of a set, the others the pipeline or 
         CACHE, "Mux(same_set, step.new_state, state_read.data)", "state_read.data",
         "a held line is never replaced"),
     "key not forwarded": (
-        CACHE, "Mux(same_set & replaced[way], same_key, found)", "found",
+        CACHE, "Mux(same_set & replaced[way], same_key, found & ~gone)", "found",
         "the line holds the row that is found"),
     "a refused access waits": (
         CACHE, "self.request.ready.eq(advance & ~due)",

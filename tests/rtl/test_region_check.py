@@ -41,11 +41,11 @@ def bursts():
         address = generator.randrange(0, 0xD000, step)
         found.append({"address": address, "beats": generator.randint(1, 16)})
     generator.shuffle(found)
-    return [burst | {"requester": index % 8} for index, burst in enumerate(found)]
+    return [burst | {"tag": index % 8} for index, burst in enumerate(found)]
 
 
 def check(permission, stall="none"):
-    dut = RegionCheck(CONFIG, permission)
+    dut = RegionCheck(CONFIG, permission, tag_bits=3)
     source, sink = stalls(stall)
     asked, got, cycles = bursts(), [], []
 

@@ -10,7 +10,6 @@ import pytest
 
 from rpaccel.rtl.row_bank import RowBank
 from rpaccel.rtl.row_network import RowNetwork, row_slots
-from rpaccel.rtl.ticket import row_beats_max
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
 from rpaccel.spec.stripe import bank_of
@@ -301,4 +300,4 @@ def test_clear_empties_the_caches():
 
 
 def test_row_beats():
-    assert row_beats_max(TINY) == 2
+    assert TINY.row_beats_max == 2

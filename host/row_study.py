@@ -1,0 +1,120 @@
+"""What row banks get of a memory, beside an ideal requester: shares of beats and of the peak.
+
+Usage: python -m rpaccel.host.row_study
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpaccel.host.axi_memory import MEMORIES, MemoryTiming
+from rpaccel.host.ideal_requester import requester_report
+from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+
+__all__ = ["ROW_BYTES", "StudyRow", "main", "study", "study_machine"]
+
+ROW_BYTES = (64, 128, 256, 512)
+MEMORY_BYTES = 1 << 26
+CLOCK_HZ = 300e6  # at 64 bytes a beat the port carries all of DDR4-2400
+LONGEST_REQUEST_BYTES = 256
+
+
+def study_machine(banks: int = 4) -> AcceleratorConfig:
+    """Return one port of 64-byte beats with its banks, small caches, and rows of up to 256 B."""
+    return load_accelerator("paper").model_copy(
+        update={
+            "name": "rows",
+            "lanes": 1,
+            "lane_blocks": (),
+            "memory_ports": 1,
+            "row_banks": banks,
+            "stripe_bytes": 256,
+            "row_cache_sets": 16,
+            "row_reads": 64,
+            "max_dim": LONGEST_REQUEST_BYTES,
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """Random rows of one size: beats per cycle of ours and of the ideal requester, and the peak."""
+
+    memory: str
+    row_bytes: int
+    run: RowRun
+    ideal_beats_per_cycle: float
+    peak_beats_per_cycle: float
+
+    @property
+    def of_ideal(self) -> float:
+        """Beats per cycle over those of the ideal requester."""
+        return self.run.beats_per_cycle / self.ideal_beats_per_cycle
+
+    @property
+    def of_peak(self) -> float:
+        """Beats per cycle over the most that memory and port can carry."""
+        return self.run.beats_per_cycle / self.peak_beats_per_cycle
+
+
+def study(
+    memories: Sequence[str] = tuple(MEMORIES),
+    row_bytes: Sequence[int] = ROW_BYTES,
+    *,
+    beats: int = 20_000,
+    banks: int = 4,
+    seed: int = 1,
+    progress: Callable[[str], None] = print,
+) -> Iterator[StudyRow]:
+    """Yield a row for each memory and size: about `beats` beats at random, few of which hit.
+
+    A row above 256 B is asked for in requests of 256 B. Raises RowError if an answer is wrong.
+    """
+    config = study_machine(banks)
+    program = build_rows(config, 1, progress=progress)
+    beat = config.beat_bytes
+    for memory in memories:
+        timing = MemoryTiming.of(memory, clock_hz=CLOCK_HZ)
+        for size in row_bytes:
+            rng = np.random.default_rng(seed)
+            rows = rng.integers(0, MEMORY_BYTES // size, beats * beat // size) * size
+            part = min(size, LONGEST_REQUEST_BYTES)
+            asked = (rows[:, None] + np.arange(0, size, part)).reshape(-1)
+            run = run_rows(
+                program, [rows_of(asked, part // beat)], timing, memory_bytes=MEMORY_BYTES
+            )
+            ideal = requester_report(timing, rows, size, beat_bytes=beat)
+            yield StudyRow(
+                memory=memory,
+                row_bytes=size,
+                run=run,
+                ideal_beats_per_cycle=ideal.beats_per_cycle,
+                peak_beats_per_cycle=ideal.peak_bytes_per_cycle / beat,
+            )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--banks", type=int, default=4, help="row banks of the port, a power of 2")
+    parser.add_argument("--beats", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    print("| memory | row [B] | ours [beats/cycle] | ideal | peak | of ideal [%] | of peak [%] |")
+    print("|---|---|---|---|---|---|---|")
+    quiet: Callable[[str], None] = lambda _: None  # noqa: E731
+    for row in study(beats=options.beats, banks=options.banks, seed=options.seed, progress=quiet):
+        print(
+            f"| {row.memory} | {row.row_bytes} | {row.run.beats_per_cycle:.3f} "
+            f"| {row.ideal_beats_per_cycle:.3f} | {row.peak_beats_per_cycle:.3f} "
+            f"| {100 * row.of_ideal:.1f} | {100 * row.of_peak:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
