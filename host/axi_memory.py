@@ -57,7 +57,7 @@ class TimingParameters(ctypes.Structure):
         ("hold_per_mille", ctypes.c_uint32),
         ("hold_cycles", ctypes.c_uint32),
         ("error_per_mille", ctypes.c_uint32),
-        ("stripe", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
         ("dram", DramParameters),
     ]
 
@@ -95,8 +95,6 @@ class MemoryTiming:
         those of other ids pass; needs in_order False.
     error_per_mille : int  Bursts of 1000 that are answered with SLVERR; a write has been done.
     dram : DramTiming | None  Latencies by the bank model instead of the constants.
-    stripe_bits, port_bits : int  Ports with memories of their own: log2 of a stripe's bytes and of
-        the ports; spec.stripe.port_address is then the address in the port's banks. 0: the address.
     seed : int  Of all that is random.
     """
 
@@ -113,8 +111,6 @@ class MemoryTiming:
     hold_cycles: int = 256
     error_per_mille: int = 0
     dram: DramTiming | None = None
-    stripe_bits: int = 0
-    port_bits: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in [
@@ -128,8 +124,6 @@ class MemoryTiming:
             ("hold_per_mille", 0, 1000),
             ("hold_cycles", 1, 65535),
             ("error_per_mille", 0, 1000),
-            ("stripe_bits", 0, 12),
-            ("port_bits", 0, 4),
         ]:
             value = getattr(self, name)
             if not low <= value <= high:
@@ -175,7 +169,7 @@ class MemoryTiming:
             self.hold_per_mille,
             self.hold_cycles,
             self.error_per_mille,
-            self.stripe_bits | self.port_bits << 8,
+            0,
             dram,
         )
 

@@ -58,7 +58,7 @@ class GatherMachine:
             reads_in_flight=config.reads_in_flight,
             ring_bytes=ring,
             banks=config.banks,
-            row_groups=config.row_reads // np.minimum(config.row_reads, row_beats),
+            row_groups=config.row_reads // row_beats,
             latency_cycles=latency_cycles,
         )
 

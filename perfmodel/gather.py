@@ -19,10 +19,10 @@ START_CYCLES = 2  # start to the first request: stage register, record reader
 BUFFER_CYCLES = 1  # request buffer before the port
 RECORD_READY_CYCLES = 2  # last beat to the walker's first op
 RESOLVE_CYCLES = 2  # op to a row's request or ticket
-QUEUE_CYCLES = 2  # beats and tickets: rtl SyncFIFOBuffered
+QUEUE_CYCLES = 2  # tickets: rtl SyncFIFOBuffered
 POOL_CYCLES = 5  # pooler
 HANDOVER_CYCLES = 2  # queue of batches, and the batch itself
-CREDIT_CYCLES = 1  # a row's credit back to the resolver
+CREDIT_CYCLES = 1  # a ticket's place back to the resolver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def gather_report(
     user_beats, item_beats = user_record_bytes // beat_bytes, item_record_bytes // beat_bytes
     fetch = BUFFER_CYCLES + latency_cycles
 
-    # A credit's round trip. The first `window` rows leave at the walker's rate.
+    # A ticket's round trip: it waits for its row. The first `window` leave at the walker's rate.
     trip = fetch + row_beats - 1 + QUEUE_CYCLES + CREDIT_CYCLES
 
     def phase(records: Sequence[RecordCost], in_flight: int) -> tuple[int, dict[str, int]]:

@@ -59,7 +59,7 @@ class RowBank(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
         self.config = config
-        self.row_beats = min(config.row_beats_max, config.row_reads)
+        self.row_beats = config.row_beats_max
         port = SharedReadPort(config, readers, places)
         self.request, self.answer = port.request_shape, port.answer_shape
         super().__init__(

@@ -49,9 +49,6 @@ class AcceleratorConfig(BaseModel):
     row_cache_sets: int = Field(default=1, ge=1, le=65536)  # of a bank's look-ahead cache
     row_cache_ways: int = Field(default=1, ge=1, le=16)  # lines of a beat
     row_reads: int = Field(default=16, ge=1, le=256)  # of a bank, from memory, in flight
-    pinned_lines: int = Field(default=0, ge=0, le=65536)  # of a bank's static cache: beats
-    pinned_sets: int = Field(default=1, ge=1, le=65536)  # of a bank's table of pinned rows
-    pinned_ways: int = Field(default=2, ge=1, le=8)
     axi_data_bits: int = Field(ge=64, le=1024)
     axi_address_bits: int = Field(ge=24, le=64)
     axi_id_bits: int = Field(ge=1, le=8)  # 2 ** axi_id_bits reads in flight per port
@@ -76,7 +73,7 @@ class AcceleratorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("memory_ports", "stripe_bytes", "row_banks", "row_cache_sets", "pinned_sets",
+        for name in ("memory_ports", "stripe_bytes", "row_banks", "row_cache_sets",
                      "array_size", "groups_down", "groups_across", "block_size", "axi_data_bits",
                      "max_items", "sub_batch_max", "item_record_bytes", "user_record_bytes",
                      "max_dim",
@@ -113,15 +110,24 @@ class AcceleratorConfig(BaseModel):
                 raise ValueError(
                     f"{name} must be at least array_size {self.array_size}, not {value}"
                 )
+        if self.axi_data_bits > 8 * self.array_size:
+            raise ValueError(
+                f"axi_data_bits must be at most {8 * self.array_size} (one word of array_size "
+                f"{self.array_size}), not {self.axi_data_bits}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
         if self.memory_ports > 1 and self.stripe_bytes < BURST_BEATS * self.beat_bytes:
             raise ValueError(
                 f"stripe_bytes must be at least {BURST_BEATS * self.beat_bytes} (a burst) with "
                 f"several memory ports, not {self.stripe_bytes}"
             )
-        if self.axi_data_bits > 8 * self.array_size:
+        if self.row_reads < self.row_beats_max:
             raise ValueError(
-                f"axi_data_bits must be at most {8 * self.array_size} (one word of array_size "
-                f"{self.array_size}), not {self.axi_data_bits}"
+                f"row_reads must be at least {self.row_beats_max} (a row of {self.max_dim} bytes), "
+                f"not {self.row_reads}"
             )
         return self
 

@@ -35,9 +35,7 @@ struct TimingParameters {
     uint32_t hold_per_mille;
     uint32_t hold_cycles;  // uniform extra latency, 1..hold_cycles: others overtake
     uint32_t error_per_mille;  // answered with SLVERR
-    // Ports with memories of their own: bits of a stripe, and 256 times the bits of the port, which
-    // are not part of an address in the port's memory (spec.stripe). Only the banks care.
-    uint32_t stripe;
+    uint32_t reserved;
     DramParameters dram;  // dram.channels 0: the constant latencies above
 };
 
@@ -79,8 +77,7 @@ class Schedule {
                     uint32_t response = OKAY) {
         uint64_t due = cycle + latency_;
         if (dram_) {
-            const uint64_t served =
-                dram_->accept(cycle, id, write_, own(address), beats, beat_bytes_);
+            const uint64_t served = dram_->accept(cycle, id, write_, address, beats, beat_bytes_);
             due = write_ ? std::max(due, served) : served;
         }
         if (timing_.jitter_cycles != 0) due += mix(key_ ^ sequence_) % (timing_.jitter_cycles + 1);
@@ -124,11 +121,6 @@ class Schedule {
             return a.due != b.due ? a.due > b.due : a.sequence > b.sequence;
         }
     };
-
-    uint64_t own(uint64_t address) const {
-        const uint32_t inside = timing_.stripe & 255, port = timing_.stripe >> 8;
-        return address >> (inside + port) << inside | (address & ((1ull << inside) - 1));
-    }
 
     // A number in 0..range-1 that depends on the seed, the burst and its purpose.
     uint64_t draw(uint64_t purpose, uint64_t range) const {

@@ -142,6 +142,37 @@ def test_what_is_not_there_is_ignored():
     assert [answer["event"] for answer in got] == [event for _, event in asked]
 
 
+def test_a_look_holds_nothing_and_an_abort_empties():
+    operation = {o.name: int(o) for o in CacheOperation}
+    config, line = config_of(1, 1), {"kept": 1, "line": 0}
+    asked = [
+        ("PREFETCH", {"key": 7}, Event.MISS),
+        ("PREFETCH", {"key": 8}, Event.REFUSED),  # 7 is flying
+        ("FILL", {**line, "row": 70}, Event.DONE),
+        ("PREFETCH", {"key": 8}, Event.REFUSED),  # and then held for its read
+        ("LOOK", {"key": 7}, Event.HIT),  # which this is
+        ("CANCEL", {"key": 7, **line}, Event.IGNORED),
+        ("LOOK", {"key": 8}, Event.MISS),
+        ("LOOK", {"key": 9}, Event.REFUSED),
+        ("LOOK", {"key": 8}, Event.MERGED),
+        ("ABORT", line, Event.DONE),
+        ("LOOK", {"key": 8}, Event.MISS),  # it was not kept
+        ("FILL", {**line, "row": 80}, Event.DONE),
+        ("ABORT", line, Event.IGNORED),
+        ("LOOK", {"key": 8}, Event.HIT),
+        ("LOOK", {"key": 9}, Event.MISS),  # nothing holds 8
+        ("ABORT", line, Event.DONE),
+        ("LOOK", {"key": 10}, Event.MISS),  # in place of nothing
+    ]
+    got, counters = drive(config, [{"operation": operation[o], **f} for o, f, _ in asked])
+    assert [answer["event"] for answer in got] == [event for _, _, event in asked]
+    looks = [a for a, (name, _, _) in zip(got, asked, strict=True) if name == "LOOK"]
+    assert [a["kept"] for a in looks] == [a["event"] == Event.MISS for a in looks]
+    assert [a["row"] for a in looks if a["present"]] == [70, 80]
+    assert counters["evictions"] == 2 and counters["used"] == 1
+    assert [a["victim"] for a in got if a["evicted"]] == [7, 8]
+
+
 class Memory:
     """Versions of rows: what a READ may deliver is what memory held at or after its fetch."""
 

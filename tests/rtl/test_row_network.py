@@ -163,7 +163,7 @@ def test_equal_rows_in_flight_are_read_once():
 
 @pytest.mark.parametrize("reads", [1, 2, 4, 16])
 def test_few_reads_and_waiters_never_stop_the_bank(reads):
-    config = config_of(row_cache_sets=1, row_cache_ways=1, row_reads=reads)
+    config = config_of(row_cache_sets=1, row_cache_ways=1, row_reads=reads, max_dim=8)
     traces = [random_rows(config, i, 100, 8, 1) for i in range(3)]
     memory = Memory(2, (1, 30), 0.2)
     got, counters = run(config, traces, memory, "both")
@@ -179,6 +179,40 @@ def test_errors_go_to_all_that_wait_and_are_not_kept():
     got, counters = run(config, traces, memory)
     check(config, traces, memory, got, counters)
     assert all(memory.reads[address] > 1 for address in bad)
+
+
+def test_beats_between_those_that_hit_are_bursts_of_their_own():
+    config = config_of(row_cache_sets=16, row_cache_ways=2, row_reads=16, max_dim=32)
+    singles = [{"address": 40, "beats": 1}, {"address": 120, "beats": 1}]
+    rows = [{"address": 32, "beats": 4}, {"address": 96, "beats": 4}]  # -h-- and ---h
+    traces = [singles + [{"address": 40, "beats": 1}] * 40 + rows]
+    memory = Memory(8, (3, 3), 0.0)
+    got, counters = run(config, traces, memory)
+    check(config, traces, memory, got, counters)
+    assert memory.bursts == {1: 3, 2: 1, 3: 1}
+    assert set(memory.reads.values()) == {1}
+
+
+def test_readers_take_turns_at_a_bank():
+    """Three readers always ask for rows that hit: each gets a third."""
+    config = config_of(row_cache_sets=16, row_cache_ways=2, reads_in_flight=64)
+    dut, memory, taken = RowNetwork(config, 3), Memory(9, (2, 2), 0.0), []
+
+    async def ask(ctx):
+        for reader in dut.readers:
+            ctx.set(reader.response.ready, 1)
+            ctx.set(reader.request.payload, {"address": 8, "beats": 1})
+            ctx.set(reader.request.valid, 1)
+        await ctx.tick().repeat(500)
+
+    async def watch(ctx):
+        flags = [reader.request.valid & reader.request.ready for reader in dut.readers]
+        async for _, _, *values in ctx.tick().sample(*flags):
+            taken.extend(index for index, value in enumerate(values) if value)
+
+    simulate(dut, ask, background=[watch, memory.serve(config, 0, dut.memory[0])])
+    counts = Counter(taken[-300:])
+    assert len(taken) > 350 and set(counts.values()) == {100}
 
 
 def test_a_slow_answer_stops_no_other_row():
@@ -297,7 +331,3 @@ def test_clear_empties_the_caches():
 
     simulate(dut, bench, background=[memory.serve(config, 0, dut.memory[0])])
     assert set(memory.reads.values()) == {2}
-
-
-def test_row_beats():
-    assert TINY.row_beats_max == 2

@@ -45,6 +45,11 @@ def test_rejects_unknown_preset() -> None:
         ({"axi_data_bits": 128}, "axi_data_bits must be at most 64"),
         ({"memory_ports": 3}, "memory_ports must be a power of two, not 3"),
         ({"row_banks": 6}, "row_banks must be a power of two, not 6"),
+        ({"row_reads": 1}, r"row_reads must be at least 2 \(a row of 16 bytes\), not 1"),
+        (
+            {"memory_ports": 2, "stripe_bytes": 128, "axi_data_bits": 128, "array_size": 16},
+            r"stripe_bytes must be at least 256 \(a burst\) with several memory ports, not 128",
+        ),
         ({"max_items": "64"}, "max_items"),
         ({"macs_per_dsp": 3}, "macs_per_dsp"),
         ({"lane_blocks": [[1, 3]]}, "lane_blocks must be powers of two of at most 2, not 3"),
@@ -77,3 +82,10 @@ def test_register_addresses_are_distinct_and_aligned() -> None:
     assert len(set(ADDRESS.values())) == len(REGISTERS)
     assert all(address % 4 == 0 for address in ADDRESS.values())
     assert max(ADDRESS.values()) < COUNTER_BASE
+
+
+@pytest.mark.parametrize(
+    ("name", "beats"), [("tiny", 2), ("edge", 4), ("default", 2), ("paper", 2)]
+)
+def test_beats_of_the_largest_row(name: str, beats: int) -> None:
+    assert load_accelerator(name).row_beats_max == beats
