@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study report clean
+.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -81,6 +81,9 @@ calibrate: setup ## ways of choosing int8 scales: held-out logit errors, NDCG (d
 
 filter-study: setup ## the bucket filter's bins, edges and modes against exact top-k (docs/generated/filter.md)
 	$(BIN)/rpaccel filter-study $(ARGS)
+
+row-study: setup ## row banks beside an ideal requester on DDR4 and HBM2 (docs/generated/row_banks.md)
+	$(BIN)/rpaccel row-study $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

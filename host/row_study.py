@@ -1,11 +1,7 @@
-"""What row banks get of a memory, beside an ideal requester: shares of beats and of the peak.
-
-Usage: python -m rpaccel.host.row_study
-"""
+"""What row banks get of a memory, beside an ideal requester: shares of beats and of the peak."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +12,7 @@ from rpaccel.host.ideal_requester import requester_report
 from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 
-__all__ = ["ROW_BYTES", "StudyRow", "main", "study", "study_machine"]
+__all__ = ["ROW_BYTES", "StudyRow", "study", "study_machine"]
 
 ROW_BYTES = (64, 128, 256, 512)
 MEMORY_BYTES = 1 << 26
@@ -25,7 +21,12 @@ LONGEST_REQUEST_BYTES = 256
 
 
 def study_machine(banks: int = 4) -> AcceleratorConfig:
-    """Return one port of 64-byte beats with its banks, small caches, and rows of up to 256 B."""
+    """Return one port of 64-byte beats with its banks, small caches, and rows of up to 256 B.
+
+    Larger rows than a machine's (max_dim): a unit's study. Raises ValueError for wrong banks.
+    """
+    if not 1 <= banks <= 64 or banks & (banks - 1):
+        raise ValueError(f"banks must be a power of two in 1..64, not {banks}")
     return load_accelerator("paper").model_copy(
         update={
             "name": "rows",
@@ -96,25 +97,3 @@ def study(
                 ideal_beats_per_cycle=ideal.beats_per_cycle,
                 peak_beats_per_cycle=ideal.peak_bytes_per_cycle / beat,
             )
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--banks", type=int, default=4, help="row banks of the port, a power of 2")
-    parser.add_argument("--beats", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    print("| memory | row [B] | ours [beats/cycle] | ideal | peak | of ideal [%] | of peak [%] |")
-    print("|---|---|---|---|---|---|---|")
-    quiet: Callable[[str], None] = lambda _: None  # noqa: E731
-    for row in study(beats=options.beats, banks=options.banks, seed=options.seed, progress=quiet):
-        print(
-            f"| {row.memory} | {row.row_bytes} | {row.run.beats_per_cycle:.3f} "
-            f"| {row.ideal_beats_per_cycle:.3f} | {row.peak_beats_per_cycle:.3f} "
-            f"| {100 * row.of_ideal:.1f} | {100 * row.of_peak:.1f} |"
-        )
-
-
-if __name__ == "__main__":
-    main()

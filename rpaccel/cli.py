@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json, show_page
+from rpaccel import page_verbs
+from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 
 app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
@@ -19,6 +20,8 @@ app = typer.Typer(
 )
 profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
+for verb in page_verbs.VERBS:
+    app.command(name=verb.__name__.replace("_", "-"))(verb)
 
 
 @app.command()
@@ -130,54 +133,6 @@ def bench(
 
 
 @app.command()
-def efficiency(
-    sizes: Annotated[str, typer.Option(help="Array sides: of 8, 16, 32, 64, 128.")] = "8,16,32,64",
-    models: Annotated[str, typer.Option(help="Of rmsmall, rmlarge.")] = "rmsmall,rmlarge",
-    sub_batch: Annotated[int, typer.Option(help="Items per sub-batch.", min=1)] = 1024,
-    sub_batches: Annotated[int, typer.Option(help="Sub-batches of a run.", min=6)] = 8,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
-        "docs/generated/efficiency.md"
-    ),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure the MAC efficiency of the compute core in RTL on Criteo's rankers."""
-    from rpaccel.main_job.efficiency import efficiency_report  # noqa: PLC0415
-    from rpaccel.main_job.efficiency_page import efficiency_text  # noqa: PLC0415
-
-    results = efficiency_report(
-        [int(size) for size in sizes.split(",")],
-        models.split(","),
-        sub_batch=sub_batch,
-        sub_batches=sub_batches,
-        seed=seed,
-        progress=functools.partial(print, file=sys.stderr, flush=True),
-    )
-    values = [result.values for result in results] if json else None
-    show_page(out, efficiency_text(results), values)
-
-
-@app.command(name="array-bench")
-def array_bench_command(
-    sizes: Annotated[str, typer.Option(help="Array sides.")] = "8,16,32,64,128",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
-        "docs/generated/array_bench.md"
-    ),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure how fast netlist and simulator of the array alone are made, and how fast they run."""
-    from dataclasses import asdict  # noqa: PLC0415
-
-    from rpaccel.main_job.array_bench import array_bench, array_bench_text  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    timings = array_bench([int(size) for size in sizes.split(",")], seed=seed, progress=say)
-    values = [asdict(timing) for timing in timings] if json else None
-    show_page(out, array_bench_text(timings), values)
-
-
-@app.command()
 def figures(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/figures"),
     data: Data = "ml-100k",
@@ -218,23 +173,6 @@ def lint(
         report = check_netlist(load_accelerator(preset), families=tuple(family or ()))
     if json:
         print_json(report)
-
-
-@app.command()
-def units(
-    preset: Preset = "edge",
-    family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
-    out: Annotated[Path | None, typer.Option(help="File to write, too.")] = None,
-    json: Json = False,
-) -> None:
-    """Synthesise every unit of a preset on its own and print what it costs."""
-    from rpaccel.host.unit_costs import unit_costs  # noqa: PLC0415
-    from rpaccel.main_job.units_page import units_text  # noqa: PLC0415
-    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr)
-    costs = unit_costs(load_accelerator(preset), family, progress=say)
-    show_page(out, units_text(costs, preset, family), costs if json else None)
 
 
 @app.command()
@@ -311,41 +249,6 @@ def compile_command(
         print_json(report.manifest)
     else:
         print(report.listing if listing else report.text)
-
-
-@app.command()
-def calibrate(
-    data: Data = "ml-100k",
-    users: Annotated[int | None, typer.Option(help="Test users, drawn; default: all.")] = None,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
-        "docs/generated/calibration.md"
-    ),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Compare ways of choosing int8 scales: held-out logit errors and NDCG, nothing trained."""
-    from rpaccel.main_job import calibration  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    results = calibration.calibration_losses(data, users, seed, say)
-    text = calibration.calibration_text(results, data, seed)
-    show_page(out, text, calibration.calibration_values(results) if json else None)
-
-
-@app.command("filter-study")
-def filter_study(
-    data: Data = "ml-100k",
-    users: Annotated[int | None, typer.Option(help="Test users, the first; default: all.")] = None,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/filter.md"),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Compare the bucket filter's bins, edges and modes with exact top-k: recall and NDCG."""
-    from rpaccel.main_job import filter_study as study  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    tables = study.run_filter_study(data, seed, users, say)
-    show_page(out, study.filter_text(tables), study.filter_values(tables) if json else None)
 
 
 @profile_app.command("cpu")

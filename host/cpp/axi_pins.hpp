@@ -1,5 +1,6 @@
-// The pins of port `number` of the model, as axi_memory.hpp wants them: PORT_PINS(number) defines
-// Pins<number>. Include after model.hpp.
+// Port `number` of the model on its memory: PORT_PINS(number) defines Pins<number>, as axi_memory.hpp
+// wants it; the others are for a class with `model`, `memory`, `timing`, `cycles` and
+// `int fail(where, what)`. Include after model.hpp.
 #pragma once
 
 #include "Vrpaccel.h"
@@ -19,3 +20,10 @@
         PIN(number, wready) PIN(number, bid) PIN(number, bresp) PIN(number, bvalid)          \
         PIN(number, bready)                                                                  \
     };
+
+#define PORT_MEMBER(number) AxiPort<Pins##number> port##number;
+#define PORT_INIT(number) , port##number(Pins##number{model.get()}, memory, timing, number)
+#define PORT_DRIVE(number) port##number.drive(cycles);
+#define PORT_SAMPLE(number)    \
+    port##number.sample(cycles); \
+    if (!port##number.violation().empty()) return fail("port " #number, port##number.violation());

@@ -12,12 +12,6 @@
 
 using namespace rpaccel;
 
-#define PORT_MEMBER(number) AxiPort<Pins##number> port##number;
-#define PORT_INIT(number) , port##number(Pins##number{model.get()}, memory, timing, number)
-#define PORT_DRIVE(number) port##number.drive(cycles);
-#define PORT_SAMPLE(number)    \
-    port##number.sample(cycles); \
-    if (!port##number.violation().empty()) return fail("port " #number, port##number.violation());
 #define PORT_COUNTERS(number) \
     if (port == number) counters = self.port##number.counters();
 

@@ -13,12 +13,6 @@
 
 using namespace rpaccel;
 
-#define PORT_MEMBER(number) AxiPort<Pins##number> port##number;
-#define PORT_INIT(number) , port##number(Pins##number{model.get()}, memory, timing, number)
-#define PORT_DRIVE(number) port##number.drive(cycles);
-#define PORT_SAMPLE(number)    \
-    port##number.sample(cycles); \
-    if (!port##number.violation().empty()) return fail("port " #number ": " + port##number.violation());
 #define PORT_BEATS(number) read_beats.push_back(port##number.counters().read_beats);
 
 RPACCEL_FOR_EACH_PORT(PORT_PINS)
@@ -68,8 +62,8 @@ struct Bench {
         for (uint64_t i = 0; i < h.memory_bytes / 8; ++i) words[i] = mix(i);
     }
 
-    int fail(const std::string& what) {
-        if (error.empty()) error = what + ", cycle " + std::to_string(cycles);
+    int fail(const std::string& where, const std::string& what) {
+        if (error.empty()) error = where + ": " + what + ", cycle " + std::to_string(cycles);
         return -1;
     }
 
@@ -85,12 +79,12 @@ struct Bench {
         const uint64_t address = row.address + uint64_t(reader.beat) * RPACCEL_BEAT_BYTES;
         const std::string where =
             "reader " + std::to_string(number) + ", row " + std::to_string(reader.answered);
-        if (last != (reader.beat + 1 == row.beats)) return fail(where + ": `last` is wrong");
+        if (last != (reader.beat + 1 == row.beats)) return fail(where, "`last` is wrong");
         if (status == OK) {
             if (std::memcmp(data, memory.at(address), RPACCEL_BEAT_BYTES) != 0)
-                return fail(where + ": wrong bytes of address " + std::to_string(address));
+                return fail(where, "wrong bytes of address " + std::to_string(address));
         } else if (status != MEMORY || header.timing.error_per_mille == 0) {
-            return fail(where + ": status " + std::to_string(status));
+            return fail(where, "status " + std::to_string(status));
         } else {
             ++reader.errors;
         }
@@ -132,7 +126,7 @@ struct Bench {
         }                                                                                    \
         if (r.ready && model->row##i##_answer_valid) {                                       \
             if (r.answered == r.asked)                                                       \
-                return fail("reader " #i ": an answer that nobody asked for");               \
+                return fail("reader " #i, "an answer that nobody asked for");                \
             if (check(r, pin_bytes(model->row##i##_data), model->row##i##_last,              \
                       model->row##i##_error, i) != 0)                                        \
                 return -1;                                                                   \
@@ -140,7 +134,7 @@ struct Bench {
     }
         RPACCEL_FOR_EACH_READER(READER_SAMPLE)
         edge();
-        return context.gotFinish() ? fail("a check of the netlist failed, see its message") : 0;
+        return context.gotFinish() ? fail("netlist", "a check failed, see its message") : 0;
     }
 
     int run() {
@@ -153,13 +147,13 @@ struct Bench {
         const uint64_t end = cycles + header.limit_cycles;
         size_t left = 1;
         for (uint64_t quiet = 0; quiet < 64;) {  // nothing more may come
-            if (cycles > end) return fail("the limit of cycles was reached");
+            if (cycles > end) return fail("bench", "the limit of cycles was reached");
             if (step() != 0) return -1;
             left = 0;
             for (const Reader& reader : readers) left += reader.rows.size() - reader.answered;
             quiet = left == 0 ? quiet + 1 : 0;
         }
-        if (!model->idle) return fail("the banks are not idle at the end");
+        if (!model->idle) return fail("banks", "not idle at the end");
         RPACCEL_FOR_EACH_PORT(PORT_BEATS)
         return 0;
     }

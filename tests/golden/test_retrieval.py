@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rpaccel.golden import retrieval
-from rpaccel.golden.retrieval_orders import score_orders
+from rpaccel.workloads.score_orders import score_orders
 
 ORDERS = tuple(score_orders(8, 2, 2, 16, 0))
 

@@ -3,7 +3,7 @@ import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.row_simulator import RowError, build_rows, rows_of, run_rows
-from rpaccel.host.row_study import study
+from rpaccel.host.row_study import study, study_machine
 from rpaccel.spec.accelerator import load_accelerator
 
 MEMORY_BYTES = 1 << 20
@@ -68,6 +68,12 @@ def test_a_wrong_answer_is_found(program):
     trace = rows_of(np.array([0, MEMORY_BYTES - 8]), beats=2)
     with pytest.raises(RowError, match="row 1: status 10"):
         run_rows(program, [trace] * READERS, MemoryTiming(), memory_bytes=MEMORY_BYTES)
+
+
+@pytest.mark.parametrize("banks", [0, 3, 128])
+def test_bad_banks(banks):
+    with pytest.raises(ValueError, match=f"banks must be a power of two in 1..64, not {banks}"):
+        study_machine(banks)
 
 
 @pytest.mark.slow

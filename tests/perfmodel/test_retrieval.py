@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.retrieval import ideal_passes
-from rpaccel.golden.retrieval_orders import score_orders
 from rpaccel.perfmodel import retrieval
 from rpaccel.perfmodel.retrieval_overrun import main, measure
 from rpaccel.rtl.retrieval_filter import ScoreFilter
 from rpaccel.spec.retrieval import RetrievalConfig
+from rpaccel.workloads.score_orders import score_orders
 from tests.streams import simulate
 
 BITS = 14

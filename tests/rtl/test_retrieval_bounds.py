@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.retrieval import histogram_edge
-from rpaccel.golden.retrieval_orders import score_orders
 from rpaccel.rtl.retrieval_histogram import Histogram
 from rpaccel.rtl.retrieval_lane_histogram import LaneHistogram
 from rpaccel.rtl.retrieval_recent import RecentBound
 from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
+from rpaccel.workloads.score_orders import score_orders
 from tests.streams import simulate
 
 BITS = 14

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.retrieval import top_k
-from rpaccel.golden.retrieval_orders import score_orders
 from rpaccel.rtl.retrieval_selector import Selector
 from rpaccel.spec.retrieval import RetrievalConfig
-from tests.streams import STALLS, expect_silence, receive, send, simulate, stalls
+from rpaccel.workloads.score_orders import score_orders
+from tests.rtl.retrieval_bench import receive_answers
+from tests.streams import STALLS, send, simulate, stalls
 
 ORDERS = tuple(score_orders(8, 2, 2, 16, 0))
 SMALL = RetrievalConfig(lanes=1, k_max=40, score_bits=12, id_bits=10)
@@ -32,16 +33,7 @@ def run(config, queries, stall="none", limit_cycles=20_000):
             await send(ctx, dut.candidate, [*rows, {"score": 0, "id": 0, "end": 1}], source)
 
     async def drain(ctx):
-        for _ in queries:
-            answer = []
-            while True:
-                row = (await receive(ctx, dut.result, 1, sink, limit_cycles))[0]
-                if row["end"]:
-                    break
-                answer.append((row["score"], row["id"]))
-            answers.append(answer)
-        await expect_silence(ctx, dut.result)
-        assert ctx.get(dut.idle)
+        answers.extend(await receive_answers(ctx, dut, len(queries), sink, limit_cycles))
 
     async def watch(ctx):
         async for _, _, enters in ctx.tick().sample(dut.enters):

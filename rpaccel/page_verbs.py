@@ -1,0 +1,130 @@
+"""Verbs that measure or compare and write a page of docs/generated/."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rpaccel.console import Data, Json, Preset, Seed, show_page
+
+__all__ = ["VERBS"]
+
+# Imports inside the verbs: they are slow, and one verb needs few of them.
+
+
+def efficiency(
+    sizes: Annotated[str, typer.Option(help="Array sides: of 8, 16, 32, 64, 128.")] = "8,16,32,64",
+    models: Annotated[str, typer.Option(help="Of rmsmall, rmlarge.")] = "rmsmall,rmlarge",
+    sub_batch: Annotated[int, typer.Option(help="Items per sub-batch.", min=1)] = 1024,
+    sub_batches: Annotated[int, typer.Option(help="Sub-batches of a run.", min=6)] = 8,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/efficiency.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure the MAC efficiency of the compute core in RTL on Criteo's rankers."""
+    from rpaccel.main_job.efficiency import efficiency_report  # noqa: PLC0415
+    from rpaccel.main_job.efficiency_page import efficiency_text  # noqa: PLC0415
+
+    results = efficiency_report(
+        [int(size) for size in sizes.split(",")],
+        models.split(","),
+        sub_batch=sub_batch,
+        sub_batches=sub_batches,
+        seed=seed,
+        progress=functools.partial(print, file=sys.stderr, flush=True),
+    )
+    values = [result.values for result in results] if json else None
+    show_page(out, efficiency_text(results), values)
+
+
+def array_bench(
+    sizes: Annotated[str, typer.Option(help="Array sides.")] = "8,16,32,64,128",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/array_bench.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure how fast netlist and simulator of the array alone are made, and how fast they run."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from rpaccel.main_job import array_bench as bench  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    timings = bench.array_bench([int(size) for size in sizes.split(",")], seed=seed, progress=say)
+    values = [asdict(timing) for timing in timings] if json else None
+    show_page(out, bench.array_bench_text(timings), values)
+
+
+def units(
+    preset: Preset = "edge",
+    family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
+    out: Annotated[Path | None, typer.Option(help="File to write, too.")] = None,
+    json: Json = False,
+) -> None:
+    """Synthesise every unit of a preset on its own and print what it costs."""
+    from rpaccel.host.unit_costs import unit_costs  # noqa: PLC0415
+    from rpaccel.main_job.units_page import units_text  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr)
+    costs = unit_costs(load_accelerator(preset), family, progress=say)
+    show_page(out, units_text(costs, preset, family), costs if json else None)
+
+
+def calibrate(
+    data: Data = "ml-100k",
+    users: Annotated[int | None, typer.Option(help="Test users, drawn; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/calibration.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare ways of choosing int8 scales: held-out logit errors and NDCG, nothing trained."""
+    from rpaccel.main_job import calibration  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    results = calibration.calibration_losses(data, users, seed, say)
+    text = calibration.calibration_text(results, data, seed)
+    show_page(out, text, calibration.calibration_values(results) if json else None)
+
+
+def filter_study(
+    data: Data = "ml-100k",
+    users: Annotated[int | None, typer.Option(help="Test users, the first; default: all.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/filter.md"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare the bucket filter's bins, edges and modes with exact top-k: recall and NDCG."""
+    from rpaccel.main_job import filter_study as study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    tables = study.run_filter_study(data, seed, users, say)
+    show_page(out, study.filter_text(tables), study.filter_values(tables) if json else None)
+
+
+def row_study(
+    banks: Annotated[int, typer.Option(help="Row banks of the port, a power of two.")] = 4,
+    beats: Annotated[int, typer.Option(help="Beats read per memory and size.", min=1)] = 20_000,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/row_banks.md"),
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Compare what row banks get of a memory with an ideal requester, in the netlist."""
+    from rpaccel.host.row_study import study  # noqa: PLC0415
+    from rpaccel.main_job.row_study_page import row_study_text, row_study_values  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    rows = list(study(beats=beats, banks=banks, seed=seed, progress=say))
+    show_page(out, row_study_text(rows), row_study_values(rows) if json else None)
+
+
+VERBS = (efficiency, array_bench, units, calibrate, filter_study, row_study)
