@@ -43,8 +43,8 @@ class Event(IntEnum):
     MERGED = kernels.MERGED  # the row is on its way: no read of memory
     MISS = kernels.MISS  # read from memory and kept
     REFUSED = kernels.REFUSED  # no place: read from memory, not kept; a prefetch is dropped
-    DONE = kernels.DONE  # a fill or a release took effect
-    IGNORED = kernels.IGNORED  # a fill or a release of what holds no line
+    DONE = kernels.DONE  # another operation took effect
+    IGNORED = kernels.IGNORED  # there was no line that it could act on
 
 
 @dataclass(frozen=True, kw_only=True)

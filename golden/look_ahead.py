@@ -3,20 +3,21 @@
 Its rules are those of a small circuit, and every operation ends at once, whatever the cache holds:
 
 * a row belongs to one set, `set_of`: the exclusive-or of the key's slices of log2(sets) bits;
-* a line is *held* while it has references (a read or prefetch until its release) or while its
-  fetch is on the way; a held line is never replaced;
-* a READ or PREFETCH of a row with a line takes a reference. Without a line, the first way that
-  nothing holds is replaced, searched upwards from the set's pointer, which then goes one past it:
-  first in, first out, as long as nothing is held;
-* if every way is held, or the line's references are at their limit, the operation is REFUSED: a
-  read fetches the row for itself and keeps nothing, a prefetch is dropped. So nothing ever waits
-  for a line, and the cache cannot deadlock at any size down to one row;
-* the first read of a row takes over the reference of a prefetch of it. A prefetch that no read will
-  follow is released too; where its line holds another row by then, or no such reference is left,
-  that is IGNORED.
+* a line is *flying* from the miss to the FILL; a PREFETCH of its row, missed or not, marks it
+  *ahead* with its owner and the owner's epoch, and the next LOOK of its row clears the mark;
+* a line is *held* while it is flying, or marked in its owner's present epoch. A held line is never
+  replaced. An owner's epoch is advanced when what it prefetched for is over, which frees all that
+  it marked and nobody read. Epochs count modulo 4: a mark four epochs old holds again, until its
+  row is read or the epoch moves on: harmless;
+* a line has one mark: the last PREFETCH of its row owns it;
+* a LOOK or PREFETCH of a row without a line replaces the first way that is not held, searched
+  upwards from the set's pointer, which then goes one past it: first in, first out, as long as
+  nothing is held;
+* if every way is held, it is REFUSED: a LOOK's row is read and not kept, a PREFETCH is dropped. So
+  nothing ever waits for a line, and the cache cannot deadlock at any size down to one row.
 
-Sizing: reads in flight and rows prefetched ahead hold at most as many lines as they are. With that
-many ways nothing is ever refused; with fewer, a refusal costs one read of memory and is counted.
+Sizing: reads in flight and rows marked ahead hold at most as many lines as they are. With that many
+ways nothing is ever refused; with fewer, a refusal costs one read of memory and is counted.
 """
 
 from __future__ import annotations
@@ -34,36 +35,40 @@ __all__ = ["LookAheadConfig", "LookAheadRun", "Operation", "operate", "read_wind
 
 Ints = npt.NDArray[np.int64]
 
+MAX_OWNERS = 64
+
 
 class Operation(IntEnum):
-    """What is asked of the cache. FILL and RELEASE name the read or prefetch by its position."""
+    """What is asked of the cache. FILL and ABORT name the LOOK or PREFETCH by its position."""
 
-    READ = kernels.READ
-    PREFETCH = kernels.PREFETCH
-    FILL = kernels.FILL  # the row that this read or prefetch fetched has arrived
-    RELEASE = kernels.RELEASE  # its row is used; of a prefetch: no read will follow
+    LOOK = kernels.LOOK  # a read
+    PREFETCH = kernels.PREFETCH  # as LOOK, but for later
+    FILL = kernels.FILL  # the row that this LOOK or PREFETCH missed has arrived
+    ABORT = kernels.ABORT  # instead of a FILL: the row could not be read, the line is emptied
+    UPDATE = kernels.UPDATE  # the row has a new version; counts as no access, clears no mark
+    ADVANCE = kernels.ADVANCE  # of an owner's epoch; the RTL's input `epochs`
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookAheadConfig:
     """Size of a look-ahead cache.
 
-    sets : int        a power of two
-    ways : int        lines of a set
-    references : int  most references of one line
+    sets : int    a power of two
+    ways : int    lines of a set
+    owners : int  who prefetches, 1..64
     """
 
     sets: int
     ways: int
-    references: int = 1 << 16
+    owners: int = 1
 
     def __post_init__(self) -> None:
         if self.sets < 1 or self.sets & (self.sets - 1):
             raise ValueError(f"sets must be a power of two, not {self.sets}")
         if self.ways < 1:
             raise ValueError(f"ways must be at least 1, not {self.ways}")
-        if self.references < 1:
-            raise ValueError(f"references must be at least 1, not {self.references}")
+        if not 1 <= self.owners <= MAX_OWNERS:
+            raise ValueError(f"owners must be in 1..{MAX_OWNERS}, not {self.owners}")
 
     @property
     def rows(self) -> int:
@@ -73,13 +78,13 @@ class LookAheadConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookAheadRun:
-    """Counts over reads and prefetches, and what every operation came to if that was recorded.
+    """Counts, and what every operation came to if that was recorded.
 
-    hits, merged, misses, refused : reads and prefetches by event; evictions
-    dropped : prefetches among the refused
-    used, late : rows that a prefetch fetched and a read then found; those not yet arrived by then
-    unused : rows that a prefetch fetched and that were replaced unread
-    events : uint8[n] of Event; lines : int64[n]  set * ways + way, -1 for none (reads, prefetches)
+    hits, merged, misses, refused : LOOKs by event; evictions : by LOOKs and PREFETCHes
+    prefetches, dropped : PREFETCHes that missed, and that were refused
+    used, late : rows that a PREFETCH missed and a LOOK then found; those still flying by then
+    unused : rows that a PREFETCH missed and that were replaced unread
+    events : uint8[n] of Event; lines : int64[n]  set * ways + way, -1 for none (LOOK, PREFETCH)
     victims : int64[n]  the key that left, -1 for none
     """
 
@@ -88,6 +93,7 @@ class LookAheadRun:
     misses: int
     refused: int
     evictions: int
+    prefetches: int
     dropped: int
     used: int
     late: int
@@ -99,7 +105,7 @@ class LookAheadRun:
     @property
     def reads(self) -> int:
         """Rows read from memory."""
-        return self.misses + self.refused - self.dropped
+        return self.misses + self.refused + self.prefetches
 
 
 def set_of(key: int, sets: int) -> int:
@@ -111,25 +117,27 @@ def operate(
     config: LookAheadConfig,
     kinds: npt.NDArray[np.integer],
     operands: npt.NDArray[np.integer],
+    owners: npt.NDArray[np.integer] | None = None,
 ) -> LookAheadRun:
     """Run operations on an empty cache and return what each came to.
 
-    kinds : int[n] of Operation; operands : int[n]  READ, PREFETCH: the key, 0 or more. FILL,
-    RELEASE: position of the read or prefetch. Filled once, if it fetched; released once, and a read
-    that fetched into a line only after its fill. Raises ValueError for the first that breaks this.
+    kinds : int[n] of Operation; operands : int[n]  LOOK, PREFETCH, UPDATE: the key, 0 or more.
+    FILL, ABORT: position of a LOOK or PREFETCH that came to MISS or REFUSED, one of the two and
+    once. ADVANCE: the owner. owners : int[n]  of PREFETCH; left out: 0.
+    Raises ValueError for the first that breaks this, and for an UPDATE of a row that is flying.
     """
     kinds8 = np.asarray(kinds, dtype=np.uint8)
     values = np.asarray(operands, dtype=np.int64)
-    if kinds8.shape != values.shape or kinds8.ndim != 1:
-        raise ValueError(f"operands must have shape {kinds8.shape}, not {values.shape}")
-    if kinds8.size and kinds8.max() > Operation.RELEASE:
-        raise ValueError(f"kinds must be in 0..{int(Operation.RELEASE)}, not {kinds8.max()}")
+    who = np.zeros(kinds8.shape, dtype=np.int64) if owners is None else np.asarray(owners, np.int64)
+    for name, array in (("operands", values), ("owners", who)):
+        if kinds8.shape != array.shape or kinds8.ndim != 1:
+            raise ValueError(f"{name} must have shape {kinds8.shape}, not {array.shape}")
+    if kinds8.size and kinds8.max() > Operation.ADVANCE:
+        raise ValueError(f"kinds must be in 0..{int(Operation.ADVANCE)}, not {kinds8.max()}")
     events, lines, victims = _records(kinds8.size)
     totals = np.zeros(kernels.COUNTERS, dtype=np.int64)
-    state = kernels.new_look_ahead(config.sets, config.ways)
-    wrong = kernels.operations_run(
-        state, kinds8, values, config.references, totals, events, lines, victims
-    )
+    state = kernels.new_look_ahead(config.sets, config.ways, config.owners)
+    wrong = kernels.operations_run(state, kinds8, values, who, totals, events, lines, victims)
     if wrong >= 0:
         raise ValueError(
             f"operation {wrong} must be legal: {Operation(int(kinds8[wrong])).name} {values[wrong]}"
@@ -147,8 +155,9 @@ def read_window(
 ) -> LookAheadRun:
     """Read `keys` in order, `outstanding` reads at a time.
 
-    Each read is filled (if it fetched) and released just before the read `outstanding` later, and
-    at the end. warm_up : int[m]  read first and not counted. record : keep events, lines, victims.
+    Each read is a LOOK; if it missed, its line is filled just before the read `outstanding` later,
+    or at the end. warm_up : int[m]  read first and not counted. record : keep events, lines,
+    victims.
     """
     if outstanding < 1:
         raise ValueError(f"outstanding must be at least 1, not {outstanding}")
@@ -156,13 +165,12 @@ def read_window(
     first = np.ascontiguousarray(stream[:0] if warm_up is None else warm_up, dtype=np.int64)
     if min(stream.min(initial=0), first.min(initial=0)) < 0:
         raise ValueError("keys must be at least 0")
-    state = kernels.new_look_ahead(config.sets, config.ways)
+    state = kernels.new_look_ahead(config.sets, config.ways, config.owners)
     totals = np.zeros(kernels.COUNTERS, dtype=np.int64)
-    limit = config.references
-    kernels.window_run(state, first, outstanding, limit, totals, *_records(0))
+    kernels.window_run(state, first, outstanding, totals, *_records(0))
     totals[:] = 0
     records = _records(stream.size if record else 0)
-    kernels.window_run(state, stream, outstanding, limit, totals, *records)
+    kernels.window_run(state, stream, outstanding, totals, *records)
     return _run(totals, *(records if record else (None, None, None)))
 
 
@@ -180,6 +188,7 @@ def _run(
         misses=int(totals[Event.MISS]),
         refused=int(totals[Event.REFUSED]),
         evictions=int(totals[kernels.EVICTIONS]),
+        prefetches=int(totals[kernels.PREFETCHES]),
         dropped=int(totals[kernels.DROPPED]),
         used=int(totals[kernels.USED]),
         late=int(totals[kernels.LATE]),

@@ -12,38 +12,42 @@ from rpaccel.golden.cache_kernels import DONE, EMPTY, HIT, IGNORED, MERGED, MISS
 
 Ints = npt.NDArray[np.int64]
 
-READ, PREFETCH, FILL, RELEASE = range(4)  # golden.look_ahead.Operation
-# Counters behind those of the events.
-EVICTIONS, LATE, USED, UNUSED, DROPPED = range(6, 11)
-COUNTERS = 11
+LOOK, PREFETCH, FILL, ABORT, UPDATE, ADVANCE = range(6)  # golden.look_ahead.Operation
+# Counters behind those of a LOOK's four events.
+EVICTIONS, PREFETCHES, DROPPED, USED, LATE, UNUSED = range(4, 10)
+COUNTERS = 10
+EPOCHS = 4
 
 
 class LookAheadState(NamedTuple):
-    """Arrays of a set-associative cache: per line, and per set.
+    """Arrays of a set-associative cache: per line, per set, and per owner.
 
-    keys : int64[sets, ways]  row in each line; references : of reads and prefetches; ahead : those
-    of prefetches that no read has taken over; flying : fetched and not filled; unread : fetched by
-    a prefetch and not read; next_way : int64[sets]  where the search for a victim begins.
+    keys : int64[sets, ways]  row in each line; flying : missed and not filled; owner : who marked
+    it ahead, EMPTY if none since it was read; epoch : of the mark; unread : missed by a prefetch
+    and not read; next_way : int64[sets]  where the search for a victim begins; epochs :
+    int64[owners]  the present ones.
     """
 
     keys: Ints
-    references: Ints
-    ahead: Ints
     flying: npt.NDArray[np.uint8]
+    owner: Ints
+    epoch: Ints
     unread: npt.NDArray[np.uint8]
     next_way: Ints
+    epochs: Ints
 
 
-def new_look_ahead(sets: int, ways: int) -> LookAheadState:
-    """Return an empty cache."""
+def new_look_ahead(sets: int, ways: int, owners: int) -> LookAheadState:
+    """Return an empty cache, every owner in epoch 0."""
     shape = (sets, ways)
     return LookAheadState(
         keys=np.full(shape, EMPTY, dtype=np.int64),
-        references=np.zeros(shape, dtype=np.int64),
-        ahead=np.zeros(shape, dtype=np.int64),
         flying=np.zeros(shape, dtype=np.uint8),
+        owner=np.full(shape, EMPTY, dtype=np.int64),
+        epoch=np.zeros(shape, dtype=np.int64),
         unread=np.zeros(shape, dtype=np.uint8),
         next_way=np.zeros(sets, dtype=np.int64),
+        epochs=np.zeros(owners, dtype=np.int64),
     )
 
 
@@ -61,61 +65,72 @@ def set_of(key: int, sets: int) -> int:
 
 
 @njit(cache=True)
-def _victim(state: LookAheadState, at: int) -> int:
-    """Return the first way from `next_way` on that nothing holds, or EMPTY."""
-    ways = state.keys.shape[1]
-    for step in range(ways):
-        way = (state.next_way[at] + step) % ways
-        if state.references[at, way] == 0 and state.flying[at, way] == 0:
+def _find(state: LookAheadState, at: int, key: int) -> int:
+    """Return the way of set `at` that holds `key`, or EMPTY."""
+    for way in range(state.keys.shape[1]):
+        if state.keys[at, way] == key:
             return way
     return EMPTY
 
 
 @njit(cache=True)
-def _present(
-    state: LookAheadState, at: int, way: int, ahead: bool, limit: int, totals: Ints
-) -> int:
-    """Return the event of a read or prefetch of a row that has a line."""
-    takes_over = not ahead and state.ahead[at, way] > 0
-    if not takes_over and state.references[at, way] == limit:
-        return REFUSED
-    if takes_over:
-        state.ahead[at, way] -= 1
-    else:
-        state.references[at, way] += 1
-        state.ahead[at, way] += ahead
-    flying = state.flying[at, way] != 0
-    if not ahead and state.unread[at, way]:
-        state.unread[at, way] = 0
-        totals[USED] += 1
-        totals[LATE] += flying
-    return MERGED if flying else HIT
+def _held(state: LookAheadState, at: int, way: int) -> bool:
+    owner = state.owner[at, way]
+    marked = owner != EMPTY and state.epoch[at, way] == state.epochs[owner]
+    return marked or state.flying[at, way] != 0
 
 
 @njit(cache=True)
-def access(
-    state: LookAheadState, key: int, ahead: bool, limit: int, totals: Ints
-) -> tuple[int, int, int]:
-    """Return (event, line or EMPTY, key that leaves or EMPTY) of a read, or a prefetch (ahead)."""
+def _victim(state: LookAheadState, at: int) -> int:
+    """Return the first way from `next_way` on that is not held, or EMPTY."""
+    ways = state.keys.shape[1]
+    for step in range(ways):
+        way = (state.next_way[at] + step) % ways
+        if not _held(state, at, way):
+            return way
+    return EMPTY
+
+
+@njit(cache=True)
+def _mark(state: LookAheadState, at: int, way: int, owner: int) -> None:
+    """Mark a line ahead, or clear its mark (owner EMPTY)."""
+    state.owner[at, way] = owner
+    if owner != EMPTY:
+        state.epoch[at, way] = state.epochs[owner]
+
+
+@njit(cache=True)
+def access(state: LookAheadState, key: int, owner: int, totals: Ints) -> tuple[int, int, int]:
+    """Return (event, line or EMPTY, key that leaves or EMPTY) of a LOOK, or a PREFETCH of `owner`.
+
+    owner : EMPTY of a LOOK.
+    """
     sets, ways = state.keys.shape
-    at = set_of(key, sets)
-    for way in range(ways):
-        if state.keys[at, way] == key:
-            event = _present(state, at, way, ahead, limit, totals)
-            return event, EMPTY if event == REFUSED else at * ways + way, EMPTY
-    way = _victim(state, at)
-    if way == EMPTY:
-        return REFUSED, EMPTY, EMPTY
-    victim = state.keys[at, way]
-    totals[EVICTIONS] += victim != EMPTY
-    totals[UNUSED] += state.unread[at, way]
-    state.keys[at, way] = key
-    state.references[at, way] = 1
-    state.ahead[at, way] = ahead
-    state.flying[at, way] = 1
-    state.unread[at, way] = ahead
-    state.next_way[at] = (way + 1) % ways
-    return MISS, at * ways + way, victim
+    at, ahead, victim = set_of(key, sets), owner != EMPTY, EMPTY
+    way = _find(state, at, key)
+    if way != EMPTY:
+        event = MERGED if state.flying[at, way] else HIT
+        if not ahead and state.unread[at, way]:
+            state.unread[at, way] = 0
+            totals[USED] += 1
+            totals[LATE] += event == MERGED
+    else:
+        event, way = MISS, _victim(state, at)
+        if way == EMPTY:
+            totals[DROPPED if ahead else REFUSED] += 1
+            return REFUSED, EMPTY, EMPTY
+        victim = state.keys[at, way]
+        totals[EVICTIONS] += victim != EMPTY
+        totals[UNUSED] += state.unread[at, way]
+        totals[PREFETCHES] += ahead
+        state.keys[at, way] = key
+        state.flying[at, way] = 1
+        state.unread[at, way] = ahead
+        state.next_way[at] = (way + 1) % ways
+    _mark(state, at, way, owner)
+    if not ahead:
+        totals[event] += 1
+    return event, at * ways + way, victim
 
 
 @njit(cache=True)
@@ -125,20 +140,41 @@ def fill(state: LookAheadState, line: int) -> None:
 
 
 @njit(cache=True)
-def release(state: LookAheadState, line: int) -> None:
-    """Drop the reference of a read."""
-    state.references.ravel()[line] -= 1
+def abort(state: LookAheadState, line: int) -> None:
+    """Empty `line`, whose row could not be read."""
+    state.keys.ravel()[line] = EMPTY
+    state.flying.ravel()[line] = 0
+    state.owner.ravel()[line] = EMPTY
+    state.unread.ravel()[line] = 0
 
 
 @njit(cache=True)
-def cancel(state: LookAheadState, line: int, key: int) -> bool:
-    """Drop the reference of a prefetch, if the line still holds its row for a read to come."""
-    at, way = divmod(line, state.keys.shape[1])
-    if state.keys[at, way] != key or state.ahead[at, way] == 0:
+def _legal(
+    state: LookAheadState,
+    kinds: npt.NDArray[np.uint8],
+    operands: Ints,
+    owners: Ints,
+    spent: npt.NDArray[np.uint8],
+    events: npt.NDArray[np.uint8],
+    i: int,
+) -> bool:
+    """Return whether operation `i` may follow those before it."""
+    kind, operand = kinds[i], operands[i]
+    if operand < 0:
         return False
-    state.ahead[at, way] -= 1
-    state.references[at, way] -= 1
-    return True
+    if kind == PREFETCH:
+        return 0 <= owners[i] < state.epochs.size
+    if kind == ADVANCE:
+        return operand < state.epochs.size
+    if kind == UPDATE:
+        at = set_of(operand, state.keys.shape[0])
+        way = _find(state, at, operand)
+        return way == EMPTY or state.flying[at, way] == 0
+    if kind == LOOK:
+        return True
+    if operand >= i or kinds[operand] > PREFETCH or spent[operand]:
+        return False
+    return events[operand] == MISS or events[operand] == REFUSED
 
 
 @njit(cache=True)
@@ -146,7 +182,7 @@ def operations_run(
     state: LookAheadState,
     kinds: npt.NDArray[np.uint8],
     operands: Ints,
-    limit: int,
+    owners: Ints,
     totals: Ints,
     events: npt.NDArray[np.uint8],
     lines: Ints,
@@ -154,39 +190,32 @@ def operations_run(
 ) -> int:
     """Run the operations in order; return the first that is wrong, or EMPTY.
 
-    lines : int64[n]  must come EMPTY: the line of each read and prefetch.
+    lines : int64[n]  must come EMPTY: the line of each LOOK and PREFETCH.
     """
-    spent = np.zeros((2, kinds.size), dtype=np.uint8)  # tickets filled, and released
+    spent = np.zeros(kinds.size, dtype=np.uint8)  # filled or aborted
     for i in range(kinds.size):
         kind, operand = kinds[i], operands[i]
+        if not _legal(state, kinds, operands, owners, spent, events, i):
+            return i
+        event = DONE
         if kind <= PREFETCH:
-            if operand < 0:
-                return i
-            ahead = kind == PREFETCH
-            event, lines[i], victims[i] = access(state, operand, ahead, limit, totals)
-            totals[DROPPED] += ahead and event == REFUSED
+            owner = owners[i] if kind == PREFETCH else EMPTY
+            event, lines[i], victims[i] = access(state, operand, owner, totals)
+        elif kind == UPDATE:
+            if _find(state, set_of(operand, state.keys.shape[0]), operand) == EMPTY:
+                event = IGNORED
+        elif kind == ADVANCE:
+            state.epochs[operand] = (state.epochs[operand] + 1) % EPOCHS
         else:
-            done = kind - FILL
-            if not 0 <= operand < i or kinds[operand] > PREFETCH or spent[done, operand]:
-                return i
-            if kind == FILL and events[operand] != MISS and events[operand] != REFUSED:
-                return i
-            fetched = kinds[operand] == READ and events[operand] == MISS
-            if kind == RELEASE and fetched and not spent[0, operand]:
-                return i
-            spent[done, operand] = 1
+            spent[operand] = 1
             line = lines[operand]
-            event = DONE
             if line == EMPTY:
                 event = IGNORED
             elif kind == FILL:
                 fill(state, line)
-            elif kinds[operand] == READ:
-                release(state, line)
-            elif not cancel(state, line, operands[operand]):
-                event = IGNORED
+            else:
+                abort(state, line)
         events[i] = event
-        totals[event] += 1
     return EMPTY
 
 
@@ -195,34 +224,24 @@ def window_run(
     state: LookAheadState,
     keys: Ints,
     outstanding: int,
-    limit: int,
     totals: Ints,
     events: npt.NDArray[np.uint8],
     lines: Ints,
     victims: Ints,
 ) -> None:
-    """Read `keys` in order; each read is filled and released just before the one `outstanding` on.
+    """LOOK for `keys` in order; a read that misses is filled just before that `outstanding` on.
 
-    events, lines, victims : one entry per read, or empty arrays for totals alone.
+    events, lines, victims : one entry per LOOK, or empty arrays for totals alone.
     """
-    held = np.full(outstanding, EMPTY, dtype=np.int64)
-    fetched = np.zeros(outstanding, dtype=np.uint8)
+    flying = np.full(outstanding, EMPTY, dtype=np.int64)
     for i in range(keys.size):
         slot = i % outstanding
-        _retire(state, held[slot], fetched[slot] != 0)
-        event, line, victim = access(state, keys[i], False, limit, totals)
-        held[slot] = line
-        fetched[slot] = event == MISS
-        totals[event] += 1
+        if flying[slot] != EMPTY:
+            fill(state, flying[slot])
+        event, line, victim = access(state, keys[i], EMPTY, totals)
+        flying[slot] = line if event == MISS else EMPTY
         if events.size:
             events[i], lines[i], victims[i] = event, line, victim
-    for i in range(keys.size, keys.size + outstanding):  # leaves nothing held
-        _retire(state, held[i % outstanding], fetched[i % outstanding] != 0)
-
-
-@njit(cache=True)
-def _retire(state: LookAheadState, line: int, fetched: bool) -> None:
-    if line != EMPTY:
-        if fetched:
+    for line in flying:  # leaves nothing on its way
+        if line != EMPTY:
             fill(state, line)
-        release(state, line)

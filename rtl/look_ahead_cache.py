@@ -14,10 +14,12 @@ from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.look_ahead_step import (
+    EPOCH_BITS,
     CacheEvent,
     CacheOperation,
     LookAheadCacheConfig,
     LookAheadStep,
+    marks_of_now,
     state_layout,
 )
 
@@ -29,19 +31,26 @@ __all__ = [
     "set_of",
 ]
 
-COUNTERS = ("hits", "merged", "misses", "refused", "dropped", "evictions", "used", "late", "unused")
+COUNTERS = (
+    "hits", "merged", "misses", "refused", "evictions", "prefetches", "dropped", "used", "late",
+    "unused",
+)  # fmt: skip
+WORD_BITS = 32  # of a row, that an UPDATE writes or leaves
 
 
 def request_layout(config: LookAheadCacheConfig) -> data.StructLayout:
     """One operation.
 
-    key : of READ, PREFETCH, CANCEL, UPDATE, LOOK. row : of FILL, UPDATE.
-    kept, line : of FILL, ABORT, RELEASE, CANCEL: from the answer of the READ or PREFETCH.
+    key : of LOOK, PREFETCH, UPDATE. owner : of PREFETCH, below `owners`. mask : of UPDATE, a bit
+    per word (32 bits) of the row. kept, line : of FILL, ABORT: from the answer of the LOOK or
+    PREFETCH. row : of FILL, UPDATE.
     """
     return data.StructLayout(
         {
             "operation": unsigned(3),
             "key": unsigned(config.key_bits),
+            "owner": range(config.owners),
+            "mask": unsigned(8 * config.row_bytes // WORD_BITS),
             "kept": unsigned(1),
             "line": range(config.rows),
             "row": unsigned(8 * config.row_bytes),
@@ -52,9 +61,9 @@ def request_layout(config: LookAheadCacheConfig) -> data.StructLayout:
 def answer_layout(config: LookAheadCacheConfig) -> data.StructLayout:
     """What an operation came to.
 
-    event : CacheEvent. kept : a READ or PREFETCH has a reference of `line` (way * sets + set).
-    evicted, victim : a MISS replaced this key. present, row : of a READ that hits, and of a RELEASE
-    whose line has been filled.
+    event : CacheEvent. kept : the row is to be read into `line` (way * sets + set): a MISS.
+    line : of HIT, MERGED, MISS too. evicted, victim : a MISS replaced this key. present, row : of a
+    LOOK that hits.
     """
     return data.StructLayout(
         {
@@ -92,42 +101,46 @@ class _Stage:
 class LookAheadCache(wiring.Component):
     """Takes one operation per cycle, answers in order `latency_cycles` later.
 
-    A row belongs to one set (`set_of`). A line is held while it has references or is flying; a held
-    line is never replaced. A READ or PREFETCH of a row with a line takes a reference, a READ takes
-    over that of a PREFETCH of its row if there is one; without a line, the first way that nothing
-    holds is replaced, searched upwards from the set's pointer, which then goes one past it. If
-    every way is held, or the references of the line are at their limit, it is REFUSED.
+    A row belongs to one set (`set_of`). A LOOK or PREFETCH of a row without a line replaces the
+    first way that is not held, searched upwards from the set's pointer, which then goes one past
+    it: MISS, the row is to be read, and its line is flying until a FILL, or an ABORT, which empties
+    it. If every way is held it is REFUSED: a LOOK's row is read and not kept, a PREFETCH dropped.
+    With a line it is a HIT, or MERGED while the line is flying: nothing is to be read.
+
+    A PREFETCH that is not refused marks the line ahead, with its owner and the owner's epoch; the
+    last one's mark counts. A LOOK clears the mark. A line is held while it is flying, or marked in
+    the present epoch of the mark's owner; a held line is never replaced. The owner's client
+    advances the epoch (modulo 4) when what it prefetched for is over: other marks hold nothing. A
+    mark from four epochs ago holds again: harmless, as a held line costs a refusal at most.
 
     No deadlock: `request.ready` depends on `answer.ready` and on clearing, which takes
     `clear_cycles`, never on what lines hold. No operation waits for another one, so the answer
-    comes at any size down to one row; a client may hold every line for ever.
+    comes at any size down to one row.
 
-    Sizing: reads in flight and rows prefetched ahead hold at most as many lines as they are. With
-    that many ways nothing is refused for want of a line; with fewer, a refusal costs one read.
+    Sizing: reads in flight and rows marked ahead hold at most as many lines as they are. With that
+    many ways nothing is refused for want of a line; with fewer, a refusal costs one read.
 
-    UPDATE overwrites the line's row, counts as no access, and is sent when memory holds the new
-    version. A FILL after an UPDATE of its row leaves the row as it is. A row is written whole.
+    UPDATE overwrites the words of the line's row that `mask` names, counts as no access, clears no
+    mark, and is sent when memory holds the new version. Without a line it is IGNORED. A client
+    sends no UPDATE of a row that is on its way: that is IGNORED, and the FILL may be older.
 
-    LOOK is a READ without a reference: a hit's row is in its answer; the row of a miss, or of one
-    that is merged, is for the client to keep from its FILL, and `kept` is then only of a miss.
-    ABORT empties a flying line and drops its references.
+    FILL or ABORT with kept = 0, or of a line that is not flying, is IGNORED.
 
-    FILL or ABORT of a line that is not flying, RELEASE without a reference of a READ, and CANCEL of
-    another row or without a reference of a PREFETCH are IGNORED: counts never underflow.
-
-    After reset, and on `clear`, all lines are emptied and counters return to 0: only when no line
-    is held by a client. Counters wrap at 2**32.
+    After reset, and on `clear`, all lines are emptied and counters return to 0: only when no row
+    is on its way. Counters wrap at 2**32.
 
     Members
     -------
     request : In(stream of request_layout())
     answer : Out(stream of answer_layout())
+    epochs : In(2 bits x owners)  the present ones, as an operation meets them that is taken now.
     clear : In(1)  a pulse; from the next cycle on no operation is accepted; those accepted before
         are answered first. Then it takes `clear_cycles`.
     idle : Out(1)  nothing is on the way, no answer waits, nothing is being cleared.
-    counters : Out(struct of COUNTERS)  READs and PREFETCHes by event; dropped: PREFETCHes among the
-        refused; evictions; used, late: rows that a PREFETCH missed and a READ then found, those not
-        filled by then; unused: rows that a PREFETCH missed and that were replaced unread.
+    counters : Out(struct of COUNTERS)  hits, merged, misses, refused: LOOKs by event; evictions;
+        prefetches, dropped: PREFETCHes that missed, that were refused; used, late: rows that a
+        PREFETCH missed and a LOOK then found, those not filled by then; unused: rows that a
+        PREFETCH missed and that were replaced unread.
     """
 
     latency_cycles = 3  # tags and state read, keys compared, state updated
@@ -138,6 +151,7 @@ class LookAheadCache(wiring.Component):
             {
                 "request": In(stream.Signature(request_layout(config))),
                 "answer": Out(stream.Signature(answer_layout(config))),
+                "epochs": In(config.epochs_shape),
                 "clear": In(1),
                 "idle": Out(1),
                 "counters": Out(data.StructLayout(dict.fromkeys(COUNTERS, unsigned(32)))),
@@ -174,6 +188,9 @@ class LookAheadCache(wiring.Component):
         dropped = Signal(config.ways)
         same_set = updated.valid & (updated.at == compared.at)
         same_key = updated.request.key == compared.request.key
+        before = Signal.like(state)  # of the operation ahead, if it is of the same set
+        m.d.comb += before.eq(Mux(same_set, state, state_read.data))
+        self._marks(m, step, advance, compared, updated, same_set, before)
         with m.If(advance):
             m.d.sync += [
                 updated.valid.eq(compared.valid),
@@ -198,6 +215,7 @@ class LookAheadCache(wiring.Component):
             step.match.eq(match),
             step.kept.eq(updated.request.kept),
             step.way.eq(updated.request.line[config.set_bits :]),
+            step.owner.eq(updated.request.owner),
             step.state.eq(state),
             replaced.eq(Mux(step.effect.replace, step.effect.way, 0)),
             dropped.eq(Mux(step.effect.drop, step.effect.way, 0)),
@@ -219,11 +237,8 @@ class LookAheadCache(wiring.Component):
     ) -> None:
         """Take an operation and read its set."""
         bits, request = self.config.set_bits, self.request.payload
-        names_line = (
-            (request.operation == CacheOperation.FILL)
-            | (request.operation == CacheOperation.RELEASE)
-            | (request.operation == CacheOperation.CANCEL)
-            | (request.operation == CacheOperation.ABORT)
+        names_line = (request.operation == CacheOperation.FILL) | (
+            request.operation == CacheOperation.ABORT
         )
         at = Signal(bits)
         m.d.comb += at.eq(Mux(names_line, request.line[:bits], set_of(request.key, bits)))
@@ -236,6 +251,34 @@ class LookAheadCache(wiring.Component):
                 stage.request.eq(request),
             ]
 
+    def _marks(
+        self,
+        m: Module,
+        step: LookAheadStep,
+        advance: Signal,
+        compared: _Stage,
+        updated: _Stage,
+        same_set: Value,
+        before: data.View,
+    ) -> None:
+        """Compare the epochs of a set's marks with those of now; beside the step ahead.
+
+        That one makes one new mark at most.
+        """
+        epochs, owner = Signal(self.config.epochs_shape), compared.request.owner
+        fresh = Signal(self.config.ways)
+        with m.If(same_set & (updated.request.operation == CacheOperation.PREFETCH)):
+            m.d.comb += fresh.eq(step.effect.way)
+        of_fresh = (epochs[updated.request.owner] == step.epoch).replicate(self.config.ways)
+        now, epoch = Signal(self.config.ways), Signal(EPOCH_BITS)
+        m.d.comb += [step.now.eq(now), step.epoch.eq(epoch)]
+        with m.If(advance):
+            m.d.sync += [
+                epochs.eq(self.epochs),
+                epoch.eq(epochs[owner]),
+                now.eq((marks_of_now(before, epochs) & ~fresh) | (of_fresh & fresh)),
+            ]
+
     def _answer(
         self, m: Module, updated: _Stage, effect: data.View, tags: data.View, advance: Signal
     ) -> None:
@@ -244,7 +287,8 @@ class LookAheadCache(wiring.Component):
         m.submodules.rows = rows = Memory(
             shape=unsigned(8 * config.row_bytes), depth=config.rows, init=[]
         )
-        write, read = rows.write_port(), rows.read_port()
+        write, read = rows.write_port(granularity=WORD_BITS), rows.read_port()
+        operation, event = updated.request.operation, effect.event
         moves = advance & updated.valid
         line, victim = Signal(range(config.rows)), Signal(_tag_layout(config))
         for way in range(config.ways):
@@ -252,10 +296,11 @@ class LookAheadCache(wiring.Component):
                 m.d.comb += line.eq(Cat(updated.at, Const(way, range(config.ways))))
                 m.d.comb += victim.eq(tags[way])
         answer = self.answer.payload
+        words = Mux(operation == CacheOperation.UPDATE, updated.request.mask, ~0)
         m.d.comb += [
             write.addr.eq(line),
             write.data.eq(updated.request.row),
-            write.en.eq(moves & effect.write),
+            write.en.eq(Mux(moves & effect.write, words, 0)),
             read.addr.eq(line),
             read.en.eq(moves & effect.read),
             answer.row.eq(read.data),
@@ -264,20 +309,22 @@ class LookAheadCache(wiring.Component):
             m.d.sync += [
                 self.answer.valid.eq(updated.valid),
                 answer.event.eq(effect.event),
-                answer.kept.eq(effect.kept),
+                answer.kept.eq(effect.replace),
                 answer.line.eq(line),
                 answer.evicted.eq(effect.replace & victim.valid),
                 answer.victim.eq(victim.key),
                 answer.present.eq(effect.read),
             ]
 
-        operation, event = updated.request.operation, effect.event
+        looks = operation == CacheOperation.LOOK
+        ahead = operation == CacheOperation.PREFETCH
         happens = {
-            "hits": event == CacheEvent.HIT,
-            "merged": event == CacheEvent.MERGED,
-            "misses": event == CacheEvent.MISS,
-            "refused": event == CacheEvent.REFUSED,
-            "dropped": (event == CacheEvent.REFUSED) & (operation == CacheOperation.PREFETCH),
+            "hits": looks & (event == CacheEvent.HIT),
+            "merged": looks & (event == CacheEvent.MERGED),
+            "misses": looks & (event == CacheEvent.MISS),
+            "refused": looks & (event == CacheEvent.REFUSED),
+            "prefetches": ahead & (event == CacheEvent.MISS),
+            "dropped": ahead & (event == CacheEvent.REFUSED),
             "evictions": effect.replace & victim.valid,
             "used": effect.used,
             "late": effect.late,

@@ -10,28 +10,29 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = [
+    "EPOCH_BITS",
     "CacheEvent",
     "CacheOperation",
     "LookAheadCacheConfig",
     "LookAheadStep",
     "effect_layout",
+    "marks_of_now",
     "state_layout",
 ]
 
+EPOCH_BITS = 2
+MAX_OWNERS = 64
 MAX_ROW_BYTES = 128
 
 
 class CacheOperation(IntEnum):
-    """What is asked of the cache. READ, PREFETCH, UPDATE, LOOK name a key, the others a line."""
+    """What is asked of the cache. FILL and ABORT name a line, the others a key."""
 
-    READ = 0
-    PREFETCH = 1
-    FILL = 2  # the row that a READ or PREFETCH missed has arrived
-    RELEASE = 3  # the row of a READ is used
-    CANCEL = 4  # no READ will follow this PREFETCH
-    UPDATE = 5  # the row has a new version, already in memory
-    LOOK = 6  # a READ that is RELEASEd at once, or when its row is filled
-    ABORT = 7  # instead of a FILL: the row could not be read
+    LOOK = 0  # a read
+    PREFETCH = 1  # as LOOK, but for later
+    FILL = 2  # the row that a LOOK or PREFETCH missed has arrived
+    ABORT = 3  # instead of a FILL: the row could not be read
+    UPDATE = 4  # the row has a new version, already in memory
 
 
 class CacheEvent(IntEnum):
@@ -42,25 +43,25 @@ class CacheEvent(IntEnum):
     MISS = 2  # read from memory and kept
     REFUSED = 3  # no place: read from memory, not kept; a prefetch is dropped
     DONE = 4
-    IGNORED = 5  # there was no line, or nothing to fill or to drop
+    IGNORED = 5  # there was no line that it could act on
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookAheadCacheConfig:
     """Size of a look-ahead cache.
 
-    sets : int        a power of two
-    ways : int        lines of a set
-    row_bytes : int   a power of two, 4..128 [bytes]
-    key_bits : int    of a row number, unique over all tables
-    references : int  most references of one line
+    sets : int       a power of two
+    ways : int       lines of a set
+    row_bytes : int  a power of two, 4..128 [bytes]
+    key_bits : int   of a row number, unique over all tables
+    owners : int     who prefetches, 1..64
     """
 
     sets: int
     ways: int
     row_bytes: int
     key_bits: int = 32
-    references: int = 63
+    owners: int = 1
 
     def __post_init__(self) -> None:
         if self.sets < 1 or self.sets & (self.sets - 1):
@@ -72,8 +73,8 @@ class LookAheadCacheConfig:
             raise ValueError(f"row_bytes must be a power of two in 4..{MAX_ROW_BYTES}, not {size}")
         if not 1 <= self.key_bits <= 64:
             raise ValueError(f"key_bits must be in 1..64, not {self.key_bits}")
-        if self.references < 1:
-            raise ValueError(f"references must be at least 1, not {self.references}")
+        if not 1 <= self.owners <= MAX_OWNERS:
+            raise ValueError(f"owners must be in 1..{MAX_OWNERS}, not {self.owners}")
 
     @property
     def rows(self) -> int:
@@ -85,35 +86,44 @@ class LookAheadCacheConfig:
         """Bits of a set's number: the low bits of a line's."""
         return self.sets.bit_length() - 1
 
+    @property
+    def epochs_shape(self) -> data.ArrayLayout:
+        """Shape of the owners' epochs."""
+        return data.ArrayLayout(unsigned(EPOCH_BITS), self.owners)
+
 
 def state_layout(config: LookAheadCacheConfig) -> data.StructLayout:
     """State of a set: where the search for a victim begins, and of each line.
 
-    references : of READs and PREFETCHes; ahead : those of PREFETCHes that no READ has taken over;
-    flying : missed and not filled; unread : missed by a PREFETCH and not read; newer : updated
-    while flying, so that the fill is an older version.
+    flying : missed and not filled; ahead : marked by a PREFETCH, and no LOOK since; owner, epoch :
+    of the mark; unread : missed by a PREFETCH and not read.
     """
     lines = data.ArrayLayout(_line_layout(config), config.ways)
     return data.StructLayout({"next_way": range(config.ways), "lines": lines})
 
 
 def _line_layout(config: LookAheadCacheConfig) -> data.StructLayout:
-    count = range(config.references + 1)
     return data.StructLayout(
-        {"references": count, "ahead": count, "flying": 1, "unread": 1, "newer": 1}
+        {"flying": 1, "ahead": 1, "owner": range(config.owners), "epoch": EPOCH_BITS, "unread": 1}
     )
 
 
 def effect_layout(config: LookAheadCacheConfig) -> data.StructLayout:
     """What an operation comes to.
 
-    event : CacheEvent. kept : it gets a reference. way : the line that it is about, one bit per
-    way. replace : the line gets the operation's key. drop : the line is empty now. read, write : of
-    its row. used, late : the first READ of a row that a PREFETCH missed, while it is flying.
-    unused : no READ found it.
+    event : CacheEvent. way : the line that it is about, one bit per way. replace : the line gets
+    the operation's key. drop : the line is empty now. read, write : of its row. used, late : the
+    first LOOK of a row that a PREFETCH missed, while it is flying. unused : no LOOK found it.
     """
-    flags = dict.fromkeys(("kept", "replace", "drop", "read", "write", "used", "late", "unused"), 1)
+    flags = dict.fromkeys(("replace", "drop", "read", "write", "used", "late", "unused"), 1)
     return data.StructLayout({"event": unsigned(3), "way": config.ways, **flags})
+
+
+def marks_of_now(state: data.View, epochs: data.View) -> Value:
+    """Return, a bit per way, whether the epoch of its mark is the present one of its owner."""
+    lines = state.lines
+    ways = lines.shape().length
+    return Cat(lines[way].epoch == epochs[lines[way].owner] for way in range(ways))
 
 
 class LookAheadStep(wiring.Component):
@@ -121,9 +131,11 @@ class LookAheadStep(wiring.Component):
 
     Members
     -------
-    operation : In(3)  CacheOperation
+    operation : In(3)  CacheOperation; any other is IGNORED
     match : In(ways)  the ways that hold the operation's key
-    kept, way : In  of FILL, RELEASE, CANCEL: the operation names a line, in this way
+    kept, way : In  of FILL, ABORT: the operation names a line, in this way
+    owner, epoch : In  of PREFETCH: its owner, and the owner's epoch
+    now : In(ways)  `marks_of_now`; of a way without a mark: any
     state, new_state : In, Out(state_layout)  before and after
     effect : Out(effect_layout)
     """
@@ -136,6 +148,9 @@ class LookAheadStep(wiring.Component):
                 "match": In(config.ways),
                 "kept": In(1),
                 "way": In(range(config.ways)),
+                "owner": In(range(config.owners)),
+                "epoch": In(EPOCH_BITS),
+                "now": In(config.ways),
                 "state": In(state_layout(config)),
                 "new_state": Out(state_layout(config)),
                 "effect": Out(effect_layout(config)),
@@ -173,94 +188,69 @@ class LookAheadStep(wiring.Component):
         ]
 
         with m.Switch(self.operation):
-            with m.Case(CacheOperation.READ, CacheOperation.PREFETCH, CacheOperation.LOOK):
+            with m.Case(CacheOperation.LOOK, CacheOperation.PREFETCH):
                 ahead = self.operation == CacheOperation.PREFETCH
-                brief = self.operation == CacheOperation.LOOK
                 m.d.comb += touched.eq(self.match)
                 with m.If(self.match.any()):
-                    self._present(m, old, new, ahead, brief)
+                    self._present(m, old, new, ahead)
                 with m.Elif(victim.any()):
-                    self._replace(m, victim, fresh, ahead, brief)
+                    self._replace(m, victim, fresh, ahead)
                 with m.Else():
                     m.d.comb += effect.event.eq(CacheEvent.REFUSED)
             with m.Case(CacheOperation.FILL):
                 m.d.comb += touched.eq(named)
                 with m.If(self.kept & old.flying):
-                    m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.write.eq(~old.newer)]
-                    m.d.comb += [new.flying.eq(0), new.newer.eq(0)]
+                    m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.write.eq(1)]
+                    m.d.comb += new.flying.eq(0)
             with m.Case(CacheOperation.ABORT):
                 m.d.comb += touched.eq(named)
                 with m.If(self.kept & old.flying):
                     m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.drop.eq(1)]
                     m.d.comb += new.eq(0)
-            with m.Case(CacheOperation.RELEASE):
-                m.d.comb += touched.eq(named)
-                with m.If(self.kept & (old.references != old.ahead)):
-                    m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.read.eq(~old.flying)]
-                    m.d.comb += new.references.eq(old.references - 1)
-            with m.Case(CacheOperation.CANCEL):
-                m.d.comb += touched.eq(named)
-                with m.If(self.kept & (named & self.match).any() & old.ahead.any()):
-                    m.d.comb += effect.event.eq(CacheEvent.DONE)
-                    m.d.comb += new.references.eq(old.references - 1)
-                    m.d.comb += new.ahead.eq(old.ahead - 1)
             with m.Case(CacheOperation.UPDATE):
                 m.d.comb += touched.eq(self.match)
-                with m.If(self.match.any()):
+                with m.If(self.match.any() & ~old.flying):
                     m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.write.eq(1)]
-                    m.d.comb += new.newer.eq(old.flying)
         return m
 
     def _victim(self, m: Module, victim: Signal) -> None:
-        """Choose the lowest way from next_way on that nothing holds, else the lowest of all."""
+        """Choose the lowest way from next_way on that is not held, else the lowest of all."""
         ways = self.config.ways
         lines = [self.state.lines[index] for index in range(ways)]
-        free, behind = Signal(ways), Signal(ways)
+        held, free, behind = (Signal(ways, name=name) for name in ("held", "free", "behind"))
         twice = Cat(free & ~behind, free)
         first = Cat(twice[index] & ~twice[:index].any() for index in range(2 * ways))
         m.d.comb += [
-            free.eq(Cat(~(line.references.any() | line.flying) for line in lines)),
+            held.eq(Cat(line.flying | (line.ahead & self.now[i]) for i, line in enumerate(lines))),
+            free.eq(~held),
             behind.eq(Cat(self.state.next_way > index for index in range(ways))),
             victim.eq(first[:ways] | first[ways:]),
         ]
 
-    def _present(
-        self, m: Module, old: data.View, new: data.View, ahead: Value, brief: Value
-    ) -> None:
+    def _present(self, m: Module, old: data.View, new: data.View, ahead: Value) -> None:
         """Drive what an access to a row that has a line comes to."""
         effect = self.effect
-        takes_over = ~ahead & old.ahead.any()
-        full = old.references == self.config.references
-        with m.If(~takes_over & ~brief & full):
-            m.d.comb += effect.event.eq(CacheEvent.REFUSED)
-        with m.Else():
-            m.d.comb += [
-                effect.event.eq(Mux(old.flying, CacheEvent.MERGED, CacheEvent.HIT)),
-                effect.kept.eq(~brief),
-                effect.read.eq(~ahead & ~old.flying),
-                effect.used.eq(~ahead & old.unread),
-                effect.late.eq(~ahead & old.unread & old.flying),
-                new.unread.eq(ahead & old.unread),
-            ]
-            with m.If(takes_over):
-                m.d.comb += new.ahead.eq(old.ahead - 1)
-                m.d.comb += new.references.eq(old.references - brief)
-            with m.Elif(~brief):
-                m.d.comb += new.references.eq(old.references + 1)
-                m.d.comb += new.ahead.eq(old.ahead + ahead)
+        m.d.comb += [
+            effect.event.eq(Mux(old.flying, CacheEvent.MERGED, CacheEvent.HIT)),
+            effect.read.eq(~ahead & ~old.flying),
+            effect.used.eq(~ahead & old.unread),
+            effect.late.eq(~ahead & old.unread & old.flying),
+            new.ahead.eq(ahead),
+            new.owner.eq(self.owner),
+            new.epoch.eq(self.epoch),
+            new.unread.eq(ahead & old.unread),
+        ]
 
-    def _replace(
-        self, m: Module, victim: Signal, fresh: data.View, ahead: Value, brief: Value
-    ) -> None:
+    def _replace(self, m: Module, victim: Signal, fresh: data.View, ahead: Value) -> None:
         """Drive what an access comes to that replaces a row."""
         effect, ways = self.effect, self.config.ways
         m.d.comb += [
             effect.event.eq(CacheEvent.MISS),
-            effect.kept.eq(1),
             effect.replace.eq(1),
-            fresh.references.eq(~brief),
             fresh.flying.eq(1),
             fresh.ahead.eq(ahead),
+            fresh.owner.eq(self.owner),
+            fresh.epoch.eq(self.epoch),
             fresh.unread.eq(ahead),
         ]
         for index in range(ways):

@@ -76,7 +76,7 @@ class RowBank(wiring.Component):
         m = Module()
         config, reads = self.config, self.config.row_reads
         m.submodules.cache = self.cache = cache = LookAheadCache(bank_cache(config))
-        m.d.comb += self.counters.eq(cache.counters)
+        m.d.comb += [self.counters.eq(cache.counters), cache.epochs.eq(0)]
         owner = data.StructLayout(
             {
                 "reader": self.request["reader"].shape,
@@ -182,6 +182,8 @@ class RowBank(wiring.Component):
                 )
             ),
             request.payload.key.eq(look.payload.key),
+            request.payload.owner.eq(0),
+            request.payload.mask.eq(0),
             request.payload.row.eq(self.filled_row.data),
             request.payload.kept.eq(line.data.kept),
             request.payload.line.eq(line.data.line),

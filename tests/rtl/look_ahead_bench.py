@@ -1,25 +1,37 @@
 """Legal traces of the look-ahead cache, golden's answers, and the unit that must give them."""
 
+from dataclasses import dataclass
+from itertools import groupby
+
 import numpy as np
 
 from rpaccel.golden.cache_sim import Event
-from rpaccel.golden.look_ahead import LookAheadConfig, Operation, operate
+from rpaccel.golden.look_ahead import LookAheadConfig, LookAheadRun, Operation, operate
 from rpaccel.rtl.look_ahead_cache import COUNTERS, LookAheadCache
-from rpaccel.rtl.look_ahead_step import CacheOperation, LookAheadCacheConfig
+from rpaccel.rtl.look_ahead_step import LookAheadCacheConfig
 from tests.streams import expect_silence, receive, send, simulate, stalls
 
-READ, PREFETCH, FILL, RELEASE = Operation
-KEPT = (Event.HIT, Event.MERGED, Event.MISS)
+LOOK, PREFETCH, FILL, ABORT, UPDATE, ADVANCE = Operation
+FOUND = (Event.HIT, Event.MERGED, Event.MISS)
+CHANCES = {LOOK: 0.35, PREFETCH: 0.35, UPDATE: 0.2, ADVANCE: 0.1}
 
 
-def config_of(sets, ways, references=9, key_bits=32, row_bytes=4):
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Operations as golden takes them, with rows and masks of the RTL's; and golden's run."""
+
+    kinds: list[int]
+    operands: list[int]
+    owners: list[int]
+    rows: list[int]
+    masks: list[int]
+    run: LookAheadRun
+
+
+def config_of(sets, ways, owners=1, key_bits=32, row_bytes=8):
     return LookAheadCacheConfig(
-        sets=sets, ways=ways, references=references, key_bits=key_bits, row_bytes=row_bytes
+        sets=sets, ways=ways, owners=owners, key_bits=key_bits, row_bytes=row_bytes
     )
-
-
-def golden_of(config):
-    return LookAheadConfig(sets=config.sets, ways=config.ways, references=config.references)
 
 
 def line_of(config, line):
@@ -28,111 +40,138 @@ def line_of(config, line):
     return way * config.sets + at
 
 
-def random_trace(config, seed, size, keys=None, crowding=1.5):
-    """Return legal (kinds, operands) and golden's run of them.
+def run_of(config, kinds, operands, owners):
+    golden = LookAheadConfig(sets=config.sets, ways=config.ways, owners=config.owners)
+    return operate(golden, np.array(kinds), np.array(operands), np.array(owners))
 
-    Tickets are filled and released in a random order. crowding : references per line that the trace
-    tends to.
+
+def trace_of(config, steps, seed=0):
+    """Return the trace of (kind, operand, or kind, operand, owner) each; rows and masks drawn."""
+    rng, words = np.random.default_rng(seed), config.row_bytes // 4
+    kinds, operands, owners = (
+        list(part) for part in zip(*[(*s, 0)[:3] for s in steps], strict=True)
+    )
+    return Trace(
+        kinds=kinds,
+        operands=operands,
+        owners=owners,
+        rows=[int.from_bytes(rng.bytes(config.row_bytes), "little") for _ in steps],
+        masks=rng.integers(0, 1 << words, len(steps)).tolist(),
+        run=run_of(config, kinds, operands, owners),
+    )
+
+
+def random_trace(config, seed, size, keys=None, crowding=0.7, chances=CHANCES):
+    """Return a legal trace; what misses is filled or aborted in a random order.
+
+    crowding : rows on their way per line that the trace tends to. chances : of the other kinds.
     """
     rng = np.random.default_rng([seed, config.sets, config.ways])
     if keys is None:
         keys = rng.integers(0, 1 << config.key_bits, 2 * config.rows + 2, dtype=np.uint64)
-    kinds, operands, to_fill, to_release = [], [], [], []
-    limit = crowding * config.rows
-    run = None
-    while len(kinds) < size:
-        # golden says which tickets fetched: draw accesses and spend tickets burst by burst
-        crowd = min(1.0, len(to_release) / limit)
-        burst = int(rng.integers(1, 6))
-        if rng.random() >= crowd:
-            first = len(kinds)
-            for _ in range(burst):
-                kinds.append(int(rng.choice((READ, PREFETCH), p=(0.6, 0.4))))
-                operands.append(int(rng.choice(keys)))
-            run = operate(golden_of(config), np.array(kinds), np.array(operands))
-            for ticket in range(first, len(kinds)):
-                to_release.append(ticket)
-                if run.events[ticket] in (Event.MISS, Event.REFUSED):
-                    to_fill.append(ticket)
+    kinds, weights = list(chances), np.array(list(chances.values()))
+    steps, to_fill = [], {}  # position: its key, or None if it has no line
+    while len(steps) < size:
+        # golden says what was missed: draw and fill burst by burst
+        first, burst = len(steps), int(rng.integers(1, 6))
+        if rng.random() < len(to_fill) / (1 + crowding * config.rows):
+            for ticket in rng.permutation(list(to_fill))[:burst].tolist():
+                steps.append((ABORT if rng.random() < 0.2 else FILL, ticket))
+                del to_fill[ticket]
             continue
+        asked = set(to_fill.values())
         for _ in range(burst):
-            ready = [t for t in to_release if t not in to_fill or run.events[t] != Event.MISS]
-            if to_fill and (not ready or rng.random() < 0.5):
-                kinds.append(int(FILL))
-                operands.append(to_fill.pop(int(rng.integers(len(to_fill)))))
-            elif ready:
-                kinds.append(int(RELEASE))
-                operands.append(ready[int(rng.integers(len(ready)))])
-                to_release.remove(operands[-1])
-    run = operate(golden_of(config), np.array(kinds), np.array(operands))
-    return kinds, operands, run
+            kind, operand = Operation(rng.choice(kinds, p=weights)), int(rng.choice(keys))
+            if kind == UPDATE and operand in asked:
+                continue
+            if kind in (LOOK, PREFETCH):
+                asked.add(operand)
+            owner = int(rng.integers(config.owners))
+            steps.append((kind, owner if kind == ADVANCE else operand, owner))
+        if len(steps) == first:
+            continue
+        kinds_so_far, operands, owners = zip(*[(*s, 0)[:3] for s in steps], strict=True)
+        run = run_of(config, kinds_so_far, operands, owners)
+        for ticket in range(first, len(steps)):
+            if kinds_so_far[ticket] in (LOOK, PREFETCH):
+                if run.events[ticket] == Event.MISS:
+                    to_fill[ticket] = operands[ticket]
+                elif run.events[ticket] == Event.REFUSED:
+                    to_fill[ticket] = None
+    return trace_of(config, steps, seed)
 
 
 def request_of(config, trace, number):
-    """Return the RTL's operation `number`: a line and `kept` come from golden's answer."""
-    kinds, operands, run = trace
-    kind, operand = kinds[number], operands[number]
-    if kind in (READ, PREFETCH):
-        return {"operation": kind, "key": operand}
-    kept = run.events[operand] in KEPT
-    cancels = kind == RELEASE and kinds[operand] == PREFETCH
-    return {
-        "operation": int(CacheOperation.CANCEL) if cancels else kind,
-        "key": operands[operand] if cancels else 0,
-        "kept": kept,
-        "line": line_of(config, run.lines[operand]) if kept else 0,
-        "row": number,
+    """Return the RTL's operation `number`: a line and `kept` come from golden's answer.
+
+    What an operation does not use is noise.
+    """
+    kind, operand = trace.kinds[number], trace.operands[number]
+    rng = np.random.default_rng(number)
+    request = {
+        "operation": int(kind),
+        "key": int(rng.integers(1 << min(config.key_bits, 62))),
+        "owner": trace.owners[number],
+        "mask": trace.masks[number],
+        "kept": int(rng.integers(2)),
+        "line": int(rng.integers(config.rows)),
+        "row": trace.rows[number],
     }
+    if kind in (LOOK, PREFETCH, UPDATE):
+        return request | {"key": operand}
+    kept = trace.run.events[operand] == Event.MISS
+    return (
+        request
+        | {"kept": int(kept)}
+        | ({"line": line_of(config, trace.run.lines[operand])} if kept else {})
+    )
 
 
 class Rows:
-    """Rows in the lines: the number of the operation that wrote them, by the events of golden."""
+    """Rows in golden's lines, by its events."""
 
     def __init__(self, config, trace):
-        self.config, (self.kinds, self.operands, self.run) = config, trace
-        self.lines = {}  # golden's line: its key, its row or None, whether a fill is older
+        self.config, self.trace = config, trace
+        self.lines, self.line_of_key = {}, {}  # golden's line: its row
 
-    def update(self, key, number):
-        for line in self.lines.values():
-            if line["key"] == key:
-                line["newer"] = line["flying"]
-                line["row"] = number
-                return {"event": Event.DONE, "kept": 0, "present": 0}
-        return {"event": Event.IGNORED, "kept": 0, "present": 0}
+    def update(self, key, mask, row):
+        line = self.line_of_key[key]
+        for word in range(self.config.row_bytes // 4):
+            if mask >> word & 1:
+                bits = 0xFFFFFFFF << 32 * word
+                self.lines[line] = self.lines[line] & ~bits | row & bits
 
     def answer(self, number):
         """Return what the answer must have."""
-        kind, operand, event = self.kinds[number], self.operands[number], self.run.events[number]
-        found = {"event": event, "evicted": 0, "present": 0, "kept": 0}
-        if kind in (READ, PREFETCH):
-            at, victim = self.run.lines[number], int(self.run.victims[number])
-            found["kept"] = int(event in KEPT)
-            if event in KEPT:
-                found["line"] = line_of(self.config, at)
+        trace, run = self.trace, self.trace.run
+        kind, operand, event = trace.kinds[number], trace.operands[number], run.events[number]
+        wanted = {"event": event, "evicted": 0, "present": 0, "kept": int(event == Event.MISS)}
+        if event in FOUND:
+            at, victim = run.lines[number], int(run.victims[number])
+            wanted["line"] = line_of(self.config, at)
             if victim >= 0:
-                found |= {"evicted": 1, "victim": victim}
-            if event == Event.MISS:
-                self.lines[at] = {"key": operand, "row": None, "flying": True, "newer": False}
-            if kind == READ and event == Event.HIT:
-                found |= {"present": 1, "row": self.lines[at]["row"]}
-        elif event == Event.DONE:
-            line = self.lines[self.run.lines[operand]]
-            if kind == FILL:
-                line["row"] = line["row"] if line["newer"] else number
-                line["flying"] = line["newer"] = False
-            elif self.kinds[operand] == READ and not line["flying"]:
-                found |= {"present": 1, "row": line["row"]}
-        return found
+                wanted |= {"evicted": 1, "victim": victim}
+            self.line_of_key[operand] = at
+            if kind == LOOK and event == Event.HIT:
+                wanted |= {"present": 1, "row": self.lines[at]}
+        elif event == Event.DONE and kind == FILL:
+            self.lines[run.lines[operand]] = trace.rows[number]
+        elif event == Event.DONE and kind == UPDATE:
+            self.update(operand, trace.masks[number], trace.rows[number])
+        return wanted
 
 
-def drive(config, requests, stall="none", seed=1):
-    """Return the answers and the counters after them."""
+def drive(config, requests, stall="none", seed=1, epochs=None):
+    """Return the answers and the counters after them. epochs : as each request meets them."""
     dut = LookAheadCache(config)
     source, sink = stalls(stall, seed)
     got, counters = [], {}
+    met = epochs or [(0,) * config.owners] * len(requests)
 
     async def feed(ctx):
-        await send(ctx, dut.request, requests, source)
+        for now, pairs in groupby(zip(met, requests, strict=True), key=lambda pair: pair[0]):
+            ctx.set(dut.epochs, list(now))
+            await send(ctx, dut.request, [request for _, request in pairs], source)
 
     async def drain(ctx):
         got.extend(await receive(ctx, dut.answer, len(requests), sink))
@@ -144,20 +183,20 @@ def drive(config, requests, stall="none", seed=1):
     return got, counters
 
 
-def check(config, trace, stall="none", seed=1, updates=()):
-    """Compare every answer. updates : keys; one of them follows each operation, in turn."""
+def check(config, trace, stall="none", seed=1):
+    """Compare every answer and every counter with golden's; return golden's run."""
     rows, requests, wanted = Rows(config, trace), [], []
-    for number in range(len(trace[0])):
+    epochs, met = [0] * config.owners, []
+    for number, kind in enumerate(trace.kinds):
+        if kind == ADVANCE:
+            epochs[trace.operands[number]] = (epochs[trace.operands[number]] + 1) % 4
+            continue
         requests.append(request_of(config, trace, number))
         wanted.append(rows.answer(number))
-        if updates:
-            key, row = updates[number % len(updates)], 1_000_000 + number
-            requests.append({"operation": int(CacheOperation.UPDATE), "key": key, "row": row})
-            wanted.append(rows.update(key, row))
-    got, counters = drive(config, requests, stall, seed)
+        met.append(tuple(epochs))
+    got, counters = drive(config, requests, stall, seed, met)
     assert len(got) == len(wanted)
     for number, (answer, want) in enumerate(zip(got, wanted, strict=True)):
         assert {name: answer[name] for name in want} == want, number
-    run = trace[2]
-    assert counters == {name: getattr(run, name) for name in COUNTERS}
-    return run
+    assert counters == {name: getattr(trace.run, name) for name in COUNTERS}
+    return trace.run
