@@ -172,9 +172,8 @@ def _legal(
         return way == EMPTY or state.flying[at, way] == 0
     if kind == LOOK:
         return True
-    if operand >= i or kinds[operand] > PREFETCH or spent[operand]:
-        return False
-    return events[operand] == MISS or events[operand] == REFUSED
+    unspent = operand < i and kinds[operand] <= PREFETCH and spent[operand] == 0
+    return unspent and (events[operand] == MISS or events[operand] == REFUSED)
 
 
 @njit(cache=True)
@@ -242,6 +241,6 @@ def window_run(
         flying[slot] = line if event == MISS else EMPTY
         if events.size:
             events[i], lines[i], victims[i] = event, line, victim
-    for line in flying:  # leaves nothing on its way
-        if line != EMPTY:
-            fill(state, line)
+    for left in flying:  # leaves nothing on its way
+        if left != EMPTY:
+            fill(state, left)
