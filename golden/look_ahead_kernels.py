@@ -241,6 +241,6 @@ def window_run(
         flying[slot] = line if event == MISS else EMPTY
         if events.size:
             events[i], lines[i], victims[i] = event, line, victim
-    for left in flying:  # leaves nothing on its way
-        if left != EMPTY:
-            fill(state, left)
+    for slot in range(outstanding):  # leaves nothing on its way
+        if flying[slot] != EMPTY:
+            fill(state, flying[slot])

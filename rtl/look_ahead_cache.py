@@ -188,9 +188,7 @@ class LookAheadCache(wiring.Component):
         dropped = Signal(config.ways)
         same_set = updated.valid & (updated.at == compared.at)
         same_key = updated.request.key == compared.request.key
-        before = Signal.like(state)  # of the operation ahead, if it is of the same set
-        m.d.comb += before.eq(Mux(same_set, state, state_read.data))
-        self._marks(m, step, advance, compared, updated, same_set, before)
+        self._marks(m, step, advance, (compared, updated), same_set, state_read.data)
         with m.If(advance):
             m.d.sync += [
                 updated.valid.eq(compared.valid),
@@ -256,15 +254,15 @@ class LookAheadCache(wiring.Component):
         m: Module,
         step: LookAheadStep,
         advance: Signal,
-        compared: _Stage,
-        updated: _Stage,
+        stages: tuple[_Stage, _Stage],
         same_set: Value,
-        before: data.View,
+        state: data.View,
     ) -> None:
         """Compare the epochs of a set's marks with those of now; beside the step ahead.
 
-        That one makes one new mark at most.
+        state : before the operation ahead, which makes one new mark at most.
         """
+        compared, updated = stages
         epochs, owner = Signal(self.config.epochs_shape), compared.request.owner
         fresh = Signal(self.config.ways)
         with m.If(same_set & (updated.request.operation == CacheOperation.PREFETCH)):
@@ -276,7 +274,7 @@ class LookAheadCache(wiring.Component):
             m.d.sync += [
                 epochs.eq(self.epochs),
                 epoch.eq(epochs[owner]),
-                now.eq((marks_of_now(before, epochs) & ~fresh) | (of_fresh & fresh)),
+                now.eq((marks_of_now(state, epochs) & ~fresh) | (of_fresh & fresh)),
             ]
 
     def _answer(
