@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.image import Section, encode_image
 from rpaccel.host.model_layout import ModelLayout, layout_model
 from rpaccel.host.program import SlotBases, slot_sections
+from rpaccel.host.row_pins import Pins, PinSections, pin_sections
+from rpaccel.host.update_queue import PlacedUpdate
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import ISA_VERSION, Target
 from rpaccel.spec.stripe import stripe_map
@@ -26,7 +29,10 @@ IMAGE_ALIGN = 4096
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlacedTable:
-    """An embedding table in device memory: rows of `row_bytes`, the first at `address`."""
+    """An embedding table in device memory: rows of `row_bytes`, the first at `address`.
+
+    versions_address : of a uint32 for each row, its version; 0: rows are not updated.
+    """
 
     model: str
     feature: str
@@ -34,6 +40,22 @@ class PlacedTable:
     rows: int
     row_bytes: int
     payload: bytes
+    versions_address: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowUpdate:
+    """A new version of an embedding row.
+
+    values : int8[dim]  of the model's quantised table. version : int  1..2**32 - 1; a row that is
+    loaded has version 0.
+    """
+
+    model: str
+    feature: str
+    row: int
+    values: npt.NDArray[np.int8]
+    version: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +68,7 @@ class CompiledModels:
     image, image_address : bytes for LOAD and where they must lie.
     tables : embedding tables and their addresses, ascending.
     base, limit : the address range that tables and image take, `limit` excluded.
+    static_split : lines of every static cache that are the front end's.
     manifest : JSON-ready description with addresses, sizes, ports, versions.
     """
 
@@ -59,7 +82,41 @@ class CompiledModels:
     tables: tuple[PlacedTable, ...]
     base: int
     limit: int
+    static_split: int
     manifest: dict[str, Any]
+
+    @property
+    def live(self) -> bool:
+        """Whether rows may be updated."""
+        return any(table.versions_address for table in self.tables)
+
+    def table(self, model: str, feature: str) -> PlacedTable:
+        """Return the table of a model's feature; ValueError if there is none."""
+        for table in self.tables:
+            if (table.model, table.feature) == (model, feature):
+                return table
+        known = ", ".join(table.feature for table in self.tables if table.model == model)
+        raise ValueError(f"feature of {model} must be one of {known}, not {feature!r}")
+
+    def place_update(self, update: RowUpdate) -> PlacedUpdate:
+        """Return where an update goes; ValueError for what is not there or does not fit."""
+        table = self.table(update.model, update.feature)
+        dim = self.rankers[self.slot(update.model)].dim
+        if not table.versions_address:
+            raise ValueError(f"{update.model} must be compiled with live=True for row updates")
+        if not 0 <= update.row < table.rows:
+            raise ValueError(f"row must be in 0..{table.rows - 1}, not {update.row}")
+        if not 1 <= update.version < 1 << 32:
+            raise ValueError(f"version must be in 1..{(1 << 32) - 1}, not {update.version}")
+        values = np.asarray(update.values)
+        if values.shape != (dim,) or values.dtype != np.int8:
+            raise ValueError(f"values must be int8[{dim}], not {values.dtype}{list(values.shape)}")
+        return PlacedUpdate(
+            address=table.address + update.row * table.row_bytes,
+            payload=values.tobytes() + bytes(table.row_bytes - dim),
+            version=update.version,
+            version_address=table.versions_address + 4 * update.row,
+        )
 
     def slot(self, name: str) -> int:
         """Return the slot of model `name`; ValueError if there is none."""
@@ -69,7 +126,12 @@ class CompiledModels:
 
     def segments(self) -> list[tuple[int, bytes]]:
         """Return (address, bytes) of everything that the host writes to device memory."""
-        return [(t.address, t.payload) for t in self.tables] + [(self.image_address, self.image)]
+        versions = [(t.versions_address, bytes(4 * t.rows)) for t in self.tables]
+        return [
+            *((t.address, t.payload) for t in self.tables),
+            *((address, payload) for address, payload in versions if address),
+            (self.image_address, self.image),
+        ]
 
 
 def align(value: int, alignment: int) -> int:
@@ -82,6 +144,7 @@ def _place_tables(
     layouts: Sequence[ModelLayout],
     config: AcceleratorConfig,
     base: int,
+    live: bool,
 ) -> list[PlacedTable]:
     placed, address = [], base
     for ranker, layout in zip(rankers, layouts, strict=True):
@@ -91,6 +154,7 @@ def _place_tables(
             rows = np.zeros((feature.rows, row_bytes), dtype=np.int8)
             rows[:, : ranker.dim] = feature.table
             payload = rows.tobytes()
+            versions = align(address + len(payload), 64) if live else 0
             placed.append(
                 PlacedTable(
                     model=ranker.name,
@@ -99,9 +163,10 @@ def _place_tables(
                     rows=feature.rows,
                     row_bytes=row_bytes,
                     payload=payload,
+                    versions_address=versions,
                 )
             )
-            address += len(payload)
+            address = versions + 4 * feature.rows if live else address + len(payload)
     return placed
 
 
@@ -137,12 +202,16 @@ def compile_models(
     *,
     base: int = TABLE_BASE,
     sub_batch: int | None = None,
+    live: bool = False,
+    pins: Pins | None = None,
 ) -> CompiledModels:
     """Lay out `rankers` for a machine; ranker i goes to model slot i.
 
     base : first address of tables and image [B]. Same input, same bytes.
     sub_batch : items that the machine takes at a time; None: what takes a stage of
     config.max_items the fewest cycles (perfmodel.sub_batch).
+    live : rows have versions and may be updated while queries run.
+    pins : rows for the static caches; None: none. They are those of the machine, not of a lane.
     Raises ValueError that names the limit, the need and the excess.
     """
     names = tuple(ranker.name for ranker in rankers)
@@ -152,7 +221,7 @@ def compile_models(
         raise ValueError(f"model names must differ, not {', '.join(names)}")
     layouts = tuple(layout_model(ranker, config, sub_batch) for ranker in rankers)
     _check_capacities(layouts, config)
-    tables = _place_tables(rankers, layouts, config, base)
+    tables = _place_tables(rankers, layouts, config, base, live)
     addresses = {(table.model, table.feature): table.address for table in tables}
     if len(addresses) != len(tables):
         raise ValueError("feature names of a model must differ")
@@ -161,9 +230,13 @@ def compile_models(
     for slot, (ranker, layout) in enumerate(zip(rankers, layouts, strict=True)):
         sections += slot_sections(slot, ranker, layout, bases, addresses)
         bases = bases.after(layout)
+    pinned = _pin(config, tables, pins) if pins else None
+    if pinned:
+        sections += pinned.sections
     sections.sort(key=lambda section: (section.target is Target.SLOT, section.target))
     image = encode_image(sections, config.image_bytes)
-    end = tables[-1].address + len(tables[-1].payload)
+    last = tables[-1]
+    end = max(last.address + len(last.payload), last.versions_address + 4 * last.rows)
     image_address = align(end, IMAGE_ALIGN)
     limit = align(image_address + len(image), IMAGE_ALIGN)
     space = 1 << config.axi_address_bits
@@ -183,8 +256,36 @@ def compile_models(
         tables=tuple(tables),
         base=base,
         limit=limit,
-        manifest=_manifest(config, layouts, tables, image, image_address, base, limit),
+        static_split=pins.split if pins else 0,
+        manifest=_manifest(config, layouts, tables, image, image_address, base, limit)
+        | (_pin_summary(pins, pinned) if pins and pinned else {}),
     )
+
+
+def _pin(config: AcceleratorConfig, tables: Sequence[PlacedTable], pins: Pins) -> PinSections:
+    """Return the sections of rows by name; ValueError for a row that there is not."""
+    placed = {(table.model, table.feature): table for table in tables}
+    rows: list[dict[int, bytes]] = []
+    for named in pins.rows:
+        found = {}
+        for model, feature, row in named:
+            table = placed.get((model, feature))
+            if table is None or not 0 <= row < table.rows:
+                raise ValueError(f"pins must name rows of the models, not {model}.{feature}[{row}]")
+            start = row * table.row_bytes
+            found[table.address + start] = table.payload[start : start + table.row_bytes]
+        rows.append(found)
+    return pin_sections(config, pins.split, rows)
+
+
+def _pin_summary(pins: Pins, pinned: PinSections) -> dict[str, Any]:
+    return {
+        "static_caches": {
+            "split": pins.split,
+            "pinned_beats": list(pinned.pinned),
+            "left_out_beats": list(pinned.left_out),
+        }
+    }
 
 
 def _manifest(
@@ -218,8 +319,7 @@ def _manifest(
                 "rows": table.rows,
                 "row_bytes": table.row_bytes,
                 "bytes": len(table.payload),
-                "row_version_field": None,
-                "version": 1,
+                "versions_address": table.versions_address or None,
             }
             for table in tables
         ],

@@ -43,6 +43,8 @@ def memory_entries(config: AcceleratorConfig) -> dict[Target, int]:
         Target.PARAM: config.block_rows * config.image_params,
         Target.PAIR: config.pair_entries,
         Target.EDGES: config.model_slots,
+        Target.PIN_ENTRY: config.banks * config.pin_entries,
+        Target.PIN_LINE: config.banks * config.pin_line_parts,
     }
 
 

@@ -10,20 +10,30 @@ import numpy.typing as npt
 
 from rpaccel.host.arena import Arena
 from rpaccel.host.bus import Bus
-from rpaccel.host.compile import CompiledModels, align
+from rpaccel.host.compile import CompiledModels, RowUpdate, align
 from rpaccel.host.device_check import check_device
 from rpaccel.host.partition import Partition, check_partition, partition_words
 from rpaccel.host.query import Completion, FeatureTable, Request, check_request
 from rpaccel.host.rings import Registers, Rings
+from rpaccel.host.update_queue import UpdateQueue
 from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
-from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, MAX_STAGES, RESULT, Opcode, StageKind
-from rpaccel.spec.registers import RING_MODULO, Irq, Permission
+from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, MAX_STAGES, RESULT, Opcode, StageKind, Status
+from rpaccel.spec.registers import (
+    RING_MODULO,
+    ROW_COUNTERS,
+    Irq,
+    Permission,
+    row_counter_address,
+)
 
 __all__ = ["Completion", "Driver", "FeatureTable", "Request"]
 
 PAGE = 4096
 APPLY_CYCLES = 64  # to look again whether an idle device has taken a partition
-REGION_NAMES = ("image", "tables", "features", "submissions", "completions", "inputs", "results")
+REGION_NAMES = (
+    "image", "tables", "features", "submissions", "completions", "inputs", "results", "updates",
+)  # fmt: skip
+WRITTEN = ("completions", "results")  # by the device, only; it reads and writes "updates"
 
 
 def _mask(lanes: Iterable[int]) -> int:
@@ -43,8 +53,11 @@ class Driver:
     ----------
     memory_bytes : device memory that the driver may use, from address 0 [B].
     depth : entries of both rings, a power of two; 1 is allowed.
+    update_depth : entries of the queue of row updates, a power of two; 0: there is none.
     feature_bytes : size of the feature arena [B]; default a quarter of memory.
     limit_cycles : longest wait for a completion; see `Bus.wait_interrupt`.
+
+    `updates` is the queue of row updates, if there is one.
 
     Raises ValueError for a wrong size, RuntimeError if the device is not what `config` says.
     """
@@ -56,21 +69,29 @@ class Driver:
         memory_bytes: int,
         *,
         depth: int = 8,
+        update_depth: int = 0,
         feature_bytes: int | None = None,
         limit_cycles: int = 100_000_000,
     ) -> None:
         if not is_power_of_two(depth) or depth > RING_MODULO // 2:
             raise ValueError(f"depth must be a power of two in 1..{RING_MODULO // 2}, not {depth}")
+        if update_depth and (not is_power_of_two(update_depth) or update_depth > RING_MODULO // 2):
+            raise ValueError(
+                f"update_depth must be 0 or a power of two in 1..{RING_MODULO // 2}, "
+                f"not {update_depth}"
+            )
         self.bus = bus
         self.config = config
         self.memory_bytes = memory_bytes
         self.depth = depth
+        self.update_depth = update_depth
         self.limit_cycles = limit_cycles
         self.loaded: dict[int, CompiledModels] = {}  # lane -> the models that it holds
         check_device(bus, config)
         self._registers = Registers(bus)
         self._lay_out(memory_bytes // 4 if feature_bytes is None else feature_bytes)
         self._rings = self._start()
+        self.updates = self._start_updates() if update_depth else None
 
     # Memory and registers
 
@@ -86,6 +107,8 @@ class Driver:
             "results": depth * self._result_bytes,
             "features": align(feature_bytes, PAGE),
         }
+        if self.update_depth:
+            sizes["updates"] = self.update_depth * config.update_entry_bytes
         self.regions: dict[str, tuple[int, int]] = {}
         top = self.memory_bytes // PAGE * PAGE
         for name, length in sizes.items():
@@ -100,15 +123,16 @@ class Driver:
         self._models_limit = top
         self._features = Arena("features", *self.regions["features"])
 
-    def _open_region(self, name: str, base: int, limit: int) -> None:
-        """Open [base, limit) to the device; base and limit multiples of 64."""
+    def _open_region(self, name: str, base: int, limit: int, *, live: bool = False) -> None:
+        """Open [base, limit) to the device; multiples of 64. live : rows in it are updated."""
         self.regions[name] = (base, limit)
-        writable = name in ("completions", "results")
         index = REGION_NAMES.index(name)
         self._registers.write(f"REGION{index}_PERMISSION", 0)  # never a half-written region
         self._registers.write_wide(f"REGION{index}_BASE", base)
         self._registers.write_wide(f"REGION{index}_LIMIT", limit)
-        permission = Permission.WRITE if writable else Permission.READ
+        permission = Permission.WRITE if name in WRITTEN else Permission.READ
+        if live or name == "updates":
+            permission |= Permission.WRITE
         self._registers.write(f"REGION{index}_PERMISSION", permission)
 
     def _start(self) -> Rings:
@@ -127,10 +151,21 @@ class Driver:
             result_bytes=self._result_bytes,
             limit_cycles=self.limit_cycles,
         )
-        write("IRQ_STATUS", Irq.COMPLETION | Irq.ERROR)
-        write("IRQ_ENABLE", Irq.COMPLETION | Irq.ERROR)
+        events = Irq.COMPLETION | Irq.ERROR | Irq.UPDATE
+        write("IRQ_STATUS", events)
+        write("IRQ_ENABLE", events)
         write("CONTROL", 1)
         return rings
+
+    def _start_updates(self) -> UpdateQueue:
+        return UpdateQueue(
+            self.bus,
+            self.config,
+            address=self.regions["updates"][0],
+            depth=self.update_depth,
+            wait=self._rings.rest,
+            lock=self._rings.lock,
+        )
 
     # Models and tables
 
@@ -199,6 +234,7 @@ class Driver:
             "tables",
             min(each.base for each in tables),
             align(max(each.image_address for each in tables), 64),
+            live=any(each.live for each in tables),
         )
         self._open_region("image", compiled.image_address, align(compiled.limit, 64))
         self.loaded |= dict.fromkeys(chosen, compiled)
@@ -213,7 +249,18 @@ class Driver:
         completion = self.wait(tag)
         if not completion.ok:
             raise RuntimeError(f"LOAD ended with {completion.status.name}; {self.state()}")
+        self.split_static_caches(compiled.static_split)
         return completion
+
+    def split_static_caches(self, lines: int) -> None:
+        """Give the front end the first `lines` of every row bank's static cache, at once.
+
+        Pinned rows on the other side of the split are not found. What is pinned is what the last
+        LOAD brought. Raises ValueError for more lines than there are.
+        """
+        if not 0 <= lines <= self.config.static_cache_lines:
+            raise ValueError(f"lines must be in 0..{self.config.static_cache_lines}, not {lines}")
+        self._registers.write("STATIC_SPLIT", lines)
 
     def _is_whole(self, lane: int) -> bool:
         """Return whether a lane is made for the whole array."""
@@ -251,6 +298,46 @@ class Driver:
     def release_feature_table(self, table: FeatureTable) -> None:
         """Give a feature table's memory back; no query in flight may use it."""
         self._features.release(table.address)
+
+    # Row updates
+
+    def submit_update(self, update: RowUpdate, lane: int | None = None) -> int:
+        """Queue a row's new version and return its ticket; waits for room in the queue.
+
+        Queries go on meanwhile: each reads a row as it was before or after, never in between. Any
+        number of threads may call this; of two versions of a row the greater one stays, whichever
+        comes first. lane : whose models are meant; None: the first lane that holds the model.
+        Raises ValueError for a model, feature or row that there is not, values that do not fit, or
+        models that were not compiled to be live; TimeoutError if the queue stays full.
+        """
+        if self.updates is None:
+            raise ValueError("update_depth must be at least 1 for row updates, not 0")
+        holders = [
+            compiled
+            for number, compiled in self.loaded.items()
+            if update.model in compiled.names and lane in (None, number)
+        ]
+        if not holders:
+            raise ValueError(
+                f"model must be loaded before its rows are updated, not {update.model!r}"
+            )
+        return self.updates.submit(holders[0].place_update(update))
+
+    def wait_update(self, ticket: int) -> Status:
+        """Return what an update came to, once: OK, STALE (a newer version was there), or an error.
+
+        When it is OK, every query submitted from now on sees the row or a newer one.
+        """
+        if self.updates is None:
+            raise ValueError("update_depth must be at least 1 for row updates, not 0")
+        return self.updates.wait(ticket)
+
+    def row_counters(self) -> list[dict[str, int]]:
+        """Return each row bank's counters (spec.registers.ROW_COUNTERS), in beats."""
+        return [
+            {name: self.bus.read_register(row_counter_address(bank, name)) for name in ROW_COUNTERS}
+            for bank in range(self.config.banks)
+        ]
 
     # Queries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping
 
@@ -61,6 +62,7 @@ class Rings:
         limit_cycles: int,
     ) -> None:
         self.config = config
+        self.lock = threading.RLock()  # held while rings and bus are used
         self.last_error: str | None = None  # the access that IRQ bit 1 reported last
         self._bus, self._registers = bus, Registers(bus)
         self._depth, self._limit_cycles = depth, limit_cycles
@@ -90,9 +92,11 @@ class Rings:
 
     def take_block(self) -> int:
         """Return a free block; waits for a completion if there is none."""
-        while not self._free:
-            self.pump()
-        return self._free.popleft()
+        while True:
+            with self.lock:
+                if self._free:
+                    return self._free.popleft()
+                self.pump()
 
     def push(self, fields: Mapping[str, int], block: int) -> int:
         """Write a descriptor that uses `block`, ring the doorbell, return the descriptor's tag.
@@ -100,6 +104,10 @@ class Rings:
         `tag` and, unless given, `version` are filled in. ValueError, with the block free again,
         if a field does not fit.
         """
+        with self.lock:
+            return self._push(fields, block)
+
+    def _push(self, fields: Mapping[str, int], block: int) -> int:
         tag, self._next_tag = self._next_tag, (self._next_tag + 1) & 0xFFFF_FFFF
         values = {"version": ISA_VERSION} | dict(fields) | {"tag": tag}
         try:
@@ -117,29 +125,36 @@ class Rings:
 
     def wait(self, tag: int) -> Completion:
         """Return the completion of `tag`, once; TimeoutError with the device's state."""
-        while tag not in self._done:
-            if tag not in self._block_of:
-                raise ValueError(f"tag must be of a query in flight, not {tag}")
-            self.pump()
-        return self._done.pop(tag)
+        while True:
+            with self.lock:
+                if tag in self._done:
+                    return self._done.pop(tag)
+                if tag not in self._block_of:
+                    raise ValueError(f"tag must be of a query in flight, not {tag}")
+                self.pump()
 
     def poll(self) -> list[Completion]:
         """Return the completions that have come and were not taken yet; does not wait."""
-        self._harvest()
-        taken, self._done = list(self._done.values()), {}
+        with self.lock:
+            self._harvest()
+            taken, self._done = list(self._done.values()), {}
         return taken
 
     def pump(self) -> None:
         """Take what has come; if nothing has, wait for the interrupt."""
-        if self._harvest():
-            return
+        with self.lock:
+            if not self._harvest():
+                self.rest()
+                self._harvest()
+
+    def rest(self) -> None:
+        """Wait for the interrupt and acknowledge it; TimeoutError with the device's state."""
         if not self._bus.wait_interrupt(self._limit_cycles):
             raise TimeoutError(
-                f"no completion in {self._limit_cycles} cycles, {self.in_flight} in flight; "
+                f"nothing happened in {self._limit_cycles} cycles, {self.in_flight} in flight; "
                 f"{self.state()}"
             )
         self._acknowledge()
-        self._harvest()
 
     def state(self) -> str:
         """Return the registers that say what the device does, in one line."""

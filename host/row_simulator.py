@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.host.axi_memory import MemoryTiming, TimingParameters
+from rpaccel.host.compile import align
 from rpaccel.host.verilator import (
     BUILD_DIR,
     CPP_DIR,
@@ -28,21 +29,49 @@ from rpaccel.host.verilator import (
 from rpaccel.rtl.netlist import cached_netlist
 from rpaccel.rtl.row_system import RowSystem
 from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import Target
 
 __all__ = ["ROW", "RowError", "RowRun", "build_rows", "rows_of", "run_rows"]
 
 # `Row` of host/cpp/rows.cpp; `after`: cycles between the request before and this one's offer.
-ROW = np.dtype([("address", "<u8"), ("beats", "<u4"), ("after", "<u4")])
-_LIMIT_CYCLES_PER_BEAT, _LIMIT_CYCLES = 400, 200_000
+ROW = np.dtype(
+    [("address", "<u8"), ("beats", "<u4"), ("after", "<u4"), ("bytes", "<u4"), ("stage", "<u4")]
+)
+_LOAD = np.dtype([("target", "<u4"), ("index", "<u4"), ("low", "<u8"), ("high", "<u8")])
+_LIMIT_CYCLES_PER_BEAT, _LIMIT_CYCLES, _LIMIT_CYCLES_PER_UPDATE = 400, 200_000, 20_000
+_WORD = (1 << 64) - 1
+PAGE = 4096
 
 
 class _Header(ctypes.Structure):
     """`Header` of host/cpp/rows.cpp."""
 
     _fields_ = [
-        *((name, ctypes.c_uint64) for name in ("memory", "limit", "wait_per_mille", "seed")),
+        *(
+            (name, ctypes.c_uint64)
+            for name in (
+                "memory",
+                "limit",
+                "wait_per_mille",
+                "seed",
+                "split",
+                "loads",
+                "updates",
+                "update_gap",
+                "live_rows",
+                "live_row_bytes",
+                "versions",
+                "queue",
+            )
+        ),
         ("timing", TimingParameters),
     ]
+
+
+COUNTS = (
+    "pinned", "hits", "merged", "misses", "refused", "evictions",
+    "updates", "stale", "update_cycles",
+)  # fmt: skip
 
 
 class RowError(RuntimeError):
@@ -55,7 +84,9 @@ class RowRun:
 
     cycles : from the first offer of any reader to the last beat that any takes, both included.
     rows, beats : given to the readers. errors : beats answered with status MEMORY.
-    hits, merged, misses, refused, evictions : beats, by what the banks found.
+    pinned, hits, merged, misses, refused, evictions : beats, by what the banks found.
+    updates, stale : dealt with, and those of them that were not newer than their row.
+    update_cycles : from the first update's doorbell to the last one's end.
     port_beats : read from each memory port.
     """
 
@@ -63,11 +94,15 @@ class RowRun:
     rows: int
     beats: int
     errors: int
+    pinned: int
     hits: int
     merged: int
     misses: int
     refused: int
     evictions: int
+    updates: int
+    stale: int
+    update_cycles: int
     port_beats: tuple[int, ...]
 
     @property
@@ -100,7 +135,11 @@ def build_rows(
     )
     each = " ".join(f"X({i})" for i in range(readers))
     prelude = port_macros(config.memory_ports, config.beat_bytes)
-    prelude = prelude.replace("#pragma once", f"#define RPACCEL_FOR_EACH_READER(X) {each}")
+    defines = (
+        f"#define RPACCEL_FOR_EACH_READER(X) {each}\n"
+        f"#define RPACCEL_UPDATE_ENTRY_BYTES {config.update_entry_bytes}"
+    )
+    prelude = prelude.replace("#pragma once", defines)
     return build_program(
         netlist.verilog,
         prelude + (CPP_DIR / "rows.cpp").read_text(),
@@ -111,10 +150,51 @@ def build_rows(
     )
 
 
-def rows_of(addresses: NDArray[np.integer], beats: int = 1, after: int = 0) -> NDArray[np.void]:
-    """Return a trace of ROW with rows of one size."""
+@dataclass(frozen=True, kw_only=True)
+class Updates:
+    """Rows that are written anew while others are read.
+
+    count : int  updates, of rows 0..live_rows - 1 (from address 0 on) at random; one in eight has
+    a version that is not newer. gap_cycles : between the doorbells, at least.
+    live_rows, row_bytes : int
+    """
+
+    count: int
+    live_rows: int
+    row_bytes: int
+    gap_cycles: int = 0
+
+    @property
+    def versions_address(self) -> int:
+        """First version word: behind the rows."""
+        return align(self.live_rows * self.row_bytes, PAGE)
+
+    @property
+    def queue_address(self) -> int:
+        """First entry of the queue, which takes a page."""
+        return self.versions_address + align(4 * self.live_rows, PAGE)
+
+
+def memory_words(first: int, count: int) -> NDArray[np.uint64]:
+    """Return uint64[count]: what memory holds at address 8 * first and on, where nothing is live.
+
+    Ref: Steele, Lea, Flood, OOPSLA 2014 (SplitMix64), as in host/cpp/memory_timing.hpp.
+    """
+    value = (np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
+    value = (value ^ value >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ value >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return value ^ value >> np.uint64(31)
+
+
+def rows_of(
+    addresses: NDArray[np.integer], beats: int = 1, after: int = 0, row_bytes: int = 0
+) -> NDArray[np.void]:
+    """Return a trace of ROW with rows of one size. row_bytes : 0: all bytes of the beats."""
     rows = np.zeros(len(addresses), ROW)
     rows["address"], rows["beats"], rows["after"] = addresses, beats, after
+    rows["bytes"] = row_bytes
     return rows
 
 
@@ -126,11 +206,15 @@ def run_rows(
     memory_bytes: int = 1 << 24,
     wait_per_mille: int = 0,
     seed: int = 1,
+    loads: Sequence[tuple[Target, int, int]] = (),
+    split: int = 0,
+    updates: Updates | None = None,
 ) -> RowRun:
     """Offer every reader its trace and return what came of it.
 
-    traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles of 1000 in which a
-    reader does not take its answer.
+    traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles
+    of 1000 in which a reader does not take its answer. loads : (target, index, entry) of pinned
+    rows, whose bytes must be those of memory (`memory_words`); split : of the static caches.
     Raises RowError that says what was wrong and when.
     """
     ends = [int((t["address"] + 1).max(initial=0)) for t in traces]
@@ -139,11 +223,21 @@ def run_rows(
     beats = sum(int(trace["beats"].sum()) for trace in traces)
     waits = max(int(trace["after"].sum()) for trace in traces)
     limit = _LIMIT_CYCLES + _LIMIT_CYCLES_PER_BEAT * beats + waits
-    header = _Header(memory_bytes, limit, wait_per_mille, seed, timing.parameters)
+    live = updates or Updates(count=0, live_rows=0, row_bytes=4)
+    limit += live.count * (live.gap_cycles + _LIMIT_CYCLES_PER_UPDATE)
+    header = _Header(
+        memory_bytes, limit, wait_per_mille, seed, split, len(loads),
+        live.count, live.gap_cycles, live.live_rows, live.row_bytes, live.versions_address,
+        live.queue_address, timing.parameters,
+    )  # fmt: skip
+    pinned = np.zeros(len(loads), _LOAD)
+    for number, (target, index, entry) in enumerate(loads):
+        pinned[number] = (target, index, entry & _WORD, entry >> 64)
     with tempfile.TemporaryDirectory() as folder:
         stimulus = Path(folder) / "rows.bin"
         with stimulus.open("wb") as file:
             file.write(bytes(header))
+            file.write(pinned.tobytes())
             for trace in traces:
                 file.write(len(trace).to_bytes(8, "little"))
                 file.write(np.ascontiguousarray(trace, ROW).tobytes())
@@ -165,5 +259,5 @@ def run_rows(
         beats=beats,
         errors=sum(reader["errors"] for reader in readers),
         port_beats=tuple(result["read_beats"]),
-        **{name: result[name] for name in ("hits", "merged", "misses", "refused", "evictions")},
+        **{name: result[name] for name in COUNTS},
     )

@@ -18,12 +18,13 @@ from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.decode import DecodedSlot, OnChip
 from rpaccel.host.image import decode_image
 from rpaccel.host.query import RESULT_DTYPE
-from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
 from rpaccel.spec.isa import (
     COMPLETION,
     DESCRIPTOR,
     ISA_VERSION,
     MAX_STAGES,
+    ROW_UPDATE,
     Opcode,
     StageKind,
     Status,
@@ -93,6 +94,8 @@ class SoftwareDevice:
             rows = [self._get(f"PARTITION{lane}") >> 16 & 0xFF for lane in range(self.config.lanes)]
             self._owners = {lane for lane, count in enumerate(rows) if count}
             self._set("PARTITION_APPLY", 0)
+        if address in (ADDRESS["UQ_TAIL"], ADDRESS["UQ_SIZE"], ADDRESS["CONTROL"]):
+            self._run_updates()
         if address in (ADDRESS["SQ_TAIL"], ADDRESS["CQ_HEAD"], ADDRESS["CONTROL"]):
             self._run()
 
@@ -222,6 +225,59 @@ class SoftwareDevice:
             return refused.status
         except ValueError:
             return Status.BAD_IMAGE
+        return Status.OK
+
+    # Row updates
+
+    def _run_updates(self) -> None:
+        """Take every entry of the queue of row updates."""
+        while (
+            self._get("CONTROL") & 1
+            and self._get("UQ_SIZE")
+            and self._get("UQ_TAIL") != self._get("UQ_HEAD")
+        ):
+            index = self._get("UQ_HEAD") % self._get("UQ_SIZE")
+            address = self._wide("UQ_BASE") + index * self.config.update_entry_bytes
+            try:
+                status = self._update(address)
+            except RefusedError as refused:
+                status = refused.status
+            counter = {Status.OK: "UPDATES_APPLIED", Status.STALE: "UPDATES_STALE"}
+            name = counter.get(status, "UPDATES_FAILED")
+            self._set(name, self._get(name) + 1)
+            self._set("UQ_HEAD", (self._get("UQ_HEAD") + 1) % RING_MODULO)
+            try:
+                place = address + ROW_UPDATE.fields["status"].offset // 8
+                self._require(place, 1, Permission.WRITE)
+                self.memory[place] = status
+            except RefusedError:
+                pass  # captured
+            if self._get("UQ_TAIL") == self._get("UQ_HEAD"):
+                self._set("IRQ_STATUS", self._get("IRQ_STATUS") | Irq.UPDATE)
+
+    def _update(self, address: int) -> Status:
+        """Apply the update at `address` if its version is newer."""
+        raw = self._fetch(address, self.config.update_entry_bytes).tobytes()
+        entry = ROW_UPDATE.from_bytes(raw[: ROW_UPDATE.bytes])
+        length, row, version = entry["row_bytes"], entry["row_address"], entry["version_address"]
+        largest = self.config.row_beats_max * self.config.beat_bytes
+        if not is_power_of_two(length) or not 4 <= length <= largest:
+            return Status.BAD_UPDATE
+        if row % length or version % 4:
+            return Status.BAD_UPDATE
+        if max(row, version) >> self.config.axi_address_bits:
+            return Status.REGION
+        if version:
+            stored = self._fetch(version, 4)
+            if entry["version"] <= int.from_bytes(stored.tobytes(), "little"):
+                return Status.STALE
+        self._require(row, length, Permission.WRITE)
+        self.memory[row : row + length] = np.frombuffer(raw[ROW_UPDATE.bytes :], np.uint8)[:length]
+        if version:
+            self._require(version, 4, Permission.WRITE)
+            self.memory[version : version + 4] = np.frombuffer(
+                entry["version"].to_bytes(4, "little"), np.uint8
+            )
         return Status.OK
 
     # Queries

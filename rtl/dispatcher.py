@@ -67,6 +67,7 @@ class Dispatcher(wiring.Component):
     queries : Out(32)  completions that came from lanes.
     busy : Out(1)
     hold : In(1), held : Out(1)  no descriptor is at work and every lane is idle.
+    loads : Out(1)  a LOAD waits or runs. quiet : In(1)  nothing but lanes is at work: a LOAD waits.
     lane_owns : In(1) per lane  the lane owns blocks.
     load_lanes : Out(lanes)  what the loader reads is for these lanes.
     descriptor : Out(ReadPort), port : Out(WritePort)
@@ -90,6 +91,8 @@ class Dispatcher(wiring.Component):
                 "busy": Out(1),
                 "hold": In(1),
                 "held": Out(1),
+                "loads": Out(1),
+                "quiet": In(1),
                 "lane_owns": In(lanes),
                 "load_lanes": Out(lanes),
                 "descriptor": Out(ReadPort(config)),
@@ -192,14 +195,15 @@ class Dispatcher(wiring.Component):
         """Run the loader while every lane is idle; then, or at once, complete without a lane."""
         with m.State("QUIESCE"):
             m.d.sync += cycles.eq(0)
-            with m.If(Cat(self.lane_idle).all()):
+            m.d.comb += self.loads.eq(1)
+            with m.If(Cat(self.lane_idle).all() & self.quiet):
                 m.next = "LOAD"
         with m.State("LOAD"):
-            m.d.comb += self.load.valid.eq(1)
+            m.d.comb += [self.load.valid.eq(1), self.loads.eq(1)]
             with m.If(self.load.ready):
                 m.next = "LOADING"
         with m.State("LOADING"):
-            m.d.comb += self.loaded.ready.eq(1)
+            m.d.comb += [self.loaded.ready.eq(1), self.loads.eq(1)]
             with m.If(self.loaded.valid):
                 m.d.sync += error.eq(self.loaded.payload.status)
                 m.next = "LOCAL"

@@ -15,6 +15,7 @@ from rpaccel.rtl.interfaces import (
     ReadPort,
     VectorWrite,
     batch_layout,
+    row_size,
     struct,
 )
 from rpaccel.rtl.pooler import Pooler
@@ -47,7 +48,7 @@ class Gather(wiring.Component):
       vectors      Out  VectorWrite
       batch        Out  stream of batch_layout; all its data have been written
       release_stb  In   the oldest batch's bank is free again
-      record, row  Out  ReadPort
+      record, row  Out  ReadPort; that of `row` with rows
       status       Out  first error since start
       busy         Out  from start to the hand-over of the last batch
       stalled_input   Out  busy, and neither features nor rows move: memory is awaited
@@ -70,7 +71,7 @@ class Gather(wiring.Component):
                 "batch": Out(stream.Signature(batch_layout())),
                 "release_stb": In(1),
                 "record": Out(ReadPort(config)),
-                "row": Out(ReadPort(config)),
+                "row": Out(ReadPort(config, rows=True)),
                 "status": Out(STATUS_BITS),
                 "busy": Out(1),
                 "stalled_input": Out(1),
@@ -116,7 +117,7 @@ class Gather(wiring.Component):
             self.item_stb.eq(walker.item_stb),
         ]
 
-        row_error = self._rows(m, resolver, pooler)
+        row_error = self._rows(m, resolver, pooler, stage)
         self._item_ids(m, walker)
         self._write(m, pooler)
         self._hand_over(m, walker, pooler)
@@ -124,7 +125,7 @@ class Gather(wiring.Component):
         self._keep_status(m, begin, [walker.error, resolver.error, records.error, row_error])
         return m
 
-    def _rows(self, m: Module, resolver: IdResolver, pooler: Pooler) -> Value:
+    def _rows(self, m: Module, resolver: IdResolver, pooler: Pooler, stage: data.View) -> Value:
         """Row requests; tickets and answers to the pooler."""
         config = self.config
         ticket = ticket_layout(config)
@@ -133,10 +134,17 @@ class Gather(wiring.Component):
         m.submodules.tickets = tickets = SyncFIFOBuffered(width=ticket.size, depth=depth)
         wiring.connect(m, requests.o, wiring.flipped(self.row.request))
         response = self.row.response
+        size = Signal(row_size(config))
+        for exponent in row_size(config):
+            with m.If(self.slot.row_bytes[2 + exponent]):
+                m.d.comb += size.eq(exponent)
         m.d.comb += [
             resolver.row_room.eq(requests.i.ready),
             requests.i.valid.eq(resolver.row_stb),
-            requests.i.payload.eq(resolver.row),
+            requests.i.payload.address.eq(resolver.row.address),
+            requests.i.payload.beats.eq(resolver.row.beats),
+            requests.i.payload.row.stage.eq(stage.later),
+            requests.i.payload.row.size.eq(size),
             resolver.ticket.ready.eq(tickets.w_rdy),
             tickets.w_en.eq(resolver.ticket.valid),
             tickets.w_data.eq(resolver.ticket.payload),

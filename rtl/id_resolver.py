@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -169,7 +169,7 @@ class IdResolver(wiring.Component):
         m.d.comb += [
             self.ticket.valid.eq(ticket_due & room),
             self.row_stb.eq(row_due & self.row_room & self.ticket.ready),
-            self.row.address.eq(Cat(Const(0, offset_bits), address[offset_bits:])),
+            self.row.address.eq(address),
             self.row.beats.eq(Mux(self.row_bytes < beat_bytes, 1, self.row_bytes >> offset_bits)),
             self.dense.valid.eq(dense_due),
             self.advance.eq(

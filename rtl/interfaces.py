@@ -26,21 +26,40 @@ def struct(layout: PackedLayout) -> data.StructLayout:
     return data.StructLayout(members)
 
 
+def row_size(config: AcceleratorConfig) -> range:
+    """Return the shape of a row's size: 4 << size bytes."""
+    return range((config.row_beats_max * config.beat_bytes).bit_length() - 2)
+
+
+def row_note_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """What a row bank is told of a row, besides where it is.
+
+    stage : 0: of the front end, 1: of a later stage. size : 4 << size bytes.
+    """
+    return data.StructLayout({"stage": unsigned(1), "size": row_size(config)})
+
+
+def burst_layout(config: AcceleratorConfig, *, rows: bool = False) -> data.StructLayout:
+    """A request of ReadPort."""
+    return data.StructLayout(
+        {"address": unsigned(config.axi_address_bits), "beats": unsigned(BURST_BITS)}
+        | ({"row": row_note_layout(config)} if rows else {})
+    )
+
+
 class ReadPort(wiring.Signature):
     """A requester's view of reading memory. Responses come in the order of requests.
 
     Members:
       request   Out  stream {address, beats}: one INCR burst of 1..16 beats, beat-aligned,
-                     that does not cross 4 KiB.
+                     that does not cross 4 KiB. With `rows` also {row}, a row_note_layout, and the
+                     address is that of a row, aligned to the row.
       response  In   stream {data, last, error}: exactly `beats` transfers per request, also
                      after an error (error is spec.isa.Status REGION or MEMORY, data are then 0).
     Answers may be held: there is room for them behind the port.
     """
 
-    def __init__(self, config: AcceleratorConfig) -> None:
-        request = data.StructLayout(
-            {"address": unsigned(config.axi_address_bits), "beats": unsigned(BURST_BITS)}
-        )
+    def __init__(self, config: AcceleratorConfig, *, rows: bool = False) -> None:
         response = data.StructLayout(
             {
                 "data": unsigned(config.axi_data_bits),
@@ -50,21 +69,18 @@ class ReadPort(wiring.Signature):
         )
         super().__init__(
             {
-                "request": Out(stream.Signature(request)),
+                "request": Out(stream.Signature(burst_layout(config, rows=rows))),
                 "response": In(stream.Signature(response)),
             }
         )
 
 
-def read_request_layout(config: AcceleratorConfig, places: int) -> data.StructLayout:
-    """A burst to read: where it begins, its beats, the place of its first beat."""
-    return data.StructLayout(
-        {
-            "address": unsigned(config.axi_address_bits),
-            "beats": unsigned(BURST_BITS),
-            "place": range(max(2, places)),
-        }
-    )
+def read_request_layout(
+    config: AcceleratorConfig, places: int, *, rows: bool = False
+) -> data.StructLayout:
+    """A burst to read: where it begins, its beats, the place of its first beat; `rows`: a row."""
+    burst = burst_layout(config, rows=rows)
+    return data.StructLayout(dict(burst.members) | {"place": range(max(2, places))})
 
 
 def read_answer_layout(config: AcceleratorConfig, places: int) -> data.StructLayout:
@@ -88,11 +104,12 @@ class PlacedReadPort(wiring.Signature):
                          one per cycle. No back-pressure: who asks has room for the answer.
     """
 
-    def __init__(self, config: AcceleratorConfig, places: int) -> None:
+    def __init__(self, config: AcceleratorConfig, places: int, *, rows: bool = False) -> None:
         self.places = places
+        request = read_request_layout(config, places, rows=rows)
         super().__init__(
             {
-                "request": Out(stream.Signature(read_request_layout(config, places))),
+                "request": Out(stream.Signature(request)),
                 "answer_valid": In(1),
                 "answer": In(read_answer_layout(config, places)),
             }
@@ -107,11 +124,13 @@ class SharedReadPort(wiring.Signature):
       answer   In   stream of {reader, beat: read_answer_layout}
     """
 
-    def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
+    def __init__(
+        self, config: AcceleratorConfig, readers: int, places: int, *, rows: bool = False
+    ) -> None:
         reader = range(max(2, readers))
         self.readers, self.places = readers, places
         self.request_shape = data.StructLayout(
-            {"reader": reader, "burst": read_request_layout(config, places)}
+            {"reader": reader, "burst": read_request_layout(config, places, rows=rows)}
         )
         self.answer_shape = data.StructLayout(
             {"reader": reader, "beat": read_answer_layout(config, places)}
@@ -120,6 +139,35 @@ class SharedReadPort(wiring.Signature):
             {
                 "request": Out(stream.Signature(self.request_shape)),
                 "answer": In(stream.Signature(self.answer_shape)),
+            }
+        )
+
+
+class RowUpdatePort(wiring.Signature):
+    """A new version of one row, on its way to memory and to what holds a copy of the row.
+
+    Members:
+      valid     Out  until all is done: reads of the row wait
+      address, size  Out  of the row; see row_note_layout
+      held      In   no read of the row is on its way; stays high while valid
+      write     Out  stream {data, mask}: the row's beats in order, once memory has them; a row
+                     shorter than a beat is repeated in it. mask: the row's words of 4 bytes.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        write = data.StructLayout(
+            {
+                "data": unsigned(config.axi_data_bits),
+                "mask": unsigned(config.beat_bytes // 4),
+            }
+        )
+        super().__init__(
+            {
+                "valid": Out(1),
+                "address": Out(config.axi_address_bits),
+                "size": Out(row_size(config)),
+                "held": In(1),
+                "write": Out(stream.Signature(write)),
             }
         )
 

@@ -46,7 +46,7 @@ class Lane(wiring.Component):
     done : Out(stream of struct(COMPLETION))  `lane` is 0: a lane does not know its number.
     result : Out(stream of result_layout())  `count` of them from the cycle in which `done` is
         offered on; all are taken before the next query is.
-    list, record, row : Out(ReadPort)
+    list, record, row : Out(ReadPort)  that of `row` with rows
     tokens, outs : to and from the lane's tiles, by block row (and block column).
     counters : Out(counters_layout())  since reset; see the units for what they count. Stalls count
         while a stage runs; of the filters busy and both stalls are disjoint.
@@ -65,7 +65,7 @@ class Lane(wiring.Component):
                 "result": Out(stream.Signature(result_layout())),
                 "list": Out(ReadPort(config)),
                 "record": Out(ReadPort(config)),
-                "row": Out(ReadPort(config)),
+                "row": Out(ReadPort(config, rows=True)),
                 "tokens": Out(tile_input_layout(config)).array(config.block_rows),
                 "outs": In(data.ArrayLayout(tile_output_layout(config), config.block_cols)).array(
                     config.block_rows
@@ -148,6 +148,7 @@ class Lane(wiring.Component):
             start.item_record_bytes.eq(query.item_record_bytes),
             start.user_record_bytes.eq(query.user_record_bytes),
             start.items.eq(self.items),
+            start.later.eq(self.stage != 0),
             start.sub_batch.eq(Mux((asked != 0) & (asked < slot.sub_batch), asked, slot.sub_batch)),
             self.filter.start.payload.k.eq(self._of_stage("k")),
             self.top_n.start.payload.top_n.eq(query.top_n),

@@ -33,8 +33,8 @@ class LaneReader(IntEnum):
 
 
 def reader_count(config: AcceleratorConfig) -> int:
-    """Return the readers in order: two per lane, then descriptors and images."""
-    return len(LaneReader) * config.lanes + 2
+    """Return the readers in order: two per lane, then descriptors, images and row updates."""
+    return len(LaneReader) * config.lanes + 3
 
 
 def requester_names(config: AcceleratorConfig) -> list[str]:
@@ -42,7 +42,13 @@ def requester_names(config: AcceleratorConfig) -> list[str]:
     lanes = [
         f"lane{lane}_{kind.name.lower()}" for lane in range(config.lanes) for kind in LaneReader
     ]
-    return [*lanes, "descriptor", "image", *(f"row_bank{bank}" for bank in range(config.banks))]
+    return [
+        *lanes,
+        "descriptor",
+        "image",
+        "update",
+        *(f"row_bank{bank}" for bank in range(config.banks)),
+    ]
 
 
 def requester_of_bank(config: AcceleratorConfig, bank: int) -> int:

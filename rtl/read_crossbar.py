@@ -43,6 +43,7 @@ class ReadCrossbar(wiring.Component):
     places : of each reader.
     targets : how many.
     target_of : address to the number of its target.
+    rows : requests are rows.
 
     Members:
       readers  In   PlacedReadPort each
@@ -55,12 +56,15 @@ class ReadCrossbar(wiring.Component):
         places: Sequence[int],
         targets: int,
         target_of: Callable[[Value], Value | int],
+        *,
+        rows: bool = False,
     ) -> None:
         self.config, self.places, self.target_of = config, tuple(places), target_of
         self.count = targets
-        shared = SharedReadPort(config, len(places), max(places))
+        shared = SharedReadPort(config, len(places), max(places), rows=rows)
         members = {
-            f"reader_{i}": In(PlacedReadPort(config, size)) for i, size in enumerate(self.places)
+            f"reader_{i}": In(PlacedReadPort(config, size, rows=rows))
+            for i, size in enumerate(self.places)
         }
         super().__init__(members | {"targets": Out(shared).array(targets)})
 

@@ -22,6 +22,7 @@ class ReadOrder(wiring.Component):
     Parameters
     ----------
     slots, slot_beats : powers of two. A burst's first beat has place slot * slot_beats.
+    rows : bursts are rows: what is said of them is passed on.
 
     Members:
       reader  In   ReadPort
@@ -30,12 +31,14 @@ class ReadOrder(wiring.Component):
 
     latency_cycles = 2
 
-    def __init__(self, config: AcceleratorConfig, slots: int, slot_beats: int) -> None:
-        self.config, self.slots, self.slot_beats = config, slots, slot_beats
+    def __init__(
+        self, config: AcceleratorConfig, slots: int, slot_beats: int, *, rows: bool = False
+    ) -> None:
+        self.config, self.slots, self.slot_beats, self.rows = config, slots, slot_beats, rows
         super().__init__(
             {
-                "reader": In(ReadPort(config)),
-                "memory": Out(PlacedReadPort(config, slots * slot_beats)),
+                "reader": In(ReadPort(config, rows=rows)),
+                "memory": Out(PlacedReadPort(config, slots * slot_beats, rows=rows)),
             }
         )
 
@@ -54,6 +57,8 @@ class ReadOrder(wiring.Component):
             out.payload.place.eq(newest * self.slot_beats),
             asked.eq(out.valid & out.ready),
         ]
+        if self.rows:
+            m.d.comb += out.payload.row.eq(request.payload.row)
         m.d.sync += used.eq(used + asked - freed)
         with m.If(asked):
             m.d.sync += newest.eq(newest + 1)

@@ -27,6 +27,7 @@ def gather_start_layout(config: AcceleratorConfig) -> data.StructLayout:
             "user_record_bytes": unsigned(16),
             "items": unsigned(32),
             "sub_batch": unsigned(16),
+            "later": unsigned(1),  # not the query's first stage
         }
     )
 

@@ -10,9 +10,11 @@ from amaranth.lib.wiring import In, Out
 from rpaccel.rtl.axi import AxiLite
 from rpaccel.rtl.dispatcher import INDEX_BITS, rings_layout
 from rpaccel.rtl.region_check import regions_layout
+from rpaccel.rtl.row_network import row_counters_layout
+from rpaccel.rtl.row_updater import update_queue_layout
 from rpaccel.rtl.systolic_array import partition_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import DESCRIPTOR
+from rpaccel.spec.isa import DESCRIPTOR, Status
 from rpaccel.spec.registers import (
     ADDRESS,
     COUNTER_BASE,
@@ -24,9 +26,12 @@ from rpaccel.spec.registers import (
     PORT_COUNTER_BASE,
     REGIONS,
     REGISTERS,
+    ROW_COUNTERS,
     Irq,
+    Permission,
     config_registers,
     partition_word,
+    row_counter_address,
 )
 
 __all__ = ["Registers", "counters_layout"]
@@ -58,7 +63,11 @@ class Registers(wiring.Component):
     error_stb, error_address, error_status, error_write, error_requester : In
         the memory fabric's pulses; the first one since IRQ_STATUS.ERROR was cleared is kept.
     loaded_word_stb : In(1)  the loader takes 8 bytes.
+    updates : Out(update_queue_layout()); update_head : In(16); update_stb, update_status : In  an
+        update is dealt with.
+    static_split : Out  lines of a row bank's static cache that belong to the front end.
     counters : In(counters_layout()) per lane
+    row_counters : In(row_counters_layout()) per row bank
     read_beat_stb, write_beat_stb : In(1) per memory port
     """
 
@@ -86,7 +95,13 @@ class Registers(wiring.Component):
                 "error_write": In(1),
                 "error_requester": In(8),
                 "loaded_word_stb": In(1),
+                "updates": Out(update_queue_layout(config)),
+                "update_head": In(INDEX_BITS),
+                "update_stb": In(1),
+                "update_status": In(8),
+                "static_split": Out(range(max(1, config.static_cache_lines) + 1)),
                 "counters": In(counters_layout()).array(config.lanes),
+                "row_counters": In(row_counters_layout()).array(config.banks),
                 "read_beat_stb": In(config.memory_ports),
                 "write_beat_stb": In(config.memory_ports),
             }
@@ -110,7 +125,10 @@ class Registers(wiring.Component):
         # Interrupt and the first error.
         irq_status = Signal(len(Irq))
         clear = Signal.like(irq_status)
-        events = Cat(self.completion_stb, self.error_stb)
+        emptied = Signal()  # the queue of updates
+        next_head = (self.update_head + 1)[:INDEX_BITS]
+        m.d.comb += emptied.eq(self.update_stb & (self.updates.tail == next_head))
+        events = Cat(self.completion_stb, self.error_stb, emptied)
         with m.If(write_stb & (write_word == ADDRESS["IRQ_STATUS"] >> 2)):
             m.d.comb += clear.eq(write_data & write_mask)
         m.d.sync += irq_status.eq(irq_status & ~clear | events)
@@ -130,6 +148,7 @@ class Registers(wiring.Component):
         # Everything that can be read, by word address.
         loaded_words = Signal(32)
         m.d.sync += loaded_words.eq(loaded_words + self.loaded_word_stb)
+        updates = self._count_updates(m)
         cycles, cycles_high = Signal(64), Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
         values: dict[int, ValueLike] = {
@@ -148,6 +167,8 @@ class Registers(wiring.Component):
                 "CYCLES_HI": cycles_high,
                 "QUERIES": self.queries,
                 "LOADED_WORDS": loaded_words,
+                "UQ_HEAD": self.update_head,
+                **updates,
             }.items()
         }
         lo_read = self._read_channel(m, values | self._counters(m))
@@ -164,8 +185,10 @@ class Registers(wiring.Component):
                 return max(0, address_bits - 32)
             if name.endswith("_LO"):
                 return min(32, address_bits)
-            if name.endswith("_PERMISSION") or name == "IRQ_ENABLE":
-                return 2
+            if name.endswith("_PERMISSION"):
+                return len(Permission)
+            if name == "IRQ_ENABLE":
+                return len(Irq)
             if name.startswith("PARTITION") and name != "PARTITION_APPLY":
                 return 32
             return 1 if name in ("CONTROL", "PARTITION_APPLY") else INDEX_BITS
@@ -199,6 +222,19 @@ class Registers(wiring.Component):
         with m.If(wanted & self.lanes_idle):
             m.d.sync += wanted.eq(0)
 
+    def _count_updates(self, m: Module) -> dict[str, Signal]:
+        """Count updates by what they came to."""
+        status = self.update_status
+        ends = {
+            "UPDATES_APPLIED": status == Status.OK,
+            "UPDATES_STALE": status == Status.STALE,
+            "UPDATES_FAILED": (status != Status.OK) & (status != Status.STALE),
+        }
+        counts = {name: Signal(32, name=name.lower()) for name in ends}
+        for name, count in counts.items():
+            m.d.sync += count.eq(count + (self.update_stb & ends[name]))
+        return counts
+
     def _outputs(self, m: Module, stored: dict[str, Signal]) -> None:
         """Join the halves of addresses."""
 
@@ -215,6 +251,14 @@ class Registers(wiring.Component):
             self.rings.cq_size.eq(stored["CQ_SIZE"]),
             self.rings.cq_head.eq(stored["CQ_HEAD"]),
         ]
+        entry = ~(self.config.update_entry_bytes - 1)
+        m.d.comb += [
+            self.updates.enable.eq(stored["CONTROL"]),
+            self.updates.base.eq(joined("UQ_BASE") & entry),
+            self.updates.size.eq(stored["UQ_SIZE"]),
+            self.updates.tail.eq(stored["UQ_TAIL"]),
+            self.static_split.eq(stored["STATIC_SPLIT"]),
+        ]
         for i in range(REGIONS):
             region = self.regions[i]
             m.d.comb += [
@@ -230,6 +274,8 @@ class Registers(wiring.Component):
             for i, unit in enumerate(COUNTER_UNITS):
                 base = COUNTER_BASE + lane * COUNTER_LANE_STRIDE + i * COUNTER_UNIT_STRIDE
                 values |= {base + 4 * j: counters[unit][w] for j, w in enumerate(COUNTER_WORDS)}
+        for bank, counters in enumerate(self.row_counters):
+            values |= {row_counter_address(bank, name): counters[name] for name in ROW_COUNTERS}
         for port in range(self.config.memory_ports):
             for j, stb in enumerate((self.read_beat_stb[port], self.write_beat_stb[port])):
                 beats = Signal(32, name=f"port{port}_{('read', 'write')[j]}_beats")

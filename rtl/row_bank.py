@@ -1,4 +1,4 @@
-"""Row bank: embedding rows of a share of memory, from its look-ahead cache or from its port."""
+"""Row bank: embedding rows of a share of memory, from its caches or from its port."""
 
 from __future__ import annotations
 
@@ -9,87 +9,118 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.free_list import FreeList
-from rpaccel.rtl.interfaces import PlacedReadPort, SharedReadPort
+from rpaccel.rtl.interfaces import PlacedReadPort, RowUpdatePort, SharedReadPort
 from rpaccel.rtl.look_ahead_cache import COUNTERS, LookAheadCache
 from rpaccel.rtl.look_ahead_step import CacheEvent, CacheOperation, LookAheadCacheConfig
+from rpaccel.rtl.row_front import RowFront, bank_pins
 from rpaccel.rtl.row_waiters import RowWaiters
+from rpaccel.rtl.static_cache import load_layout
 from rpaccel.rtl.stream_buffer import StreamBuffer
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["RowBank", "bank_cache"]
 
-ROWS_WAITING = 16  # before a bank, so that a bank that is behind does not stop its readers
 
-
-def bank_cache(config: AcceleratorConfig) -> LookAheadCacheConfig:
-    """Return the size of a bank's look-ahead cache: its rows are beats of memory."""
+def bank_cache(config: AcceleratorConfig, owners: int = 1) -> LookAheadCacheConfig:
+    """Return the size of a bank's look-ahead cache: its rows are beats; owners: prefetchers."""
     offset_bits = config.beat_bytes.bit_length() - 1
     return LookAheadCacheConfig(
         sets=config.row_cache_sets,
         ways=config.row_cache_ways,
         row_bytes=config.beat_bytes,
         key_bits=config.axi_address_bits - offset_bits,
+        owners=owners,
     )
 
 
 class RowBank(wiring.Component):
     """Answers a beat of a row per cycle while they hit; a beat that misses takes two.
 
-    A row is taken apart into beats. A beat that is in the cache is answered at once; one that is
-    on its way is waited for, and not read again; any other is read from memory, and kept if its
-    set has a line that nothing holds. Beats next to each other that miss are one burst. Answers
-    come as they are ready, in any order. An answer that failed is given to all that wait for it,
-    and its line is emptied.
+    A row is taken apart into beats (RowFront, with the static cache). A beat that is in the
+    look-ahead cache is answered at once; one that is on its way is waited for, and not read again;
+    any other is read from memory, and kept if its set has a line that nothing holds. Beats next to
+    each other that miss are one burst. Answers come as they are ready, in any order. An answer that
+    failed is given to all that wait for it, and its line is emptied.
+
+    A row that is asked for by a prefetcher is read and kept if there is a line for it, and else
+    forgotten. It is held for the prefetcher until it is used, or until its epoch moves on.
+
+    An update of a row waits until nothing that was asked for before it is on its way; rows that
+    share a beat with it wait meanwhile, all others go on.
 
     No deadlock: a beat enters the cache only when reads for its row and a waiter are free, whatever
     it comes to; answers of memory are always taken, for their place is the read's number; and what
-    leaves towards the readers is always taken, as they have room for it.
+    leaves towards the readers is always taken, as they have room for it. A prefetch waits for
+    nothing but reads, and an update for nothing but reads that are on their way.
+
+    Parameters
+    ----------
+    readers, prefetchers : the port's readers are `readers`, then `prefetchers` that get no answers.
+    places : of a reader.
 
     Members
     -------
-    port : In(SharedReadPort)  readers; a request that waits may be replaced by another one
+    port : In(SharedReadPort)  of rows; a request that waits may be replaced by another one
     memory : Out(PlacedReadPort)  place: number of the read
-    clear : In(1)  a pulse: empties the cache when the reads in flight have been answered; nothing
-        is taken until then. Counters return to 0.
+    update : In(RowUpdatePort)
+    epochs : In(2 bits)  per prefetcher: see LookAheadCache
+    load, split : In  see RowFront
+    clear : In(1)  a pulse: nothing is pinned any more; empties the look-ahead cache when the reads
+        in flight have been answered; nothing is taken until then. Counters return to 0.
     idle : Out(1)  nothing is on the way
-    counters : Out(struct of COUNTERS)  of beats
+    counters : Out(struct of COUNTERS)  of beats. pinned : Out(32)  beats, never set to 0
     """
 
-    hit_cycles = 2 + LookAheadCache.latency_cycles + 2  # request to answer
-
-    def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
-        self.config = config
+    def __init__(
+        self, config: AcceleratorConfig, readers: int, places: int, prefetchers: int = 0
+    ) -> None:
+        self.config, self.answering, self.prefetchers = config, readers, prefetchers
         self.row_beats = config.row_beats_max
-        port = SharedReadPort(config, readers, places)
+        self.row_port = port = SharedReadPort(config, readers + prefetchers, places, rows=True)
         self.request, self.answer = port.request_shape, port.answer_shape
+        pins = bank_pins(config)
         super().__init__(
             {
                 "port": In(port),
                 "memory": Out(PlacedReadPort(config, config.row_reads)),
+                "update": In(RowUpdatePort(config)),
+                "epochs": In(2).array(max(1, prefetchers)),
+                "load": In(load_layout(pins)),
+                "split": In(range(pins.lines + 1)),
                 "clear": In(1),
                 "idle": Out(1),
                 "counters": Out(data.StructLayout(dict.fromkeys(COUNTERS, unsigned(32)))),
+                "pinned": Out(32),
             }
         )
+
+    @staticmethod
+    def hit_cycles(config: AcceleratorConfig) -> int:
+        """Return the cycles from the request of a row that hits to its answer."""
+        lookup = RowFront.lookup_cycles if config.static_cache_lines else 0
+        return 2 + lookup + LookAheadCache.latency_cycles + 2
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, reads = self.config, self.config.row_reads
-        m.submodules.cache = self.cache = cache = LookAheadCache(bank_cache(config))
-        m.d.comb += [self.counters.eq(cache.counters), cache.epochs.eq(0)]
-        owner = data.StructLayout(
-            {
-                "reader": self.request["reader"].shape,
-                "place": self.request["burst"].shape["place"].shape,
-            }
+        m.submodules.cache = self.cache = cache = LookAheadCache(
+            bank_cache(config, max(1, self.prefetchers))
         )
+        m.submodules.front = self.front = front = RowFront(config, self.row_port, self.prefetchers)
+        wiring.connect(m, wiring.flipped(self.port.request), front.request)
+        m.d.comb += [
+            self.counters.eq(cache.counters),
+            self.pinned.eq(front.pinned),
+            front.load.eq(self.load),
+            front.split.eq(self.split),
+            front.clear.eq(self.clear),
+        ]
+        m.d.comb += [cache.epochs[i].eq(epoch) for i, epoch in enumerate(self.epochs)]
+        owner = front.look_shape["owner"].shape
         work = data.StructLayout(
-            {
-                "fill": 1, "refused": 1, "failed": 1, "read": range(max(2, reads)),
-                "owner": owner, "key": cache.request.payload.key.shape(),
-                "beat": range(max(2, self.row_beats)), "last": 1,  # of its row
-            }
-        )  # fmt: skip
+            dict(front.look_shape.members)
+            | {"fill": 1, "update": 1, "refused": 1, "failed": 1, "read": range(max(2, reads))}
+        )
         line = data.StructLayout({"kept": 1, "line": cache.answer.payload.line.shape()})
         m.submodules.lines = self.lines = Memory(shape=line, depth=reads, init=[])
         beat = unsigned(config.axi_data_bits)
@@ -100,35 +131,57 @@ class RowBank(wiring.Component):
         self.may_look, self.looked = Signal(), Signal()
         self.row_begun, self.inside = Signal(), Signal()  # inside: of a row
         self.reads_back, self.waiter_back = Signal(), Signal()
+        self.groups_busy = Signal(reads // self.row_beats)  # reads of a row that are not back
 
-        look, fill = stream.Signature(work).create(), stream.Signature(work).create()
-        waiting = self._looks(m, look)
+        fill = stream.Signature(work).create()
+        update = self._update(m)
         self._fills(m, fill)
-        self._resolve(m, self._enter(m, look, fill))
-        self._credit(m, waiting)
+        self._resolve(m, self._enter(m, fill, update))
+        self._credit(m)
         return m
 
-    def _looks(self, m: Module, look: stream.Interface) -> Value:
-        """Take rows apart into beats to look for; return "there are any"."""
-        m.submodules.rows = rows = SyncFIFOBuffered(width=self.request.size, depth=ROWS_WAITING)
-        head = data.View(self.request, rows.r_data)
-        beat = Signal.like(head.burst.beats)
-        offset_bits = self.config.beat_bytes.bit_length() - 1
+    def _update(self, m: Module) -> Signal:
+        """Hold a row until it is written; return "its beat is for the look-ahead cache"."""
+        inner, outer, cached = self.front.update, self.update, Signal()
+        behind, waiting, held = Signal.like(self.groups_busy), Signal(), Signal()
+        self.updated = Signal()  # the look-ahead cache takes the beat
         m.d.comb += [
-            rows.w_en.eq(self.port.request.valid),
-            rows.w_data.eq(self.port.request.payload),
-            self.port.request.ready.eq(rows.w_rdy),
-            look.valid.eq(rows.r_rdy),
-            look.payload.owner.reader.eq(head.reader),
-            look.payload.owner.place.eq(head.burst.place + beat),
-            look.payload.key.eq(head.burst.address[offset_bits:] + beat),
-            look.payload.beat.eq(beat),
-            look.payload.last.eq(beat + 1 == head.burst.beats),
-            rows.r_en.eq(look.valid & look.ready & look.payload.last),
+            inner.valid.eq(outer.valid),
+            inner.address.eq(outer.address),
+            inner.size.eq(outer.size),
+            inner.write.payload.eq(outer.write.payload),
+            outer.held.eq(held & outer.valid),
         ]
-        with m.If(look.valid & look.ready):
-            m.d.sync += beat.eq(Mux(look.payload.last, 0, beat + 1))
-        return rows.r_rdy
+        # the reads in flight when what came before has passed
+        with m.If(~outer.valid):
+            m.d.sync += [waiting.eq(0), held.eq(0)]
+        with m.Elif(inner.held & ~waiting):
+            m.d.sync += [waiting.eq(1), behind.eq(self.groups_busy)]
+        with m.Elif(waiting):
+            m.d.sync += behind.eq(behind & self.groups_busy)
+            m.d.sync += held.eq(held | ~(behind & self.groups_busy).any())
+
+        # a beat goes to both caches
+        front_done, cache_done = Signal(), Signal()
+        front_now, cache_now = Signal(), Signal()
+        m.d.comb += [
+            inner.write.valid.eq(outer.write.valid & ~front_done),
+            cached.eq(outer.write.valid & ~cache_done),
+            front_now.eq(front_done | (inner.write.valid & inner.write.ready)),
+            cache_now.eq(cache_done | self.updated),
+            outer.write.ready.eq(front_now & cache_now),
+        ]
+        with m.If(outer.write.valid):
+            m.d.sync += [
+                front_done.eq(front_now & ~outer.write.ready),
+                cache_done.eq(cache_now & ~outer.write.ready),
+            ]
+        self.beats_written = Signal(range(max(2, self.row_beats)))
+        with m.If(~outer.valid):
+            m.d.sync += self.beats_written.eq(0)
+        with m.Elif(outer.write.valid & outer.write.ready):
+            m.d.sync += self.beats_written.eq(self.beats_written + 1)
+        return cached
 
     def _fills(self, m: Module, fill: stream.Interface) -> None:
         """Keep what memory answers under the read's number, and offer it."""
@@ -162,42 +215,61 @@ class RowBank(wiring.Component):
             for name, _ in arrival:
                 m.d.sync += fill.payload[name].eq(head[name])
 
-    def _enter(self, m: Module, look: stream.Interface, fill: stream.Interface) -> stream.Interface:
-        """Fills and looks into the cache, fills first; return what its answers are about."""
-        cache, layout = self.cache, look.payload.shape()
+    def _enter(self, m: Module, fill: stream.Interface, update: Signal) -> stream.Interface:
+        """Fills, updates and looks into the cache, in this order; return what it answers about."""
+        cache, look, layout = self.cache, self.front.look, fill.payload.shape()
         m.submodules.works = works = SyncFIFO(
             width=layout.size, depth=LookAheadCache.latency_cycles + 1
         )
         request, line = cache.request, self.lines.read_port(domain="comb")
         bad = fill.payload.refused | fill.payload.failed
+        prefetch = Signal()
         found = stream.Signature(layout).create()
+        work, looks = Signal(layout), Signal()
+        offset_bits = self.config.beat_bytes.bit_length() - 1
         m.d.comb += [
             line.addr.eq(fill.payload.read),
-            request.valid.eq(fill.valid | (look.valid & self.may_look)),
-            request.payload.operation.eq(
-                Mux(
-                    fill.valid,
-                    Mux(bad, CacheOperation.ABORT, CacheOperation.FILL),
-                    CacheOperation.LOOK,
-                )
-            ),
-            request.payload.key.eq(look.payload.key),
-            request.payload.owner.eq(0),
-            request.payload.mask.eq(0),
-            request.payload.row.eq(self.filled_row.data),
-            request.payload.kept.eq(line.data.kept),
-            request.payload.line.eq(line.data.line),
+            prefetch.eq(look.payload.owner.reader >= self.answering),
+            looks.eq(look.valid & self.may_look & ~fill.valid & ~update),
+            request.valid.eq(fill.valid | update | looks),
+            request.payload.owner.eq(look.payload.owner.reader - self.answering),
+            request.payload.mask.eq(self.update.write.payload.mask),
             fill.ready.eq(request.ready),
-            look.ready.eq(request.ready & self.may_look & ~fill.valid),
-            self.looked.eq(look.valid & look.ready),
+            self.updated.eq(update & request.ready & ~fill.valid),
+            look.ready.eq(request.ready & self.may_look & ~fill.valid & ~update),
+            self.looked.eq(looks & request.ready),
             self.row_begun.eq(self.looked & ~self.inside),
             works.w_en.eq(request.valid & request.ready),
-            works.w_data.eq(Mux(fill.valid, fill.payload.as_value(), look.payload.as_value())),
+            works.w_data.eq(work),
             found.valid.eq(works.r_rdy & cache.answer.valid),
             found.payload.eq(works.r_data),
             works.r_en.eq(found.valid & found.ready),
             cache.answer.ready.eq(found.ready),
         ]
+        operation, key, row = (request.payload[n] for n in ("operation", "key", "row"))
+        with m.If(fill.valid):
+            m.d.comb += [
+                operation.eq(Mux(bad, CacheOperation.ABORT, CacheOperation.FILL)),
+                row.eq(self.filled_row.data),
+                request.payload.kept.eq(line.data.kept),
+                request.payload.line.eq(line.data.line),
+                work.eq(fill.payload),
+            ]
+        with m.Elif(update):
+            m.d.comb += [
+                operation.eq(CacheOperation.UPDATE),
+                key.eq((self.update.address >> offset_bits) + self.beats_written),
+                row.eq(self.update.write.payload.data),
+                work.update.eq(1),
+            ]
+        with m.Else():
+            # a pinned beat only takes its turn: a fill of no line is ignored
+            asked = Mux(prefetch, CacheOperation.PREFETCH, CacheOperation.LOOK)
+            m.d.comb += [
+                operation.eq(Mux(look.payload.pinned, CacheOperation.FILL, asked)),
+                key.eq(look.payload.key),
+            ]
+            m.d.comb += [work[name].eq(look.payload[name]) for name, _ in look.payload.shape()]
         with m.If(self.looked):
             m.d.sync += self.inside.eq(~look.payload.last)
         with m.If(works.w_en):
@@ -232,25 +304,35 @@ class RowBank(wiring.Component):
                 row.eq(told.row), kept.eq(told.kept), line.eq(told.line),
             ]  # fmt: skip
 
-        look, fills, hit, merged, missed = (
-            Signal(name=name) for name in ("look", "fills", "hit", "merged", "missed")
+        look, fills, hit, merged, missed, prefetch = (
+            Signal(name=name) for name in ("look", "fills", "hit", "merged", "missed", "prefetch")
         )
         looked_stb, number = Signal(), Signal.like(work.read)  # number: of the read, if it misses
-        m.submodules.answers = answers = StreamBuffer(self.answer)
-        wiring.connect(m, answers.o, wiring.flipped(self.port.answer))
-        filled_stb = Signal()
+        answers = self._answers(m)
+        filled_stb, wanted, answerable = Signal(), Signal(), Signal()
         push, asked_ready = self._ask(
-            m, work, look, missed, number, looked_stb, filled_stb, ~hit | answers.i.ready
+            m, work, look, missed, number, looked_stb, filled_stb, ~hit | answers.ready
         )
+        waiters = self.waiters
         m.d.comb += [
-            look.eq(valid & ~work.fill),
+            look.eq(valid & ~work.fill & ~work.update),
             fills.eq(valid & work.fill),
-            hit.eq(look & (event == CacheEvent.HIT)),
-            merged.eq(look & (event == CacheEvent.MERGED)),
-            missed.eq(look & ~hit & ~merged),
-            looked_stb.eq(look & (~push | asked_ready) & (~hit | answers.i.ready)),
-            filled_stb.eq(fills & answers.i.ready & ~self.waiters.more),
-            ends.eq(looked_stb | filled_stb),
+            prefetch.eq(work.owner.reader >= self.answering),
+            hit.eq(look & ~work.pinned & ~prefetch & (event == CacheEvent.HIT)),
+            merged.eq(look & ~work.pinned & ~prefetch & (event == CacheEvent.MERGED)),
+            # a prefetch that finds its row, or no line, is over
+            missed.eq(
+                look
+                & ~work.pinned
+                & ((event == CacheEvent.MISS) | ((event == CacheEvent.REFUSED) & ~prefetch))
+            ),
+            looked_stb.eq(look & (~push | asked_ready) & (~hit | answers.ready)),
+            # the first that waits for a read may be a prefetcher
+            wanted.eq(waiters.waiter.reader < self.answering),
+            answerable.eq(~wanted | answers.ready),
+            filled_stb.eq(fills & answerable & ~waiters.more),
+            ends.eq(looked_stb | filled_stb | (valid & work.update)),
+            self.front.looked_stb.eq(looked_stb),
             set_line.en.eq(missed),
             set_line.addr.eq(number),
             set_line.data.kept.eq(kept),
@@ -260,19 +342,19 @@ class RowBank(wiring.Component):
             set_reading.data.eq(number),
         ]
 
-        waiters, beat = self.waiters, answers.i.payload.beat
+        beat = answers.payload.beat
         m.d.comb += [
             waiters.owner.eq(work.owner),
             waiters.open_stb.eq(missed),
             waiters.join_stb.eq(looked_stb & merged),
             waiters.read.eq(Mux(merged, get_reading.data, Mux(missed, number, work.read))),
-            waiters.next_stb.eq(fills & answers.i.ready),
+            waiters.next_stb.eq(fills & answerable),
             self.waiter_back.eq(waiters.back_stb | (looked_stb & ~merged)),
-            answers.i.valid.eq(fills | (hit & (~push | asked_ready))),
+            answers.valid.eq((fills & wanted) | (hit & (~push | asked_ready))),
         ]
         with m.If(work.fill):
             m.d.comb += [
-                answers.i.payload.reader.eq(waiters.waiter.reader),
+                answers.payload.reader.eq(waiters.waiter.reader),
                 beat.place.eq(waiters.waiter.place),
                 beat.data.eq(filled_row.data),
                 beat.refused.eq(work.refused),
@@ -280,10 +362,27 @@ class RowBank(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [
-                answers.i.payload.reader.eq(work.owner.reader),
+                answers.payload.reader.eq(work.owner.reader),
                 beat.place.eq(work.owner.place),
                 beat.data.eq(row),
             ]
+
+    def _answers(self, m: Module) -> stream.Interface:
+        """Return the stream that shares the way to the readers with the pinned rows, in turn."""
+        m.submodules.answers = out = StreamBuffer(self.answer)
+        wiring.connect(m, out.o, wiring.flipped(self.port.answer))
+        inner, pinned = stream.Signature(self.answer).create(), self.front.answer
+        turn, first = Signal(), Signal()  # first: pinned rows
+        m.d.comb += [
+            first.eq(pinned.valid & (turn | ~inner.valid)),
+            out.i.valid.eq(pinned.valid | inner.valid),
+            out.i.payload.eq(Mux(first, pinned.payload.as_value(), inner.payload.as_value())),
+            pinned.ready.eq(out.i.ready & first),
+            inner.ready.eq(out.i.ready & ~first),
+        ]
+        with m.If(out.i.valid & out.i.ready):
+            m.d.sync += turn.eq(~first)
+        return inner
 
     def _ask(
         self,
@@ -348,11 +447,15 @@ class RowBank(wiring.Component):
             m.d.sync += left[group].eq(now)
         with m.If(looked_stb):
             m.d.sync += misses.eq(Mux(work.last, 0, misses_now))
+        with m.If(free.number.ready):
+            m.d.sync += self.groups_busy.bit_select(current, 1).eq(1)
+        with m.If(free.back_stb):
+            m.d.sync += self.groups_busy.bit_select(free.back, 1).eq(0)
         with m.If(missed):
             m.d.sync += Assert(free.number.valid)
         return push, asked.i.ready
 
-    def _credit(self, m: Module, waiting: Value) -> None:
+    def _credit(self, m: Module) -> None:
         """A look may enter while reads for its row and a waiter are left."""
         groups = self.config.row_reads // self.row_beats
         rows = Signal(range(groups + 1), init=groups)
@@ -368,5 +471,5 @@ class RowBank(wiring.Component):
             quiet.eq((rows == groups) & (waiters == self.config.row_reads) & self.cache.idle),
             self.cache.clear.eq(clearing & quiet),
             self.may_look.eq((waiters != 0) & (self.inside | ((rows != 0) & ~clearing))),
-            self.idle.eq(quiet & ~waiting),
+            self.idle.eq(quiet & self.front.idle),
         ]

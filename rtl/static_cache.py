@@ -32,11 +32,13 @@ __all__ = [
     "StaticCacheConfig",
     "answer_layout",
     "entry_layout",
+    "load_layout",
     "request_layout",
 ]
 
 STAGES = 2  # front end, back end
 WORD_BYTES = 4  # rows start at words
+LOAD_BYTES = 8  # of a line, at a time
 MAX_LINE_BYTES = 128
 
 
@@ -87,6 +89,11 @@ class StaticCacheConfig:
     def line_words(self) -> int:
         """Words of 4 bytes of a line."""
         return self.line_bytes // WORD_BYTES
+
+    @property
+    def load_parts(self) -> int:
+        """Loads of a line: 8 bytes each, or its 4."""
+        return max(1, self.line_bytes // LOAD_BYTES)
 
     def index(self, key: int, way: int) -> int:
         """Return the table entry, way * sets + set, where `way` may hold `key`."""
@@ -156,6 +163,18 @@ def answer_layout(config: StaticCacheConfig) -> data.StructLayout:
     return data.StructLayout({"hit": unsigned(1), "row": unsigned(8 * config.line_bytes)})
 
 
+def load_layout(config: StaticCacheConfig) -> data.StructLayout:
+    """What fills the cache: an entry of the table, or part of a line; see StaticCache."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "table": unsigned(1),
+            "index": range(max(config.entries, config.lines * config.load_parts)),
+            "data": unsigned(max(entry_layout(config).size, 8 * LOAD_BYTES)),
+        }
+    )
+
+
 class StaticCache(wiring.Component):
     """Takes one look-up or update per cycle, answers in order `latency_cycles` later.
 
@@ -174,8 +193,9 @@ class StaticCache(wiring.Component):
     -------
     enable : In(1)  the table is loaded
     split : In(range(lines + 1))  lines of stage 0
-    load : In(struct {valid, table, index, data})  writes an entry of the table (entry_layout), or a
-        line; no back-pressure, one per cycle; only while idle
+    load : In(struct {valid, table, index, data})  writes an entry of the table (entry_layout), or 8
+        bytes of a line, or a whole line of 4: index = line * load_parts + part; no back-pressure,
+        one per cycle; only while idle
     request : In(stream of request_layout())
     answer : Out(stream of answer_layout())
     idle : Out(1)  nothing is on the way, no answer waits
@@ -187,21 +207,12 @@ class StaticCache(wiring.Component):
 
     def __init__(self, config: StaticCacheConfig) -> None:
         self.config = config
-        widest = max(entry_layout(config).size, 8 * config.line_bytes)
-        load = data.StructLayout(
-            {
-                "valid": unsigned(1),
-                "table": unsigned(1),
-                "index": range(max(config.entries, config.lines)),
-                "data": unsigned(widest),
-            }
-        )
         counts = data.ArrayLayout(unsigned(32), STAGES)
         super().__init__(
             {
                 "enable": In(1),
                 "split": In(range(config.lines + 1)),
-                "load": In(load),
+                "load": In(load_layout(config)),
                 "request": In(stream.Signature(request_layout(config))),
                 "answer": Out(stream.Signature(answer_layout(config))),
                 "idle": Out(1),
@@ -301,12 +312,16 @@ class StaticCache(wiring.Component):
             write.addr.eq(place.line),
             write.en.eq(Mux(updates, size_mask << place.word, 0)),
         ]
+        part_bits = (config.load_parts - 1).bit_length()
+        part_words = min(config.line_words, LOAD_BYTES // WORD_BYTES)
         with m.If(self.load.valid & ~self.load.table):
-            m.d.comb += [
-                write.addr.eq(self.load.index),
-                write.data.eq(self.load.data[: 8 * config.line_bytes]),
-                write.en.eq(~0),
-            ]
+            m.d.comb += write.addr.eq(self.load.index >> part_bits)
+            for index in range(config.line_words):
+                chosen, word = divmod(index, part_words)
+                m.d.comb += [
+                    write.data[index].eq(self.load.data.word_select(word, 32)),
+                    write.en[index].eq(self.load.index[:part_bits] == chosen),
+                ]
 
         # stage 3: what to cut; stage 4: the row
         hit, word, mask = Signal(), Signal.like(place.word), Signal(config.line_words)

@@ -15,7 +15,9 @@ from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric
 from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.row_network import RowNetwork
+from rpaccel.rtl.row_updater import RowUpdater
 from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.rtl.write_share import WriteShare
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["Top"]
@@ -27,7 +29,7 @@ class Top(wiring.Component):
     Members
     -------
     s_axil : In(AxiLite)  registers, see spec.registers.
-    m_axi : Out(Axi4) per memory port; port 0 also carries the dispatcher's reads and all writes.
+    m_axi : Out(Axi4) per memory port; each takes the reads and writes of its stripes.
     irq : Out(1)  level, high while IRQ_STATUS & IRQ_ENABLE.
     """
 
@@ -49,6 +51,8 @@ class Top(wiring.Component):
         m.submodules.loader = loader = Loader(config)
         m.submodules.fabric = fabric = MemoryFabric(config)
         m.submodules.rows = rows = RowNetwork(config, config.lanes)
+        m.submodules.updater = updater = RowUpdater(config)
+        m.submodules.write_share = writers = WriteShare(config, 2)
         m.submodules.array = array = SystolicArray(config, config.lanes)
         lanes = [Lane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
@@ -103,11 +107,17 @@ class Top(wiring.Component):
         dispatcher_id = config.lanes * len(LaneReader)
         connect(m, dispatcher.descriptor, fabric.readers[dispatcher_id])
         connect(m, loader.memory, fabric.readers[dispatcher_id + 1])
-        connect(m, dispatcher.port, fabric.writer)
+        connect(m, updater.read, fabric.readers[dispatcher_id + 2])
+        connect(m, dispatcher.port, writers.writers[0])
+        connect(m, updater.write, writers.writers[1])
+        connect(m, writers.port, fabric.writer)
         for bank in range(config.banks):
             connect(m, rows.memory[bank], fabric.banks[bank])
         # a model's tables may have been written anew
         m.d.comb += rows.clear.eq(loader.start.valid & loader.start.ready)
+        self._update_rows(m, registers, updater, rows, dispatcher)
+        for name in rows.load.signature.members:
+            m.d.comb += getattr(rows.load, name).eq(getattr(loader.load, name))
         for inner, outer in zip(fabric.axi, self.m_axi, strict=True):
             connect(m, inner, flipped(outer))
         m.d.comb += [
@@ -115,3 +125,26 @@ class Top(wiring.Component):
             registers.write_beat_stb.eq(Cat(axi.wvalid & axi.wready for axi in fabric.axi)),
         ]
         return m
+
+    def _update_rows(
+        self,
+        m: Module,
+        registers: Registers,
+        updater: RowUpdater,
+        rows: RowNetwork,
+        dispatcher: Dispatcher,
+    ) -> None:
+        """Row updates while queries run; none while a model is loaded."""
+        connect(m, updater.row, rows.update)
+        m.d.comb += [
+            updater.queue.eq(registers.updates),
+            updater.hold.eq(dispatcher.loads),
+            dispatcher.quiet.eq(updater.idle & rows.idle),
+            registers.update_head.eq(updater.head),
+            registers.update_stb.eq(updater.done_stb),
+            registers.update_status.eq(updater.status),
+            rows.split.eq(registers.static_split),
+        ]
+        m.d.comb += [
+            registers.row_counters[i].eq(rows.counters[i]) for i in range(len(rows.counters))
+        ]

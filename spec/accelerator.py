@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
-from rpaccel.spec.isa import BINS, MAX_BURST_BYTES
+from rpaccel.spec.isa import BINS, MAX_BURST_BYTES, ROW_UPDATE
 from rpaccel.spec.preset_file import names_in, read_preset
 
 BURST_BEATS = 16  # longest burst: HBM ports are AXI3
@@ -48,6 +48,9 @@ class AcceleratorConfig(BaseModel):
     row_banks: int = Field(default=1, ge=1, le=64)  # of the row caches; at least one per port
     row_cache_sets: int = Field(default=1, ge=1, le=65536)  # of a bank's look-ahead cache
     row_cache_ways: int = Field(default=1, ge=1, le=16)  # lines of a beat
+    static_cache_lines: int = Field(default=0, ge=0, le=65536)  # of a bank, a beat each; 0: none
+    static_cache_sets: int = Field(default=1, ge=1, le=65536)  # of its table of pinned rows
+    static_cache_ways: int = Field(default=2, ge=1, le=8)
     row_reads: int = Field(default=16, ge=1, le=256)  # of a bank, from memory, in flight
     axi_data_bits: int = Field(ge=64, le=1024)
     axi_address_bits: int = Field(ge=24, le=64)
@@ -74,6 +77,7 @@ class AcceleratorConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name in ("memory_ports", "stripe_bytes", "row_banks", "row_cache_sets",
+                     "static_cache_sets",
                      "array_size", "groups_down", "groups_across", "block_size", "axi_data_bits",
                      "max_items", "sub_batch_max", "item_record_bytes", "user_record_bytes",
                      "max_dim",
@@ -156,6 +160,21 @@ class AcceleratorConfig(BaseModel):
         """Beats of the largest embedding row."""
         row_bytes = 1 << (self.max_dim - 1).bit_length()
         return max(1, row_bytes // self.beat_bytes)
+
+    @property
+    def pin_entries(self) -> int:
+        """Entries of the table of a bank's static cache; 0: there is none."""
+        return self.static_cache_sets * self.static_cache_ways if self.static_cache_lines else 0
+
+    @property
+    def pin_line_parts(self) -> int:
+        """Entries that the lines of a bank's static cache take in an image: 8 bytes each."""
+        return self.static_cache_lines * (self.beat_bytes // 8)
+
+    @property
+    def update_entry_bytes(self) -> int:
+        """Bytes of an entry of the queue of row updates: spec.isa.ROW_UPDATE and a row."""
+        return 1 << (ROW_UPDATE.bytes + self.row_beats_max * self.beat_bytes - 1).bit_length()
 
     @property
     def beats_per_word(self) -> int:

@@ -52,6 +52,8 @@ class Status(IntEnum):
     MEMORY = 11  # the memory answered with an error
     BAD_IMAGE = 12  # magic, version, target or length of an image
     BAD_LANE = 13  # none of the lanes asked for owns a part of the array
+    BAD_UPDATE = 14  # size or alignment of a row update
+    STALE = 15  # a row update that is not newer than the row
 
 
 class StatusFlag(IntFlag):
@@ -83,6 +85,19 @@ DESCRIPTOR = PackedLayout(
     ],
     1024,
 )  # fmt: skip
+
+# An entry of the update queue: this, then the row's bytes, up to update_entry_bytes.
+# version_address: of a uint32, the row's version, which must be smaller; 0: none. The host sets
+# `status` to UPDATE_PENDING.
+ROW_UPDATE = PackedLayout(
+    "row_update",
+    [
+        ("row_address", 64), ("version_address", 64),
+        ("version", 32), ("row_bytes", 16), ("status", 8), ("reserved", 8),
+    ],
+    256,
+)  # fmt: skip
+UPDATE_PENDING = 0xFF
 
 RESULT = PackedLayout("result", [("id", 32), ("logit", -16), ("ctr", 16)], 64)
 
@@ -198,6 +213,9 @@ FEATURE = PackedLayout(
 PARAM = PackedLayout("param", [("bias", -32), ("multiplier", 16), ("shift", 8)], 64)
 PAIR = PackedLayout("pair", [("multiplier", 16), ("shift", 8)], 64)
 
+PIN_ENTRY_BITS = 128  # rtl.static_cache.entry_layout in its low bits
+PIN_LINE_BITS = 64
+
 BINS = 16
 # Ascending bin edges of one slot: bin(logit) = number of edges <= logit; below threshold: dropped.
 EDGES = PackedLayout(
@@ -215,6 +233,8 @@ class Target(IntEnum):
     PARAM = 4  # entry = one channel; block row i from i * param_entries on, A channels per N fold
     PAIR = 5
     EDGES = 6
+    PIN_ENTRY = 7  # entry of a row bank's static cache (its table), bank after bank
+    PIN_LINE = 8  # 8 bytes (or the 4 that there are) of a line of it, bank after bank
 
 
 def target_bits(target: Target, array_size: int) -> int:
@@ -225,6 +245,7 @@ def target_bits(target: Target, array_size: int) -> int:
     fixed = {
         Target.SLOT: SLOT.bits, Target.PROGRAM: INSTRUCTION.bits, Target.FEATURE: FEATURE.bits,
         Target.PARAM: PARAM.bits, Target.PAIR: PAIR.bits, Target.EDGES: EDGES.bits,
+        Target.PIN_ENTRY: PIN_ENTRY_BITS, Target.PIN_LINE: PIN_LINE_BITS,
     }  # fmt: skip
     return 8 * array_size if target is Target.WEIGHT else fixed[target]
 

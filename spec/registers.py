@@ -25,6 +25,12 @@ COUNTER_LANE_STRIDE = 0x80
 COUNTER_UNIT_STRIDE = 0x10  # per unit: busy, stalled_input, stalled_output, items
 COUNTER_UNITS = ("gather", "array", "weights", "interaction", "filter", "ordered_top_n")
 COUNTER_WORDS = ("busy_cycles", "stalled_input_cycles", "stalled_output_cycles", "items")
+ROW_COUNTER_BASE = 0x1800  # per row bank: ROW_COUNTER_BASE + bank * 0x40, 32 bits each
+ROW_COUNTER_STRIDE = 0x40
+ROW_COUNTERS = (
+    "pinned", "hits", "merged", "misses", "refused", "evictions",
+    "prefetches", "dropped", "used", "late", "unused",
+)  # fmt: skip
 PORT_COUNTER_BASE = 0x1400  # per port: PORT_COUNTER_BASE + port * 0x10: read beats, write beats
 
 
@@ -43,6 +49,7 @@ class Irq(IntFlag):
 
     COMPLETION = 1  # a completion was written
     ERROR = 2  # an access was refused or failed; see ERROR_*
+    UPDATE = 4  # the queue of row updates has become empty
 
 
 class Permission(IntFlag):
@@ -84,6 +91,16 @@ _FIXED = [
     ("LOADED_WORDS", 0x0A4, "ro", "64-bit words that the loader has read from memory"),
     ("CONFIG_BLOCKS", 0x09C, "ro", "block_size | blocks per side << 16"),
     ("PARTITION_APPLY", 0x0A0, "rw", "write 1: use PARTITION* when all lanes are idle; then 0"),
+    ("UQ_BASE_LO", 0x0A8, "rw", "queue of row updates, aligned to an entry"),
+    ("UQ_BASE_HI", 0x0AC, "rw", ""),
+    ("UQ_SIZE", 0x0B0, "rw", "entries, a power of two; 0: closed"),
+    ("UQ_TAIL", 0x0B4, "rw", "doorbell: number of updates ever submitted (wraps at 2**16)"),
+    ("UQ_HEAD", 0x0B8, "ro", "number of updates ever dealt with"),
+    ("UPDATES_APPLIED", 0x0BC, "ro", "updates that memory and caches have"),
+    ("UPDATES_STALE", 0x0C0, "ro", "updates that were not newer than their row"),
+    ("UPDATES_FAILED", 0x0C4, "ro", "updates that ended with an error"),
+    ("STATIC_SPLIT", 0x0C8, "rw", "lines of each row bank's static cache for the front end"),
+    ("CONFIG_ROWS", 0x0CC, "ro", "row banks | lines of a bank's static cache << 8"),
 ]
 _REGION = [
     ("BASE_LO", 0x00, "first byte; 64-byte aligned"),
@@ -127,12 +144,18 @@ def config_registers(config: AcceleratorConfig) -> dict[str, int]:
         "CONFIG_WEIGHTS": config.weight_words,
         "CONFIG_HASH": int(config.digest[:HASH_DIGITS], 16),
         "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
+        "CONFIG_ROWS": config.banks | config.static_cache_lines << 8,
     }
 
 
 def partition_word(row: int, col: int, rows: int, cols: int) -> int:
     """Return a PARTITION register: a rectangle of blocks; no rows: the lane owns nothing."""
     return row | col << 8 | rows << 16 | cols << 24
+
+
+def row_counter_address(bank: int, name: str) -> int:
+    """Byte address of one counter of a row bank."""
+    return ROW_COUNTER_BASE + bank * ROW_COUNTER_STRIDE + 4 * ROW_COUNTERS.index(name)
 
 
 def counter_address(lane: int, unit: str, word: str) -> int:

@@ -64,11 +64,15 @@ class MemoryModel:
             ):
                 cycle += 1
                 if valid and ready:
-                    self.check(payload.address, payload.beats)
-                    self.reads.append((0, payload.address, payload.beats))
+                    first = payload.address
+                    if "row" in payload.shape().members:
+                        assert first % (4 << payload.row.size) == 0, (first, payload.row.size)
+                        first -= first % self.beat_bytes
+                    self.check(first, payload.beats)
+                    self.reads.append((0, first, payload.beats))
                     due = cycle + self.random.randint(*self.latency)
                     for index in range(payload.beats):
-                        address = payload.address + index * self.beat_bytes
+                        address = first + index * self.beat_bytes
                         queue.append((due, address, index + 1 == payload.beats, False))
                     owed = sum(last for _, _, last, _ in queue)
                     self.most_outstanding[0] = max(self.most_outstanding[0], owed)

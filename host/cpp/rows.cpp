@@ -21,8 +21,14 @@ namespace {
 
 constexpr uint32_t OK = 0, MEMORY = 11;  // spec.isa.Status
 
+constexpr uint32_t STALE = 15, PENDING = 255;
+constexpr uint64_t QUEUE_ENTRIES = 8, ENTRY_BYTES = RPACCEL_UPDATE_ENTRY_BYTES;
+
 struct Header {
-    uint64_t memory_bytes, limit_cycles, wait_per_mille, seed;
+    uint64_t memory_bytes, limit_cycles, wait_per_mille, seed, split, loads;
+    // The first live_rows rows of live_row_bytes bytes have versions; their version words begin at
+    // versions, the queue of updates at queue. A row is updated every update_gap cycles, or later.
+    uint64_t updates, update_gap, live_rows, live_row_bytes, versions, queue;
     TimingParameters timing;
 };
 
@@ -30,6 +36,13 @@ struct Row {
     uint64_t address;
     uint32_t beats;
     uint32_t after;  // cycles that the reader waits before it offers the row
+    uint32_t bytes;  // of the row
+    uint32_t stage;
+};
+
+struct Load {
+    uint32_t target, index;
+    uint64_t low, high;
 };
 
 struct Reader {
@@ -39,6 +52,8 @@ struct Reader {
     uint64_t first = 0, last = 0;  // edge of the first request offered, of the last beat taken
     uint64_t errors = 0, next = 0;
     bool ready = false, offered = false;
+    std::vector<uint32_t> oldest;  // of each row: the version that it must have, at least
+    int64_t version = 0;           // of the row that comes now; -1: any so far
 };
 
 struct Bench {
@@ -48,6 +63,10 @@ struct Bench {
     ByteMemory memory;
     TimingParameters timing;
     std::vector<Reader> readers;
+    std::vector<Load> loads;
+    std::vector<uint32_t> sent, done;  // versions of live rows: in the queue, in memory
+    std::vector<std::pair<uint32_t, uint32_t>> queued;  // row and version of entries, 0: stale
+    uint64_t update_head = 0, update_next = 0, stale = 0, first_update = 0, last_update = 0;
     uint64_t cycles = 0;
     std::string error;
     std::vector<uint64_t> read_beats;
@@ -60,6 +79,73 @@ struct Bench {
           timing(h.timing) RPACCEL_FOR_EACH_PORT(PORT_INIT) {
         uint64_t* words = reinterpret_cast<uint64_t*>(memory.at(0));
         for (uint64_t i = 0; i < h.memory_bytes / 8; ++i) words[i] = mix(i);
+        sent.assign(h.live_rows, 0);
+        done.assign(h.live_rows, 0);
+        for (uint64_t row = 0; row < h.live_rows; ++row) {
+            write_row(memory.at(row * h.live_row_bytes), row, 0);
+            std::memset(memory.at(h.versions + 4 * row), 0, 4);
+        }
+    }
+
+    uint32_t row_word(uint64_t row, uint64_t version, uint64_t word) const {
+        return uint32_t(mix(header.seed + (row << 40) + (version << 8) + word));
+    }
+
+    void write_row(uint8_t* at, uint64_t row, uint64_t version) const {
+        for (uint64_t word = 0; word < header.live_row_bytes / 4; ++word) {
+            const uint32_t value = row_word(row, version, word);
+            std::memcpy(at + 4 * word, &value, 4);
+        }
+    }
+
+    bool has_version(const uint8_t* at, uint64_t row, uint64_t version, uint64_t first,
+                     uint64_t bytes) const {
+        for (uint64_t i = 0; i < bytes / 4; ++i) {
+            const uint32_t value = row_word(row, version, first + i);
+            if (std::memcmp(at + 4 * i, &value, 4) != 0) return false;
+        }
+        return true;
+    }
+
+    // Writers that share the queue: now and then one is late, and its version is an old one.
+    int update() {
+        const uint64_t head = model->queue_head;
+        while ((update_head & 0xFFFF) != head) {
+            const auto [row, version] = queued[update_head];
+            const uint8_t status =
+                memory.at(header.queue + update_head % QUEUE_ENTRIES * ENTRY_BYTES)[22];
+            if (status != (version ? OK : STALE))
+                return fail("update " + std::to_string(update_head),
+                            "status " + std::to_string(status));
+            if (version) done[row] = version;
+            ++update_head;
+            last_update = cycles;
+        }
+        if (queued.size() == header.updates || queued.size() - update_head == QUEUE_ENTRIES ||
+            cycles < update_next)
+            return 0;
+        const uint64_t draw = mix(header.seed + 7919 * (queued.size() + 1));
+        const uint32_t row = uint32_t(draw % header.live_rows);
+        const bool late = (draw >> 40) % 8 == 0;
+        const uint32_t version = late ? sent[row] : ++sent[row];
+        if (queued.empty()) first_update = cycles;
+        uint8_t* entry =
+            memory.at(header.queue + queued.size() % QUEUE_ENTRIES * ENTRY_BYTES);
+        const uint64_t address = row * header.live_row_bytes;
+        const uint64_t version_address = header.versions + 4 * uint64_t(row);
+        const uint16_t row_bytes = uint16_t(header.live_row_bytes);
+        std::memcpy(entry, &address, 8);
+        std::memcpy(entry + 8, &version_address, 8);
+        std::memcpy(entry + 16, &version, 4);
+        std::memcpy(entry + 20, &row_bytes, 2);
+        entry[22] = PENDING;
+        entry[23] = 0;
+        write_row(entry + 32, row, late ? 0xFFFFFF : version);
+        queued.push_back({row, late ? 0 : version});
+        stale += late;
+        model->queue_tail = queued.size() & 0xFFFF;
+        update_next = cycles + header.update_gap;
+        return 0;
     }
 
     int fail(const std::string& where, const std::string& what) {
@@ -74,6 +160,23 @@ struct Bench {
         ++cycles;
     }
 
+    // The row's part of a beat; all beats of a live row must be of one version.
+    int check_bytes(Reader& reader, const Row& row, const uint8_t* data, uint64_t address) {
+        const uint64_t offset = row.address % RPACCEL_BEAT_BYTES;
+        const uint64_t bytes = std::min<uint64_t>(row.bytes, RPACCEL_BEAT_BYTES);
+        const uint64_t number = header.live_rows ? row.address / header.live_row_bytes : 0;
+        if (number >= header.live_rows)
+            return std::memcmp(data + offset, memory.at(address), bytes) != 0;
+        const uint64_t first = uint64_t(reader.beat) * RPACCEL_BEAT_BYTES / 4;
+        if (reader.beat == 0) {
+            reader.version = -1;
+            for (uint64_t v = reader.oldest[reader.answered]; v <= sent[number]; ++v)
+                if (has_version(data + offset, number, v, 0, bytes)) reader.version = int64_t(v);
+            return reader.version < 0;
+        }
+        return !has_version(data + offset, number, uint64_t(reader.version), first, bytes);
+    }
+
     int check(Reader& reader, const uint8_t* data, bool last, uint32_t status, size_t number) {
         const Row& row = reader.rows[reader.answered];
         const uint64_t address = row.address + uint64_t(reader.beat) * RPACCEL_BEAT_BYTES;
@@ -81,7 +184,7 @@ struct Bench {
             "reader " + std::to_string(number) + ", row " + std::to_string(reader.answered);
         if (last != (reader.beat + 1 == row.beats)) return fail(where, "`last` is wrong");
         if (status == OK) {
-            if (std::memcmp(data, memory.at(address), RPACCEL_BEAT_BYTES) != 0)
+            if (check_bytes(reader, row, data, address) != 0)
                 return fail(where, "wrong bytes of address " + std::to_string(address));
         } else if (status != MEMORY || header.timing.error_per_mille == 0) {
             return fail(where, "status " + std::to_string(status));
@@ -107,12 +210,15 @@ struct Bench {
         if (r.offered) {                                                                     \
             model->row##i##_address = r.rows[r.asked].address;                               \
             model->row##i##_beats = r.rows[r.asked].beats;                                   \
+            model->row##i##_stage = r.rows[r.asked].stage;                                   \
+            model->row##i##_size = 31 - __builtin_clz(r.rows[r.asked].bytes / 4);            \
             if (r.asked == 0 && r.first == 0) r.first = cycles;                              \
         }                                                                                    \
         r.ready = mix(header.seed + 64 * cycles + i) % 1000 >= header.wait_per_mille;        \
         model->row##i##_answer_ready = r.ready;                                              \
     }
         RPACCEL_FOR_EACH_READER(READER_DRIVE)
+        if (header.updates != 0 && update() != 0) return -1;
         RPACCEL_FOR_EACH_PORT(PORT_DRIVE)
         model->eval();
         RPACCEL_FOR_EACH_PORT(PORT_SAMPLE)
@@ -120,6 +226,9 @@ struct Bench {
     {                                                                                        \
         Reader& r = readers[i];                                                              \
         if (r.offered && model->row##i##_ready) {                                            \
+            const uint64_t number =                                                          \
+                header.live_rows ? r.rows[r.asked].address / header.live_row_bytes : 0;      \
+            r.oldest.push_back(number < header.live_rows ? done[number] : 0);                \
             ++r.asked;                                                                       \
             r.offered = false;                                                               \
             r.next = cycles + 1 + (r.asked < r.rows.size() ? r.rows[r.asked].after : 0);     \
@@ -142,8 +251,23 @@ struct Bench {
         model->aresetn = 0;
         model->limit = header.memory_bytes;
         model->clear = 0;
+        model->split = header.split;
+        model->queue_base = header.queue;
+        model->queue_size = QUEUE_ENTRIES;
+        model->queue_tail = 0;
         for (int i = 0; i < 4; ++i) edge();
         model->aresetn = 1;
+        for (const Load& load : loads) {
+            model->load_valid = 1;
+            model->load_target = load.target;
+            model->load_index = load.index;
+            model->load_data[0] = uint32_t(load.low);
+            model->load_data[1] = uint32_t(load.low >> 32);
+            model->load_data[2] = uint32_t(load.high);
+            model->load_data[3] = uint32_t(load.high >> 32);
+            edge();
+        }
+        model->load_valid = 0;
         const uint64_t end = cycles + header.limit_cycles;
         size_t left = 1;
         for (uint64_t quiet = 0; quiet < 64;) {  // nothing more may come
@@ -151,6 +275,7 @@ struct Bench {
             if (step() != 0) return -1;
             left = 0;
             for (const Reader& reader : readers) left += reader.rows.size() - reader.answered;
+            left += header.updates - update_head;
             quiet = left == 0 ? quiet + 1 : 0;
         }
         if (!model->idle) return fail("banks", "not idle at the end");
@@ -163,7 +288,12 @@ struct Bench {
                     static_cast<unsigned long long>(cycles));
 #define COUNTER(name) \
     std::printf(", \"" #name "\": %llu", static_cast<unsigned long long>(model->name));
-        COUNTER(hits) COUNTER(merged) COUNTER(misses) COUNTER(refused) COUNTER(evictions)
+        COUNTER(pinned) COUNTER(hits) COUNTER(merged) COUNTER(misses) COUNTER(refused)
+        COUNTER(evictions)
+        std::printf(", \"updates\": %llu, \"stale\": %llu, \"update_cycles\": %llu",
+                    static_cast<unsigned long long>(update_head),
+                    static_cast<unsigned long long>(stale),
+                    static_cast<unsigned long long>(last_update - first_update));
         std::printf(", \"read_beats\": [");
         for (size_t i = 0; i < read_beats.size(); ++i)
             std::printf("%s%llu", i ? ", " : "", static_cast<unsigned long long>(read_beats[i]));
@@ -185,12 +315,16 @@ int main(int argc, char** argv) {
     Header header;
     file.read(reinterpret_cast<char*>(&header), sizeof header);
     Bench bench(header);
+    bench.loads.resize(header.loads);
+    file.read(reinterpret_cast<char*>(bench.loads.data()), header.loads * sizeof(Load));
     uint64_t count;
     while (file.read(reinterpret_cast<char*>(&count), sizeof count)) {
         Reader reader;
         reader.rows.resize(count);
         file.read(reinterpret_cast<char*>(reader.rows.data()), count * sizeof(Row));
         if (count != 0) reader.next = reader.rows[0].after;
+        for (Row& row : reader.rows)
+            if (row.bytes == 0) row.bytes = row.beats * RPACCEL_BEAT_BYTES;
         bench.readers.push_back(std::move(reader));
     }
     const int result = bench.run();

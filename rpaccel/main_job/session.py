@@ -13,6 +13,7 @@ from rpaccel.host.bus import Bus
 from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition
+from rpaccel.host.row_pins import Pins
 from rpaccel.main_job.netlist import difference
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Status
@@ -35,6 +36,8 @@ class Session:
         records (`random_models.shared_schema`).
     memory_bytes : device memory that the driver may use [B].
     split : which lanes own which blocks, lanes of one side; None: as after reset.
+    update_depth : entries of the queue of row updates; 0: rows are not live.
+    pins : rows for the static caches.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Session:
         rankers: Sequence[QuantisedRanker] | None = None,
         memory_bytes: int = MEMORY_BYTES,
         split: Partition | None = None,
+        update_depth: int = 0,
+        pins: Pins | None = None,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.config = config
@@ -58,8 +63,15 @@ class Session:
                 shared_schema(self.rng, machine, small, name="large", dim=config.max_dim),
             ]
         self.rankers = list(rankers)
-        self.compiled = compile_models(self.rankers, machine)
-        self.driver = Driver(device, config, memory_bytes, depth=depth, limit_cycles=LIMIT_CYCLES)
+        self.compiled = compile_models(self.rankers, machine, live=update_depth > 0, pins=pins)
+        self.driver = Driver(
+            device,
+            config,
+            memory_bytes,
+            depth=depth,
+            update_depth=update_depth,
+            limit_cycles=LIMIT_CYCLES,
+        )
         if split:
             self.driver.partition(split)
         self.driver.load_models(self.compiled)

@@ -339,7 +339,7 @@ def test_images_are_checked():
         (b"X" + image[1:], "image magic must be 0x31415052"),
         (image[:4] + b"\x09" + image[5:], "image version must be 0x2, not 0x9"),
         (image[:-8], "image length must be 48, not 40"),
-        (image[:16] + b"\x63" + image[17:], r"section target must be in 0\.\.6, not 99"),
+        (image[:16] + b"\x63" + image[17:], r"section target must be in 0..8, not 99"),
         (image[:17] + b"\x02" + image[18:], "PAIR entries must have 1 words, not 2"),
         (image[:24] + b"\x09" + image[25:], "a PAIR section must end inside 48 bytes"),
     ]

@@ -199,7 +199,9 @@ def test_timeout_tells_the_state():
     session.device.write_register(ADDRESS["CONTROL"], 0)
     session.device.write_register(ADDRESS["IRQ_STATUS"], Irq.COMPLETION)
     tag = session.driver.submit(request)
-    with pytest.raises(TimeoutError, match=r"no completion in \d+ cycles, 1 in flight; STATUS=0x0"):
+    with pytest.raises(
+        TimeoutError, match=r"nothing happened in \d+ cycles, 1 in flight; STATUS=0x0"
+    ):
         session.driver.wait(tag)
 
 

@@ -107,6 +107,7 @@ class Bench:
         dut = self.dut
 
         async def main(ctx):
+            ctx.set(dut.quiet, 1)
             ctx.set(dut.lane_owns, (1 << self.config.lanes) - 1 if owns is None else owns)
             await bench(ctx)
 

@@ -281,9 +281,9 @@ def test_a_row_per_cycle_while_it_hits():
 
     simulate(dut, feed, background=[watch, memory.serve(config, 0, dut.memory[0])])
     assert len(seen["out"]) == 160
-    assert seen["out"][0] - seen["in"][0] == RowNetwork.hit_cycles
+    assert seen["out"][0] - seen["in"][0] == RowNetwork.hit_cycles(config)
     assert seen["out"][-1] - seen["out"][0] == 159
-    assert RowNetwork.hit_cycles == RowBank.hit_cycles + 2 <= row_slots(config)
+    assert RowNetwork.hit_cycles(config) == RowBank.hit_cycles(config) + 2 <= row_slots(config)
 
 
 def test_a_row_per_two_cycles_while_it_misses():

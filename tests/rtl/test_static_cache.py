@@ -29,7 +29,9 @@ def rows_of(keys, row_bytes):
 
 async def load(ctx, dut, table):
     """Load every entry and every line."""
-    for is_table, values in ((1, table.entries), (0, table.lines)):
+    parts = dut.config.load_parts
+    lines = [line >> 64 * part & (1 << 64) - 1 for line in table.lines for part in range(parts)]
+    for is_table, values in ((1, table.entries), (0, lines)):
         for index, value in enumerate(values):
             ctx.set(dut.load, {"valid": 1, "table": is_table, "index": index, "data": value})
             await ctx.tick()
@@ -66,7 +68,7 @@ def drive(config, table, split, requests, stall="none"):
         for stage in range(STAGES):
             counts.append((ctx.get(dut.lookups[stage]), ctx.get(dut.hits[stage])))
 
-    cycles = len(table.entries) + len(table.lines) + 20 * len(requests) + 1000
+    cycles = len(table.entries) + config.load_parts * len(table.lines) + 20 * len(requests) + 1000
     simulate(dut, feed, drain, monitors=[dut.answer], limit_cycles=cycles)
     return got, counts
 
