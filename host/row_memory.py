@@ -12,7 +12,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["row_memory"]
 
-_BOOK = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 4)
+_BOOK = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 5)
 _FIRST_EDGE = 4  # host/cpp/rows.cpp: edges of reset
 
 

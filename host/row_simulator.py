@@ -111,8 +111,10 @@ def build_rows(
     )
 
 
-def rows_of(addresses: NDArray[np.integer], beats: int = 1, after: int = 0) -> NDArray[np.void]:
-    """Return a trace of ROW with rows of one size."""
+def rows_of(
+    addresses: NDArray[np.integer], beats: int | NDArray[np.integer] = 1, after: int = 0
+) -> NDArray[np.void]:
+    """Return a trace of ROW. beats : of every row, or int[n]."""
     rows = np.zeros(len(addresses), ROW)
     rows["address"], rows["beats"], rows["after"] = addresses, beats, after
     return rows

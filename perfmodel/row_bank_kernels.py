@@ -23,15 +23,24 @@ QUIET_CYCLES = 4  # without a move, then nothing but memory can cause one
 
 Record = Any
 
+# No array is made or kept in here, so none needs its references counted: four times as fast.
+fast = njit(cache=True, _nrt=False, error_model="numpy")
 
-@njit(cache=True)
+
+@fast
+def _wrap(place: int, places: int) -> int:
+    """Return a ring's place, which is at most `places` too far."""
+    return place - places if place >= places else place
+
+
+@fast
 def _distance(number: int, last: int, count: int) -> int:
     """Return how far after the round's last choice `number` comes."""
     distance = number - last - 1
     return distance if distance >= 0 else distance + count
 
 
-@njit(cache=True)
+@fast
 def _offer(sizes: RowSizes, trace: RowTrace, state: RowState) -> bool:
     """Readers to banks: one row per bank; return whether any went."""
     moved = False
@@ -56,10 +65,11 @@ def _offer(sizes: RowSizes, trace: RowTrace, state: RowState) -> bool:
                 bank.last = i
                 size = state.waiting.shape[1]
                 place = bank.rows_head + bank.rows_inner + bank.rows_out
-                waits = state.waiting[b, place % size]
+                waits = state.waiting[b, _wrap(place, size)]
                 waits.row = row
                 waits.reader = i
-                waits.place = reader.asked % sizes.slots * sizes.row_beats
+                waits.place = reader.newest * sizes.row_beats
+                reader.newest = _wrap(reader.newest + 1, sizes.slots)
                 bank.pushed = bank.active = 1
                 reader.asked += 1
                 reader.used += 1
@@ -67,13 +77,13 @@ def _offer(sizes: RowSizes, trace: RowTrace, state: RowState) -> bool:
     return moved
 
 
-@njit(cache=True)
+@fast
 def _fetch(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> bool:
     """Give each reader its next beat, if it is there; return whether any got one."""
     moved = False
     for i in range(sizes.readers):
         reader = state.readers[i]
-        place = reader.answered % sizes.slots * sizes.row_beats + reader.index
+        place = reader.oldest * sizes.row_beats + reader.index
         if not state.there[i, place]:
             continue
         state.there[i, place] = 0
@@ -82,12 +92,13 @@ def _fetch(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> bool:
         if reader.index == trace.beats[reader.first + reader.answered]:
             reader.index = 0
             reader.answered += 1
+            reader.oldest = _wrap(reader.oldest + 1, sizes.slots)
             reader.used -= 1
         moved = True
     return moved
 
 
-@njit(cache=True)
+@fast
 def _collect(sizes: RowSizes, state: RowState) -> bool:
     """Banks' answers to readers: one per reader; return whether any went."""
     moved = False
@@ -112,7 +123,7 @@ def _collect(sizes: RowSizes, state: RowState) -> bool:
     return moved
 
 
-@njit(cache=True)
+@fast
 def _answer(sizes: RowSizes, state: RowState, p: int, now: int) -> bool:
     """Give memory's beats to the banks; return whether a beat moved."""
     port = state.ports[p]
@@ -121,59 +132,63 @@ def _answer(sizes: RowSizes, state: RowState, p: int, now: int) -> bool:
         bank = state.banks[port.beat_bank]
         places = state.arrived.shape[1]
         place = bank.arrived_head + bank.arrived_inner + bank.arrived_out
-        state.arrived[port.beat_bank, place % places] = port.beat_read
+        state.arrived[port.beat_bank, _wrap(place, places)] = port.beat_read
         bank.arrives = bank.active = 1
         if port.beat_last:
-            ids = state.free_at.shape[1]
-            state.free_at[p, (port.returned_head + port.returned) % ids] = now + sizes.id_cycles
-            port.returned += 1
+            ids = state.returned.shape[1]
+            back = state.returned[p, _wrap(port.ids_head + port.ids_back, ids)]
+            back.id, back.free_at = port.beat_id, now + sizes.id_cycles
+            port.ids_back += 1
         port.beat_valid = 0
         moved = True
     if port.left == 0 and port.pending and state.pending[p, port.pending_head].due <= now:
         burst = state.pending[p, port.pending_head]
-        port.left, port.bank, port.read = burst.beats, burst.bank, burst.read
-        port.pending_head = (port.pending_head + 1) % state.pending.shape[1]
+        port.left, port.id = burst.beats, burst.id
+        port.bank, port.read = burst.bank, burst.read
+        port.pending_head = _wrap(port.pending_head + 1, state.pending.shape[1])
         port.pending -= 1
     if port.left:
         port.left -= 1
         port.beat_valid, port.beat_bank, port.beat_read = 1, port.bank, port.read
-        port.beat_last = port.left == 0
+        port.beat_id, port.beat_last = port.id, port.left == 0
         port.read += 1
         port.beats += 1
         moved = True
     return moved
 
 
-@njit(cache=True)
+@fast
 def _send(sizes: RowSizes, state: RowState, p: int, now: int, book: Any, memory: int) -> bool:
     """Send a burst to memory if an id is free; return whether one went."""
     port = state.ports[p]
     if not port.second_valid:
         return False
+    burst, ids = state.stages[p, 1], state.returned.shape[1]
     if port.fresh:
+        burst.id = ids - port.fresh
         port.fresh -= 1
-    elif port.returned and state.free_at[p, port.returned_head] <= now:
-        port.returned_head = (port.returned_head + 1) % state.free_at.shape[1]
-        port.returned -= 1
+    elif port.ids_back and state.returned[p, port.ids_head].free_at <= now:
+        burst.id = state.returned[p, port.ids_head].id
+        port.ids_head = _wrap(port.ids_head + 1, ids)
+        port.ids_back -= 1
     else:
         return False
-    burst = state.stages[p, 1]
     edge = now + sizes.first_edge
-    due = np.int64(book(memory, edge, burst.address, burst.beats)) - sizes.first_edge
+    due = np.int64(book(memory, edge, burst.id, burst.address, burst.beats)) - sizes.first_edge
     # in the order of (due, sent)
     count = state.pending.shape[1]
     place = port.pending_head + port.pending
-    while place > port.pending_head and state.pending[p, (place - 1) % count].due > due:
-        state.pending[p, place % count] = state.pending[p, (place - 1) % count]
+    while place > port.pending_head and state.pending[p, _wrap(place - 1, count)].due > due:
+        state.pending[p, _wrap(place, count)] = state.pending[p, _wrap(place - 1, count)]
         place -= 1
-    state.pending[p, place % count] = burst
-    state.pending[p, place % count].due = due
+    state.pending[p, _wrap(place, count)] = burst
+    state.pending[p, _wrap(place, count)].due = due
     port.pending += 1
     port.second_valid = 0
     return True
 
 
-@njit(cache=True)
+@fast
 def _check(sizes: RowSizes, state: RowState, p: int) -> bool:
     """Banks to the two stages of the region check; return whether a burst moved."""
     port = state.ports[p]
@@ -200,25 +215,25 @@ def _check(sizes: RowSizes, state: RowState, p: int) -> bool:
     return moved
 
 
-@njit(cache=True)
-def _look_up(state: RowState, b: int, key: int, at: int) -> tuple[int, int]:
+@fast
+def _look_up(ways: int, state: RowState, b: int, key: int, at: int) -> tuple[int, int]:
     """Return (event, line or NONE) of a LOOK, after it."""
-    ways = state.tags.shape[2]
-    for way in range(ways):
-        if state.tags[b, at, way] == key:
-            return MERGED if state.flying[b, at, way] else HIT, at * ways + way
+    for line in range(at * ways, at * ways + ways):
+        if state.tags[b, line] == key:
+            return MERGED if state.flying[b, line] else HIT, line
     for step in range(ways):
-        way = (state.next_way[b, at] + step) % ways
-        if not state.flying[b, at, way]:
-            state.counters[0].evictions += state.tags[b, at, way] != NONE
-            state.tags[b, at, way] = key
-            state.flying[b, at, way] = 1
-            state.next_way[b, at] = (way + 1) % ways
-            return MISS, at * ways + way
+        way = _wrap(state.next_way[b, at] + step, ways)
+        line = at * ways + way
+        if not state.flying[b, line]:
+            state.counters[0].evictions += state.tags[b, line] != NONE
+            state.tags[b, line] = key
+            state.flying[b, line] = 1
+            state.next_way[b, at] = _wrap(way + 1, ways)
+            return MISS, line
     return REFUSED, NONE
 
 
-@njit(cache=True)
+@fast
 def _enter(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> int:
     """Send a fill, or else the next look, into the cache; return the op, or NONE."""
     bank = state.banks[b]
@@ -227,7 +242,7 @@ def _enter(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> int:
         op.fill, op.read = 1, bank.fill
         line = state.read_line[b, bank.fill]
         if line != NONE:
-            state.flying[b, line // sizes.ways, line % sizes.ways] = 0
+            state.flying[b, line] = 0
     elif (
         bank.rows_out
         and bank.waiter_credits
@@ -238,7 +253,7 @@ def _enter(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> int:
         op.fill, op.row, op.beat = 0, waits.row, bank.beat
         op.reader, op.place = waits.reader, waits.place + bank.beat
         op.last = bank.beat + 1 == trace.beats[waits.row]
-        op.event, op.line = _look_up(state, b, trace.key[beat], trace.at[beat])
+        op.event, op.line = _look_up(sizes.ways, state, b, trace.key[beat], trace.at[beat])
         bank.waiter_credits -= 1
         bank.row_credits -= not bank.inside
         bank.inside = not op.last
@@ -246,19 +261,19 @@ def _enter(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> int:
     else:
         return NONE
     entered = bank.next_op
-    bank.next_op = (entered + 1) % state.ops.shape[1]
+    bank.next_op = _wrap(entered + 1, state.ops.shape[1])
     return entered
 
 
-@njit(cache=True)
+@fast
 def _push_answer(state: RowState, b: int, reader: int, place: int) -> None:
     bank = state.banks[b]
-    answer = state.answers[b, (bank.answers_head + bank.answers) % PLACES]
+    answer = state.answers[b, _wrap(bank.answers_head + bank.answers, PLACES)]
     answer.reader, answer.place = reader, place
     bank.answers += 1
 
 
-@njit(cache=True)
+@fast
 def _join(state: RowState, b: int, read: int, op: Record) -> None:
     """Add the owner of a look that is merged: the newest of those that wait."""
     bank, first = state.banks[b], state.owners[b, read]
@@ -269,7 +284,7 @@ def _join(state: RowState, b: int, read: int, op: Record) -> None:
     first.next = number
 
 
-@njit(cache=True)
+@fast
 def _serve(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
     """Answer the next owner of a read that is filled; return whether it was the last."""
     bank = state.banks[b]
@@ -295,15 +310,15 @@ def _serve(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
     return True
 
 
-@njit(cache=True)
+@fast
 def _free_group(state: RowState, b: int, group: int) -> None:
     bank = state.banks[b]
-    state.groups[b, (bank.groups_head + bank.groups) % state.groups.shape[1]] = group
+    state.groups[b, _wrap(bank.groups_head + bank.groups, state.groups.shape[1])] = group
     bank.groups += 1
     bank.reads_back += 1
 
 
-@njit(cache=True)
+@fast
 def _miss(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
     """Give a look that misses a read: of its row's group."""
     bank = state.banks[b]
@@ -319,18 +334,18 @@ def _miss(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
     bank.misses += 1
 
 
-@njit(cache=True)
+@fast
 def _ask(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> None:
     """Send the run of misses as a burst."""
     bank = state.banks[b]
-    burst = state.asked[b, (bank.asked_head + bank.asked) % PLACES]
+    burst = state.asked[b, _wrap(bank.asked_head + bank.asked, PLACES)]
     burst.address = trace.address[bank.run_row] + bank.run_beat * sizes.beat_bytes
     burst.beats, burst.bank, burst.read = bank.run, b, bank.run_read
     bank.asked += 1
     bank.run = 0
 
 
-@njit(cache=True)
+@fast
 def _end_row(state: RowState, b: int) -> None:
     """Keep the row's group until its reads are filled; give back what it did not need."""
     bank = state.banks[b]
@@ -338,7 +353,7 @@ def _end_row(state: RowState, b: int) -> None:
         bank.reads_back += 1
         return
     group = state.groups[b, bank.groups_head]
-    bank.groups_head = (bank.groups_head + 1) % state.groups.shape[1]
+    bank.groups_head = _wrap(bank.groups_head + 1, state.groups.shape[1])
     bank.groups -= 1
     state.left[b, group] += bank.misses
     if state.left[b, group] == 0:
@@ -346,7 +361,7 @@ def _end_row(state: RowState, b: int) -> None:
     bank.misses = 0
 
 
-@njit(cache=True)
+@fast
 def _resolve(
     sizes: RowSizes, trace: RowTrace, state: RowState, b: int, can_answer: bool, can_ask: bool
 ) -> bool:
@@ -378,7 +393,7 @@ def _resolve(
     return True
 
 
-@njit(cache=True)
+@fast
 def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: int) -> bool:
     """Move the bank's two queues and its credits on; return whether anything moved."""
     bank = state.banks[b]
@@ -387,7 +402,7 @@ def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: 
     moved = bank.pushed + bank.arrives > 0
     if looked and state.ops[b, entered].last:
         bank.rows_out, bank.beat = 0, 0
-        bank.rows_head = (bank.rows_head + 1) % state.waiting.shape[1]
+        bank.rows_head = _wrap(bank.rows_head + 1, state.waiting.shape[1])
     if bank.rows_inner and not bank.rows_out:
         bank.rows_inner -= 1
         bank.rows_out, moved = 1, True
@@ -397,7 +412,7 @@ def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: 
         bank.fill = NONE
         if bank.arrived_out:
             bank.fill, moved = state.arrived[b, bank.arrived_head], True
-            bank.arrived_head = (bank.arrived_head + 1) % state.arrived.shape[1]
+            bank.arrived_head = _wrap(bank.arrived_head + 1, state.arrived.shape[1])
             bank.arrived_out = 0
     if bank.arrived_inner and not bank.arrived_out:
         bank.arrived_inner -= 1
@@ -410,7 +425,7 @@ def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: 
     return moved
 
 
-@njit(cache=True)
+@fast
 def _bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bool) -> bool:
     """Move a bank on; return whether anything moved."""
     bank = state.banks[b]
@@ -418,10 +433,10 @@ def _bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bo
     can_answer, can_ask = bank.answers < PLACES, bank.asked < PLACES
     if bank.answer_leaves:
         bank.answers -= 1
-        bank.answers_head = (bank.answers_head + 1) % PLACES
+        bank.answers_head = _wrap(bank.answers_head + 1, PLACES)
     if bank.ask_leaves:
         bank.asked -= 1
-        bank.asked_head = (bank.asked_head + 1) % PLACES
+        bank.asked_head = _wrap(bank.asked_head + 1, PLACES)
     bank.answer_leaves = bank.ask_leaves = 0
 
     if bank.found != NONE:
@@ -446,11 +461,11 @@ def _bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bo
     return moved
 
 
-@njit(cache=True)
+@fast
 def run(sizes: RowSizes, trace: RowTrace, state: RowState, book: Any, memories: Ints) -> int:
     """Run all traces; return the cycles up to the last beat, or NONE if nothing moves any more.
 
-    book : (memory, edge, address, beats) -> edge of the first beat, called when a burst is sent.
+    book : (memory, edge, id, address, beats) -> edge of the first beat, called when a burst is sent.
     """
     now, quiet = 0, 0
     left = 0

@@ -61,7 +61,7 @@ def _record(names: str) -> np.dtype[np.void]:
 
 
 # chosen: by the crossbar in this cycle. last: choice of the round before.
-READER = _record("first rows asked answered used index chosen last end")
+READER = _record("first rows asked answered used newest oldest index chosen last end")
 BANK = _record(
     "active chosen last "
     # rows in their queue: behind the register, in it; the beat that is looked at
@@ -75,10 +75,11 @@ BANK = _record(
 OP = _record("fill event reader place row beat last read line")  # line: NONE is not kept
 OWNER = _record("reader place next")
 ROW = _record("row reader place")
-BURST = _record("due bank read beats address")
+BURST = _record("due id bank read beats address")
+ID = _record("id free_at")
 PORT = _record(
-    "last first_valid second_valid fresh returned returned_head pending pending_head "
-    "left bank read beat_valid beat_bank beat_read beat_last beats"
+    "last first_valid second_valid fresh ids_back ids_head pending pending_head "
+    "left id bank read beat_valid beat_bank beat_read beat_last beat_id beats"
 )
 COUNTERS = _record("hits merged misses refused evictions")
 
@@ -87,12 +88,12 @@ class RowState(NamedTuple):
     """All that changes. First dimension: reader, bank or port.
 
     there : uint8[readers, places]  beats that wait for their turn
-    tags, flying : int64[banks, sets, ways]; next_way : int64[banks, sets]
+    tags, flying : int64, uint8[banks, lines], a set's ways side by side; next_way : int64[banks, sets]
     pipe : int64[banks, look_cycles]  ops on their way through the cache, newest first
     read_line : int64[banks, reads]  line that a read fills; line_read : the read of a line
     owners : OWNER[banks, reads]  first of each read, `next` its chain; joined : OWNER[banks, reads]
     left : int64[banks, groups]  reads of a group that are on their way; groups : those free
-    stages : BURST[ports, 2]  of the region check; free_at : int64[ports, ids]  of ids given back
+    stages : BURST[ports, 2]  of the region check; returned : ID[ports, ids]  ids given back
     """
 
     readers: Records
@@ -103,7 +104,7 @@ class RowState(NamedTuple):
     ops: Records
     pipe: Ints
     tags: Ints
-    flying: Ints
+    flying: npt.NDArray[np.uint8]
     next_way: Ints
     read_line: Ints
     line_read: Ints
@@ -116,7 +117,7 @@ class RowState(NamedTuple):
     ports: Records
     stages: Records
     pending: Records
-    free_at: Ints
+    returned: Records
     counters: Records
 
 
@@ -144,8 +145,8 @@ def new_row_state(sizes: RowSizes, sets: int, ids: int, rows: list[int]) -> RowS
         arrived=np.zeros((banks, reads + 1), np.int64),
         ops=np.zeros((banks, sizes.look_cycles + 2), OP),
         pipe=np.full((banks, sizes.look_cycles), NONE),
-        tags=np.full((banks, sets, ways), NONE),
-        flying=np.zeros((banks, sets, ways), np.int64),
+        tags=np.full((banks, sets * ways), NONE),
+        flying=np.zeros((banks, sets * ways), np.uint8),
         next_way=np.zeros((banks, sets), np.int64),
         read_line=np.zeros((banks, reads), np.int64),
         line_read=np.zeros((banks, sets * ways), np.int64),
@@ -158,6 +159,6 @@ def new_row_state(sizes: RowSizes, sets: int, ids: int, rows: list[int]) -> RowS
         ports=port,
         stages=np.zeros((ports, fabric.REGION_CHECK_CYCLES), BURST),
         pending=np.zeros((ports, ids), BURST),
-        free_at=np.zeros((ports, ids), np.int64),
+        returned=np.zeros((ports, ids), ID),
         counters=np.zeros(1, COUNTERS),
     )

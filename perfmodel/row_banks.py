@@ -21,7 +21,7 @@ from rpaccel.perfmodel.row_bank_state import RowSizes, RowTrace, new_row_state
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.stripe import bank_of, fold
 
-__all__ = ["RowMemory", "RowReport", "constant_memory", "exposed_cycles", "predict_rows"]
+__all__ = ["RowMemory", "RowReport", "constant_memory", "exposed_cycles", "predict_rows", "row_slots"]
 
 ROWS_WAITING = 16  # before a bank: rtl.row_bank
 Ints = npt.NDArray[np.int64]
@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 class RowMemory:
     """When a port's memory answers.
 
-    book : uint64 (memory, edge, address, beats) as a ctypes function: the edge at which the first
+    book : uint64 (memory, edge, id, address, beats) as a ctypes function: the edge at which the first
         beat of a burst that is sent at `edge` can be taken. Edges do not fall from call to call.
     memories : what `book` is given for each port
     first_edge : edge of the run's first cycle
@@ -44,8 +44,8 @@ class RowMemory:
 
 @cache
 def _constant() -> Any:
-    @cfunc("uint64(uint64, uint64, uint64, uint64)")
-    def book(latency: int, edge: int, address: int, beats: int) -> int:
+    @cfunc("uint64(uint64, uint64, uint64, uint64, uint64)")
+    def book(latency: int, edge: int, identity: int, address: int, beats: int) -> int:
         return edge + latency
 
     return book
@@ -85,6 +85,11 @@ class RowReport:
     def port_busy(self) -> tuple[float, ...]:
         """Share of the cycles in which each port carries a beat."""
         return tuple(beats / self.cycles for beats in self.port_beats)
+
+
+def row_slots(config: AcceleratorConfig) -> int:
+    """Return the rows that a reader has asked for and not got: a power of two."""
+    return 1 << (config.reads_in_flight.bit_length() - 1)
 
 
 def exposed_cycles(cycles: int, beats: Sequence[int]) -> int:
@@ -153,7 +158,7 @@ def _sizes(config: AcceleratorConfig, readers: int, first_edge: int) -> RowSizes
         reads=config.row_reads,
         row_beats=config.row_beats_max,
         beat_bytes=config.beat_bytes,
-        slots=1 << (config.reads_in_flight.bit_length() - 1),
+        slots=row_slots(config),
         row_places=ROWS_WAITING - 1,
         look_cycles=fabric.LOOK_CYCLES,
         id_cycles=fabric.QUEUE_CYCLES,
