@@ -21,7 +21,16 @@ from rpaccel.perfmodel.row_banks import (
 )
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 
-__all__ = ["KINDS", "MACHINES", "METRICS", "ModelPoint", "compare_rows", "machine", "model_points", "model_rate"]
+__all__ = [
+    "KINDS",
+    "MACHINES",
+    "METRICS",
+    "ModelPoint",
+    "compare_rows",
+    "machine",
+    "model_points",
+    "model_rate",
+]
 
 Rows = tuple[NDArray[np.int64], int | NDArray[np.int64]]
 

@@ -16,15 +16,19 @@ from numba import njit
 
 from rpaccel.perfmodel.row_bank_state import NONE, PLACES, Ints, RowSizes, RowState, RowTrace
 
-__all__ = ["run"]
+__all__ = ["STUCK", "run"]
 
 HIT, MERGED, MISS, REFUSED = range(4)
+STUCK = -2
 QUIET_CYCLES = 4  # without a move, then nothing but memory can cause one
 
 Record = Any
 
-# No array is made or kept in here, so none needs its references counted: four times as fast.
-fast = njit(cache=True, _nrt=False, error_model="numpy")
+# No array is made or kept in here: without counting references it is four times as fast.
+_OPTIONS: dict[str, Any] = {
+    "cache": True, "forceinline": True, "error_model": "numpy", "_nrt": False
+}  # fmt: skip
+fast = njit(**_OPTIONS)
 
 
 @fast
@@ -243,11 +247,7 @@ def _enter(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> int:
         line = state.read_line[b, bank.fill]
         if line != NONE:
             state.flying[b, line] = 0
-    elif (
-        bank.rows_out
-        and bank.waiter_credits
-        and (bank.inside or bank.row_credits)
-    ):
+    elif bank.rows_out and bank.waiter_credits and (bank.inside or bank.row_credits):
         waits = state.waiting[b, bank.rows_head]
         beat = trace.first[waits.row] + bank.beat
         op.fill, op.row, op.beat = 0, waits.row, bank.beat
@@ -462,17 +462,35 @@ def _bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bo
 
 
 @fast
-def run(sizes: RowSizes, trace: RowTrace, state: RowState, book: Any, memories: Ints) -> int:
-    """Run all traces; return the cycles up to the last beat, or NONE if nothing moves any more.
+def _unanswered(sizes: RowSizes, state: RowState) -> int:
+    """Return the readers that still get rows."""
+    count = 0
+    for i in range(sizes.readers):
+        count += state.readers[i].answered < state.readers[i].rows
+    return count
 
-    book : (memory, edge, id, address, beats) -> edge of the first beat, called when a burst is sent.
+
+@fast
+def _wake(sizes: RowSizes, state: RowState, now: int) -> int:
+    """Return when something moves again, if nothing does: now or later, or NONE for never."""
+    wake = sizes.clear_cycles if now < sizes.clear_cycles else NONE
+    for p in range(sizes.ports):
+        port = state.ports[p]
+        if port.pending:
+            due = max(now, state.pending[p, port.pending_head].due)
+            wake = due if wake == NONE else min(wake, due)
+    return wake
+
+
+@fast
+def run(sizes: RowSizes, trace: RowTrace, state: RowState, book: Any, memories: Ints) -> int:
+    """Run all traces; return the cycles up to the last beat, or STUCK if nothing moves any more.
+
+    book : (memory, edge, id, address, beats) -> edge of the first beat of a burst sent at `edge`.
     """
     now, quiet = 0, 0
-    left = 0
-    for i in range(sizes.readers):
-        left += state.readers[i].rows > 0
+    left = _unanswered(sizes, state)
     while left:
-        running = now >= sizes.clear_cycles
         if now == sizes.clear_cycles:
             for b in range(sizes.banks):
                 state.banks[b].active = 1
@@ -485,23 +503,17 @@ def run(sizes: RowSizes, trace: RowTrace, state: RowState, book: Any, memories: 
             moved = _check(sizes, state, p) or moved
         for b in range(sizes.banks):
             if state.banks[b].active:
-                moved = _bank(sizes, trace, state, b, running) or moved
+                moved = _bank(sizes, trace, state, b, now >= sizes.clear_cycles) or moved
         if fetched:
-            left = 0
-            for i in range(sizes.readers):
-                left += state.readers[i].answered < state.readers[i].rows
+            left = _unanswered(sizes, state)
         now += 1
         quiet = 0 if moved else quiet + 1
         if quiet > QUIET_CYCLES:
-            wake = sizes.clear_cycles if now < sizes.clear_cycles else np.int64(1) << 62
-            for p in range(sizes.ports):
-                port = state.ports[p]
-                if port.pending:
-                    wake = min(wake, state.pending[p, port.pending_head].due)
-            if wake == np.int64(1) << 62:
-                return NONE
-            now, quiet = max(now, wake), 0
-    end = 0
+            now, quiet = _wake(sizes, state, now), 0
+            if now == NONE:
+                return STUCK
+    end = NONE
     for i in range(sizes.readers):
-        end = max(end, state.readers[i].end)
+        if state.readers[i].rows:
+            end = max(end, state.readers[i].end)
     return end + 1

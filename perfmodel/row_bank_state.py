@@ -81,14 +81,16 @@ PORT = _record(
     "last first_valid second_valid fresh ids_back ids_head pending pending_head "
     "left id bank read beat_valid beat_bank beat_read beat_last beat_id beats"
 )
-COUNTERS = _record("hits merged misses refused evictions")
+COUNTER_NAMES = ("hits", "merged", "misses", "refused", "evictions")
+COUNTERS = _record(" ".join(COUNTER_NAMES))
 
 
 class RowState(NamedTuple):
     """All that changes. First dimension: reader, bank or port.
 
     there : uint8[readers, places]  beats that wait for their turn
-    tags, flying : int64, uint8[banks, lines], a set's ways side by side; next_way : int64[banks, sets]
+    tags, flying : int64, uint8[banks, lines]  a set's ways are neighbours
+    next_way : int64[banks, sets]
     pipe : int64[banks, look_cycles]  ops on their way through the cache, newest first
     read_line : int64[banks, reads]  line that a read fills; line_read : the read of a line
     owners : OWNER[banks, reads]  first of each read, `next` its chain; joined : OWNER[banks, reads]

@@ -16,12 +16,19 @@ import numpy.typing as npt
 from numba import cfunc
 
 from rpaccel.perfmodel import memory_fabric as fabric
-from rpaccel.perfmodel.row_bank_kernels import run
-from rpaccel.perfmodel.row_bank_state import RowSizes, RowTrace, new_row_state
+from rpaccel.perfmodel.row_bank_kernels import STUCK, run
+from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES, RowSizes, RowTrace, new_row_state
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.stripe import bank_of, fold
 
-__all__ = ["RowMemory", "RowReport", "constant_memory", "exposed_cycles", "predict_rows", "row_slots"]
+__all__ = [
+    "RowMemory",
+    "RowReport",
+    "constant_memory",
+    "exposed_cycles",
+    "predict_rows",
+    "row_slots",
+]
 
 ROWS_WAITING = 16  # before a bank: rtl.row_bank
 Ints = npt.NDArray[np.int64]
@@ -31,8 +38,8 @@ Ints = npt.NDArray[np.int64]
 class RowMemory:
     """When a port's memory answers.
 
-    book : uint64 (memory, edge, id, address, beats) as a ctypes function: the edge at which the first
-        beat of a burst that is sent at `edge` can be taken. Edges do not fall from call to call.
+    book : uint64 (memory, edge, id, address, beats) as a ctypes function: the edge at which the
+        first beat of a burst sent at `edge` can be taken. Edges do not fall from call to call.
     memories : what `book` is given for each port
     first_edge : edge of the run's first cycle
     """
@@ -55,9 +62,7 @@ def constant_memory(config: AcceleratorConfig, latency_cycles: int) -> RowMemory
     """Return a memory that answers `latency_cycles` after it took a burst, in order."""
     if latency_cycles < 2:
         raise ValueError(f"latency_cycles must be at least 2, not {latency_cycles}")
-    return RowMemory(
-        book=_constant().ctypes, memories=(latency_cycles,) * config.memory_ports
-    )
+    return RowMemory(book=_constant().ctypes, memories=(latency_cycles,) * config.memory_ports)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +112,7 @@ def predict_rows(
     traces : (addresses [bytes], beats) of the rows of each reader, int[n] or int each. A row lies
     in one bank. Raises ValueError for rows that are not whole beats, or too long.
     """
-    given = [
-        (a := np.asarray(at, np.int64).reshape(-1), np.broadcast_to(np.asarray(n, np.int64), a.shape))
-        for at, n in traces
-    ]
+    given = [_rows(*rows) for rows in traces]
     address = np.concatenate([np.zeros(0, np.int64), *(at for at, _ in given)])
     beats = np.concatenate([np.zeros(0, np.int64), *(n for _, n in given)])
     _check(config, address, beats)
@@ -131,15 +133,20 @@ def predict_rows(
     rows = [len(at) for at, _ in given]
     state = new_row_state(sizes, config.row_cache_sets, 1 << config.axi_id_bits, rows)
     cycles = int(run(sizes, trace, state, memory.book, np.array(memory.memories, np.uint64)))
-    assert cycles >= 0, "rows wait and nothing moves"
+    assert cycles != STUCK, "rows wait and nothing moves"
     counts = state.counters[0]
     return RowReport(
         cycles=cycles,
         beats=len(key),
         exposed_cycles=exposed_cycles(cycles, [int(n.sum()) for _, n in given]),
         port_beats=tuple(int(count) for count in state.ports["beats"]),
-        **{name: int(counts[name]) for name in state.counters.dtype.names},
+        **{name: int(counts[name]) for name in COUNTER_NAMES},
     )
+
+
+def _rows(addresses: npt.ArrayLike, beats: npt.ArrayLike) -> tuple[Ints, Ints]:
+    at = np.asarray(addresses, np.int64).reshape(-1)
+    return at, np.broadcast_to(np.asarray(beats, np.int64), at.shape)
 
 
 def _check(config: AcceleratorConfig, address: Ints, beats: Ints) -> None:
