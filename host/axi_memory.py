@@ -230,6 +230,11 @@ class ReadSchedule:
             )
         )
 
+    @property
+    def handle(self) -> int:
+        """The schedule's address in the C interface, until it is closed."""
+        return self._handle if isinstance(self._handle, int) else self._handle.value or 0
+
     def accept(self, cycle: int, identity: int, address: int, beats: int, response: int = 0) -> int:
         """Accept a request, a write with its last beat, at edge `cycle`.
 

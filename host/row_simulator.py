@@ -189,9 +189,12 @@ def memory_words(first: int, count: int) -> NDArray[np.uint64]:
 
 
 def rows_of(
-    addresses: NDArray[np.integer], beats: int = 1, after: int = 0, row_bytes: int = 0
+    addresses: NDArray[np.integer],
+    beats: int | NDArray[np.integer] = 1,
+    after: int = 0,
+    row_bytes: int = 0,
 ) -> NDArray[np.void]:
-    """Return a trace of ROW with rows of one size. row_bytes : 0: all bytes of the beats."""
+    """Return a trace of ROW. beats : of every row, or int[n]. row_bytes : 0: all of its beats."""
     rows = np.zeros(len(addresses), ROW)
     rows["address"], rows["beats"], rows["after"] = addresses, beats, after
     rows["bytes"] = row_bytes

@@ -5,9 +5,16 @@ from __future__ import annotations
 REGION_CHECK_CYCLES = 2  # request to AR, or to the write channel
 RESPONSE_CYCLES = 1  # ReadChannel: R to the answer
 ORDER_CYCLES = 2  # ReadOrder: answer to the requester
-BANK_REQUEST_CYCLES = 7  # RowBank: a row of one beat that misses, to the request to memory
-BANK_FILL_CYCLES = 8  # RowBank: memory's answer to the bank's
-BANK_HIT_CYCLES = 7  # RowBank: a row that hits, to its answer
+QUEUE_CYCLES = 2  # RowBank: rows before a bank, and FreeList: SyncFIFOBuffered
+LOOK_CYCLES = 3  # RowBank: look-ahead cache
+RESOLVE_CYCLES = 1  # RowBank: the cache's answer to what is made of it
+BUFFER_CYCLES = 1  # RowBank: StreamBuffer of answers, and of bursts
+STORE_CYCLES = 3  # RowBank: memory's answer until it enters the cache
+# RowBank: a row of one beat that misses, to the request to memory; or that hits, to its answer
+BANK_REQUEST_CYCLES = QUEUE_CYCLES + LOOK_CYCLES + RESOLVE_CYCLES + BUFFER_CYCLES
+BANK_HIT_CYCLES = BANK_REQUEST_CYCLES
+# RowBank: memory's answer to the bank's
+BANK_FILL_CYCLES = STORE_CYCLES + LOOK_CYCLES + RESOLVE_CYCLES + BUFFER_CYCLES
 WRITE_STEPS = 2  # write channel: take the burst; notice its last beat
 
 

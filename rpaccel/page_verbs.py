@@ -127,4 +127,25 @@ def row_study(
     show_page(out, row_study_text(rows), row_study_values(rows) if json else None)
 
 
-VERBS = (efficiency, array_bench, units, calibrate, filter_study, row_study)
+def row_model(
+    points: Annotated[int, typer.Option(help="Points of each netlist.", min=1)] = 17,
+    data: Data = "ml-100k",
+    queries: Annotated[int, typer.Option(help="Queries of the click log.", min=1)] = 4,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/row_model.md"),
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Compare the model of the row banks with the netlist, on random points and real traces."""
+    from rpaccel.host.row_model import model_points, model_rate  # noqa: PLC0415
+    from rpaccel.main_job.row_model_page import row_model_text, row_model_values  # noqa: PLC0415
+    from rpaccel.main_job.row_traffic import row_traffic  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    found = list(model_points(points=points, seed=seed, progress=say))
+    traffic = list(row_traffic(data, queries=queries, seed=seed, progress=say))
+    rate = model_rate()
+    values = row_model_values(found, traffic, rate) if json else None
+    show_page(out, row_model_text(found, traffic, rate), values)
+
+
+VERBS = (efficiency, array_bench, units, calibrate, filter_study, row_study, row_model)

@@ -27,6 +27,16 @@ uint64_t rpaccel_schedule_accept(void* schedule, uint64_t cycle, uint32_t id, ui
     return static_cast<Schedule*>(schedule)->accept(cycle, id, address, beats, response);
 }
 
+// Accept a read for a client that keeps the order of answers itself.
+uint64_t rpaccel_schedule_book(uint64_t schedule, uint64_t cycle, uint64_t id, uint64_t address,
+                               uint64_t beats) {
+    Schedule* reads = reinterpret_cast<Schedule*>(schedule);
+    const uint64_t due = reads->accept(cycle, uint32_t(id), address, uint32_t(beats));
+    Burst burst;
+    reads->start(due, burst);
+    return due;
+}
+
 int rpaccel_schedule_start(void* schedule, uint64_t cycle, Burst* burst) {
     return static_cast<Schedule*>(schedule)->start(cycle, *burst) ? 1 : 0;
 }

@@ -1,0 +1,155 @@
+"""The model of the row banks: closed forms, and equal to the netlist in every count and cycle."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.row_memory import row_memory
+from rpaccel.host.row_model import (
+    KINDS,
+    MACHINES,
+    METRICS,
+    compare_rows,
+    machine,
+    model_points,
+    model_rate,
+    trace,
+)
+from rpaccel.host.row_simulator import build_rows, run_rows
+from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, row_cycles
+from rpaccel.perfmodel.row_banks import constant_memory, exposed_cycles, predict_rows, row_slots
+from tests.host.test_row_simulator import CONFIG, MEMORY_BYTES, READERS
+
+NOTHING = (np.zeros(0, np.int64), 1)
+COUNTS = ("hits", "merged", "misses", "refused", "evictions", "port_beats", "beats", "cycles")
+# The caches are cleared after the reset; a row waits in its bank's queue meanwhile.
+WAIT_CYCLES = CONFIG.row_cache_sets - QUEUE_CYCLES
+
+
+def predict(addresses, beats=1, latency=20, config=CONFIG):
+    memory = constant_memory(config, latency)
+    return predict_rows(config, [(np.asarray(addresses), beats)], memory)
+
+
+@pytest.fixture(scope="module")
+def run():
+    program = build_rows(CONFIG, READERS)
+
+    def call(traces, timing):
+        return run_rows(program, traces, timing, memory_bytes=MEMORY_BYTES)
+
+    return call
+
+
+def assert_equal(rtl, model):
+    assert {name: getattr(model, name) for name in COUNTS} == {
+        name: getattr(rtl, name) for name in COUNTS
+    }
+
+
+@pytest.mark.parametrize("latency", [2, 20, 200])
+@pytest.mark.parametrize("beats", [1, 2])
+def test_one_row(run, latency, beats):
+    model = predict([64], beats, latency)
+    # request taken to first beat taken, and the others; the first and the last cycle count
+    assert model.cycles == WAIT_CYCLES + row_cycles(latency, beats) + beats - 1 + 1
+    assert (model.misses, model.hits, model.merged) == (beats, 0, 0)
+    timing = MemoryTiming(read_latency_cycles=latency)
+    traces = [(np.array([64]), beats)] + [NOTHING] * (READERS - 1)
+    assert_equal(*compare_rows(CONFIG, run, traces, timing))
+
+
+def test_all_the_same_row_is_read_once(run):
+    """As many as a reader has in flight, while memory takes its time: all of them merge."""
+    rows = row_slots(CONFIG)
+    model = predict([64] * rows, latency=200)
+    assert (model.misses, model.merged, model.hits) == (1, rows - 1, 0)
+    assert sum(model.port_beats) == 1
+    # then one after another
+    first = WAIT_CYCLES + row_cycles(200) + 1
+    assert model.cycles >= first + rows - 1
+    traces = [(np.full(rows, 64), 1)] * READERS
+    assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=200)))
+
+
+def test_hits_take_a_cycle_each(run):
+    """A short trace of one row and a long one differ by hits alone."""
+    short, long = (predict([64] * rows, latency=8) for rows in (1000, 5000))
+    assert long.hits - short.hits == long.cycles - short.cycles == 4000
+    assert long.exposed_cycles == short.exposed_cycles < 100
+    traces = [(np.full(1000, 64), 1)] + [NOTHING] * (READERS - 1)
+    assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=8)))
+
+
+@pytest.mark.parametrize("memory", [2, 37, "ddr4", "hbm2"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_netlist(run, kind, memory):
+    rng = np.random.default_rng([KINDS.index(kind), 5])
+    beats = (1, 2, 1)
+    traces = [(trace(rng, kind, n * CONFIG.beat_bytes, 700), n) for n in beats]
+    timing = (
+        MemoryTiming.of(memory)
+        if isinstance(memory, str)
+        else MemoryTiming(read_latency_cycles=memory)
+    )
+    rtl, model = compare_rows(CONFIG, run, traces, timing)
+    assert_equal(rtl, model)
+    assert model.beats == 2800
+    assert model.hits + model.merged + model.misses + model.refused == model.beats
+    assert model.misses + model.refused == sum(model.port_beats)
+    assert model.exposed_cycles == exposed_cycles(rtl.cycles, [700, 1400, 700])
+    assert sum(model.port_busy) * model.cycles == pytest.approx(sum(model.port_beats))
+
+
+def test_equals_the_netlist_when_answers_overtake(run):
+    rng = np.random.default_rng(9)
+    timing = MemoryTiming(in_order=False, jitter_cycles=40, hold_per_mille=50, hold_cycles=200)
+    traces = [(trace(rng, "zipf", CONFIG.beat_bytes, 2000), 1) for _ in range(READERS)]
+    assert_equal(*compare_rows(CONFIG, run, traces, timing))
+
+
+def test_no_rows():
+    model = predict_rows(CONFIG, [NOTHING], constant_memory(CONFIG, 20))
+    assert all(not np.any(getattr(model, field.name)) for field in fields(model))
+
+
+def test_rejects():
+    with pytest.raises(ValueError, match=r"^addresses must be multiples of 8, not 12$"):
+        predict([8, 12])
+    with pytest.raises(ValueError, match=r"^beats must be in 1..2, not 3$"):
+        predict([8, 16], [1, 3])
+    with pytest.raises(ValueError, match=r"^latency_cycles must be at least 2, not 1$"):
+        constant_memory(CONFIG, 1)
+    for timing, message in [
+        (MemoryTiming(stall_per_mille=5), r"^stall_per_mille must be 0, not 5$"),
+        (MemoryTiming(max_outstanding=31), r"^max_outstanding must be at least 32, not 31$"),
+    ]:
+        with pytest.raises(ValueError, match=message), row_memory(CONFIG, timing):
+            pass
+    with pytest.raises(ValueError, match=r"^machine must be one of edge, .*, not 'none'$"):
+        machine("none")
+    with pytest.raises(ValueError, match=r"^kind must be one of uniform, .*, not 'none'$"):
+        trace(np.random.default_rng(1), "none", 8, 1)
+
+
+@pytest.mark.slow
+def test_points():
+    """At least 100 points on netlists of all sizes: the goal is 5 %, the model is exact."""
+    points = list(model_points())
+    assert len(points) >= 100
+    assert {point.machine for point in points} == set(MACHINES)
+    assert {"ddr4", "hbm2"} < {point.memory for point in points}
+    for name in METRICS:
+        errors = [point.errors[name] for point in points if name in point.errors]
+        figures = (np.mean(errors), np.median(errors), np.percentile(errors, 95), max(errors))
+        print(name, len(errors), *(f"{100 * figure:.3f} %" for figure in figures))
+    for point in points:
+        assert max(point.errors.values()) <= 0.05, point
+        assert_equal(point.rtl, point.model)
+
+
+@pytest.mark.slow
+def test_rate():
+    assert model_rate() >= 1e6
