@@ -21,6 +21,7 @@ from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, MAX_STAGES, RESULT, Opcode,
 from rpaccel.spec.registers import (
     RING_MODULO,
     ROW_COUNTERS,
+    Control,
     Irq,
     Permission,
     row_counter_address,
@@ -53,6 +54,7 @@ class Driver:
     ----------
     memory_bytes : device memory that the driver may use, from address 0 [B].
     depth : entries of both rings, a power of two; 1 is allowed.
+    prefetch : lanes read rows ahead for the next stage.
     update_depth : entries of the queue of row updates, a power of two; 0: there is none.
     feature_bytes : size of the feature arena [B]; default a quarter of memory.
     limit_cycles : longest wait for a completion; see `Bus.wait_interrupt`.
@@ -69,6 +71,7 @@ class Driver:
         memory_bytes: int,
         *,
         depth: int = 8,
+        prefetch: bool = False,
         update_depth: int = 0,
         feature_bytes: int | None = None,
         limit_cycles: int = 100_000_000,
@@ -85,6 +88,7 @@ class Driver:
         self.memory_bytes = memory_bytes
         self.depth = depth
         self.update_depth = update_depth
+        self._control = Control.RUN | (Control.PREFETCH if prefetch else 0)
         self.limit_cycles = limit_cycles
         self.loaded: dict[int, CompiledModels] = {}  # lane -> the models that it holds
         check_device(bus, config)
@@ -154,7 +158,7 @@ class Driver:
         events = Irq.COMPLETION | Irq.ERROR | Irq.UPDATE
         write("IRQ_STATUS", events)
         write("IRQ_ENABLE", events)
-        write("CONTROL", 1)
+        write("CONTROL", self._control)
         return rings
 
     def _start_updates(self) -> UpdateQueue:

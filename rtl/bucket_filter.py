@@ -81,6 +81,7 @@ class BucketFilter(wiring.Component):
     emitted, overshoot, underfill, overfill : Out  of the last release, valid while `counted`.
         overshoot: entries of the chosen bins, released before or not, above k - held.
         underfill: there are fewer than k - held. overfill: more ids were chosen than `limit`.
+    stored_stb, stored_id, stored_bin : Out  a score is stored.
     busy, stalled_input, stalled_output : Out(1)  disjoint: works, lacks a score, lacks a reader.
     """
 
@@ -109,6 +110,9 @@ class BucketFilter(wiring.Component):
                 "overshoot": Out(counts),
                 "underfill": Out(1),
                 "overfill": Out(1),
+                "stored_stb": Out(1),
+                "stored_id": Out(32),
+                "stored_bin": Out(range(self.bins)),
                 "busy": Out(1),
                 "stalled_input": Out(1),
                 "stalled_output": Out(1),
@@ -207,6 +211,9 @@ class BucketFilter(wiring.Component):
             self._write.en.eq(store),
             self._write.addr.eq(self.kept),
             self._write.data.id.eq(entry.id),
+            self.stored_stb.eq(store),
+            self.stored_id.eq(entry.id),
+            self.stored_bin.eq(index),
         ]
         if self.exact:
             m.d.comb += self._write.data.logit.eq(entry.logit)

@@ -13,15 +13,18 @@ from rpaccel.rtl.gather import Gather
 from rpaccel.rtl.interfaces import (
     LoadBus,
     ReadPort,
+    burst_layout,
     descriptor_layout,
     result_layout,
     struct,
 )
 from rpaccel.rtl.list_reader import ListReader
 from rpaccel.rtl.ordered_top_n import OrderedTopN
+from rpaccel.rtl.prefetcher import Prefetcher
 from rpaccel.rtl.query_check import QueryCheck
 from rpaccel.rtl.registers import counters_layout
 from rpaccel.rtl.slot_table import SlotTable
+from rpaccel.rtl.survivor_forecast import SurvivorForecast
 from rpaccel.rtl.tokens import tile_input_layout, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import COMPLETION, ISA_VERSION, MAX_STAGES, Status, StatusFlag
@@ -46,7 +49,10 @@ class Lane(wiring.Component):
     done : Out(stream of struct(COMPLETION))  `lane` is 0: a lane does not know its number.
     result : Out(stream of result_layout())  `count` of them from the cycle in which `done` is
         offered on; all are taken before the next query is.
-    list, record, row : Out(ReadPort)  that of `row` with rows
+    list, record, row, ahead : Out(ReadPort)  that of `row` with rows; ahead: records of candidates
+        that will probably reach the next stage.
+    prefetch : In(1)  read ahead for the next stage. prefetched : Out(stream)  rows for it; see
+        RowNetwork. epoch : Out(2)  one more with every query.
     tokens, outs : to and from the lane's tiles, by block row (and block column).
     counters : Out(counters_layout())  since reset; see the units for what they count. Stalls count
         while a stage runs; of the filters busy and both stalls are disjoint.
@@ -66,6 +72,10 @@ class Lane(wiring.Component):
                 "list": Out(ReadPort(config)),
                 "record": Out(ReadPort(config)),
                 "row": Out(ReadPort(config, rows=True)),
+                "ahead": Out(ReadPort(config)),
+                "prefetch": In(1),
+                "prefetched": Out(stream.Signature(burst_layout(config, rows=True))),
+                "epoch": Out(2),
                 "tokens": Out(tile_input_layout(config)).array(config.block_rows),
                 "outs": In(data.ArrayLayout(tile_output_layout(config), config.block_cols)).array(
                     config.block_rows
@@ -85,6 +95,9 @@ class Lane(wiring.Component):
         m.submodules.core = self.core = LaneCompute(config)
         m.submodules.bucket_filter = self.filter = BucketFilter(config, exact=False)
         m.submodules.ordered_top_n = self.top_n = OrderedTopN(config)
+        m.submodules.next_slots = self.next_slots = SlotTable(config)
+        m.submodules.forecast = self.forecast = SurvivorForecast(config)
+        m.submodules.prefetcher = self.prefetcher = Prefetcher(config)
 
         # The query and where it stands.
         self.descriptor = Signal(descriptor_layout())
@@ -100,28 +113,33 @@ class Lane(wiring.Component):
             self.check.descriptor.eq(self.descriptor),
             self.check.loaded.eq(self.slots.loaded),
             self.slots.model.eq(self._of_stage("model")),
+            self.next_slots.model.eq(self._of_stage("model", ahead=1)),
         ]
 
         self._connect_memory(m)
         self._start_units(m)
         self._connect_ids(m)
         self._join_scores(m)
+        self._read_ahead(m)
         self._count(m)
         self._control(m)
         return m
 
-    def _of_stage(self, name: str) -> Value:
-        """Return a field of the present stage's part of the descriptor."""
-        fields = [self.descriptor[f"stage{i}_{name}"] for i in range(MAX_STAGES)]
+    def _of_stage(self, name: str, ahead: int = 0) -> Value:
+        """Return a field of the present stage's part of the descriptor, or of one further on."""
+        last = MAX_STAGES - 1
+        fields = [self.descriptor[f"stage{min(i + ahead, last)}_{name}"] for i in range(MAX_STAGES)]
         return Array(fields)[self.stage]
 
     def _connect_memory(self, m: Module) -> None:
         """Load bus and read ports."""
-        for unit in (self.slots, self.core, self.gather):
+        for unit in (self.slots, self.core, self.gather, self.next_slots, self.prefetcher):
             connect(m, flipped(self.load), unit.load)
         connect(m, self.list_reader.memory, flipped(self.list))
         connect(m, self.gather.record, flipped(self.record))
         connect(m, self.gather.row, flipped(self.row))
+        connect(m, self.prefetcher.record, flipped(self.ahead))
+        connect(m, self.prefetcher.row, flipped(self.prefetched))
 
     def _start_units(self, m: Module) -> None:
         """Offer every unit of the stage its start until it takes it."""
@@ -208,6 +226,30 @@ class Lane(wiring.Component):
         with m.If(taken):
             m.d.sync += self.left.eq(self.left - 1)
         self.score_taken = taken
+
+    def _read_ahead(self, m: Module) -> None:
+        """While a stage is scored: records and rows of those that will probably survive."""
+        query, forecast, prefetcher = self.descriptor, self.forecast, self.prefetcher
+        active = Signal()
+        m.d.comb += [
+            active.eq(self.prefetch & self.running & ~self.last_stage),
+            forecast.active.eq(active),
+            forecast.start_stb.eq(self.starts.filter & self.filter.start.ready),
+            forecast.k.eq(self._of_stage("k")),
+            forecast.items.eq(self.items),
+            forecast.scored_stb.eq(self.score_taken & ~self.last_stage),
+            forecast.stored_stb.eq(self.filter.stored_stb),
+            forecast.stored_id.eq(self.filter.stored_id),
+            forecast.stored_bin.eq(self.filter.stored_bin),
+            prefetcher.active.eq(active),
+            prefetcher.slot.eq(self.next_slots.slot),
+            prefetcher.stage.features_address.eq(query.features_address),
+            prefetcher.stage.features_rows.eq(query.features_rows),
+            prefetcher.stage.item_record_bytes.eq(query.item_record_bytes),
+        ]
+        connect(m, forecast.id, prefetcher.ids)
+        with m.If(self.done.valid & self.done.ready):
+            m.d.sync += self.epoch.eq(self.epoch + 1)
 
     def _count(self, m: Module) -> None:
         """Count what every unit does, since reset; and in this stage, for the completion."""

@@ -26,14 +26,15 @@ RECORD_SLOTS = 16
 
 
 class LaneReader(IntEnum):
-    """Readers of a lane: reader lane * 2 + LaneReader."""
+    """Readers of a lane: reader lane * 3 + LaneReader."""
 
     LIST = 0
     RECORD = 1
+    AHEAD = 2
 
 
 def reader_count(config: AcceleratorConfig) -> int:
-    """Return the readers in order: two per lane, then descriptors, images and row updates."""
+    """Return the readers in order: three per lane, then descriptors, images and row updates."""
     return len(LaneReader) * config.lanes + 3
 
 
@@ -58,10 +59,10 @@ def requester_of_bank(config: AcceleratorConfig, bank: int) -> int:
 
 def reader_slots(config: AcceleratorConfig, reader: int) -> tuple[int, int]:
     """Return (bursts in flight, beats of the longest burst) of a reader, powers of two."""
-    records = reader < len(LaneReader) * config.lanes and reader % 2 == LaneReader.RECORD
-    slots = RECORD_SLOTS if records else LIST_SLOTS
+    kind = reader % len(LaneReader) if reader < len(LaneReader) * config.lanes else LaneReader.LIST
+    slots = RECORD_SLOTS if kind == LaneReader.RECORD else LIST_SLOTS
     in_flight = 1 << (min(slots, config.reads_in_flight).bit_length() - 1)
-    return in_flight, config.record_burst_beats if records else BURST_BEATS
+    return in_flight, BURST_BEATS if kind == LaneReader.LIST else config.record_burst_beats
 
 
 class MemoryFabric(wiring.Component):

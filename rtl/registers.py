@@ -27,6 +27,7 @@ from rpaccel.spec.registers import (
     REGIONS,
     REGISTERS,
     ROW_COUNTERS,
+    Control,
     Irq,
     Permission,
     config_registers,
@@ -65,6 +66,7 @@ class Registers(wiring.Component):
     loaded_word_stb : In(1)  the loader takes 8 bytes.
     updates : Out(update_queue_layout()); update_head : In(16); update_stb, update_status : In  an
         update is dealt with.
+    prefetch : Out(1)  CONTROL's bit 1.
     static_split : Out  lines of a row bank's static cache that belong to the front end.
     counters : In(counters_layout()) per lane
     row_counters : In(row_counters_layout()) per row bank
@@ -99,6 +101,7 @@ class Registers(wiring.Component):
                 "update_head": In(INDEX_BITS),
                 "update_stb": In(1),
                 "update_status": In(8),
+                "prefetch": Out(1),
                 "static_split": Out(range(max(1, config.static_cache_lines) + 1)),
                 "counters": In(counters_layout()).array(config.lanes),
                 "row_counters": In(row_counters_layout()).array(config.banks),
@@ -180,18 +183,17 @@ class Registers(wiring.Component):
         """Return the registers that the host writes, as wide as their use."""
         address_bits = self.config.axi_address_bits
 
+        widths = {"CONTROL": len(Control), "IRQ_ENABLE": len(Irq), "PARTITION_APPLY": 1}
+        endings = {
+            "_HI": max(0, address_bits - 32),
+            "_LO": min(32, address_bits),
+            "_PERMISSION": len(Permission),
+        }
+        widths |= {f"PARTITION{lane}": 32 for lane in range(LANES_MAX)}
+
         def bits(name: str) -> int:
-            if name.endswith("_HI"):
-                return max(0, address_bits - 32)
-            if name.endswith("_LO"):
-                return min(32, address_bits)
-            if name.endswith("_PERMISSION"):
-                return len(Permission)
-            if name == "IRQ_ENABLE":
-                return len(Irq)
-            if name.startswith("PARTITION") and name != "PARTITION_APPLY":
-                return 32
-            return 1 if name in ("CONTROL", "PARTITION_APPLY") else INDEX_BITS
+            ending = name[name.rfind("_") :] if "_" in name else ""
+            return widths.get(name, endings.get(ending, INDEX_BITS))
 
         absent = {f"PARTITION{lane}" for lane in range(self.config.lanes, LANES_MAX)}
         whole = partition_word(0, 0, self.config.blocks, self.config.blocks)
@@ -243,7 +245,8 @@ class Registers(wiring.Component):
 
         aligned = ~(DESCRIPTOR.bytes - 1)
         m.d.comb += [
-            self.rings.enable.eq(stored["CONTROL"]),
+            self.rings.enable.eq(stored["CONTROL"] & Control.RUN),
+            self.prefetch.eq((stored["CONTROL"] & Control.PREFETCH) != 0),
             self.rings.sq_base.eq(joined("SQ_BASE") & aligned),
             self.rings.cq_base.eq(joined("CQ_BASE") & aligned),
             self.rings.sq_size.eq(stored["SQ_SIZE"]),
@@ -253,7 +256,7 @@ class Registers(wiring.Component):
         ]
         entry = ~(self.config.update_entry_bytes - 1)
         m.d.comb += [
-            self.updates.enable.eq(stored["CONTROL"]),
+            self.updates.enable.eq(stored["CONTROL"] & Control.RUN),
             self.updates.base.eq(joined("UQ_BASE") & entry),
             self.updates.size.eq(stored["UQ_SIZE"]),
             self.updates.tail.eq(stored["UQ_TAIL"]),

@@ -50,7 +50,7 @@ class Top(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
         m.submodules.loader = loader = Loader(config)
         m.submodules.fabric = fabric = MemoryFabric(config)
-        m.submodules.rows = rows = RowNetwork(config, config.lanes)
+        m.submodules.rows = rows = RowNetwork(config, config.lanes, config.lanes)
         m.submodules.updater = updater = RowUpdater(config)
         m.submodules.write_share = writers = WriteShare(config, 2)
         m.submodules.array = array = SystolicArray(config, config.lanes)
@@ -101,7 +101,10 @@ class Top(wiring.Component):
             reader = i * len(LaneReader)
             connect(m, lane.list, fabric.readers[reader + LaneReader.LIST])
             connect(m, lane.record, fabric.readers[reader + LaneReader.RECORD])
+            connect(m, lane.ahead, fabric.readers[reader + LaneReader.AHEAD])
             connect(m, lane.row, rows.readers[i])
+            connect(m, lane.prefetched, rows.prefetch[i])
+            m.d.comb += [rows.epochs[i].eq(lane.epoch), lane.prefetch.eq(registers.prefetch)]
 
         # Memory side.
         dispatcher_id = config.lanes * len(LaneReader)

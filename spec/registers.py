@@ -44,6 +44,13 @@ class Register:
     text: str
 
 
+class Control(IntFlag):
+    """Bits of CONTROL."""
+
+    RUN = 1  # the dispatcher and the row updater take what is in their rings
+    PREFETCH = 2  # lanes read ahead for the next stage
+
+
 class Irq(IntFlag):
     """Bits of IRQ_STATUS and IRQ_ENABLE."""
 
@@ -68,7 +75,12 @@ _FIXED = [
     ("CONFIG_TOP", 0x014, "ro", "max_top_n | sub_batch_max << 16"),
     ("CONFIG_WEIGHTS", 0x018, "ro", "weight_words"),
     ("CONFIG_HASH", 0x01C, "ro", "first 32 bits of the configuration's SHA-256"),
-    ("CONTROL", 0x020, "rw", "bit 0: enable the dispatcher"),
+    (
+        "CONTROL",
+        0x020,
+        "rw",
+        "bit 0: take descriptors and updates, bit 1: read ahead for next stages",
+    ),
     ("STATUS", 0x024, "ro", "bit 0: busy, bit 1: an error is captured"),
     ("IRQ_STATUS", 0x028, "w1c", "bit 0: completion, bit 1: error"),
     ("IRQ_ENABLE", 0x02C, "rw", "mask of IRQ_STATUS onto the interrupt pin"),

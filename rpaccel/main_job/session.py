@@ -10,7 +10,7 @@ import numpy as np
 from rpaccel.golden.lane import Query, run_query
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.bus import Bus
-from rpaccel.host.compile import compile_models
+from rpaccel.host.compile import RowUpdate, compile_models
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition
 from rpaccel.host.row_pins import Pins
@@ -37,7 +37,7 @@ class Session:
     memory_bytes : device memory that the driver may use [B].
     split : which lanes own which blocks, lanes of one side; None: as after reset.
     update_depth : entries of the queue of row updates; 0: rows are not live.
-    pins : rows for the static caches.
+    pins : rows for the static caches. prefetch : lanes read rows ahead.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Session:
         split: Partition | None = None,
         update_depth: int = 0,
         pins: Pins | None = None,
+        prefetch: bool = False,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.config = config
@@ -69,6 +70,7 @@ class Session:
             config,
             memory_bytes,
             depth=depth,
+            prefetch=prefetch,
             update_depth=update_depth,
             limit_cycles=LIMIT_CYCLES,
         )
@@ -91,6 +93,13 @@ class Session:
             "top_n": query.top_n,
         }
         return Request(**(fields | changes))
+
+    def update_of(self, model: str, feature: str, row: int, version: int) -> RowUpdate:
+        """Return an update that gives the device the row that the golden ranker has now."""
+        ranker = next(each for each in self.rankers if each.name == model)
+        table = next(each for each in ranker.features if each.name == feature).table
+        values = table[row].astype(np.int8)
+        return RowUpdate(model=model, feature=feature, row=row, values=values, version=version)
 
     def ask(self, request: Request, **options: Any) -> Completion:
         """Submit one request and wait for it."""
