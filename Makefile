@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-model report clean
+.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -84,6 +84,9 @@ filter-study: setup ## the bucket filter's bins, edges and modes against exact t
 
 row-study: setup ## row banks beside an ideal requester on DDR4 and HBM2 (docs/generated/row_banks.md)
 	$(BIN)/rpaccel row-study $(ARGS)
+
+row-caches: setup ## pinned rows and prefetches in the netlist, on the main job's queries (docs/generated/row_caches.md)
+	$(BIN)/rpaccel row-caches $(ARGS)
 
 row-model: setup ## the model of the row banks beside the netlist, and the traffic they save (docs/generated/row_model.md)
 	$(BIN)/rpaccel row-model $(ARGS)

@@ -10,6 +10,8 @@ Its rules are those of a small circuit, and every operation ends at once, whatev
   it marked and nobody read. Epochs count modulo 4: a mark four epochs old holds again, until its
   row is read or the epoch moves on: harmless;
 * a line has one mark: the last PREFETCH of its row owns it;
+* marks leave `free_ways` lines of every set to LOOKs: a PREFETCH that would leave less is REFUSED
+  if its row has no line, and marks nothing if it has one;
 * a LOOK or PREFETCH of a row without a line replaces the first way that is not held, searched
   upwards from the set's pointer, which then goes one past it: first in, first out, as long as
   nothing is held;
@@ -56,11 +58,13 @@ class LookAheadConfig:
     sets : int    a power of two
     ways : int    lines of a set
     owners : int  who prefetches, 1..64
+    free_ways : int  lines of a set that marks of prefetches leave to LOOKs, 0..ways
     """
 
     sets: int
     ways: int
     owners: int = 1
+    free_ways: int = 0
 
     def __post_init__(self) -> None:
         if self.sets < 1 or self.sets & (self.sets - 1):
@@ -69,6 +73,8 @@ class LookAheadConfig:
             raise ValueError(f"ways must be at least 1, not {self.ways}")
         if not 1 <= self.owners <= MAX_OWNERS:
             raise ValueError(f"owners must be in 1..{MAX_OWNERS}, not {self.owners}")
+        if not 0 <= self.free_ways <= self.ways:
+            raise ValueError(f"free_ways must be in 0..{self.ways}, not {self.free_ways}")
 
     @property
     def rows(self) -> int:
@@ -136,7 +142,7 @@ def operate(
         raise ValueError(f"kinds must be in 0..{int(Operation.ADVANCE)}, not {kinds8.max()}")
     events, lines, victims = _records(kinds8.size)
     totals = np.zeros(kernels.COUNTERS, dtype=np.int64)
-    state = kernels.new_look_ahead(config.sets, config.ways, config.owners)
+    state = kernels.new_look_ahead(config.sets, config.ways, config.owners, config.free_ways)
     wrong = kernels.operations_run(state, kinds8, values, who, totals, events, lines, victims)
     if wrong >= 0:
         raise ValueError(
@@ -165,7 +171,7 @@ def read_window(
     first = np.ascontiguousarray(stream[:0] if warm_up is None else warm_up, dtype=np.int64)
     if min(stream.min(initial=0), first.min(initial=0)) < 0:
         raise ValueError("keys must be at least 0")
-    state = kernels.new_look_ahead(config.sets, config.ways, config.owners)
+    state = kernels.new_look_ahead(config.sets, config.ways, config.owners, config.free_ways)
     totals = np.zeros(kernels.COUNTERS, dtype=np.int64)
     kernels.window_run(state, first, outstanding, totals, *_records(0))
     totals[:] = 0

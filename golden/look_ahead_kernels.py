@@ -25,7 +25,7 @@ class LookAheadState(NamedTuple):
     keys : int64[sets, ways]  row in each line; flying : missed and not filled; owner : who marked
     it ahead, EMPTY if none since it was read; epoch : of the mark; unread : missed by a prefetch
     and not read; next_way : int64[sets]  where the search for a victim begins; epochs :
-    int64[owners]  the present ones.
+    int64[owners]  the present ones; free_ways : lines of a set that marks leave to LOOKs.
     """
 
     keys: Ints
@@ -35,9 +35,10 @@ class LookAheadState(NamedTuple):
     unread: npt.NDArray[np.uint8]
     next_way: Ints
     epochs: Ints
+    free_ways: int
 
 
-def new_look_ahead(sets: int, ways: int, owners: int) -> LookAheadState:
+def new_look_ahead(sets: int, ways: int, owners: int, free_ways: int) -> LookAheadState:
     """Return an empty cache, every owner in epoch 0."""
     shape = (sets, ways)
     return LookAheadState(
@@ -48,6 +49,7 @@ def new_look_ahead(sets: int, ways: int, owners: int) -> LookAheadState:
         unread=np.zeros(shape, dtype=np.uint8),
         next_way=np.zeros(sets, dtype=np.int64),
         epochs=np.zeros(owners, dtype=np.int64),
+        free_ways=free_ways,
     )
 
 
@@ -74,10 +76,23 @@ def _find(state: LookAheadState, at: int, key: int) -> int:
 
 
 @njit(cache=True)
-def _held(state: LookAheadState, at: int, way: int) -> bool:
+def _marked(state: LookAheadState, at: int, way: int) -> bool:
     owner = state.owner[at, way]
-    marked = owner != EMPTY and state.epoch[at, way] == state.epochs[owner]
-    return marked or state.flying[at, way] != 0
+    return owner != EMPTY and state.epoch[at, way] == state.epochs[owner]
+
+
+@njit(cache=True)
+def _held(state: LookAheadState, at: int, way: int) -> bool:
+    return _marked(state, at, way) or state.flying[at, way] != 0
+
+
+@njit(cache=True)
+def _may_mark(state: LookAheadState, at: int, way: int) -> bool:
+    """Return whether a mark of the line leaves enough lines of the set without one."""
+    left = 0
+    for other in range(state.keys.shape[1]):
+        left += other != way and not _marked(state, at, other)
+    return left >= state.free_ways
 
 
 @njit(cache=True)
@@ -116,7 +131,7 @@ def access(state: LookAheadState, key: int, owner: int, totals: Ints) -> tuple[i
             totals[LATE] += event == MERGED
     else:
         event, way = MISS, _victim(state, at)
-        if way == EMPTY:
+        if way == EMPTY or (ahead and not _may_mark(state, at, way)):
             totals[DROPPED if ahead else REFUSED] += 1
             return REFUSED, EMPTY, EMPTY
         victim = state.keys[at, way]
@@ -127,7 +142,7 @@ def access(state: LookAheadState, key: int, owner: int, totals: Ints) -> tuple[i
         state.flying[at, way] = 1
         state.unread[at, way] = ahead
         state.next_way[at] = (way + 1) % ways
-    _mark(state, at, way, owner)
+    _mark(state, at, way, owner if _may_mark(state, at, way) else EMPTY)
     if not ahead:
         totals[event] += 1
     return event, at * ways + way, victim

@@ -127,6 +127,25 @@ def row_study(
     show_page(out, row_study_text(rows), row_study_values(rows) if json else None)
 
 
+def row_caches(
+    data: Data = "ml-100k",
+    preset: Preset = "edge",
+    users: Annotated[int, typer.Option(help="Users, drawn.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/row_caches.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare pinned rows and prefetches in the netlist on the main job's queries."""
+    from rpaccel.main_job import row_cache_study as study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    cases = list(study.row_cache_study(data, preset, users, seed, progress=say))
+    text = study.row_cache_text(cases, data, preset)
+    show_page(out, text, study.row_cache_values(cases) if json else None)
+
+
 def row_model(
     points: Annotated[int, typer.Option(help="Points of each netlist.", min=1)] = 17,
     data: Data = "ml-100k",
@@ -148,4 +167,6 @@ def row_model(
     show_page(out, row_model_text(found, traffic, rate), values)
 
 
-VERBS = (efficiency, array_bench, units, calibrate, filter_study, row_study, row_model)
+VERBS = (
+    efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
+)  # fmt: skip

@@ -107,11 +107,13 @@ class LookAheadCache(wiring.Component):
     it. If every way is held it is REFUSED: a LOOK's row is read and not kept, a PREFETCH dropped.
     With a line it is a HIT, or MERGED while the line is flying: nothing is to be read.
 
-    A PREFETCH that is not refused marks the line ahead, with its owner and the owner's epoch; the
-    last one's mark counts. A LOOK clears the mark. A line is held while it is flying, or marked in
-    the present epoch of the mark's owner; a held line is never replaced. The owner's client
-    advances the epoch (modulo 4) when what it prefetched for is over: other marks hold nothing. A
-    mark from four epochs ago holds again: harmless, as a held line costs a refusal at most.
+    Marks leave `free_ways` lines of every set to LOOKs: a PREFETCH that would leave less is REFUSED
+    if its row has no line, and marks nothing if it has one. Else a PREFETCH marks the line ahead,
+    with its owner and the owner's epoch; the last one's mark counts. A LOOK clears the mark. A line
+    is held while it is flying, or marked in the present epoch of the mark's owner; a held line is
+    never replaced. The owner's client advances the epoch (modulo 4) when what it prefetched for is
+    over: other marks hold nothing. A mark from four epochs ago holds again: harmless, as a held
+    line costs a refusal at most.
 
     No deadlock: `request.ready` depends on `answer.ready` and on clearing, which takes
     `clear_cycles`, never on what lines hold. No operation waits for another one, so the answer

@@ -55,6 +55,7 @@ class LookAheadCacheConfig:
     row_bytes : int  a power of two, 4..128 [bytes]
     key_bits : int   of a row number, unique over all tables
     owners : int     who prefetches, 1..64
+    free_ways : int  lines of a set that marks of prefetches leave to LOOKs, 0..ways
     """
 
     sets: int
@@ -62,6 +63,7 @@ class LookAheadCacheConfig:
     row_bytes: int
     key_bits: int = 32
     owners: int = 1
+    free_ways: int = 0
 
     def __post_init__(self) -> None:
         if self.sets < 1 or self.sets & (self.sets - 1):
@@ -75,6 +77,8 @@ class LookAheadCacheConfig:
             raise ValueError(f"key_bits must be in 1..64, not {self.key_bits}")
         if not 1 <= self.owners <= MAX_OWNERS:
             raise ValueError(f"owners must be in 1..{MAX_OWNERS}, not {self.owners}")
+        if not 0 <= self.free_ways <= self.ways:
+            raise ValueError(f"free_ways must be in 0..{self.ways}, not {self.free_ways}")
 
     @property
     def rows(self) -> int:
@@ -179,7 +183,7 @@ class LookAheadStep(wiring.Component):
             ]
             with m.If(touched[index]):
                 m.d.comb += old.eq(self.state.lines[index])
-        self._victim(m, victim)
+        unmarked = self._victim(m, victim)
         m.d.comb += [
             new.eq(old),
             effect.way.eq(Mux(effect.replace, victim, touched)),
@@ -192,8 +196,8 @@ class LookAheadStep(wiring.Component):
                 ahead = self.operation == CacheOperation.PREFETCH
                 m.d.comb += touched.eq(self.match)
                 with m.If(self.match.any()):
-                    self._present(m, old, new, ahead)
-                with m.Elif(victim.any()):
+                    self._present(m, old, new, ahead & self._leaves(unmarked, self.match), ahead)
+                with m.Elif(victim.any() & (~ahead | self._leaves(unmarked, victim))):
                     self._replace(m, victim, fresh, ahead)
                 with m.Else():
                     m.d.comb += effect.event.eq(CacheEvent.REFUSED)
@@ -213,29 +217,40 @@ class LookAheadStep(wiring.Component):
                     m.d.comb += [effect.event.eq(CacheEvent.DONE), effect.write.eq(1)]
         return m
 
-    def _victim(self, m: Module, victim: Signal) -> None:
-        """Choose the lowest way from next_way on that is not held, else the lowest of all."""
+    def _victim(self, m: Module, victim: Signal) -> Signal:
+        """Choose the lowest way from next_way on that is not held, else the lowest of all.
+
+        Return which ways have no mark that holds them.
+        """
         ways = self.config.ways
         lines = [self.state.lines[index] for index in range(ways)]
-        held, free, behind = (Signal(ways, name=name) for name in ("held", "free", "behind"))
+        unmarked, free, behind = (Signal(ways, name=n) for n in ("unmarked", "free", "behind"))
         twice = Cat(free & ~behind, free)
         first = Cat(twice[index] & ~twice[:index].any() for index in range(2 * ways))
         m.d.comb += [
-            held.eq(Cat(line.flying | (line.ahead & self.now[i]) for i, line in enumerate(lines))),
-            free.eq(~held),
+            unmarked.eq(~Cat(line.ahead & self.now[i] for i, line in enumerate(lines))),
+            free.eq(unmarked & ~Cat(line.flying for line in lines)),
             behind.eq(Cat(self.state.next_way > index for index in range(ways))),
             victim.eq(first[:ways] | first[ways:]),
         ]
+        return unmarked
 
-    def _present(self, m: Module, old: data.View, new: data.View, ahead: Value) -> None:
-        """Drive what an access to a row that has a line comes to."""
+    def _leaves(self, unmarked: Signal, line: Signal) -> Value:
+        """Return whether a mark of `line` leaves enough lines without one."""
+        others = (unmarked & ~line)[: self.config.ways]
+        return sum(others[way] for way in range(self.config.ways)) >= self.config.free_ways
+
+    def _present(
+        self, m: Module, old: data.View, new: data.View, marks: Value, ahead: Value
+    ) -> None:
+        """Drive what an access to a row that has a line comes to; marks: it is marked now."""
         effect = self.effect
         m.d.comb += [
             effect.event.eq(Mux(old.flying, CacheEvent.MERGED, CacheEvent.HIT)),
             effect.read.eq(~ahead & ~old.flying),
             effect.used.eq(~ahead & old.unread),
             effect.late.eq(~ahead & old.unread & old.flying),
-            new.ahead.eq(ahead),
+            new.ahead.eq(marks),
             new.owner.eq(self.owner),
             new.epoch.eq(self.epoch),
             new.unread.eq(ahead & old.unread),

@@ -78,6 +78,7 @@ class Prefetcher(wiring.Component):
             ids_left=Signal(range(MAX_IDS + 1)),
             position=Signal(16),  # of the word that is looked at, in its record
             id=Signal(32),
+            row_bytes=Signal.like(self.slot.row_bytes),  # of the record's stage
         )
         self._read_records(m, s, ring.write_port(), beats)
         feature = self._feature(m, s)
@@ -92,6 +93,7 @@ class Prefetcher(wiring.Component):
                 m.d.sync += [
                     s.index.eq(self.slot.feature_base + self.slot.user_features),
                     s.features_left.eq(self.slot.item_features),
+                    s.row_bytes.eq(self.slot.row_bytes),
                 ]
                 with m.If(s.complete != 0):
                     m.next = "NEXT"
@@ -205,7 +207,7 @@ class Prefetcher(wiring.Component):
 
     def _ask(self, m: Module, s: SimpleNamespace, feature: data.View) -> None:
         """Offer the row; then the next id of the list, or the next feature."""
-        config, row, size = self.config, self.row.payload, self.slot.row_bytes
+        config, row, size = self.config, self.row.payload, s.row_bytes
         offset_bits = config.beat_bytes.bit_length() - 1
         row_bytes_max = config.row_beats_max * config.beat_bytes
         displacement = Signal(config.axi_address_bits)

@@ -22,7 +22,10 @@ __all__ = ["RowBank", "bank_cache"]
 
 
 def bank_cache(config: AcceleratorConfig, owners: int = 1) -> LookAheadCacheConfig:
-    """Return the size of a bank's look-ahead cache: its rows are beats; owners: prefetchers."""
+    """Return the size of a bank's look-ahead cache: its rows are beats; owners: prefetchers.
+
+    Prefetches hold half of the ways at most: the other rows need lines too, if only to be merged.
+    """
     offset_bits = config.beat_bytes.bit_length() - 1
     return LookAheadCacheConfig(
         sets=config.row_cache_sets,
@@ -30,6 +33,7 @@ def bank_cache(config: AcceleratorConfig, owners: int = 1) -> LookAheadCacheConf
         row_bytes=config.beat_bytes,
         key_bits=config.axi_address_bits - offset_bits,
         owners=owners,
+        free_ways=config.row_cache_ways // 2,
     )
 
 

@@ -14,7 +14,8 @@ COUNTS = (
 class Oracle:
     """The rules of `golden.look_ahead` with a list of dictionaries per set."""
 
-    def __init__(self, sets, ways, owners=1):
+    def __init__(self, sets, ways, owners=1, free_ways=0):
+        self.free_ways = free_ways
         self.sets = [{"next": 0, "lines": [None] * ways} for _ in range(sets)]
         self.epochs = [0] * owners
         self.tickets = []
@@ -29,9 +30,18 @@ class Oracle:
         lines = self.sets[self.fold(key)]["lines"]
         return next((line for line in lines if line and line["key"] == key), None)
 
+    def marked(self, line):
+        return line["mark"] is not None and self.epochs[line["mark"][0]] % 4 == line["mark"][1]
+
     def held(self, line):
-        mark = line["mark"]
-        return line["flying"] or (mark is not None and self.epochs[mark[0]] % 4 == mark[1])
+        return line["flying"] or self.marked(line)
+
+    def may_mark(self, group, line):
+        """Return whether enough lines other than `line` stay without a mark."""
+        others = list(group["lines"])
+        others.remove(line)
+        unmarked = [each for each in others if each is None or not self.marked(each)]
+        return len(unmarked) >= self.free_ways
 
     def access(self, key, owner):
         """Return (event, line, victim); owner : None of a LOOK."""
@@ -39,7 +49,7 @@ class Oracle:
         ahead = owner is not None
         mark = (owner, self.epochs[owner] % 4) if ahead else None
         if line:
-            line["mark"] = mark
+            line["mark"] = mark if self.may_mark(group, line) else None
             if line["unread"] and not ahead:
                 line["unread"] = False
                 self.counts["used"] += 1
@@ -49,6 +59,8 @@ class Oracle:
         for way in [(group["next"] + i) % ways for i in range(ways)]:
             old = group["lines"][way]
             if not old or not self.held(old):
+                if ahead and not self.may_mark(group, old):
+                    return Event.REFUSED, None, -1
                 new = {"key": key, "mark": mark, "flying": True, "unread": ahead,
                        "at": self.fold(key) * ways + way}  # fmt: skip
                 group["lines"][way], group["next"] = new, (way + 1) % ways
@@ -87,7 +99,7 @@ class Oracle:
 
 def random_operations(rng, config, size, keys):
     """Draw legal operations; return (kinds, operands, owners, what the oracle said, the oracle)."""
-    oracle = Oracle(config.sets, config.ways, config.owners)
+    oracle = Oracle(config.sets, config.ways, config.owners, config.free_ways)
     kinds, operands, said, to_fill = [], [], [], []
     owners = rng.integers(0, config.owners, size).tolist()
     for i in range(size):
@@ -127,10 +139,11 @@ def operated(config, steps):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
-    ("sets", "ways", "owners"), [(1, 1, 1), (1, 3, 2), (4, 2, 1), (8, 4, 64), (16, 1, 3)]
+    ("sets", "ways", "owners", "free_ways"),
+    [(1, 1, 1, 0), (1, 3, 2, 2), (4, 2, 1, 1), (8, 4, 64, 0), (8, 4, 2, 2), (16, 1, 3, 0)],
 )
-def test_matches_the_oracle(sets, ways, owners, seed):
-    config = LookAheadConfig(sets=sets, ways=ways, owners=owners)
+def test_matches_the_oracle(sets, ways, owners, free_ways, seed):
+    config = LookAheadConfig(sets=sets, ways=ways, owners=owners, free_ways=free_ways)
     rng = np.random.default_rng([seed, sets, ways])
     keys = rng.integers(0, 1 << 40, 3 * sets * ways + 2)
     kinds, operands, who, said, oracle = random_operations(rng, config, 1500, keys)
@@ -203,6 +216,21 @@ def test_a_mark_holds_again_after_four_epochs():
     assert names(run)[-3:] == ["REFUSED", "DONE", "MISS"]
 
 
+def test_marks_leave_lines_to_looks():
+    """Of three lines one may be marked; a LOOK may use all."""
+    config = LookAheadConfig(sets=1, ways=3, free_ways=2)
+    steps = [
+        (PREFETCH, 1), (FILL, 0), (PREFETCH, 2), (LOOK, 3), (FILL, 3), (PREFETCH, 3), (LOOK, 4),
+        (FILL, 6), (LOOK, 5), (FILL, 8), (LOOK, 1), (PREFETCH, 5), (LOOK, 3),
+    ]  # fmt: skip
+    assert names(operated(config, steps)) == [
+        "MISS", "DONE", "REFUSED", "MISS", "DONE", "HIT", "MISS",
+        "DONE", "MISS", "DONE", "HIT", "HIT", "MISS",
+    ]  # fmt: skip
+    nothing = LookAheadConfig(sets=1, ways=2, free_ways=2)
+    assert names(operated(nothing, [(PREFETCH, 1), (LOOK, 1)])) == ["REFUSED", "MISS"]
+
+
 def test_the_last_prefetch_owns_the_mark():
     config = LookAheadConfig(sets=1, ways=1, owners=2)
     steps = [(PREFETCH, 1, 0), (FILL, 0), (PREFETCH, 1, 1), (ADVANCE, 1), (LOOK, 2)]
@@ -272,6 +300,8 @@ def test_rejects_sizes():
         LookAheadConfig(sets=1, ways=0)
     with pytest.raises(ValueError, match=r"owners must be in 1..64, not 65"):
         LookAheadConfig(sets=1, ways=1, owners=65)
+    with pytest.raises(ValueError, match=r"free_ways must be in 0\.\.2, not 3"):
+        LookAheadConfig(sets=1, ways=2, free_ways=3)
     config = LookAheadConfig(sets=1, ways=1)
     with pytest.raises(ValueError, match=r"outstanding must be at least 1, not 0"):
         read_window(config, np.arange(3), 0)

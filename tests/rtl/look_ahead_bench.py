@@ -28,10 +28,11 @@ class Trace:
     run: LookAheadRun
 
 
-def config_of(sets, ways, owners=1, key_bits=32, row_bytes=8):
+def config_of(sets, ways, owners=1, key_bits=32, row_bytes=8, free_ways=0):
     return LookAheadCacheConfig(
-        sets=sets, ways=ways, owners=owners, key_bits=key_bits, row_bytes=row_bytes
-    )
+        sets=sets, ways=ways, owners=owners, free_ways=free_ways, key_bits=key_bits,
+        row_bytes=row_bytes,
+    )  # fmt: skip
 
 
 def line_of(config, line):
@@ -41,7 +42,9 @@ def line_of(config, line):
 
 
 def run_of(config, kinds, operands, owners):
-    golden = LookAheadConfig(sets=config.sets, ways=config.ways, owners=config.owners)
+    golden = LookAheadConfig(
+        sets=config.sets, ways=config.ways, owners=config.owners, free_ways=config.free_ways
+    )
     return operate(golden, np.array(kinds), np.array(operands), np.array(owners))
 
 

@@ -35,11 +35,14 @@ def test_numbers_are_those_of_golden():
 
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize(
-    ("sets", "ways", "owners"),
-    [(1, 1, 1), (1, 2, 2), (1, 3, 3), (4, 1, 1), (4, 2, 64), (8, 4, 5)],
-)
-def test_matches_golden(sets, ways, owners, stall):
-    config = config_of(sets, ways, owners)
+    ("sets", "ways", "owners", "free_ways"),
+    [
+        (1, 1, 1, 0), (1, 2, 2, 0), (1, 3, 3, 1), (4, 1, 1, 0), (4, 2, 64, 0), (4, 2, 3, 1),
+        (8, 4, 5, 2),
+    ],
+)  # fmt: skip
+def test_matches_golden(sets, ways, owners, free_ways, stall):
+    config = config_of(sets, ways, owners, free_ways=free_ways)
     run = check(config, random_trace(config, STALLS.index(stall), 1000), stall)
     assert {name for name in COUNTERS if getattr(run, name) == 0} == set()
     assert set(names(run)) == set(CacheEvent.__members__)

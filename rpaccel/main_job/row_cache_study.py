@@ -1,0 +1,172 @@
+"""What pinned rows and prefetches do to the main job's queries, in the netlist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpaccel.host.axi_memory import MEMORIES, MemoryTiming
+from rpaccel.host.compile import compile_models
+from rpaccel.host.driver import Driver, Request
+from rpaccel.host.row_pins import Pins, profile_rows
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.main_job.inputs import load_inputs
+from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.netlist import MEMORY_BYTES, STAGES, TOP_N, difference
+from rpaccel.main_job.rankers import CompiledJob, compile_job
+from rpaccel.spec.accelerator import load_accelerator
+
+__all__ = ["CacheCase", "row_cache_study", "row_cache_text", "row_cache_values"]
+
+CLOCK_HZ = 250e6  # of DDR4 and HBM2: assumed
+PROFILE_USERS = 32  # whose queries say which rows are popular
+
+_TEXT = """\
+# Static caches and prefetches in the machine
+
+Written by `rpaccel row-caches`: the two-stage queries of {users} users of {data} on `{preset}`, one
+at a time, each answer equal to the golden model's bit for bit. *Pinned*: the rows that {profile}
+other users' queries name most often, half of the lines for each stage. *Ahead*: rows of probable
+survivors are read while the front end is still scored. *Beats read*: of embedding rows, by the row
+banks. *Used*, *late*, *unused*: of the beats that were read ahead, found by a read, those of them
+that were still on their way, replaced unread.
+
+{table}
+"""
+_HEAD = (
+    "memory", "pinned", "ahead", "cycles/query", "gather, front", "gather, back", "beats read",
+    "pinned beats", "read ahead", "used", "late", "unused",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheCase:
+    """Totals over the queries of one memory and one choice of caches; `counts`: of all banks."""
+
+    memory: str
+    pinned: bool
+    ahead: bool
+    queries: int
+    cycles: int
+    gather_cycles: tuple[int, int]
+    counts: dict[str, int]
+
+    @property
+    def beats_read(self) -> int:
+        """Beats of rows that came from memory."""
+        return sum(self.counts[name] for name in ("misses", "refused", "prefetches"))
+
+
+def row_cache_study(
+    data: str,
+    preset: str,
+    users: int,
+    seed: int,
+    *,
+    memories: Sequence[str] = tuple(MEMORIES),
+    progress: Callable[[str], None] = print,
+) -> Iterator[CacheCase]:
+    """Yield a case for each memory, with and without pins, with and without prefetches.
+
+    Raises RuntimeError if an answer is not the golden one.
+    """
+    inputs, config = load_inputs(data, seed), load_accelerator(preset)
+    job = compile_job(inputs, config, seed)
+    drawn = [int(user) for user in inputs.some_users(users + PROFILE_USERS, seed)]
+    asked, others = drawn[:users], drawn[users:]
+    library = build_simulator(config, progress=progress)
+    names = profile_rows(job.rankers, (job.query(user, STAGES, TOP_N) for user in others))
+    pins = Pins(
+        split=config.static_cache_lines // 2,
+        rows=tuple([name for name, _ in each.most_common()] for each in names),
+    )
+    pinned_models = compile_models(job.compiled.rankers, config, pins=pins)
+    for memory in memories:
+        timing = MemoryTiming.of(memory, clock_hz=CLOCK_HZ)
+        for pinned in (False, True):
+            for ahead in (False, True):
+                compiled = pinned_models if pinned else job.compiled
+                progress(f"{memory}, pinned {pinned}, ahead {ahead}")
+                with VerilatedDevice(
+                    config, timing, memory_bytes=MEMORY_BYTES, library=library
+                ) as device:
+                    driver = Driver(device, config, MEMORY_BYTES, depth=1, prefetch=ahead)
+                    driver.load_models(compiled)
+                    yield _run(job, driver, asked, memory, pinned, ahead)
+
+
+def _run(
+    job: CompiledJob, driver: Driver, users: Sequence[int], memory: str, pinned: bool, ahead: bool
+) -> CacheCase:
+    """Ask every user's query."""
+    table = driver.register_feature_table(job.feature_table)
+    completions = []
+    for user in users:
+        request = Request(
+            user_record=job.user_records[user].tobytes(),
+            candidates=job.inputs.split.candidates(user).astype(np.uint32),
+            features=table,
+            stages=STAGES,
+            top_n=TOP_N,
+        )
+        completion = driver.wait(driver.submit(request))
+        wrong = difference(f"user {user}", completion, job.golden(user, STAGES, TOP_N))
+        if wrong is not None:
+            raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
+        completions.append(completion)
+    banks = driver.row_counters()
+    return CacheCase(
+        memory=memory,
+        pinned=pinned,
+        ahead=ahead,
+        queries=len(users),
+        cycles=sum(each.total_cycles for each in completions),
+        gather_cycles=(
+            sum(each.gather_cycles[0] for each in completions),
+            sum(each.gather_cycles[1] for each in completions),
+        ),
+        counts={name: sum(bank[name] for bank in banks) for name in banks[0]},
+    )
+
+
+def row_cache_text(cases: Sequence[CacheCase], data: str, preset: str) -> str:
+    """Return the page."""
+
+    def cells(case: CacheCase) -> list[str]:
+        per_query = [n / case.queries for n in (case.cycles, *case.gather_cycles)]
+        names = ("pinned", "prefetches", "used", "late", "unused")
+        return [
+            case.memory,
+            "yes" if case.pinned else "no",
+            "yes" if case.ahead else "no",
+            *(f"{value:,.0f}" for value in per_query),
+            f"{case.beats_read:,}",
+            *(f"{case.counts[name]:,}" for name in names),
+        ]
+
+    return _TEXT.format(
+        users=cases[0].queries,
+        data=data,
+        preset=preset,
+        profile=PROFILE_USERS,
+        table=markdown_table(_HEAD, [cells(case) for case in cases]).rstrip(),
+    )
+
+
+def row_cache_values(cases: Sequence[CacheCase]) -> list[dict[str, object]]:
+    """Return the cases as JSON data."""
+    return [
+        {
+            "memory": case.memory,
+            "pinned": case.pinned,
+            "ahead": case.ahead,
+            "queries": case.queries,
+            "cycles": case.cycles,
+            "gather_cycles": list(case.gather_cycles),
+            "beats_read": case.beats_read,
+            **case.counts,
+        }
+        for case in cases
+    ]
