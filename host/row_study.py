@@ -9,10 +9,10 @@ import numpy as np
 
 from rpaccel.host.axi_memory import MEMORIES, MemoryTiming
 from rpaccel.host.ideal_requester import requester_report
-from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
+from rpaccel.host.row_simulator import RowRun, Updates, build_rows, rows_of, run_rows
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 
-__all__ = ["ROW_BYTES", "StudyRow", "study", "study_machine"]
+__all__ = ["ROW_BYTES", "StudyRow", "UpdateRow", "study", "study_machine", "update_study"]
 
 ROW_BYTES = (64, 128, 256, 512)
 MEMORY_BYTES = 1 << 26
@@ -96,4 +96,69 @@ def study(
                 run=run,
                 ideal_beats_per_cycle=ideal.beats_per_cycle,
                 peak_beats_per_cycle=ideal.peak_bytes_per_cycle / beat,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateRow:
+    """Rows read with and without a writer that updates them as fast as the queue goes."""
+
+    memory: str
+    row_bytes: int
+    updates: int
+    update_cycles: int
+    alone: RowRun
+    beside: RowRun
+
+    @property
+    def cycles_each(self) -> float:
+        """Cycles from one update's end to the next one's."""
+        return self.update_cycles / self.updates
+
+    @property
+    def rows_per_second(self) -> float:
+        """Updates per second at CLOCK_HZ."""
+        return CLOCK_HZ / self.cycles_each
+
+    @property
+    def read_share(self) -> float:
+        """Cycles of the reads alone over those of the same reads beside the updates."""
+        return self.alone.cycles / self.beside.cycles
+
+
+def update_study(
+    memories: Sequence[str] = tuple(MEMORIES),
+    row_bytes: Sequence[int] = (64, 256),
+    *,
+    updates: int = 400,
+    rows: int = 40_000,
+    banks: int = 4,
+    seed: int = 1,
+    progress: Callable[[str], None] = print,
+) -> Iterator[UpdateRow]:
+    """Yield a row for each memory and size: Zipf-like reads of 4096 rows that are updated.
+
+    Raises RowError if an answer is no version of its row, or an older one than it must be.
+    """
+    config, live_rows = study_machine(banks), 4096
+    program = build_rows(config, 1, progress=progress)
+    for memory in memories:
+        timing = MemoryTiming.of(memory, clock_hz=CLOCK_HZ)
+        for size in row_bytes:
+            rng = np.random.default_rng(seed)
+            popular = rng.permutation(live_rows)[rng.zipf(1.2, rows) % live_rows]
+            trace = [rows_of(popular * size, size // config.beat_bytes)]
+            writes = Updates(count=updates, live_rows=live_rows, row_bytes=size)
+            still = Updates(count=0, live_rows=live_rows, row_bytes=size)
+            alone, beside = (
+                run_rows(program, trace, timing, memory_bytes=MEMORY_BYTES, updates=each)
+                for each in (still, writes)
+            )
+            yield UpdateRow(
+                memory=memory,
+                row_bytes=size,
+                updates=updates,
+                update_cycles=beside.update_cycles,
+                alone=alone,
+                beside=beside,
             )

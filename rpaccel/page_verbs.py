@@ -119,12 +119,14 @@ def row_study(
     json: Json = False,
 ) -> None:
     """Compare what row banks get of a memory with an ideal requester, in the netlist."""
-    from rpaccel.host.row_study import study  # noqa: PLC0415
+    from rpaccel.host.row_study import study, update_study  # noqa: PLC0415
     from rpaccel.main_job.row_study_page import row_study_text, row_study_values  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
     rows = list(study(beats=beats, banks=banks, seed=seed, progress=say))
-    show_page(out, row_study_text(rows), row_study_values(rows) if json else None)
+    updates = list(update_study(banks=banks, seed=seed, progress=say))
+    values = row_study_values(rows, updates) if json else None
+    show_page(out, row_study_text(rows, updates), values)
 
 
 def row_caches(

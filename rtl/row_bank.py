@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Assert, Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Assert, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.free_list import FreeList
 from rpaccel.rtl.interfaces import PlacedReadPort, RowUpdatePort, SharedReadPort
 from rpaccel.rtl.look_ahead_cache import COUNTERS, LookAheadCache
 from rpaccel.rtl.look_ahead_step import CacheEvent, CacheOperation, LookAheadCacheConfig
 from rpaccel.rtl.row_front import RowFront, bank_pins
+from rpaccel.rtl.row_reads import RowReads
 from rpaccel.rtl.row_waiters import RowWaiters
 from rpaccel.rtl.static_cache import load_layout
 from rpaccel.rtl.stream_buffer import StreamBuffer
@@ -129,13 +129,14 @@ class RowBank(wiring.Component):
         m.submodules.lines = self.lines = Memory(shape=line, depth=reads, init=[])
         beat = unsigned(config.axi_data_bits)
         m.submodules.store = self.store = Memory(shape=beat, depth=reads, init=[])
+        m.submodules.reads = self.reads = RowReads(config, len(cache.request.payload.key))
+        wiring.connect(m, self.reads.request, wiring.flipped(self.memory.request))
         m.submodules.waiters = self.waiters = RowWaiters(owner, reads, reads)
 
         # what a look may use: reads for a row, and a waiter; given back here
         self.may_look, self.looked = Signal(), Signal()
         self.row_begun, self.inside = Signal(), Signal()  # inside: of a row
-        self.reads_back, self.waiter_back = Signal(), Signal()
-        self.groups_busy = Signal(reads // self.row_beats)  # reads of a row that are not back
+        self.waiter_back = Signal()
 
         fill = stream.Signature(work).create()
         update = self._update(m)
@@ -147,7 +148,7 @@ class RowBank(wiring.Component):
     def _update(self, m: Module) -> Signal:
         """Hold a row until it is written; return "its beat is for the look-ahead cache"."""
         inner, outer, cached = self.front.update, self.update, Signal()
-        behind, waiting, held = Signal.like(self.groups_busy), Signal(), Signal()
+        behind, waiting, held = Signal.like(self.reads.busy), Signal(), Signal()
         self.updated = Signal()  # the look-ahead cache takes the beat
         m.d.comb += [
             inner.valid.eq(outer.valid),
@@ -160,10 +161,10 @@ class RowBank(wiring.Component):
         with m.If(~outer.valid):
             m.d.sync += [waiting.eq(0), held.eq(0)]
         with m.Elif(inner.held & ~waiting):
-            m.d.sync += [waiting.eq(1), behind.eq(self.groups_busy)]
+            m.d.sync += [waiting.eq(1), behind.eq(self.reads.busy)]
         with m.Elif(waiting):
-            m.d.sync += behind.eq(behind & self.groups_busy)
-            m.d.sync += held.eq(held | ~(behind & self.groups_busy).any())
+            m.d.sync += behind.eq(behind & self.reads.busy)
+            m.d.sync += held.eq(held | ~(behind & self.reads.busy).any())
 
         # a beat goes to both caches
         front_done, cache_done = Signal(), Signal()
@@ -314,10 +315,18 @@ class RowBank(wiring.Component):
         looked_stb, number = Signal(), Signal.like(work.read)  # number: of the read, if it misses
         answers = self._answers(m)
         filled_stb, wanted, answerable = Signal(), Signal(), Signal()
-        push, asked_ready = self._ask(
-            m, work, look, missed, number, looked_stb, filled_stb, ~hit | answers.ready
-        )
-        waiters = self.waiters
+        waiters, reads = self.waiters, self.reads
+        may_leave = ~reads.due | reads.ready
+        m.d.comb += [
+            reads.look.eq(look),
+            reads.missed.eq(missed),
+            reads.looked_stb.eq(looked_stb),
+            reads.fill.eq(work.fill),
+            reads.filled_stb.eq(filled_stb),
+            reads.leaves.eq(~hit | answers.ready),
+            number.eq(reads.number),
+        ]
+        m.d.comb += [getattr(reads, n).eq(work[n]) for n in ("key", "beat", "last", "read")]
         m.d.comb += [
             look.eq(valid & ~work.fill & ~work.update),
             fills.eq(valid & work.fill),
@@ -330,7 +339,7 @@ class RowBank(wiring.Component):
                 & ~work.pinned
                 & ((event == CacheEvent.MISS) | ((event == CacheEvent.REFUSED) & ~prefetch))
             ),
-            looked_stb.eq(look & (~push | asked_ready) & (~hit | answers.ready)),
+            looked_stb.eq(look & may_leave & (~hit | answers.ready)),
             # the first that waits for a read may be a prefetcher
             wanted.eq(waiters.waiter.reader < self.answering),
             answerable.eq(~wanted | answers.ready),
@@ -354,7 +363,7 @@ class RowBank(wiring.Component):
             waiters.read.eq(Mux(merged, get_reading.data, Mux(missed, number, work.read))),
             waiters.next_stb.eq(fills & answerable),
             self.waiter_back.eq(waiters.back_stb | (looked_stb & ~merged)),
-            answers.valid.eq((fills & wanted) | (hit & (~push | asked_ready))),
+            answers.valid.eq((fills & wanted) | (hit & may_leave)),
         ]
         with m.If(work.fill):
             m.d.comb += [
@@ -388,84 +397,13 @@ class RowBank(wiring.Component):
             m.d.sync += turn.eq(~first)
         return inner
 
-    def _ask(
-        self,
-        m: Module,
-        work: data.View,
-        look: Signal,
-        missed: Signal,
-        number: Signal,
-        looked_stb: Signal,
-        filled_stb: Signal,
-        answerable: Value,
-    ) -> tuple[Value, Value]:
-        """Read neighbours that miss in one burst; return ("a burst is due", "it can leave").
-
-        The reads of a row have numbers next to each other: group * row_beats + beat. A burst is due
-        with the row's last beat, or with one that does not miss.
-        """
-        beats, groups = self.row_beats, self.config.row_reads // self.row_beats
-        m.submodules.groups = free = FreeList(groups)
-        m.submodules.asked = asked = StreamBuffer(self.memory.request.payload.shape())
-        wiring.connect(m, asked.o, wiring.flipped(self.memory.request))
-        run, run_now = Signal(range(beats + 1)), Signal(range(beats + 1))
-        first_key, first_number = Signal.like(work.key), Signal.like(number)
-        push, offset_bits = Signal(), self.config.beat_bytes.bit_length() - 1
-        m.d.comb += [
-            number.eq(free.number.payload * beats + work.beat),
-            run_now.eq(run + missed),
-            push.eq(look & (work.last | ~missed) & (run_now != 0)),
-            asked.i.valid.eq(push & answerable),
-            asked.i.payload.address.eq(
-                Cat(Const(0, offset_bits), Mux(run == 0, work.key, first_key))
-            ),
-            asked.i.payload.beats.eq(run_now),
-            asked.i.payload.place.eq(Mux(run == 0, number, first_number)),
-        ]
-        with m.If(looked_stb):
-            m.d.sync += run.eq(Mux(push, 0, run_now))
-            with m.If(run == 0):
-                m.d.sync += [first_key.eq(work.key), first_number.eq(number)]
-
-        # a group is free when its row is through and all its reads are filled, in either order
-        misses, misses_now = Signal(range(beats + 1)), Signal(range(beats + 1))
-        left = Array(Signal(range(2 * beats), name=f"left_{i}") for i in range(groups))
-        current, filled = free.number.payload, work.read >> (beats - 1).bit_length()
-        group, now = Signal.like(current), Signal(range(2 * beats))
-        row_ends = looked_stb & work.last
-        m.d.comb += [
-            misses_now.eq(misses + missed),
-            free.number.ready.eq(row_ends & (misses_now != 0)),
-            group.eq(Mux(work.fill, filled, current)),
-            now.eq(left[group] + Mux(work.fill, -1, misses_now)),
-            free.back.eq(group),
-            free.back_stb.eq(
-                (now == 0)
-                & Mux(
-                    work.fill, filled_stb & ((filled != current) | (misses == 0)), free.number.ready
-                )
-            ),
-            self.reads_back.eq(free.back_stb | (row_ends & (misses_now == 0))),
-        ]
-        with m.If(filled_stb | free.number.ready):
-            m.d.sync += left[group].eq(now)
-        with m.If(looked_stb):
-            m.d.sync += misses.eq(Mux(work.last, 0, misses_now))
-        with m.If(free.number.ready):
-            m.d.sync += self.groups_busy.bit_select(current, 1).eq(1)
-        with m.If(free.back_stb):
-            m.d.sync += self.groups_busy.bit_select(free.back, 1).eq(0)
-        with m.If(missed):
-            m.d.sync += Assert(free.number.valid)
-        return push, asked.i.ready
-
     def _credit(self, m: Module) -> None:
         """A look may enter while reads for its row and a waiter are left."""
-        groups = self.config.row_reads // self.row_beats
+        groups = self.reads.groups
         rows = Signal(range(groups + 1), init=groups)
         waiters = Signal(range(self.config.row_reads + 1), init=self.config.row_reads)
         clearing, quiet = Signal(), Signal()
-        m.d.sync += rows.eq(rows + self.reads_back - self.row_begun)
+        m.d.sync += rows.eq(rows + self.reads.back_stb - self.row_begun)
         m.d.sync += waiters.eq(waiters + self.waiter_back - self.looked)
         with m.If(self.clear):
             m.d.sync += clearing.eq(1)

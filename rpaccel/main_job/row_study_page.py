@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rpaccel.host.row_study import StudyRow
+from rpaccel.host.row_study import StudyRow, UpdateRow
 from rpaccel.main_job.markdown import markdown_table
 
 __all__ = ["row_study_text", "row_study_values"]
@@ -25,9 +25,18 @@ carry at 300 MHz. A row above 256 B is asked for in parts of 256 B. The memories
 [the memory model](../memory_model.md).
 
 """
+_UPDATES = """
+## While rows are updated
+Zipf-like reads of 4096 rows, alone and beside a writer that keeps the queue of row updates full.
+Every answer is one version of its row, and none is older than the last that was done when the row
+was asked for. One update in eight is not newer than its row. *Reads*: cycles of the reads alone
+over those beside the updates.
+
+"""
+_UPDATE_HEAD = ("memory", "row [B]", "cycles/update", "updates/s at 300 MHz", "reads [%]")
 
 
-def row_study_text(rows: Sequence[StudyRow]) -> str:
+def row_study_text(rows: Sequence[StudyRow], updates: Sequence[UpdateRow]) -> str:
     """Return the page; the same rows give the same bytes."""
     cells = [
         [
@@ -41,9 +50,27 @@ def row_study_text(rows: Sequence[StudyRow]) -> str:
         ]
         for row in rows
     ]
-    return _TEXT + markdown_table(_HEAD, cells)
+    changed = [
+        [
+            row.memory,
+            str(row.row_bytes),
+            f"{row.cycles_each:.0f}",
+            f"{row.rows_per_second:,.0f}",
+            f"{100 * row.read_share:.1f}",
+        ]
+        for row in updates
+    ]
+    return _TEXT + markdown_table(_HEAD, cells) + _UPDATES + markdown_table(_UPDATE_HEAD, changed)
 
 
-def row_study_values(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+def row_study_values(
+    rows: Sequence[StudyRow], updates: Sequence[UpdateRow]
+) -> dict[str, list[dict[str, Any]]]:
     """Return the figures for JSON, one entry per row."""
-    return [asdict(row) | {"of_ideal": row.of_ideal, "of_peak": row.of_peak} for row in rows]
+    return {
+        "rows": [asdict(row) | {"of_ideal": row.of_ideal, "of_peak": row.of_peak} for row in rows],
+        "updates": [
+            asdict(row) | {"rows_per_second": row.rows_per_second, "read_share": row.read_share}
+            for row in updates
+        ],
+    }
