@@ -36,7 +36,8 @@ def study_machine(banks: int = 4) -> AcceleratorConfig:
             "row_banks": banks,
             "stripe_bytes": 256,
             "row_cache_sets": 16,
-            "row_reads": 64,
+            "reads_in_flight": 128,
+            "row_reads": 128,
             "max_dim": LONGEST_REQUEST_BYTES,
         }
     )

@@ -21,6 +21,7 @@ from rpaccel.spec.accelerator import load_accelerator
 __all__ = ["CacheCase", "row_cache_study", "row_cache_text", "row_cache_values"]
 
 CLOCK_HZ = 250e6  # of DDR4 and HBM2: assumed
+SLOW_CYCLES = 400  # latency of a memory that is far away: assumed
 PROFILE_USERS = 32  # whose queries say which rows are popular
 
 _TEXT = """\
@@ -31,7 +32,7 @@ at a time, each answer equal to the golden model's bit for bit. *Pinned*: the ro
 other users' queries name most often, half of the lines for each stage. *Ahead*: rows of probable
 survivors are read while the front end is still scored. *Beats read*: of embedding rows, by the row
 banks. *Used*, *late*, *unused*: of the beats that were read ahead, found by a read, those of them
-that were still on their way, replaced unread.
+that were still on their way, replaced unread. Memory *far*: `simple` with {far} cycles of latency.
 
 {table}
 """
@@ -65,7 +66,6 @@ def row_cache_study(
     users: int,
     seed: int,
     *,
-    memories: Sequence[str] = tuple(MEMORIES),
     progress: Callable[[str], None] = print,
 ) -> Iterator[CacheCase]:
     """Yield a case for each memory, with and without pins, with and without prefetches.
@@ -83,8 +83,9 @@ def row_cache_study(
         rows=tuple([name for name, _ in each.most_common()] for each in names),
     )
     pinned_models = compile_models(job.compiled.rankers, config, pins=pins)
-    for memory in memories:
-        timing = MemoryTiming.of(memory, clock_hz=CLOCK_HZ)
+    timings = {memory: MemoryTiming.of(memory, clock_hz=CLOCK_HZ) for memory in MEMORIES}
+    timings["far"] = MemoryTiming(read_latency_cycles=SLOW_CYCLES)
+    for memory, timing in timings.items():
         for pinned in (False, True):
             for ahead in (False, True):
                 compiled = pinned_models if pinned else job.compiled
@@ -151,6 +152,7 @@ def row_cache_text(cases: Sequence[CacheCase], data: str, preset: str) -> str:
         data=data,
         preset=preset,
         profile=PROFILE_USERS,
+        far=SLOW_CYCLES,
         table=markdown_table(_HEAD, [cells(case) for case in cases]).rstrip(),
     )
 
