@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from rpaccel.perfmodel.memory import BURST_BEATS, Number, RecordSizes, list_beats, traffic_of
-from rpaccel.perfmodel.memory_fabric import read_cycles, row_cycles
+from rpaccel.perfmodel.memory_fabric import lookup_cycles, read_cycles, row_cycles
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -39,6 +39,7 @@ class GatherMachine:
     ring_bytes: int
     banks: int
     row_groups: Number  # rows that a bank reads at a time
+    lookup_cycles: int  # of its static cache
     latency_cycles: Number
 
     @classmethod
@@ -59,6 +60,7 @@ class GatherMachine:
             ring_bytes=ring,
             banks=config.banks,
             row_groups=config.row_reads // row_beats,
+            lookup_cycles=lookup_cycles(config.static_cache_lines),
             latency_cycles=latency_cycles,
         )
 
@@ -102,7 +104,8 @@ def gather_cost(
     # A row's round trip that misses: request buffer, bank, fabric, memory, its beats twice: a
     # burst is asked for with the row's last beat, and given beat by beat.
     fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
-    row_trip = REQUEST_BUFFER_CYCLES + ROW_CYCLES + machine.latency_cycles + 2 * traffic.row_beats
+    row_fabric = ROW_CYCLES + machine.lookup_cycles + machine.latency_cycles
+    row_trip = REQUEST_BUFFER_CYCLES + row_fabric + 2 * traffic.row_beats
     row_window = np.minimum(window, machine.banks * machine.row_groups)
     bank = MISS_CYCLES * traffic.row_beats / machine.banks
     row_rate = np.maximum(np.maximum(traffic.row_beats, bank), row_trip / row_window)

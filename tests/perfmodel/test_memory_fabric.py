@@ -2,10 +2,18 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from rpaccel.perfmodel.memory_fabric import read_cycles, row_cycles, write_cycles
+from rpaccel.host.row_pins import pin_sections
+from rpaccel.perfmodel.memory_fabric import (
+    lookup_cycles,
+    pinned_row_cycles,
+    read_cycles,
+    row_cycles,
+    write_cycles,
+)
 from rpaccel.rtl.memory_fabric import MemoryFabric
 from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.isa import target_bits
 from tests.memory_model import MemoryModel
 from tests.streams import receive, send, simulate
 
@@ -47,9 +55,11 @@ def test_read_latency(latency):
 
 @pytest.mark.parametrize("latency", [1, 9])
 @pytest.mark.parametrize("beats", [1, 2])
-def test_row_latency(latency, beats):
-    """Of a row that misses, on its way through bank and fabric; then of the same row, a hit."""
-    dut, fabric = RowNetwork(TINY, 1), MemoryFabric(TINY)
+@pytest.mark.parametrize("lines", [0, 4])
+def test_row_latency(latency, beats, lines):
+    """Of a row that misses, on its way through bank and fabric; a hit; and one that is pinned."""
+    config = TINY.model_copy(update={"static_cache_lines": lines})
+    dut, fabric = RowNetwork(config, 1), MemoryFabric(config)
     m = Module()
     m.submodules += [dut, fabric]
     wiring.connect(m, dut.memory[0], fabric.banks[0])
@@ -59,8 +69,21 @@ def test_row_latency(latency, beats):
     async def bench(ctx):
         ctx.set(fabric.regions[0], EVERYTHING)
         await ctx.tick().repeat(TINY.row_cache_sets + 1)  # the cache is cleared
-        for _ in range(2):
-            await send(ctx, port.request, [{"address": 64, "beats": beats}])
+        ctx.set(dut.split, lines)
+        pinned = {128: bytes(8 * beats)}
+        for section in pin_sections(config, lines, [pinned, {}]).sections if lines else ():
+            size = target_bits(section.target, config.image_bytes) // 8
+            for index in range(len(section.payload) // size):
+                entry = section.payload[index * size : (index + 1) * size]
+                ctx.set(dut.load.target, section.target)
+                ctx.set(dut.load.index, index)
+                ctx.set(dut.load.data, int.from_bytes(entry, "little"))
+                ctx.set(dut.load.valid, 1)
+                await ctx.tick()
+        ctx.set(dut.load.valid, 0)
+        note = {"stage": 0, "size": beats}
+        for address in (64, 64, *pinned) if lines else (64, 64):
+            await send(ctx, port.request, [{"address": address, "beats": beats, "row": note}])
             await receive(ctx, port.response, beats)
 
     cycles = []
@@ -79,7 +102,9 @@ def test_row_latency(latency, beats):
                 first = False
 
     simulate(m, bench, background=[*memory.serve_axi(fabric.axi[0]), watch])
-    assert cycles == [row_cycles(latency + 1, beats), row_cycles(None, beats)]
+    lookup = lookup_cycles(lines)
+    expected = [row_cycles(latency + 1, beats, lookup), row_cycles(None, beats, lookup)]
+    assert cycles == expected + [pinned_row_cycles()] * (lines > 0)
 
 
 @pytest.mark.parametrize("beats", [1, 2, 16])
