@@ -20,8 +20,10 @@ from rpaccel.rtl.loader import Loader
 from rpaccel.rtl.memory_fabric import MemoryFabric
 from rpaccel.rtl.netlist import cached_netlist
 from rpaccel.rtl.ordered_top_n import OrderedTopN
+from rpaccel.rtl.prefetcher import Prefetcher
 from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.row_network import RowNetwork
+from rpaccel.rtl.row_updater import RowUpdater
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.rtl.vector_unit import VectorUnit
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -46,7 +48,9 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "dispatcher": Dispatcher,
     "loader": Loader,
     "memory_fabric": MemoryFabric,
-    "row_network": lambda config: RowNetwork(config, config.lanes),
+    "row_network": lambda config: RowNetwork(config, config.lanes, config.lanes),
+    "row_updater": RowUpdater,
+    "prefetcher": Prefetcher,
     "registers": Registers,
 }
 
