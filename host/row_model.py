@@ -77,6 +77,7 @@ def machine(name: str) -> tuple[AcceleratorConfig, int]:
         raise ValueError(f"machine must be one of {', '.join(MACHINES)}, not {name!r}")
     preset, readers, changes = MACHINES[name]
     update = {"name": "rows", "lanes": 1, "lane_blocks": (), **changes}
+    update = {"static_cache_lines": 0} | update  # the model has none
     return load_accelerator(preset).model_copy(update=update), readers
 
 

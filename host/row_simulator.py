@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rpaccel.host.axi_memory import MemoryTiming, TimingParameters
 from rpaccel.host.compile import align
+from rpaccel.host.image import Section
 from rpaccel.host.verilator import (
     BUILD_DIR,
     CPP_DIR,
@@ -29,9 +30,20 @@ from rpaccel.host.verilator import (
 from rpaccel.rtl.netlist import cached_netlist
 from rpaccel.rtl.row_system import RowSystem
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import Target
+from rpaccel.spec.isa import Target, target_bits
 
-__all__ = ["ROW", "RowError", "RowRun", "build_rows", "rows_of", "run_rows"]
+__all__ = [
+    "ROW",
+    "RowError",
+    "RowRun",
+    "Updates",
+    "build_rows",
+    "live_row",
+    "loads_of",
+    "memory_bytes_of",
+    "rows_of",
+    "run_rows",
+]
 
 # `Row` of host/cpp/rows.cpp; `after`: cycles between the request before and this one's offer.
 ROW = np.dtype(
@@ -175,17 +187,39 @@ class Updates:
         return self.versions_address + align(4 * self.live_rows, PAGE)
 
 
-def memory_words(first: int, count: int) -> NDArray[np.uint64]:
-    """Return uint64[count]: what memory holds at address 8 * first and on, where nothing is live.
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return what looks random.
 
     Ref: Steele, Lea, Flood, OOPSLA 2014 (SplitMix64), as in host/cpp/memory_timing.hpp.
     """
-    value = (np.arange(first, first + count, dtype=np.uint64) + np.uint64(1)) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
+    value = numbers + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ value >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ value >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return value ^ value >> np.uint64(31)
+
+
+def memory_bytes_of(address: int, length: int) -> bytes:
+    """Return what memory holds where nothing is live; address : a multiple of 8."""
+    words = np.arange(address // 8, -(-(address + length) // 8), dtype=np.uint64)
+    return _mixed(words).tobytes()[:length]
+
+
+def live_row(row: int, version: int, row_bytes: int, seed: int = 1) -> bytes:
+    """Return a version of a live row; seed : of `run_rows`."""
+    first = seed + (row << 40) + (version << 8)
+    numbers = np.uint64(first) + np.arange(row_bytes // 4, dtype=np.uint64)
+    return _mixed(numbers).astype(np.uint32).tobytes()
+
+
+def loads_of(sections: Sequence[Section]) -> list[tuple[Target, int, int]]:
+    """Return the loads of an image's sections of pinned rows."""
+    found = []
+    for section in sections:
+        size = target_bits(section.target, array_size=0) // 8
+        for index in range(len(section.payload) // size):
+            entry = section.payload[index * size : (index + 1) * size]
+            found.append((section.target, section.start + index, int.from_bytes(entry, "little")))
+    return found
 
 
 def rows_of(
@@ -215,9 +249,9 @@ def run_rows(
 ) -> RowRun:
     """Offer every reader its trace and return what came of it.
 
-    traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles
-    of 1000 in which a reader does not take its answer. loads : (target, index, entry) of pinned
-    rows, whose bytes must be those of memory (`memory_words`); split : of the static caches.
+    traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles of 1000 in which a
+    reader does not take its answer. loads : (target, index, entry) of pinned rows, whose bytes must
+    be those of memory (`memory_bytes_of`, `live_row`). split : of the static caches.
     Raises RowError that says what was wrong and when.
     """
     ends = [int((t["address"] + 1).max(initial=0)) for t in traces]

@@ -265,6 +265,7 @@ struct Bench {
             model->load_data[1] = uint32_t(load.low >> 32);
             model->load_data[2] = uint32_t(load.high);
             model->load_data[3] = uint32_t(load.high >> 32);
+            model->eval();
             edge();
         }
         model->load_valid = 0;
