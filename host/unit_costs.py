@@ -46,7 +46,7 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "dispatcher": Dispatcher,
     "loader": Loader,
     "memory_fabric": MemoryFabric,
-    "row_network": lambda config: RowNetwork(config, config.lanes),
+    "row_network": lambda config: RowNetwork(config, sum(config.lane_gather_ports)),
     "registers": Registers,
 }
 
