@@ -34,6 +34,7 @@ class GatherMachine:
     """What of a machine and its memory the gather depends on; integers, or int64[points]."""
 
     array_size: int
+    ports: int  # shares of the gather unit, among which a sub-batch's items are dealt
     beat_bytes: Number
     reads_in_flight: int
     ring_bytes: int
@@ -54,6 +55,7 @@ class GatherMachine:
         ring = max(2 * config.user_record_bytes, RECORDS_AHEAD * config.item_record_bytes)
         return cls(
             array_size=config.array_size,
+            ports=config.gather_ports,
             beat_bytes=beat,
             reads_in_flight=config.reads_in_flight,
             ring_bytes=ring,

@@ -176,8 +176,13 @@ class Gather(wiring.Component):
             m.d.sync += user_pooled.eq(0)
         with m.Elif(shares[0].past_user):
             m.d.sync += user_pooled.eq(1)
+        # dense beats: a share's turn lasts until its record's have gone
         asks = Cat(share.dense_valid for share in shares)
-        turn = round_robin(m, asks, asks.any(), "dense")
+        turn, before = Signal(len(shares)), Signal(len(shares))
+        goes_on = (asks & before).any()
+        following = round_robin(m, asks, asks.any() & ~goes_on, "dense")
+        m.d.comb += turn.eq(Mux(goes_on, before, following))
+        m.d.sync += before.eq(turn)
         for i, share in enumerate(shares):
             wiring.connect(m, deal.shares[i], share.ids)
             m.d.comb += [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Assert, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -166,6 +166,15 @@ class RecordReader(wiring.Component):
             m.d.sync += Assert((room == depth) & (reading == 0))
         return m
 
+    def _item_address(self, m: Module) -> Value:
+        """Return base + id * record_bytes, a power of two."""
+        config, offset = self.config, Signal(self.config.axi_address_bits)
+        least, most = config.beat_bytes, config.item_record_bytes
+        for size in range(least.bit_length() - 1, most.bit_length()):
+            with m.If(self.stage.item_record_bytes[size]):
+                m.d.comb += offset.eq(self.ids.payload.id << size)
+        return self.stage.features_address + offset
+
     def _ask(
         self,
         m: Module,
@@ -191,17 +200,10 @@ class RecordReader(wiring.Component):
         page_beat = address[beat_bytes.bit_length() - 1 : boundary.bit_length() - 1]
         m.d.comb += to_page.eq(boundary // beat_bytes - page_beat)
 
-        # items: base + id * record_bytes, a power of two
-        sizes = range(beat_bytes.bit_length() - 1, self.config.item_record_bytes.bit_length())
+        item_address = self._item_address(m)
         candidate, dealt = self.ids.payload, _deal_layout(self.config)
-        offset = Signal(self.config.axi_address_bits)
         outside = candidate.id >= self.stage.features_rows
-        for size in sizes:
-            with m.If(self.stage.item_record_bytes[size]):
-                m.d.comb += offset.eq(candidate.id << size)
-
-        free = Signal()
-        sent = requests.i.valid & requests.i.ready
+        free, sent = Signal(), requests.i.valid & requests.i.ready
         items_left = Signal(32)
         more = Const(1) if dealt else items_left != 0  # who deals to shares counts
         beats = requests.i.payload.beats
@@ -231,7 +233,7 @@ class RecordReader(wiring.Component):
                     m.next = "ITEMS"
             with m.State("ITEMS"):
                 m.d.comb += [
-                    requests.i.payload.address.eq(self.stage.features_address + offset),
+                    requests.i.payload.address.eq(item_address),
                     beats.eq(item_beats),
                     queued.id.eq(candidate.id),
                     queued.bad.eq(outside | candidate.none if dealt else outside),
