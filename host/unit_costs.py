@@ -48,7 +48,7 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "dispatcher": Dispatcher,
     "loader": Loader,
     "memory_fabric": MemoryFabric,
-    "row_network": lambda config: RowNetwork(config, config.lanes, config.lanes),
+    "row_network": lambda config: RowNetwork(config, sum(config.lane_gather_ports), config.lanes),
     "row_updater": RowUpdater,
     "prefetcher": Prefetcher,
     "registers": Registers,

@@ -83,7 +83,7 @@ def _stage(
 ) -> dict[str, Integers]:
     sizes = _sizes(items, np.minimum(sub_batch, shape.slot["sub_batch"]))
     gather = gather_cost(machine, shape, records, items, index == 0)
-    ends = np.rint(np.cumsum(sizes * gather.item, axis=0)).astype(np.int64)
+    ends = np.rint(np.cumsum(gather.sub_batch(sizes), axis=0)).astype(np.int64)
     start = np.rint(gather.record + gather.user).astype(np.int64)
     drain = np.rint(gather.drain).astype(np.int64)
     walks = np.diff(ends, axis=0, prepend=0)

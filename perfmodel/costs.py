@@ -34,6 +34,7 @@ class GatherMachine:
     """What of a machine and its memory the gather depends on; integers, or int64[points]."""
 
     array_size: int
+    ports: int  # shares of the gather unit, among which a sub-batch's items are dealt
     beat_bytes: Number
     reads_in_flight: int
     ring_bytes: int
@@ -55,6 +56,7 @@ class GatherMachine:
         ring = max(2 * config.user_record_bytes, RECORDS_AHEAD * config.item_record_bytes)
         return cls(
             array_size=config.array_size,
+            ports=config.gather_ports,
             beat_bytes=beat,
             reads_in_flight=config.reads_in_flight,
             ring_bytes=ring,
@@ -71,7 +73,8 @@ class GatherCost:
 
     record : from the stage's first cycle until the user record is complete.
     user : from then until the walker takes the first item.
-    item : per item in steady state.
+    share : per item of a share in steady state. ports : shares, of which each has one item of so
+    many. item : per item, what all shares have in common.
     drain : from the walker's last op of a sub-batch until the sub-batch is offered.
 
     Every field is a float, or float64[points] where the machine is one of many.
@@ -79,8 +82,14 @@ class GatherCost:
 
     record: Number
     user: Number
+    share: Number
+    ports: int
     item: Number
     drain: Number
+
+    def sub_batch(self, items: Number) -> Number:
+        """Return the walker's cycles for a sub-batch of `items`: those of the largest share."""
+        return np.maximum(-(-items // self.ports) * self.share, items * self.item)
 
 
 def walk_cycles(dense_beats: Number, features: tuple[FeatureShape, ...]) -> Number:
@@ -106,9 +115,12 @@ def gather_cost(
     fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
     row_fabric = ROW_CYCLES + machine.lookup_cycles + machine.latency_cycles
     row_trip = REQUEST_BUFFER_CYCLES + row_fabric + 2 * traffic.row_beats
-    row_window = np.minimum(window, machine.banks * machine.row_groups)
+    ports = machine.ports
+    row_window = np.minimum(window, machine.banks * machine.row_groups / ports)
     bank = MISS_CYCLES * traffic.row_beats / machine.banks
-    row_rate = np.maximum(np.maximum(traffic.row_beats, bank), row_trip / row_window)
+    # rows of one share; the banks are shared by all
+    share_rate = np.maximum(traffic.row_beats, row_trip / row_window)
+    row_rate = np.maximum(share_rate, bank)
 
     # The list's first bursts go before the user record on the port.
     ahead = np.minimum(LIST_BURSTS * BURST_BEATS, listed)
@@ -122,17 +134,24 @@ def gather_cost(
     walk = walk_cycles(item_beats, shape.item_features)
     record_trip = fabric + traffic.item_record_beats + RECORD_CYCLES
     ahead_records = np.minimum(window, np.maximum(1, machine.ring_bytes // records.item_bytes))
-    bounds = [
+    share_bounds = [  # of a share, which has one item of `ports`
         walk,
         sum(f.ids * traffic.row_beats + f.empty for f in shape.item_features),  # the pooler
-        traffic.item_rows * row_rate,
-        traffic.item_beats + listed / items,  # the port
+        traffic.item_rows * share_rate,
         record_trip / ahead_records,
     ]
+    bounds = [
+        traffic.item_rows * bank,
+        traffic.item_beats + listed / items,  # the port
+    ]
+    if ports > 1:
+        bounds.append(item_beats)  # dense beats: one of all shares per cycle
     last_row = row_trip if shape.user_features or shape.item_features else FIFO_CYCLES
     return GatherCost(
         record=record,
         user=np.maximum(user_walk, traffic.user_rows * row_rate),
+        share=reduce(np.maximum, share_bounds),
+        ports=ports,
         item=reduce(np.maximum, bounds),
         drain=RESOLVE_CYCLES + last_row + POOL_CYCLES + BATCH_QUEUE_CYCLES,
     )

@@ -57,7 +57,7 @@ class GatherReport:
     user: int
     items: int
     drain: int
-    bound: str  # of the items: walker, pooler, rows, records or port
+    bound: str  # of the items: walker, pooler, rows, records, dense or port
 
     @property
     def total(self) -> int:
@@ -70,6 +70,17 @@ def ring_bytes(config: AcceleratorConfig) -> int:
     return max(2 * config.user_record_bytes, 16 * config.item_record_bytes)
 
 
+def _shares(
+    items: Sequence[RecordCost], ports: int, sub_batch: int | None
+) -> list[list[RecordCost]]:
+    """Return each share's items: rtl.gather_deal."""
+    size = sub_batch or max(1, len(items))
+    shares: list[list[RecordCost]] = [[] for _ in range(ports)]
+    for number, item in enumerate(items):
+        shares[number % size % ports].append(item)
+    return shares
+
+
 def gather_report(
     config: AcceleratorConfig,
     latency_cycles: int,
@@ -79,11 +90,16 @@ def gather_report(
     item_record_bytes: int,
     row_bytes: int,
     shared_port: bool = True,
+    sub_batch: int | None = None,
 ) -> GatherReport:
     """Return the cycles of one stage whose banks are always free.
 
+    Items are dealt in turn to config.gather_ports shares, anew in every sub-batch; the largest of a
+    bound over the shares counts.
+
     latency_cycles : request taken to first beat taken at the unit's ReadPort (memory and fabric).
     shared_port : records and rows come over one port of one beat per cycle.
+    sub_batch : items per sub-batch; None: all.
     """
     window, beat_bytes = config.reads_in_flight, config.beat_bytes
     row_beats = max(1, row_bytes // beat_bytes)
@@ -106,10 +122,17 @@ def gather_report(
         return rows, bounds
 
     user_rows, user_bounds = phase([user], 0)
-    rows, bounds = phase(items, min(user_rows, window))  # the user's rows are still on their way
     ahead = max(1, min(window, ring_bytes(config) // item_record_bytes))
     record_trip = fetch + item_beats - 1 + RECORD_READY_CYCLES
-    bounds["records"] = round(len(items) * max(item_beats, record_trip / ahead))
+    rows, bounds = 0, dict[str, int]()
+    for number, share in enumerate(_shares(items, config.gather_ports, sub_batch)):
+        # the user's rows are still on their way
+        share_rows, costs = phase(share, 0 if number else min(user_rows, window))
+        costs["records"] = round(len(share) * max(item_beats, record_trip / ahead))
+        rows += share_rows
+        bounds = {name: max(cost, bounds.get(name, 0)) for name, cost in costs.items()}
+    if config.gather_ports > 1:
+        bounds["dense"] = sum(record.dense_beats for record in items)
     if shared_port:
         bounds["port"] = len(items) * item_beats + rows * row_beats
     bound = max(bounds, key=lambda name: bounds[name])

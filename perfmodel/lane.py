@@ -107,7 +107,7 @@ def _stage(
     gather = gather_cost(machine, stage.shape, records, stage.items, first)
 
     # Ends of the walker's sub-batches are rounded, not their lengths: no drift.
-    ends = np.rint(np.cumsum([size * gather.item for size in sizes])).astype(np.int64)
+    ends = np.rint(np.cumsum([gather.sub_batch(size) for size in sizes])).astype(np.int64)
     walks = np.diff(ends, prepend=0)
     start, drain = round(gather.record + gather.user), round(gather.drain)
     line = core_times(config, program, sizes, walks, start, drain)

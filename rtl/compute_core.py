@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Assert, Cat, Elaboratable, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,7 +32,7 @@ def _members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
     """Return what a lane's compute and a core have in common."""
     return {
         "load": In(LoadBus(config)),
-        "vectors": In(VectorWrite(config)),
+        "vectors": In(VectorWrite(config)).array(config.gather_ports),
         "slot": In(struct(SLOT)),
         "batch": In(stream.Signature(batch_layout())),
         "release_stb": Out(1),
@@ -52,7 +52,7 @@ class LaneCompute(wiring.Component):
 
     Members:
       load          fills PROGRAM and PAIR.
-      vectors       dense words and vectors from gather.
+      vectors       VectorWrite x gather_ports: dense words and vectors from gather.
       slot          constant while a stage runs.
       batch         In(stream of batch_layout()): gathered sub-batches.
       release_stb   the oldest batch's gathered data have been used: its bank is free.
@@ -83,8 +83,9 @@ class LaneCompute(wiring.Component):
         m.submodules.scores = scores = ScoreQueue(self.config)
 
         # From outside.
-        wiring.connect(m, wiring.flipped(self.vectors), layer.vectors)
-        wiring.connect(m, wiring.flipped(self.vectors), interaction.vectors)
+        self._dense(m, layer.vectors)
+        for port, vectors in zip(self.vectors, interaction.vectors, strict=True):
+            wiring.connect(m, wiring.flipped(port), vectors)
         wiring.connect(m, wiring.flipped(self.batch), sequencer.batch)
         for unit in (sequencer, interaction):
             wiring.connect(m, wiring.flipped(self.load), unit.load)
@@ -136,6 +137,21 @@ class LaneCompute(wiring.Component):
         ]
         return m
 
+    def _dense(self, m: Module, vectors: wiring.PureInterface) -> None:
+        """The dense words of all ports, of which one at most has one; then a register behind."""
+        if len(self.vectors) == 1:
+            wiring.connect(m, wiring.flipped(self.vectors[0]), vectors)
+            return
+        valid = Cat(port.valid & ~port.vector for port in self.vectors)
+        m.d.sync += vectors.valid.eq(valid.any())
+        m.d.sync += Assert(valid & (valid - 1) == 0)
+        for port, mine in zip(self.vectors, valid, strict=True):
+            with m.If(mine):
+                m.d.sync += [
+                    getattr(vectors, name).eq(getattr(port, name))
+                    for name in ("user", "address", "data", "mask")
+                ]
+
 
 class ComputeCore(wiring.Component):
     """A lane's compute with a whole array of its own.
@@ -153,7 +169,10 @@ class ComputeCore(wiring.Component):
         m.submodules.array = array = SystolicArray(self.config)
         for name in self.signature.members:
             mine, inner = getattr(self, name), getattr(lane, name)
-            if hasattr(inner, "signature"):
+            if name == "vectors":
+                for port, vectors in zip(mine, inner, strict=True):
+                    wiring.connect(m, wiring.flipped(port), vectors)
+            elif hasattr(inner, "signature"):
                 if self.signature.members[name].flow is In:
                     wiring.connect(m, wiring.flipped(mine), inner)
                 else:

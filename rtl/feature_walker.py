@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.id_resolver import op_layout
 from rpaccel.rtl.interfaces import STATUS_BITS, LoadBus, struct
-from rpaccel.rtl.record_reader import gather_start_layout, ring_beats
+from rpaccel.rtl.record_reader import gather_start_layout, record_layout, ring_beats
 from rpaccel.rtl.ticket import place_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import FEATURE, MAX_IDS, SLOT, Status, Target
 
-__all__ = ["FeatureWalker"]
+__all__ = ["FeatureWalker", "batch_size"]
 
 BANKS = 2
+
+
+def batch_size(stage: data.View, slot: data.View) -> Value:
+    """Return the items of a full sub-batch: as many as are asked for, if the slot holds them."""
+    asked = stage.sub_batch
+    return Mux((asked == 0) | (asked > slot.sub_batch), slot.sub_batch, asked)
 
 
 class FeatureWalker(wiring.Component):
@@ -27,10 +33,14 @@ class FeatureWalker(wiring.Component):
     1 + max(1, count); a bad record's multi-hot features cost 1. A sub-batch takes a bank before
     its first item and ends with an op of its own (one of the last record's 2 cycles).
 
+    With several gather ports it walks a share: share 0 the user's record, and each of them every
+    gather_ports-th item of a sub-batch. A sub-batch without an item costs it 2 cycles.
+
     Members:
+      share        In   which share it is; constant
       load         In   LoadBus: FEATURE descriptors
       start_stb    In   begin with `stage` (gather_start_layout) and `slot`, which then hold
-      record       In   stream {id, bad, base} of complete records, user's first
+      record       In   stream of record_layout: complete records, user's first
       ring_address Out  beat of the ring for `op`
       release      Out  beats of the ring that are free again
       bank_release_stb  In  a bank is free again
@@ -51,14 +61,14 @@ class FeatureWalker(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         ring = range(ring_beats(config))
-        record = data.StructLayout({"id": unsigned(32), "bad": unsigned(1), "base": ring})
         super().__init__(
             {
+                "share": In(range(config.gather_ports)),
                 "load": In(LoadBus(config)),
                 "start_stb": In(1),
                 "stage": In(gather_start_layout(config)),
                 "slot": In(struct(SLOT)),
-                "record": In(stream.Signature(record)),
+                "record": In(stream.Signature(record_layout(config))),
                 "ring_address": Out(ring),
                 "release": Out(range(ring_beats(config) + 1)),
                 "bank_release_stb": In(1),
@@ -156,6 +166,9 @@ class FeatureWalker(wiring.Component):
             batch_size=Signal(16, name="batch_size"),
             bank=Signal(name="bank"),
             banks_used=Signal(range(BANKS + 1), name="banks_used"),
+            none=Signal(name="none"),  # of a share: as its record says
+            closing=Signal(name="closing"),
+            last=Signal(name="last"),
             index=Signal(range(config.feature_entries), name="index"),
             next_index=Signal(range(config.feature_entries), name="next_index"),
         )
@@ -184,7 +197,7 @@ class FeatureWalker(wiring.Component):
         return (words * self.config.beats_per_word + together - 1) >> (together.bit_length() - 1)
 
     def _idle(self, m: Module, s: SimpleNamespace) -> None:
-        slot, asked = self.slot, self.stage.sub_batch
+        slot = self.slot
         m.d.comb += s.next_index.eq(slot.feature_base)
         m.d.sync += [
             s.user.eq(1),
@@ -195,17 +208,31 @@ class FeatureWalker(wiring.Component):
             s.engine.eq(0),
             s.batch_items.eq(0),
             s.items_left.eq(self.stage.items),
-            s.features_left.eq(slot.user_features),
-            s.dense_beats.eq(self._beats(slot.user_dense_words)),
-            s.batch_size.eq(Mux((asked == 0) | (asked > slot.sub_batch), slot.sub_batch, asked)),
+            s.features_left.eq(Mux(self._mine, slot.user_features, 0)),
+            s.dense_beats.eq(Mux(self._mine, self._beats(slot.user_dense_words), 0)),
+            s.batch_size.eq(batch_size(self.stage, slot)),
         ]
         with m.If(self.start_stb):
             m.next = "ACQUIRE"
 
+    @property
+    def _mine(self) -> Value:
+        """The user's record is this share's."""
+        return self.share == 0 if self.config.gather_ports > 1 else Const(1)
+
     def _acquire(self, m: Module, s: SimpleNamespace, opening: Signal) -> None:
         """Take the next record, and a bank if it begins a sub-batch."""
         first = ~s.user & (s.batch_items == 0)
-        may = Signal()
+        may, none = Signal(), Const(0)
+        if self.config.gather_ports > 1:
+            record = self.record.payload
+            none = record.none & ~s.user
+            with m.If(self.record.valid & self.record.ready):
+                m.d.sync += [
+                    s.none.eq(none),
+                    s.closing.eq(record.closing & ~s.user),
+                    s.last.eq(record.last & ~s.user),
+                ]
         m.d.comb += [
             self.no_bank.eq(first & (s.banks_used == BANKS)),
             may.eq(self.advance & ~self.no_bank),
@@ -215,15 +242,16 @@ class FeatureWalker(wiring.Component):
         ]
         with m.If(self.record.valid & self.record.ready):
             m.d.comb += opening.eq(first)
-            m.d.comb += self.error.eq(
-                Mux(self.record.payload.bad & ~s.user, Status.BAD_ID, Status.OK)
-            )
+            bad = self.record.payload.bad & ~s.user & ~none
+            m.d.comb += self.error.eq(Mux(bad, Status.BAD_ID, Status.OK))
             m.d.sync += s.base.eq(self.record.payload.base)
             m.d.sync += s.bad.eq(self.record.payload.bad)
             m.d.sync += s.dense_beat.eq(0)
             self._enter_features(m, s)
             with m.If(s.dense_beats != 0):
                 m.next = "DENSE"
+            with m.If(none):
+                m.next = "FINISH"
 
     def _enter_features(self, m: Module, s: SimpleNamespace) -> None:
         m.next = "HEAD"
@@ -288,6 +316,10 @@ class FeatureWalker(wiring.Component):
         size = Mux(s.user, self.stage.user_record_bytes, self.stage.item_record_bytes)
         last = s.items_left == 1
         closing = ~s.user & (last | (s.batch_items + 1 == s.batch_size))
+        counted = ~s.user
+        if config.gather_ports > 1:
+            closing, last = s.closing, s.closing & s.last
+            counted = ~s.user & ~s.none
         next_bank = Signal()
         m.d.comb += [
             next_bank.eq(s.bank ^ closing),
@@ -300,14 +332,14 @@ class FeatureWalker(wiring.Component):
             m.d.comb += self.op.user.eq(s.bank)
         with m.If(self.advance):
             m.d.comb += self.release.eq(Mux(s.bad, 0, size >> shift))
-            m.d.comb += self.item_stb.eq(~s.user)
+            m.d.comb += self.item_stb.eq(counted)
             self._next_item(m, s, closing | s.user, next_bank)
             m.d.sync += [
                 s.user.eq(0),
                 s.bank.eq(next_bank),
                 s.features_left.eq(slot.item_features),
                 s.dense_beats.eq(self._beats(slot.item_dense_words)),
-                s.items_left.eq(s.items_left - ~s.user),
+                s.items_left.eq(s.items_left - counted),
                 s.batch_items.eq(Mux(closing | s.user, 0, s.batch_items + 1)),
             ]
             m.next = "ACQUIRE"
@@ -320,11 +352,12 @@ class FeatureWalker(wiring.Component):
 
         Items take turns at the engines; a round of all engines fills the same words of each.
         """
-        config = self.config
-        last_engine = s.engine == config.engines - 1
+        config, ports = self.config, self.config.gather_ports
+        first_dense = self.share * self.slot.item_dense_words if ports > 1 else 0
+        last_engine = s.engine == config.engines - ports + self.share
         dense, vector = Signal.like(s.item_dense), Signal.like(s.item_vector)
         m.d.comb += [
-            dense.eq(Mux(fresh, 0, s.item_dense + self.slot.item_dense_words)),
+            dense.eq(Mux(fresh, first_dense, s.item_dense + self.slot.item_dense_words * ports)),
             vector.eq(
                 Mux(fresh, 0, s.item_vector + Mux(last_engine, self.slot.item_vector_words, 0))
             ),
@@ -340,5 +373,5 @@ class FeatureWalker(wiring.Component):
                     bank,
                 )
             ),
-            s.engine.eq(Mux(fresh | last_engine, 0, s.engine + 1)),
+            s.engine.eq(Mux(fresh | last_engine, self.share, s.engine + ports)),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -143,7 +144,7 @@ class Interaction(wiring.Component):
                 "item_vector_words": In(16),
                 "busy": Out(1),
                 "done": Out(1),
-                "vectors": In(VectorWrite(config)),
+                "vectors": In(VectorWrite(config)).array(config.gather_ports),
                 "bottom": In(BottomWrite(config)).array(config.blocks),
                 "cross": In(WordRead(config)).array(config.blocks),
             }
@@ -272,25 +273,38 @@ class Interaction(wiring.Component):
 
     def _write_vectors(self, m: Module, engines: list[InteractionEngine], engine_bits: int) -> None:
         """User-side vectors go to all engines, an item's to its own; a register in between."""
-        config, vectors = self.config, self.vectors
-        address = Signal.like(engines[0].vector_address)
-        mask = Signal(config.vector_word_bytes // 4)
-        data_word = Signal(8 * config.vector_word_bytes)
-        user, engine_number = Signal(), Signal(engine_bits)
-        item_address = config.user_vector_words + (vectors.address >> engine_bits)
-        m.d.sync += [
-            address.eq(Mux(vectors.user, vectors.address, item_address)),
-            mask.eq(Mux(vectors.valid & vectors.vector, vectors.mask, 0)),
-            data_word.eq(vectors.data),
-            user.eq(vectors.user),
-            engine_number.eq(vectors.address),
-        ]
-        for n, engine in enumerate(engines):
-            m.d.comb += [
-                engine.vector_address.eq(address),
-                engine.vector_data.eq(data_word),
-                engine.vector_enable.eq(Mux(user | (engine_number == n), mask, 0)),
+        config, ports = self.config, []
+        for n, vectors in enumerate(self.vectors):
+            port = SimpleNamespace(
+                address=Signal.like(engines[0].vector_address, name=f"vector_{n}_address"),
+                mask=Signal(config.vector_word_bytes // 4, name=f"vector_{n}_mask"),
+                data=Signal(8 * config.vector_word_bytes, name=f"vector_{n}_data"),
+                user=Signal(name=f"vector_{n}_user"),
+                engine=Signal(engine_bits, name=f"vector_{n}_engine"),
+            )
+            item_address = config.user_vector_words + (vectors.address >> engine_bits)
+            m.d.sync += [
+                port.address.eq(Mux(vectors.user, vectors.address, item_address)),
+                port.mask.eq(Mux(vectors.valid & vectors.vector, vectors.mask, 0)),
+                port.data.eq(vectors.data),
+                port.user.eq(vectors.user),
+                port.engine.eq(vectors.address),
             ]
+            ports.append(port)
+        for n, engine in enumerate(engines):
+            port, users = ports[n % len(ports)], ports[0]
+            m.d.comb += [
+                engine.vector_address.eq(port.address),
+                engine.vector_data.eq(port.data),
+                engine.vector_enable.eq(Mux(port.user | (port.engine == n), port.mask, 0)),
+            ]
+            if port is not users:
+                with m.If(users.user & users.mask.any()):
+                    m.d.comb += [
+                        engine.vector_address.eq(users.address),
+                        engine.vector_data.eq(users.data),
+                        engine.vector_enable.eq(users.mask),
+                    ]
 
 
 def _registered(m: Module, bottom: wiring.PureInterface, number: int) -> tuple[Signal, ...]:

@@ -223,6 +223,10 @@ class LoadBus(wiring.Signature):
 class VectorWrite(wiring.Signature):
     """Gathered data on their way into the lane's memories; no back-pressure.
 
+    A lane has gather_ports of them. In one cycle one of them at most writes a dense word. Port 0
+    writes the user's vectors, and the others write none until it has; port n writes those of the
+    items whose engine is n modulo gather_ports.
+
     Members (all Out):
       valid, user   user: of the user's record, else of an item's.
       vector        1: part of a vector, for the interaction engines. 0: a dense word.

@@ -49,8 +49,8 @@ class Lane(wiring.Component):
     done : Out(stream of struct(COMPLETION))  `lane` is 0: a lane does not know its number.
     result : Out(stream of result_layout())  `count` of them from the cycle in which `done` is
         offered on; all are taken before the next query is.
-    list, record, row, ahead : Out(ReadPort)  that of `row` with rows; ahead: records of candidates
-        that will probably reach the next stage.
+    list, ahead : Out(ReadPort)  ahead: records of candidates that will probably reach the next
+        stage. record, row : Out(ReadPort) x gather_ports  those of `row` with rows.
     prefetch : In(1)  read ahead for the next stage. prefetched : Out(stream)  rows for it; see
         RowNetwork. epoch : Out(2)  one more with every query.
     tokens, outs : to and from the lane's tiles, by block row (and block column).
@@ -70,8 +70,8 @@ class Lane(wiring.Component):
                 "done": Out(stream.Signature(struct(COMPLETION))),
                 "result": Out(stream.Signature(result_layout())),
                 "list": Out(ReadPort(config)),
-                "record": Out(ReadPort(config)),
-                "row": Out(ReadPort(config, rows=True)),
+                "record": Out(ReadPort(config)).array(config.gather_ports),
+                "row": Out(ReadPort(config, rows=True)).array(config.gather_ports),
                 "ahead": Out(ReadPort(config)),
                 "prefetch": In(1),
                 "prefetched": Out(stream.Signature(burst_layout(config, rows=True))),
@@ -136,8 +136,9 @@ class Lane(wiring.Component):
         for unit in (self.slots, self.core, self.gather, self.next_slots, self.prefetcher):
             connect(m, flipped(self.load), unit.load)
         connect(m, self.list_reader.memory, flipped(self.list))
-        connect(m, self.gather.record, flipped(self.record))
-        connect(m, self.gather.row, flipped(self.row))
+        for i in range(self.config.gather_ports):
+            connect(m, self.gather.record[i], flipped(self.record[i]))
+            connect(m, self.gather.row[i], flipped(self.row[i]))
         connect(m, self.prefetcher.record, flipped(self.ahead))
         connect(m, self.prefetcher.row, flipped(self.prefetched))
 
@@ -199,7 +200,8 @@ class Lane(wiring.Component):
         ]
         for i in range(self.config.block_rows):
             m.d.comb += [self.tokens[i].eq(self.core.rows[i]), self.core.outs[i].eq(self.outs[i])]
-        connect(m, self.gather.vectors, self.core.vectors)
+        for gathered, vectors in zip(self.gather.vectors, self.core.vectors, strict=True):
+            connect(m, gathered, vectors)
         connect(m, self.gather.batch, self.core.batch)
 
     def _join_scores(self, m: Module) -> None:
@@ -261,7 +263,7 @@ class Lane(wiring.Component):
                 gather.busy,
                 gather.busy & gather.stalled_input,
                 gather.busy & gather.stalled_output,
-                gather.item_stb,
+                gather.items_stb,
             ),
             "array": (
                 core.array_busy,

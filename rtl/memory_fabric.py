@@ -18,7 +18,14 @@ from rpaccel.rtl.write_channel import WriteChannel
 from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 from rpaccel.spec.stripe import port_of
 
-__all__ = ["LaneReader", "MemoryFabric", "reader_count", "requester_names", "requester_of_bank"]
+__all__ = [
+    "LaneReader",
+    "MemoryFabric",
+    "lane_reader",
+    "reader_count",
+    "requester_names",
+    "requester_of_bank",
+]
 
 WRITE_MEMBERS = ("aw", "w", "b")
 LIST_SLOTS = 4  # bursts in flight of a list, a descriptor or an image
@@ -26,22 +33,40 @@ RECORD_SLOTS = 16
 
 
 class LaneReader(IntEnum):
-    """Readers of a lane: reader lane * 3 + LaneReader."""
+    """Readers of a lane, in order; RECORD one per gather port. See lane_reader."""
 
     LIST = 0
     RECORD = 1
     AHEAD = 2
 
 
+def _lane_kinds(config: AcceleratorConfig) -> list[tuple[int, LaneReader, int]]:
+    """Return (lane, kind, port) of each reader of the lanes."""
+    return [
+        (lane, kind, port)
+        for lane, ports in enumerate(config.lane_gather_ports)
+        for kind in LaneReader
+        for port in range(ports if kind is LaneReader.RECORD else 1)
+    ]
+
+
+def lane_reader(config: AcceleratorConfig, lane: int, kind: LaneReader, port: int = 0) -> int:
+    """Return the number of a lane's reader; `port`: of its gather ports, if it is RECORD."""
+    return _lane_kinds(config).index((lane, kind, port))
+
+
 def reader_count(config: AcceleratorConfig) -> int:
-    """Return the readers in order: three per lane, then descriptors, images and row updates."""
-    return len(LaneReader) * config.lanes + 3
+    """Return the readers in order: the lanes', then descriptors, images and row updates."""
+    return len(_lane_kinds(config)) + 3
 
 
 def requester_names(config: AcceleratorConfig) -> list[str]:
-    """Return the name of each requester number."""
+    """Return the name of each requester number; records of several gather ports are numbered."""
+    several = [ports > 1 for ports in config.lane_gather_ports]
     lanes = [
-        f"lane{lane}_{kind.name.lower()}" for lane in range(config.lanes) for kind in LaneReader
+        f"lane{lane}_{kind.name.lower()}"
+        + (str(port) if several[lane] and kind is LaneReader.RECORD else "")
+        for lane, kind, port in _lane_kinds(config)
     ]
     return [
         *lanes,
@@ -59,7 +84,8 @@ def requester_of_bank(config: AcceleratorConfig, bank: int) -> int:
 
 def reader_slots(config: AcceleratorConfig, reader: int) -> tuple[int, int]:
     """Return (bursts in flight, beats of the longest burst) of a reader, powers of two."""
-    kind = reader % len(LaneReader) if reader < len(LaneReader) * config.lanes else LaneReader.LIST
+    kinds = [kind for _, kind, _ in _lane_kinds(config)]
+    kind = kinds[reader] if reader < len(kinds) else LaneReader.LIST
     slots = RECORD_SLOTS if kind == LaneReader.RECORD else LIST_SLOTS
     in_flight = 1 << (min(slots, config.reads_in_flight).bit_length() - 1)
     return in_flight, BURST_BEATS if kind == LaneReader.LIST else config.record_burst_beats

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Module, Mux, Signal, unsigned
+from amaranth.hdl import Assert, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,13 @@ from rpaccel.rtl.interfaces import BURST_BITS, STATUS_BITS, ReadPort
 from rpaccel.rtl.stream_buffer import StreamBuffer
 from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["RecordReader", "gather_start_layout", "ring_beats"]
+__all__ = [
+    "RecordReader",
+    "candidate_layout",
+    "gather_start_layout",
+    "record_layout",
+    "ring_beats",
+]
 
 RECORDS_AHEAD = 16  # item records of the largest size that the ring holds
 
@@ -32,6 +38,28 @@ def gather_start_layout(config: AcceleratorConfig) -> data.StructLayout:
     )
 
 
+def _deal_layout(config: AcceleratorConfig) -> dict[str, int]:
+    """What a share of several is told of its candidates; see candidate_layout."""
+    return {"none": 1, "closing": 1, "last": 1} if config.gather_ports > 1 else {}
+
+
+def candidate_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A candidate of a share. What follows the id is there if the unit has several shares.
+
+    none : the sub-batch has no item for the share, `id` means nothing. closing : the share's last
+    one of the sub-batch. last : of the stage's last sub-batch.
+    """
+    return data.StructLayout({"id": unsigned(32), **_deal_layout(config)})
+
+
+def record_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A complete record: of which candidate, whether it has no data, its first beat in the ring."""
+    ring = range(ring_beats(config))
+    return data.StructLayout(
+        {"id": unsigned(32), "bad": unsigned(1), "base": ring, **_deal_layout(config)}
+    )
+
+
 def ring_beats(config: AcceleratorConfig) -> int:
     """Return the beats of the record ring: a user record twice, or RECORDS_AHEAD item records."""
     size = max(2 * config.user_record_bytes, RECORDS_AHEAD * config.item_record_bytes)
@@ -42,14 +70,15 @@ class RecordReader(wiring.Component):
     """Reads the user record, then one item record per candidate id, ahead of their use.
 
     A record is asked for when the ring has room for it, so answers are always taken. An id
-    outside the feature table is passed on as `bad` and reads nothing. 1 id and 1 beat per cycle.
+    outside the feature table is passed on as `bad` and reads nothing; so does a `none`. 1 id and
+    1 beat per cycle.
 
     Members:
       start_stb  In   begin with `stage`, which then holds
       stage      In   gather_start_layout
-      ids        In   stream of 32-bit candidate ids; exactly stage.items are taken
-      record     Out  stream {id, bad, base}: the next complete record, first the user's;
-                      `base` is its first beat in the ring
+      ids        In   stream of candidate_layout; exactly stage.items are taken, by a share of
+                      several all that are offered
+      record     Out  stream of record_layout: the next complete record, first the user's
       release    In   beats at the tail of the ring that are free again (0: none)
       address, enable, data   ring read port (In, In, Out), 1 cycle
       memory     Out  ReadPort
@@ -62,13 +91,12 @@ class RecordReader(wiring.Component):
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         ring = range(ring_beats(config))
-        record = data.StructLayout({"id": unsigned(32), "bad": unsigned(1), "base": ring})
         super().__init__(
             {
                 "start_stb": In(1),
                 "stage": In(gather_start_layout(config)),
-                "ids": In(stream.Signature(32)),
-                "record": Out(stream.Signature(record)),
+                "ids": In(stream.Signature(candidate_layout(config))),
+                "record": Out(stream.Signature(record_layout(config))),
                 "release": In(range(ring_beats(config) + 1)),
                 "address": In(ring),
                 "enable": In(1),
@@ -88,7 +116,8 @@ class RecordReader(wiring.Component):
         m.d.comb += item_beats.eq(self.stage.item_record_bytes >> beat_shift)
 
         # records whose reads are on their way, in order
-        order = data.StructLayout({"id": unsigned(32), "bad": unsigned(1)})
+        dealt = _deal_layout(self.config)
+        order = data.StructLayout({"id": unsigned(32), "bad": unsigned(1), **dealt})
         m.submodules.order = fifo = SyncFIFOBuffered(width=order.size, depth=depth)
         queued = data.View(order, fifo.w_data)
         room = Signal(range(depth + 1), init=depth)
@@ -129,12 +158,22 @@ class RecordReader(wiring.Component):
             self.record.payload.base.eq(base),
             fifo.r_en.eq(taken),
         ]
+        m.d.comb += [self.record.payload[name].eq(head[name]) for name in dealt]
         m.d.sync += complete.eq(complete + whole - (taken & ~head.bad))
         m.d.sync += base.eq(base + self.release)
         with m.If(self.start_stb):
             m.d.sync += due.eq(Mux(user_beats == 0, item_beats, user_beats))
             m.d.sync += Assert((room == depth) & (reading == 0))
         return m
+
+    def _item_address(self, m: Module) -> Value:
+        """Return base + id * record_bytes, a power of two."""
+        config, offset = self.config, Signal(self.config.axi_address_bits)
+        least, most = config.beat_bytes, config.item_record_bytes
+        for size in range(least.bit_length() - 1, most.bit_length()):
+            with m.If(self.stage.item_record_bytes[size]):
+                m.d.comb += offset.eq(self.ids.payload.id << size)
+        return self.stage.features_address + offset
 
     def _ask(
         self,
@@ -161,26 +200,26 @@ class RecordReader(wiring.Component):
         page_beat = address[beat_bytes.bit_length() - 1 : boundary.bit_length() - 1]
         m.d.comb += to_page.eq(boundary // beat_bytes - page_beat)
 
-        # items: base + id * record_bytes, a power of two
-        sizes = range(beat_bytes.bit_length() - 1, self.config.item_record_bytes.bit_length())
-        offset = Signal(self.config.axi_address_bits)
-        for size in sizes:
-            with m.If(self.stage.item_record_bytes[size]):
-                m.d.comb += offset.eq(self.ids.payload << size)
-
-        free = Signal()
-        sent = requests.i.valid & requests.i.ready
+        item_address = self._item_address(m)
+        candidate, dealt = self.ids.payload, _deal_layout(self.config)
+        outside = candidate.id >= self.stage.features_rows
+        free, sent = Signal(), requests.i.valid & requests.i.ready
         items_left = Signal(32)
+        more = Const(1) if dealt else items_left != 0  # who deals to shares counts
         beats = requests.i.payload.beats
         m.d.comb += free.eq((room >= beats) & (reading < self.config.reads_in_flight))
+
+        def begin() -> None:
+            m.d.sync += [
+                address.eq(self.stage.user_address),
+                left.eq(user_beats),
+                items_left.eq(self.stage.items),
+            ]
+            m.next = "USER"
+
         with m.FSM():
             with m.State("IDLE"), m.If(self.start_stb):
-                m.d.sync += [
-                    address.eq(self.stage.user_address),
-                    left.eq(user_beats),
-                    items_left.eq(self.stage.items),
-                ]
-                m.next = "USER"
+                begin()
             with m.State("USER"):
                 m.d.comb += requests.i.payload.address.eq(address)
                 m.d.comb += beats.eq(Mux(left < least, left, least))
@@ -194,22 +233,23 @@ class RecordReader(wiring.Component):
                     m.next = "ITEMS"
             with m.State("ITEMS"):
                 m.d.comb += [
-                    requests.i.payload.address.eq(self.stage.features_address + offset),
+                    requests.i.payload.address.eq(item_address),
                     beats.eq(item_beats),
-                    queued.id.eq(self.ids.payload),
-                    queued.bad.eq(self.ids.payload >= self.stage.features_rows),
-                    requests.i.valid.eq(
-                        self.ids.valid & fifo.w_rdy & free & ~queued.bad & (items_left != 0)
-                    ),
-                    self.ids.ready.eq(
-                        fifo.w_rdy & (items_left != 0) & (queued.bad | (free & requests.i.ready))
-                    ),
+                    queued.id.eq(candidate.id),
+                    queued.bad.eq(outside | candidate.none if dealt else outside),
+                    *(queued[name].eq(candidate[name]) for name in dealt),
+                    requests.i.valid.eq(self.ids.valid & fifo.w_rdy & free & ~queued.bad & more),
+                    self.ids.ready.eq(fifo.w_rdy & more & (queued.bad | (free & requests.i.ready))),
                     fifo.w_en.eq(self.ids.valid & self.ids.ready),
                 ]
                 with m.If(fifo.w_en):
                     m.d.sync += items_left.eq(items_left - 1)
-                with m.If(items_left == 0):
-                    m.next = "IDLE"
+                if dealt:
+                    with m.If(self.start_stb):
+                        begin()
+                else:
+                    with m.If(items_left == 0):
+                        m.next = "IDLE"
         last = self.memory.response.valid & self.memory.response.payload.last
         m.d.sync += reading.eq(reading + sent - last)
         m.d.sync += room.eq(room - Mux(sent, beats, 0) + self.release)

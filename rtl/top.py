@@ -11,7 +11,7 @@ from rpaccel.rtl.compute_core import join_tiles
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.rtl.lane import Lane
 from rpaccel.rtl.loader import Loader
-from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric
+from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric, lane_reader, reader_count
 from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.row_network import RowNetwork
@@ -50,7 +50,7 @@ class Top(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
         m.submodules.loader = loader = Loader(config)
         m.submodules.fabric = fabric = MemoryFabric(config)
-        m.submodules.rows = rows = RowNetwork(config, config.lanes, config.lanes)
+        m.submodules.rows = rows = RowNetwork(config, sum(config.lane_gather_ports), config.lanes)
         m.submodules.updater = updater = RowUpdater(config)
         m.submodules.write_share = writers = WriteShare(config, 2)
         m.submodules.array = array = SystolicArray(config, config.lanes)
@@ -80,6 +80,7 @@ class Top(wiring.Component):
         connect(m, loader.done, dispatcher.loaded)
 
         # Lanes.
+        row_readers = iter(rows.readers)
         for i, lane in enumerate(lanes):
             owned = registers.partition[i]
             m.d.comb += [
@@ -98,19 +99,20 @@ class Top(wiring.Component):
                 dispatcher.lane_idle[i].eq(lane.idle),
                 registers.counters[i].eq(lane.counters),
             ]
-            reader = i * len(LaneReader)
-            connect(m, lane.list, fabric.readers[reader + LaneReader.LIST])
-            connect(m, lane.record, fabric.readers[reader + LaneReader.RECORD])
-            connect(m, lane.ahead, fabric.readers[reader + LaneReader.AHEAD])
-            connect(m, lane.row, rows.readers[i])
+            for kind, port in ((LaneReader.LIST, lane.list), (LaneReader.AHEAD, lane.ahead)):
+                connect(m, port, fabric.readers[lane_reader(config, i, kind)])
+            for n, (record, row) in enumerate(zip(lane.record, lane.row, strict=True)):
+                number = lane_reader(config, i, LaneReader.RECORD, n)
+                connect(m, record, fabric.readers[number])
+                connect(m, row, next(row_readers))
             connect(m, lane.prefetched, rows.prefetch[i])
             m.d.comb += [rows.epochs[i].eq(lane.epoch), lane.prefetch.eq(registers.prefetch)]
 
         # Memory side.
-        dispatcher_id = config.lanes * len(LaneReader)
-        connect(m, dispatcher.descriptor, fabric.readers[dispatcher_id])
-        connect(m, loader.memory, fabric.readers[dispatcher_id + 1])
-        connect(m, updater.read, fabric.readers[dispatcher_id + 2])
+        for reader, port in enumerate(
+            (dispatcher.descriptor, loader.memory, updater.read), reader_count(config) - 3
+        ):
+            connect(m, port, fabric.readers[reader])
         connect(m, dispatcher.port, writers.writers[0])
         connect(m, updater.write, writers.writers[1])
         connect(m, writers.port, fabric.writer)

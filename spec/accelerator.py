@@ -279,6 +279,19 @@ class AcceleratorConfig(BaseModel):
         return max(1, self.array_macs // 256)
 
     @property
+    def gather_ports(self) -> int:
+        """Embedding rows that a lane gathers per cycle: one per 32 x 32 MACs; each has its engines.
+
+        See docs/decisions/0007: engines is a multiple of it.
+        """
+        return max(1, self.array_macs // 1024)
+
+    @property
+    def lane_gather_ports(self) -> tuple[int, ...]:
+        """Gather ports of each lane."""
+        return tuple(self.lane(number).gather_ports for number in range(self.lanes))
+
+    @property
     def chunk_bytes(self) -> int:
         """Bytes that an interaction engine multiplies per cycle."""
         return min(16, self.array_size)

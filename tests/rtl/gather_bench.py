@@ -47,8 +47,10 @@ def run(  # noqa: PLR0915
     config = stage.config
     dut = Gather(config)
     chance = 0.3 if stall in ("source", "both") else 0.0
-    records = MemoryModel(stage.contents, config.beat_bytes, latency, chance, 7, failing or {})
-    rows = MemoryModel(stage.contents, config.beat_bytes, latency, chance, 8, failing or {})
+    records, rows = (
+        MemoryModel(stage.contents, config.beat_bytes, latency, chance, seed, failing or {})
+        for seed in (7, 8)
+    )
     source, _ = stalls(stall, 5)
     # writes since the last batch of bank 0, of bank 1, and of the user's record
     written: list[dict] = [defaultdict(list) for _ in range(3)]
@@ -114,28 +116,46 @@ def run(  # noqa: PLR0915
         for candidates in lists or [stage.ids] * repeats:
             await send(ctx, dut.ids, candidates, source)
 
+    def note(cycle: dict[int, list[int]]) -> None:
+        """Keep a cycle's writes; see VectorWrite for which ports may write what."""
+        assert sum(not vector for _, vector, *_ in cycle.values()) <= 1
+        for port, (user, vector, address, word, mask) in cycle.items():
+            if user and vector:
+                assert sum(vector for _, vector, *_ in cycle.values()) == 1
+            assert not user or port == 0
+            assert user or not vector or address % config.gather_ports == port
+            of_bank = config.engine_vector_words * config.engines
+            bank = address // (of_bank if vector else config.dense_words)
+            writes = written[USER if user else bank]
+            writes[bool(user), bool(vector), address].append(
+                (mask, word.to_bytes(len(dut.vectors[0].data) // 8, "little"))
+            )
+
     async def watch(ctx: Any) -> None:
-        async for _, _, valid, user, vector, address, word, mask, *flags in ctx.tick().sample(
-            dut.vectors.valid, dut.vectors.user, dut.vectors.vector, dut.vectors.address,
-            dut.vectors.data, dut.vectors.mask,
-            dut.busy, dut.stalled_input, dut.stalled_output, dut.item_stb,
-        ):  # fmt: skip
+        writes = [
+            signal
+            for port in dut.vectors
+            for signal in (port.valid, port.user, port.vector, port.address, port.data, port.mask)
+        ]
+        flags = (dut.busy, dut.stalled_input, dut.stalled_output, dut.items_stb)
+        async for _, _, *values in ctx.tick().sample(*writes, *flags):
             now["cycle"] += 1
-            if valid:
-                of_bank = config.engine_vector_words * config.engines
-                bank = address // (of_bank if vector else config.dense_words)
-                writes = written[USER if user else bank]
-                writes[bool(user), bool(vector), address].append(
-                    (mask, word.to_bytes(len(dut.vectors.data) // 8, "little"))
-                )
+            ports = zip(*(iter(values[: len(writes)]),) * 6, strict=True)
+            note({number: rest for number, (valid, *rest) in enumerate(ports) if valid})
             if "outcome" in now:
                 counters = now["outcome"].counters
-                for name, flag in zip(("busy", "input", "output", "items"), flags, strict=True):
+                names = ("busy", "input", "output", "items")
+                for name, flag in zip(names, values[len(writes) :], strict=True):
                     counters[name] = counters.get(name, 0) + flag
 
+    requests = [port.request for port in (*dut.record, *dut.row)]
     simulate(
-        dut, main, ids, monitors=[dut.batch, dut.item_ids, dut.record.request, dut.row.request],
-        background=[records.serve(dut.record), rows.serve(dut.row), watch],
+        dut, main, ids, monitors=[dut.batch, dut.item_ids, *requests],
+        background=[
+            *[records.serve(port) for port in dut.record],
+            *[rows.serve(port) for port in dut.row],
+            watch,
+        ],
         limit_cycles=limit_cycles,
     )  # fmt: skip
     return outcomes, records, rows

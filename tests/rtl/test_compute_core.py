@@ -19,13 +19,14 @@ def core_config(size=8, **update):
     return small(size, **(sizes | update))
 
 
-async def write(ctx, bus, writes):
+async def write(ctx, ports, writes):
     for one in writes:
+        bus = ports[one.address % len(ports) if one.vector and not one.user else 0]
         for name in ("user", "vector", "address", "data", "mask"):
             ctx.set(getattr(bus, name), getattr(one, name))
         ctx.set(bus.valid, 1)
         await ctx.tick()
-    ctx.set(bus.valid, 0)
+        ctx.set(bus.valid, 0)
 
 
 async def load(ctx, core, workload):

@@ -146,8 +146,8 @@ async def write_bottom(ctx, unit, case):
 
 
 async def write_vectors(ctx, unit, case):
-    port = unit.vectors
     for user, address, word, mask in case.vector_writes():
+        port = unit.vectors[0 if user else address % len(unit.vectors)]
         ctx.set(port.valid, 1)
         ctx.set(port.vector, 1)
         ctx.set(port.user, user)
@@ -155,7 +155,9 @@ async def write_vectors(ctx, unit, case):
         ctx.set(port.data, as_int(word))
         ctx.set(port.mask, mask & (1 << len(port.mask)) - 1)
         await ctx.tick()
+        ctx.set(port.valid, 0)
     # A dense word is no vector.
+    ctx.set(port.valid, 1)
     ctx.set(port.vector, 0)
     ctx.set(port.data, as_int(case._noise()))
     await ctx.tick()

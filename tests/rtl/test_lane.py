@@ -106,7 +106,7 @@ class Bench:
             await self.load(ctx)
             await bench(ctx)
 
-        ports = (dut.list, dut.record, dut.row)
+        ports = (dut.list, *dut.record, *dut.row)
         simulate(
             LaneWithArray(dut),
             main,
