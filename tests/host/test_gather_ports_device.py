@@ -13,7 +13,7 @@ CONFIG = AcceleratorConfig.model_validate(
     load_accelerator("tiny").model_dump()
     | {
         "name": "ports4", "array_size": 64, "block_size": 32, "axi_data_bits": 128,
-        "feature_words": 256, "row_banks": 4, "max_dim": 32,
+        "feature_words": 256, "param_entries": 1024, "row_banks": 4, "max_dim": 32,
     }
 )  # fmt: skip
 TIMINGS = {
