@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from rpaccel.golden.lane import run_query
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.rtl.memory_fabric import LaneReader, lane_reader, requester_names
+from rpaccel.scheduler.shapes import bins_scanned, predict_request
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.spec.platform import MemoryTiming as PlatformTiming
 
 CONFIG = AcceleratorConfig.model_validate(
     load_accelerator("tiny").model_dump()
@@ -43,5 +46,29 @@ def test_queries_match_golden(library, name):
         CONFIG, TIMINGS[name], memory_bytes=MEMORY_BYTES, library=library
     ) as device:
         session = Session(device, CONFIG, seed=11 + list(TIMINGS).index(name))
-        completions = session.run([1, 2, 64, 17, 33, 3, 5, 64])
-    print(name, np.array([completion.total_cycles for completion in completions]))
+        session.run([1, 2, 64, 17, 33, 3, 5, 64])
+
+
+@pytest.mark.slow
+def test_cycles_beside_the_model(library):
+    timing = PlatformTiming(latency_cycles=32, source="host.axi_memory.MemoryTiming")
+    with VerilatedDevice(CONFIG, memory_bytes=MEMORY_BYTES, library=library) as device:
+        session = Session(device, CONFIG, seed=13)
+        errors = []
+        for items in (1, 5, 17, 64):
+            query, request = session.query(items=items)
+            measured = session.ask(request).total_cycles
+            golden = run_query(query, session.rankers, CONFIG)
+            predicted = predict_request(
+                session.compiled, timing, user_record=query.user_record,
+                features=query.features, candidates=[stage.ids for stage in golden.stages],
+                models=[session.compiled.names[slot] for slot, _ in query.stages],
+                top_n=query.top_n,
+                scans=[
+                    bins_scanned(stage.logits, session.rankers[slot].edges, k)
+                    for stage, (slot, k) in zip(golden.stages, query.stages, strict=True)
+                ],
+            ).total_cycles  # fmt: skip
+            errors.append(predicted / measured - 1)
+            print(items, "items:", predicted, "predicted", measured, "measured")
+    assert np.abs(errors).max() < 0.05
