@@ -1,7 +1,8 @@
 """Cycles of the gather unit for known records: the `busy` counter of one stage.
 
 The bounds are those of rtl.feature_walker, rtl.pooler and rtl.record_reader; between them the unit
-overlaps everything. Within 5 % of the RTL where banks are free (tests/perfmodel/test_gather).
+overlaps everything. Within 5 % of the RTL where banks are free, with one port and with four
+(tests/perfmodel/test_gather).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@ import pytest
 
 from rpaccel.perfmodel.gather import SINGLE_HOT, RecordCost, gather_report
 from rpaccel.spec.accelerator import load_accelerator
+from tests.rtl.conftest import small
 from tests.rtl.gather_bench import run
 from tests.rtl.gather_stage import Shape, Stage
 
@@ -24,7 +25,7 @@ def predicted(stage, latency):
     ]
     return gather_report(
         stage.config, latency, user, items, stage.user_bytes, stage.item_bytes, stage.row_bytes,
-        shared_port=False,
+        shared_port=False, sub_batch=stage.sub_batch,
     )  # fmt: skip
 
 
@@ -49,6 +50,27 @@ def test_predicts_the_busy_counter(item, dim, latency, bound):
     assert report.bound == bound
     assert abs(report.total - measured) <= 0.05 * measured, (report, measured)
     print(report, report.total, measured)
+
+
+@pytest.mark.parametrize(
+    "item, latency, bound",
+    [([ONE] * 16, 5, "walker"), ([ONE] * 3, 5, "dense"), ([ONE] * 10, 150, "rows")],
+)
+def test_predicts_the_busy_counter_of_four_ports(item, latency, bound):
+    config = small(
+        64, axi_data_bits=128, dense_words=128, feature_words=256, sub_batch_max=64,
+        feature_entries=32, item_record_bytes=128,
+    )  # fmt: skip
+    stage = Stage(
+        config=config, dim=16, user=[ONE, Shape(max_ids=30)], item=item, items=126, sub_batch=63,
+        table_rows=50,
+    )  # fmt: skip
+    (outcome,), _, _ = run(stage, latency=(latency, latency))
+    measured = outcome.counters["busy"]
+    report = predicted(stage, latency + 1)
+    print(report, report.total, measured)
+    assert report.bound == bound
+    assert abs(report.total - measured) <= 0.05 * measured, (report, measured)
 
 
 def test_by_hand():

@@ -122,6 +122,7 @@ def run(  # noqa: PLR0915
         for port, (user, vector, address, word, mask) in cycle.items():
             if user and vector:
                 assert sum(vector for _, vector, *_ in cycle.values()) == 1
+                assert not any(key[1] for bank in written[:USER] for key in bank)
             assert not user or port == 0
             assert user or not vector or address % config.gather_ports == port
             of_bank = config.engine_vector_words * config.engines
