@@ -12,6 +12,7 @@ from rpaccel.spec.accelerator import load_accelerator
 
 EDGE = load_accelerator("edge")
 RUN = RowRun(
+        pinned=0, updates=0, stale=0, update_cycles=0,
     cycles=1000, rows=100, beats=100, errors=0, hits=50, merged=10, misses=40, refused=0,
     evictions=0, port_beats=(40,),
 )  # fmt: skip
