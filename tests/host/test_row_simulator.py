@@ -36,6 +36,7 @@ FAULTS = {
         "jitter_cycles": 20, "stall_per_mille": 150,
     },
 }  # fmt: skip
+LATE = ("spikes of 10,000 cycles", "reordering", "back-pressure")  # nothing fails
 
 
 @pytest.fixture(scope="module")
