@@ -91,9 +91,12 @@ def build_core(
         checks=checks,
         progress=progress,
     )
+    ports = " ".join(f"X({port})" for port in range(config.gather_ports))
     return build_program(
         netlist.verilog,
-        _pins(netlist.ports) + (CPP_DIR / "core.cpp").read_text(),
+        f"#define RPACCEL_FOR_EACH_WRITE_PORT(X) {ports}\n"
+        + _pins(netlist.ports)
+        + (CPP_DIR / "core.cpp").read_text(),
         top=netlist.name,
         progress=progress,
         build_dir=build_dir,
@@ -116,8 +119,8 @@ def _merged(writes: Iterable[Write]) -> Iterator[Write]:
     """Yield `writes`; those to one word that follow each other are one, as of a wide gather."""
     last: Write | None = None
     for write in writes:
-        place = (write.user, write.vector, write.address)
-        if last is not None and place == (last.user, last.vector, last.address):
+        place = (write.port, write.user, write.vector, write.address)
+        if last is not None and place == (last.port, last.user, last.vector, last.address):
             last = Write(*place, last.data | write.data, last.mask | write.mask)
             continue
         if last is not None:
@@ -137,10 +140,11 @@ def _load_records(config: AcceleratorConfig, entries: Iterable[tuple[int, int, i
 
 
 def _write_records(config: AcceleratorConfig, writes: Iterable[Write]) -> tuple[int, bytes]:
-    """Return the number of writes, and {user u8, vector u8, 0 u16, address u32, data, mask}."""
+    """Return the number of writes, and {user u8, vector u8, port u16, address u32, data, mask}."""
     size = max(config.array_size, config.vector_word_bytes)
     records = [
-        bytes((write.user, write.vector, 0, 0))
+        bytes((write.user, write.vector))
+        + write.port.to_bytes(2, "little")
         + write.address.to_bytes(4, "little")
         + write.data.to_bytes(size, "little")
         + write.mask.to_bytes(-(-size // 32), "little")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,8 +61,9 @@ def program_shape(compiled: CompiledModels, slot: int = 0) -> ProgramShape:
 
 @dataclass
 class Write:
-    """One cycle of VectorWrite."""
+    """One cycle of a VectorWrite: that of gather port `port`."""
 
+    port: int
     user: int
     vector: int
     address: int
@@ -115,7 +116,8 @@ class Workload:
             yield from self._dense(self.item, first + n, 0, base, words)
             place = bank * config.engine_vector_words + n // config.engines * area
             base = place * config.engines + n % config.engines
-            yield from self._vectors(self.item, first + n, 0, base, area, config.engines)
+            writes = self._vectors(self.item, first + n, 0, base, area, config.engines)
+            yield from (replace(write, port=n % config.gather_ports) for write in writes)
 
     def _dense(self, side: Gathered, row: int, user: int, base: int, words: int) -> Iterator[Write]:
         """Yield dense words, a word or a beat at a time."""
@@ -124,12 +126,13 @@ class Workload:
         raw = side.dense[row].astype(np.int8).tobytes().ljust(words * config.array_size, b"\0")
         for n in range(0, words, config.words_per_beat):
             part = raw[n * config.array_size :][:width]
-            yield Write(user, 0, base + n, int.from_bytes(part, "little"), (1 << width // 4) - 1)
+            data, mask = int.from_bytes(part, "little"), (1 << width // 4) - 1
+            yield Write(0, user, 0, base + n, data, mask)
 
     def _vectors(
         self, side: Gathered, row: int, user: int, base: int, words: int, engines: int
     ) -> Iterator[Write]:
-        """Yield one write per vector, or per vector word of a longer one."""
+        """Yield one write of port 0 per vector, or per vector word of a longer one."""
         size, length = self.config.vector_word_bytes, self.slot["row_bytes"]
         for n, vector in enumerate(side.vectors[row].astype(np.int8)):
             raw = vector.tobytes().ljust(length, b"\0")
@@ -138,6 +141,7 @@ class Workload:
                 part = raw[at : at + size]
                 assert word < words
                 yield Write(
+                    0,
                     user,
                     1,
                     base + word * engines,

@@ -110,7 +110,8 @@ def predict_rows(
     """Return what `config`'s row network does with a trace per reader.
 
     traces : (addresses [bytes], beats) of the rows of each reader, int[n] or int each. A row lies
-    in one bank. Raises ValueError for rows that are not whole beats, or too long.
+    in one bank. Raises ValueError for a machine with static caches, or rows that
+    are not whole beats, or too long.
     """
     given = [_rows(*rows) for rows in traces]
     address = np.concatenate([np.zeros(0, np.int64), *(at for at, _ in given)])
@@ -150,6 +151,10 @@ def _rows(addresses: npt.ArrayLike, beats: npt.ArrayLike) -> tuple[Ints, Ints]:
 
 
 def _check(config: AcceleratorConfig, address: Ints, beats: Ints) -> None:
+    if config.static_cache_lines:
+        raise ValueError(
+            f"static_cache_lines must be 0: they are not modelled, not {config.static_cache_lines}"
+        )
     if wrong := address[(address < 0) | (address % config.beat_bytes != 0)][:1].tolist():
         raise ValueError(f"addresses must be multiples of {config.beat_bytes}, not {wrong[0]}")
     if wrong := beats[(beats < 1) | (beats > config.row_beats_max)][:1].tolist():

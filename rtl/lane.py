@@ -95,7 +95,6 @@ class Lane(wiring.Component):
         m.submodules.core = self.core = LaneCompute(config)
         m.submodules.bucket_filter = self.filter = BucketFilter(config, exact=False)
         m.submodules.ordered_top_n = self.top_n = OrderedTopN(config)
-        m.submodules.next_slots = self.next_slots = SlotTable(config)
         m.submodules.forecast = self.forecast = SurvivorForecast(config)
         m.submodules.prefetcher = self.prefetcher = Prefetcher(config)
 
@@ -113,7 +112,7 @@ class Lane(wiring.Component):
             self.check.descriptor.eq(self.descriptor),
             self.check.loaded.eq(self.slots.loaded),
             self.slots.model.eq(self._of_stage("model")),
-            self.next_slots.model.eq(self._of_stage("model", ahead=1)),
+            self.slots.next_model.eq(self._of_stage("model", ahead=1)),
         ]
 
         self._connect_memory(m)
@@ -133,7 +132,7 @@ class Lane(wiring.Component):
 
     def _connect_memory(self, m: Module) -> None:
         """Load bus and read ports."""
-        for unit in (self.slots, self.core, self.gather, self.next_slots, self.prefetcher):
+        for unit in (self.slots, self.core, self.gather, self.prefetcher):
             connect(m, flipped(self.load), unit.load)
         connect(m, self.list_reader.memory, flipped(self.list))
         for i in range(self.config.gather_ports):
@@ -244,7 +243,7 @@ class Lane(wiring.Component):
             forecast.stored_id.eq(self.filter.stored_id),
             forecast.stored_bin.eq(self.filter.stored_bin),
             prefetcher.active.eq(active),
-            prefetcher.slot.eq(self.next_slots.slot),
+            prefetcher.slot.eq(self.slots.next_slot),
             prefetcher.stage.features_address.eq(query.features_address),
             prefetcher.stage.features_rows.eq(query.features_rows),
             prefetcher.stage.item_record_bytes.eq(query.item_record_bytes),

@@ -167,7 +167,9 @@ class RowFront(wiring.Component):
     def _hold(self, m: Module, entered: Value, left: Value, boundary: Value) -> None:
         """Count what is ahead of an update: first in the front, then behind it."""
         most = range(1 << 10)
-        front, behind, ahead = (Signal(most, name=n) for n in ("front", "behind", "ahead"))
+        front, behind, ahead = (
+            Signal(most, name=f"beats_{n}") for n in ("here", "behind", "ahead")
+        )
         looked = self.look.valid & self.look.ready
         front_next, behind_next = Signal(most), Signal(most)
         m.d.comb += [

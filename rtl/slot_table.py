@@ -22,6 +22,7 @@ class SlotTable(wiring.Component):
     load : In(LoadBus)
     model : In  the slot to read.
     slot : Out(struct(SLOT)), edges : Out(struct(EDGES))  of `model` in the cycle before.
+    next_model : In, next_slot : Out(struct(SLOT))  of another slot, in the same way.
     loaded : Out(model_slots)  which slots are valid and have sub-batches of at least 1 item.
     """
 
@@ -34,6 +35,8 @@ class SlotTable(wiring.Component):
                 "load": In(LoadBus(config)),
                 "model": In(range(config.model_slots)),
                 "slot": Out(struct(SLOT)),
+                "next_model": In(range(config.model_slots)),
+                "next_slot": Out(struct(SLOT)),
                 "edges": Out(struct(EDGES)),
                 "loaded": Out(config.model_slots),
             }
@@ -54,6 +57,11 @@ class SlotTable(wiring.Component):
                 getattr(self, name).eq(read.data),
             ]
             if target is Target.SLOT:
+                following = table.read_port()
+                m.d.comb += [
+                    following.addr.eq(self.next_model),
+                    self.next_slot.eq(following.data),
+                ]
                 # A sub-batch of 0 items would never end: such a slot counts as not loaded.
                 usable = write.data.valid & write.data.sub_batch.any()
                 with m.If(write.en):

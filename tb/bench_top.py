@@ -43,5 +43,10 @@ class BenchTop(wiring.Component):
         m = Module()
         for name, unit in self.units.items():
             m.submodules[name] = unit
-            wiring.connect(m, wiring.flipped(getattr(self, name)), unit)
+            # leaf by leaf: Amaranth 0.5 cannot flip an interface that holds arrays of interfaces
+            outer = unit.signature.flatten(getattr(self, name))
+            for (_, member, port), (_, _, inner) in zip(
+                outer, unit.signature.flatten(unit), strict=True
+            ):
+                m.d.comb += port.eq(inner) if member.flow is Out else inner.eq(port)
         return m

@@ -1,6 +1,7 @@
 // Runs a compute core at full speed: program <stimulus file> <result file>.
-// host/core_simulator.py puts `struct Pins` (the ports of the netlist, and the bytes of each) in
-// front of this text, writes the stimulus and reads the result; it describes these files.
+// host/core_simulator.py puts RPACCEL_FOR_EACH_WRITE_PORT(X), which is X(port) for each, and `struct
+// Pins` (the ports of the netlist, and the bytes of each) in front of this text; it writes the
+// stimulus, reads the result and describes these files.
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -14,7 +15,7 @@ namespace {
 
 constexpr uint64_t SILENCE_CYCLES = 100;  // nothing may come after the last score
 constexpr size_t LOAD_RECORD_BYTES = 8 + Pins::LOAD_DATA_BYTES;
-constexpr size_t WRITE_RECORD_BYTES = 8 + Pins::VECTORS_DATA_BYTES + Pins::VECTORS_MASK_BYTES;
+constexpr size_t WRITE_RECORD_BYTES = 8 + Pins::VECTORS0_DATA_BYTES + Pins::VECTORS0_MASK_BYTES;
 
 // A port of Verilator is an unsigned integer, or an array of 32-bit words that VlWide holds.
 template <typename T>
@@ -65,7 +66,8 @@ class Core {
         for (uint64_t j = 0; j < in_.batches; ++j) expected_ += in_.batch[j].items;
         pins_.aclk() = 0;
         pins_.aresetn() = 0;
-        pins_.load_valid() = pins_.vectors_valid() = pins_.batch_valid() = 0;
+        pins_.load_valid() = pins_.batch_valid() = 0;
+        no_write();
         pins_.score_ready() = 1;
         for (int n = 0; n < 4; ++n) cycle();
         pins_.aresetn() = 1;
@@ -78,7 +80,7 @@ class Core {
             put_write();
             cycle();
         }
-        pins_.vectors_valid() = 0;
+        no_write();
         uint64_t quiet = 0;
         for (uint64_t now = 0; quiet < SILENCE_CYCLES; ++now) {
             if (now > in_.limit_cycles) return fail("too many cycles");
@@ -153,21 +155,35 @@ class Core {
         pins_.load_valid() = 0;
     }
 
+    void no_write() {
+#define NO_WRITE(port) pins_.vectors##port##_valid() = 0;
+        RPACCEL_FOR_EACH_WRITE_PORT(NO_WRITE)
+#undef NO_WRITE
+    }
+
     void put_write() {
-        pins_.vectors_valid() = 1;
-        pins_.vectors_user() = next_write_[0];
-        pins_.vectors_vector() = next_write_[1];
-        pins_.vectors_address() = word_at(next_write_ + 4);
-        set_bytes(pins_.vectors_data(), next_write_ + 8, Pins::VECTORS_DATA_BYTES);
-        set_bytes(pins_.vectors_mask(), next_write_ + 8 + Pins::VECTORS_DATA_BYTES,
-                  Pins::VECTORS_MASK_BYTES);
+        const uint8_t* record = next_write_;
+        const unsigned chosen = record[2] | record[3] << 8;
+        no_write();
+#define PUT_WRITE(port)                                                                 \
+    if (chosen == port) {                                                               \
+        pins_.vectors##port##_valid() = 1;                                              \
+        pins_.vectors##port##_user() = record[0];                                       \
+        pins_.vectors##port##_vector() = record[1];                                     \
+        pins_.vectors##port##_address() = word_at(record + 4);                          \
+        set_bytes(pins_.vectors##port##_data(), record + 8, Pins::VECTORS0_DATA_BYTES); \
+        set_bytes(pins_.vectors##port##_mask(), record + 8 + Pins::VECTORS0_DATA_BYTES, \
+                  Pins::VECTORS0_MASK_BYTES);                                           \
+    }
+        RPACCEL_FOR_EACH_WRITE_PORT(PUT_WRITE)
+#undef PUT_WRITE
         next_write_ += WRITE_RECORD_BYTES;
     }
 
     // Fill the next bank that is free, one write per cycle; `filled_` counts a sub-batch from the
     // cycle after its last write on.
     void gather() {
-        pins_.vectors_valid() = 0;
+        no_write();
         while (filled_ < in_.batches && filled_ < releases_.size() + 2) {
             if (written_ < in_.batch[filled_].writes) {
                 put_write();

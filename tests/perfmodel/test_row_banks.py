@@ -20,8 +20,10 @@ from rpaccel.host.row_model import (
 from rpaccel.host.row_simulator import build_rows, run_rows
 from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, row_cycles
 from rpaccel.perfmodel.row_banks import constant_memory, exposed_cycles, predict_rows, row_slots
-from tests.host.test_row_simulator import CONFIG, MEMORY_BYTES, READERS
+from tests.host.test_row_simulator import CONFIG as SIMULATED
+from tests.host.test_row_simulator import MEMORY_BYTES, READERS
 
+CONFIG = SIMULATED.model_copy(update={"static_cache_lines": 0})
 NOTHING = (np.zeros(0, np.int64), 1)
 COUNTS = ("hits", "merged", "misses", "refused", "evictions", "port_beats", "beats", "cycles")
 # The caches are cleared after the reset; a row waits in its bank's queue meanwhile.

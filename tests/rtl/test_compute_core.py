@@ -21,7 +21,7 @@ def core_config(size=8, **update):
 
 async def write(ctx, ports, writes):
     for one in writes:
-        bus = ports[one.address % len(ports) if one.vector and not one.user else 0]
+        bus = ports[one.port]
         for name in ("user", "vector", "address", "data", "mask"):
             ctx.set(getattr(bus, name), getattr(one, name))
         ctx.set(bus.valid, 1)
