@@ -9,7 +9,7 @@ from tests.formal.mutants import mutant
 from tests.formal.sby import run
 
 SIZES = [(1, 1), (2, 1), (1, 2), (2, 2)]
-DEPTH = 14
+DEPTH = 10
 STEP, CACHE = look_ahead_step, look_ahead_cache
 FREE = "free.eq(unmarked & ~Cat(line.flying for line in lines))"
 BUGS = {  # the first five break the rules of a set, the others the pipeline or a row
