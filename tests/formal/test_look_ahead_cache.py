@@ -37,7 +37,7 @@ BUGS = {  # the first five break the rules of a set, the others the pipeline or 
         "it is the newest version"),
     "state not forwarded": (
         CACHE, "Mux(same_set, step.new_state, state_read.data)", "state_read.data",
-        "a held line is never replaced"),
+        "an update is of a row that is there"),
     "mark not forwarded": (
         CACHE, "(marks_of_now(state, epochs) & ~fresh) | (of_fresh & fresh)",
         "marks_of_now(state, epochs)", "refused only while every line is held"),

@@ -166,7 +166,7 @@ RECTANGLES = [(1, 2), (1, 4), (2, 4), (4, 2), (2, 1), (4, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("shape", RECTANGLES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
-@pytest.mark.parametrize("kind", ["none", "both"])
+@pytest.mark.parametrize("kind", [pytest.param("none", marks=pytest.mark.slow), "both"])
 def test_lanes_of_any_rectangle(shape, kind):
     """Rows and columns of blocks: one and several K folds, stacking, words left over."""
     size = 32 if min(shape) == 1 < shape[0] else 16  # an image's entries have 8 bytes or more

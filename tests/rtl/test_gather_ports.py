@@ -50,7 +50,11 @@ def test_matches_golden(ports, items, sub_batch, stall):
 
 # One item, fewer items than shares, an empty share in the last sub-batch, in every one, no rest.
 @pytest.mark.parametrize("items, sub_batch", [(1, 1), (1, 9), (3, 8), (7, 5), (13, 2), (8, 4)])
-@pytest.mark.parametrize("config", [CONFIGS[2], FOUR, WIDE], ids=["2", "4", "4-W32"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIGS[2], FOUR, pytest.param(WIDE, marks=pytest.mark.slow)],
+    ids=["2", "4", "4-W32"],
+)
 def test_remainders(config, items, sub_batch):
     stage = Stage(config=config, dim=8, items=items, sub_batch=sub_batch, seed=items, **MIXED)
     outcomes, _, _ = run(stage, "both", repeats=3)
