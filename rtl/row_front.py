@@ -159,9 +159,10 @@ class RowFront(wiring.Component):
         """Return whether the row at `address` and the one that is updated share a beat."""
         update, offset_bits = self.update, self.config.beat_bytes.bit_length() - 1
         differs = address ^ update.address
-        far = Signal()
-        bits = [update.size + WORD_BITS > bit for bit in range(len(address))]
-        far = Cat(differs[bit] & ~bits[bit] for bit in range(offset_bits, len(address))).any()
+        far = Cat(
+            differs[bit] & (update.size + WORD_BITS <= bit)
+            for bit in range(offset_bits, len(address))
+        ).any()
         return update.valid & ~far
 
     def _hold(self, m: Module, entered: Value, left: Value, boundary: Value) -> None:
@@ -188,11 +189,15 @@ class RowFront(wiring.Component):
                 with m.If(ahead == 0):
                     m.d.sync += ahead.eq(behind_next)
                     m.next = "BEHIND"
+                with m.If(~update.valid):  # given up: the next one counts anew
+                    m.next = "NONE"
             with m.State("BEHIND"):
                 m.d.sync += ahead.eq(ahead - self.looked_stb)
                 with m.If(ahead == 0):
                     m.d.sync += ahead.eq(0)
                     m.next = "PASSED"
+                with m.If(~update.valid):
+                    m.next = "NONE"
             with m.State("PASSED"):
                 m.d.comb += update.held.eq(1)
                 with m.If(~update.valid):

@@ -331,3 +331,42 @@ def test_clear_empties_the_caches():
 
     simulate(dut, bench, background=[memory.serve(config, 0, dut.memory[0])])
     assert set(memory.reads.values()) == {2}
+
+
+@pytest.mark.parametrize(("lines", "answers"), [(0, 3), (4, 7)])
+def test_an_update_that_is_given_up_leaves_nothing_to_the_next(lines, answers):
+    """One read at a time, so that rows queue up; an update ends early; then one of the last row.
+
+    Without a static cache that row still waits where it is held. With one it is on its way: it is
+    held when its bank has answered, just before the reader has the last answer.
+    """
+    config = config_of(static_cache_lines=lines, row_reads=1, max_dim=8, row_cache_sets=16)
+    dut, seen, memory = RowNetwork(config, 1), {"answers": 0}, Memory(4, (60, 60), 0.0)
+    port, update = dut.readers[0], dut.update
+    rows = [{"address": 8 * i, "beats": 1, "row": {"size": 1}} for i in range(1, 9)]
+
+    async def ask(ctx):
+        ctx.set(port.response.ready, 1)
+        await send(ctx, port.request, rows)
+
+    async def write(ctx):
+        await ctx.tick().repeat(40)  # rows wait in the bank
+        ctx.set(update.size, 1)
+        for address in (0x400, 8 * 8):
+            ctx.set(update.address, address)
+            ctx.set(update.valid, 1)
+            if address == 0x400:
+                await ctx.tick().repeat(4)
+                ctx.set(update.valid, 0)
+                while seen["answers"] < 3:  # the last row is past the queue now
+                    await ctx.tick()
+        while not ctx.get(update.held):
+            await ctx.tick()
+        seen["held"] = seen["answers"]
+
+    async def watch(ctx):
+        async for _, _, answered in ctx.tick().sample(port.response.valid):
+            seen["answers"] += answered
+
+    simulate(dut, ask, write, background=[watch, memory.serve(config, 0, dut.memory[0])])
+    assert seen["held"] == answers
