@@ -35,6 +35,8 @@ def _members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
         "vectors": In(VectorWrite(config)).array(config.gather_ports),
         "slot": In(struct(SLOT)),
         "batch": In(stream.Signature(batch_layout())),
+        "user_bank": In(1),
+        "stage_done_stb": Out(1),
         "release_stb": Out(1),
         "score": Out(stream.Signature(logit_layout())),
         "array_busy": Out(1),
@@ -54,7 +56,9 @@ class LaneCompute(wiring.Component):
       load          fills PROGRAM and PAIR.
       vectors       VectorWrite x gather_ports: dense words and vectors from gather.
       slot          constant while a stage runs.
-      batch         In(stream of batch_layout()): gathered sub-batches.
+      batch         In(stream of batch_layout()): gathered sub-batches. user_bank : of the user's
+                    data that belong to it. Two stages may be at work, of one slot.
+      stage_done_stb   the last score of a stage is computed: its user bank is free.
       release_stb   the oldest batch's gathered data have been used: its bank is free.
       score         Out(stream of logit_layout()): one per item, in item order of each batch.
       rows, outs    to and from the tiles, see LayerEngine.
@@ -89,7 +93,7 @@ class LaneCompute(wiring.Component):
         wiring.connect(m, wiring.flipped(self.batch), sequencer.batch)
         for unit in (sequencer, interaction):
             wiring.connect(m, wiring.flipped(self.load), unit.load)
-        m.d.comb += sequencer.slot.eq(self.slot)
+        m.d.comb += [sequencer.slot.eq(self.slot), sequencer.user_bank.eq(self.user_bank)]
 
         # Layers.
         wiring.connect(m, sequencer.job, layer.job)
@@ -106,6 +110,7 @@ class LaneCompute(wiring.Component):
             interaction.instruction.eq(sequencer.interact.code),
             interaction.items.eq(sequencer.interact.items),
             interaction.bank.eq(sequencer.interact.bank),
+            interaction.user_bank.eq(sequencer.interact.user_bank),
             interaction.row_bytes.eq(self.slot.row_bytes),
             interaction.item_vector_words.eq(self.slot.item_vector_words),
             sequencer.interaction_done.eq(interaction.done),
@@ -127,6 +132,7 @@ class LaneCompute(wiring.Component):
         # Status.
         m.d.comb += [
             self.release_stb.eq(sequencer.release_stb),
+            self.stage_done_stb.eq(sequencer.stage_done_stb),
             self.array_busy.eq(layer.busy),
             self.interaction_busy.eq(interaction.busy),
             self.array_stalled_input.eq(sequencer.waiting),

@@ -192,13 +192,16 @@ class GatherShare(wiring.Component):
         # a vector shorter than a beat: the lanes that differ from its first one in low bits only
         repeat = Signal(range(max(2, lanes)))
         inside = Signal(lanes)
+        config, second = self.config, self.stage.user_bank
+        words = Mux(pooler.o_vector, config.user_vector_words, config.user_words)
+        user_base = Mux(second, words, 0)
         m.d.comb += [
             repeat.eq(self.slot.row_bytes[2:] - 1),
             inside.eq(Cat((lane & ~repeat)[:lane_bits] == begin for lane in range(lanes))),
             self.vectors.valid.eq(pooler.o_valid),
             self.vectors.user.eq(pooler.o_user),
             self.vectors.vector.eq(pooler.o_vector),
-            self.vectors.address.eq(pooler.o_address),
+            self.vectors.address.eq(pooler.o_address + Mux(pooler.o_user, user_base, 0)),
             self.vectors.data.eq(Cat(Mux(slot == i, pooler.o_data, 0) for i in range(slots))),
         ]
         for i in range(slots):

@@ -120,8 +120,9 @@ class Interaction(wiring.Component):
 
     Members:
       load          fills PAIR.
-      start         begin `instruction` (an INTERACT) with `items` items of bank `bank`, laid out
-                    as row_bytes, item_vector_words (of the slot) say; all constant until done.
+      start         begin `instruction` (an INTERACT) with `items` items of bank `bank` and the
+                    user of `user_bank`, laid out as row_bytes, item_vector_words (of the slot)
+                    say; all constant until done.
       busy          from the cycle after start to the cycle of done.
       done          one cycle, the last; what was written can be read from the next one on.
       vectors       gathered vectors; can be read from 2 cycles later on.
@@ -140,6 +141,7 @@ class Interaction(wiring.Component):
                 "instruction": In(struct(INSTRUCTION)),
                 "items": In(16),
                 "bank": In(1),
+                "user_bank": In(1),
                 "row_bytes": In(16),
                 "item_vector_words": In(16),
                 "busy": Out(1),
@@ -176,6 +178,7 @@ class Interaction(wiring.Component):
             issue.instruction.eq(code),
             issue.items.eq(self.items),
             issue.bank.eq(self.bank),
+            issue.user_bank.eq(self.user_bank),
             issue.row_bytes.eq(self.row_bytes),
             issue.item_vector_words.eq(self.item_vector_words),
             issue.drained.eq(self.done),
@@ -282,7 +285,7 @@ class Interaction(wiring.Component):
                 user=Signal(name=f"vector_{n}_user"),
                 engine=Signal(engine_bits, name=f"vector_{n}_engine"),
             )
-            item_address = config.user_vector_words + (vectors.address >> engine_bits)
+            item_address = 2 * config.user_vector_words + (vectors.address >> engine_bits)
             m.d.sync += [
                 port.address.eq(Mux(vectors.user, vectors.address, item_address)),
                 port.mask.eq(Mux(vectors.valid & vectors.vector, vectors.mask, 0)),

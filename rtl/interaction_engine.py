@@ -197,9 +197,9 @@ class InteractionEngine(wiring.Component):
         return moved
 
     def _vectors(self, m: Module) -> Value:
-        """Return the word of the vector memory: the user side's words, bank 0, bank 1."""
+        """Return the word of the vector memory: two banks of users, two of items."""
         config = self.config
-        depth = config.user_vector_words + 2 * config.engine_vector_words
+        depth = 2 * (config.user_vector_words + config.engine_vector_words)
         m.submodules.vectors = memory = Memory(
             shape=unsigned(8 * config.vector_word_bytes), depth=depth, init=[]
         )

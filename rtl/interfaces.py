@@ -230,8 +230,9 @@ class VectorWrite(wiring.Signature):
     Members (all Out):
       valid, user   user: of the user's record, else of an item's.
       vector        1: part of a vector, for the interaction engines. 0: a dense word.
-      address       dense: word of USER, or bank * dense_words + item * item_dense_words + word.
-                    vector, user: vector word, into every engine.
+      address       dense, user: user bank * user_words + word of USER.
+                    dense, item: bank * dense_words + item * item_dense_words + word.
+                    vector, user: user bank * user_vector_words + word, into every engine.
                     vector, item: (bank * engine_vector_words + (item // engines) *
                     item_vector_words + word) * engines + item % engines.
       data          dense: one word of A bytes, or a beat of several. vector: a vector word in the
@@ -258,8 +259,8 @@ def vector_write_address(config: AcceleratorConfig) -> range:
     return range(
         max(
             2 * config.dense_words,
-            config.user_words,
-            config.user_vector_words,
+            2 * config.user_words,
+            2 * config.user_vector_words,
             2 * config.engine_vector_words * config.engines,
         )
     )

@@ -26,7 +26,7 @@ def read_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Reads of all engines: a word of the vector memory and one of BOTTOM, and a chunk of each."""
     return data.StructLayout(
         {
-            "vector": range(config.user_vector_words + 2 * config.engine_vector_words),
+            "vector": range(2 * (config.user_vector_words + config.engine_vector_words)),
             "vector_chunk": range(config.vector_word_bytes // config.chunk_bytes),
             "bottom": range(2 * config.engine_bottom_words),
             "bottom_chunk": range(config.array_size // config.chunk_bytes),
@@ -88,6 +88,7 @@ class PairIssue(wiring.Component):
             {
                 "start": In(1), "drained": In(1), "busy": Out(1),
                 "instruction": In(struct(INSTRUCTION)), "items": In(16), "bank": In(1),
+                "user_bank": In(1),
                 "row_bytes": In(8), "item_vector_words": In(16),
                 "read": Out(read_layout(config)), "step": Out(step_layout(config)),
             }
@@ -236,7 +237,9 @@ class PairIssue(wiring.Component):
         bottom_words = Mux(self.row_bytes < size, 1, self.row_bytes >> (size.bit_length() - 1))
         with m.If(self.start):
             m.d.sync += [
-                vector.eq(config.user_vector_words + Mux(self.bank, config.engine_vector_words, 0)),
+                vector.eq(
+                    2 * config.user_vector_words + Mux(self.bank, config.engine_vector_words, 0)
+                ),
                 bottom.eq(Mux(self.bank, config.engine_bottom_words, 0)),
             ]
         with m.Elif(self.step.last):
@@ -252,8 +255,9 @@ class PairIssue(wiring.Component):
         ]
         vector_log = (config.vector_word_bytes // config.chunk_bytes).bit_length() - 1
         bottom_log = (size // config.chunk_bytes).bit_length() - 1
+        users = Mux(self.user_bank, config.user_vector_words, 0)
         m.d.comb += [
-            read.vector.eq(Mux(of_item, vector, 0) + (vector_chunk >> vector_log)),
+            read.vector.eq(Mux(of_item, vector, users) + (vector_chunk >> vector_log)),
             read.vector_chunk.eq(vector_chunk),
             read.bottom.eq(bottom + (v0_chunk >> bottom_log)),
             read.bottom_chunk.eq(v0_chunk),

@@ -34,6 +34,7 @@ def gather_start_layout(config: AcceleratorConfig) -> data.StructLayout:
             "items": unsigned(32),
             "sub_batch": unsigned(16),
             "later": unsigned(1),  # not the query's first stage
+            "user_bank": unsigned(1),  # for the user's data
         }
     )
 

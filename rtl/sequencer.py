@@ -31,10 +31,11 @@ class Sequencer(wiring.Component):
     Members:
       load          fills PROGRAM.
       slot          program to run; constant from a stage's first batch to its last score.
-      batch         In(stream of batch_layout()).
+      batch         In(stream of batch_layout()). user_bank : of its user's data.
       release_stb   the oldest batch's gathered data have been used.
       job           Out(stream of job_layout()), to the layer engine.
       bottom_done, score_done   a chain's results are all there.
+      stage_done_stb   the last chain of a stage (a batch that was its last) is done.
       interact      INTERACT to run, with its sub-batch's items and bank; constant while it runs.
       start_interaction, interaction_done   one cycle each.
       items         of the SCORE layer that is offered.
@@ -55,6 +56,8 @@ class Sequencer(wiring.Component):
                 "load": In(LoadBus(config)),
                 "slot": In(struct(SLOT)),
                 "batch": In(stream.Signature(batch_layout())),
+                "user_bank": In(1),
+                "stage_done_stb": Out(1),
                 "release_stb": Out(1),
                 "job": Out(stream.Signature(job_layout())),
                 "bottom_done": In(1),
@@ -77,11 +80,14 @@ class Sequencer(wiring.Component):
             for name in ("bottom", "bottom_done", "cross", "cross_done", "top", "top_done")
         }  # sub-batches whose ... has been started, is done
         self.counts = Signal(data.StructLayout(counters))
-        self.sizes = Signal(data.ArrayLayout(unsigned(16), WINDOW))
+        kept = data.StructLayout({"items": unsigned(16), "user_bank": 1, "last": 1})
+        self.batches = Signal(data.ArrayLayout(kept, WINDOW))
         self._chains(m)
         self._interaction(m)
         for name, stb in (("bottom_done", self.bottom_done), ("top_done", self.score_done)):
             m.d.sync += self.counts[name].eq(self.counts[name] + stb)
+        ended = self.batches[self.counts.top_done[:2]]
+        m.d.comb += self.stage_done_stb.eq(self.score_done & ended.last)
         return m
 
     def _ahead(self, one: str, other: str) -> Signal:
@@ -114,10 +120,11 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             may_bottom.eq(self.batch.valid & (self._ahead("bottom", "top") < 2)),
             may_top.eq(self._ahead("cross_done", "top") != 0),
-            self.items.eq(self.sizes[number]),
+            self.items.eq(self.batches[number].items),
             job.payload.code.eq(code),
             job.payload.items.eq(self.items),
             job.payload.bank.eq(number[0]),
+            job.payload.user_bank.eq(self.batches[number].user_bank),
         ]
         with m.FSM(name="state") as state:
             with m.State("CHOOSE"):
@@ -128,8 +135,11 @@ class Sequencer(wiring.Component):
                         counts.bottom.eq(counts.bottom + 1),
                         counter.eq(self.slot.program_base),
                     ]
+                    taken = self.batches[counts.bottom[:2]]
                     m.d.sync += [
-                        self.sizes[counts.bottom[:2]].eq(self.batch.payload.items),
+                        taken.items.eq(self.batch.payload.items),
+                        taken.user_bank.eq(self.user_bank),
+                        taken.last.eq(self.batch.payload.last),
                         Assert(self.batch.payload.bank == counts.bottom[0]),
                     ]
                     m.next = "FETCH"
@@ -175,7 +185,8 @@ class Sequencer(wiring.Component):
                 )
                 with m.If(may):
                     m.d.sync += [
-                        interact.items.eq(self.sizes[counts.cross[:2]]),
+                        interact.items.eq(self.batches[counts.cross[:2]].items),
+                        interact.user_bank.eq(self.batches[counts.cross[:2]].user_bank),
                         interact.bank.eq(counts.cross[0]),
                         counts.cross.eq(counts.cross + 1),
                     ]

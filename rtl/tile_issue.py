@@ -28,9 +28,14 @@ STEP_FLAGS = 3  # row, load, fetch
 
 
 def job_layout() -> data.StructLayout:
-    """A LAYER instruction over the `items` of a sub-batch in bank `bank`."""
+    """A LAYER instruction over the `items` of a sub-batch in bank `bank`, of user `user_bank`."""
     return data.StructLayout(
-        {"code": struct(INSTRUCTION), "items": unsigned(16), "bank": unsigned(1)}
+        {
+            "code": struct(INSTRUCTION),
+            "items": unsigned(16),
+            "bank": unsigned(1),
+            "user_bank": unsigned(1),
+        }
     )
 
 
@@ -271,7 +276,8 @@ class TileIssue(wiring.Component):
         config, bank = self.config, self.layer.bank
         dense = Mux(bank, config.dense_words, 0)
         cross = Mux(bank, config.engine_cross_words, 0)
-        other = Mux(source == Source.USER, 2 * config.dense_words, 0)
+        user = 2 * config.dense_words + Mux(self.layer.user_bank, config.user_words, 0)
+        other = Mux(source == Source.USER, user, 0)
         return Mux(source == Source.DENSE, dense, Mux(source == Source.CROSS, cross, other))
 
     def _walk(self, m: Module, name: str, start: object, stride: object, engines: object) -> object:

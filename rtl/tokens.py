@@ -28,7 +28,7 @@ def address_bits(config: AcceleratorConfig) -> int:
     """Return the bits of a word address in any of the lane's vector memories."""
     engines = config.engines
     words = max(
-        2 * config.dense_words + config.user_words,
+        2 * config.dense_words + 2 * config.user_words,
         config.act_words,
         2 * config.engine_cross_words * engines,
         2 * config.engine_bottom_words * engines,

@@ -79,14 +79,14 @@ class VectorSlice(wiring.Component):
         return m
 
     def _dense(self, m: Module) -> Signal:
-        """Two banks of the items' dense words, then the user's; 4 bytes are written on their own.
+        """Two banks of the items' dense words, then two of users'; 4 bytes are written on their own.
 
         An entry holds this slice of all words of a beat, if a beat is longer than a word.
         """
         config, size = self.config, self.config.block_size
         together = config.words_per_beat
         bits = together.bit_length() - 1
-        depth = (2 * config.dense_words + config.user_words) // together
+        depth = 2 * (config.dense_words + config.user_words) // together
         m.submodules.dense = memory = Memory(shape=8 * size * together, depth=depth, init=[])
         write, read = memory.write_port(granularity=32), memory.read_port()
         vectors = self.vectors
