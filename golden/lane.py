@@ -1,4 +1,4 @@
-"""A whole query, stage after stage: what a lane answers, bit for bit."""
+"""A whole query, stage after stage: what the device answers, bit for bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rpaccel.golden.bucket_filter import bucket_filter
+from rpaccel.golden.bucket_filter import FilterResult, bucket_filter, filter_sub_batches
 from rpaccel.golden.gather import gather_side, item_records, records_of
 from rpaccel.golden.interaction import interact
 from rpaccel.golden.ordered_top_n import ordered_top_n
@@ -15,7 +15,8 @@ from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.golden.sigmoid import ctr
 from rpaccel.golden.vector_unit import layer, score_layer
 from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
-from rpaccel.spec.isa import MAX_STAGES, Status, StatusFlag
+from rpaccel.spec.isa import MAX_STAGES, StageMode, Status, StatusFlag
+from rpaccel.spec.stage_tasks import StageTasks
 
 Array = np.ndarray
 
@@ -26,7 +27,8 @@ class Query:
 
     user_record : bytes; candidates : uint32[n]; features : uint8[rows, item_record_bytes], the
     feature table; stages : (model slot, k) of each stage, k of the last one is not used;
-    top_n : length of the served list.
+    top_n : length of the served list. tasks : of each stage; fewer: the others are WHOLE.
+    survivor_limit : most ids that leave a filter at a time, 0: no limit.
     """
 
     user_record: bytes
@@ -34,6 +36,12 @@ class Query:
     features: Array
     stages: tuple[tuple[int, int], ...]
     top_n: int
+    tasks: tuple[StageTasks, ...] = ()
+    survivor_limit: int = 0
+
+    def tasks_of(self, stage: int) -> StageTasks:
+        """Return how a stage's items are dealt out."""
+        return self.tasks[stage] if stage < len(self.tasks) else StageTasks()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +55,10 @@ class StageScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QueryResult:
-    """The answer: ids, logits, ctr int64[count]; items scored by each stage; every stage."""
+    """The answer: ids, logits, ctr int64[count]; items scored by each stage; every stage.
+
+    overshoot : ids that the filters let pass above k.
+    """
 
     status: Status
     flags: StatusFlag
@@ -56,6 +67,7 @@ class QueryResult:
     ctr: Array
     items: tuple[int, ...]
     stages: tuple[StageScores, ...]
+    overshoot: int = 0
 
     @property
     def count(self) -> int:
@@ -100,6 +112,41 @@ def _stage_keeps_are_legal(query: Query, config: AcceleratorConfig) -> bool:
     return 1 <= query.top_n <= config.max_top_n
 
 
+def _tasks_are_legal(query: Query, config: AcceleratorConfig) -> bool:
+    beat_ids = config.beat_bytes // 4
+    return query.tasks_of(0).task_items % beat_ids == 0 and all(
+        query.tasks_of(stage).legal for stage in range(len(query.stages) - 1)
+    )
+
+
+def survivors(
+    scores: StageScores, ranker: QuantisedRanker, k: int, tasks: StageTasks, limit: int, first: bool
+) -> list[FilterResult]:
+    """Return what leaves the filter after a stage, release by release; spec.isa.StageMode.
+
+    first : of the query's stages; of a later one the device does not know how many are to come.
+    """
+    edges, threshold = ranker.edges, ranker.threshold
+    options = {"exact": tasks.exact, "adaptive": tasks.adaptive, "limit": limit}
+    if tasks.mode is StageMode.WHOLE:
+        return [bucket_filter(scores.ids, scores.logits, edges, threshold, k, **options)]
+    ends = np.cumsum(tasks.sizes(len(scores.ids)))
+    batches = list(
+        zip(np.split(scores.ids, ends[:-1]), np.split(scores.logits, ends[:-1]), strict=True)
+    )
+    wanted = tasks.shares(k, len(batches))
+    if tasks.mode is StageMode.LOCAL:
+        shares = np.diff(wanted, prepend=0)
+        return [
+            bucket_filter(*batch, edges, threshold, max(1, int(share)), **options)
+            for batch, share in zip(batches, shares, strict=True)
+        ]
+    held = [k - each for each in wanted]
+    if tasks.mode is StageMode.GLOBAL:
+        held = [int(ends[-1] - end) if first else k for end in ends[:-1]] + [0]
+    return filter_sub_batches(batches, edges, threshold, k, held, **options)
+
+
 def _records_are_legal(query: Query, config: AcceleratorConfig) -> bool:
     user, item = len(query.user_record), query.features.shape[1]
     return (
@@ -120,6 +167,7 @@ def validate(
         (Status.BAD_ITEMS, 1 <= len(query.candidates) <= config.max_items),
         (Status.BAD_MODEL, all(0 <= s < len(rankers) and rankers[s] is not None for s in slots)),
         (Status.BAD_K, _stage_keeps_are_legal(query, config)),
+        (Status.BAD_TASK, _tasks_are_legal(query, config)),
         (Status.BAD_RECORD, _records_are_legal(query, config)),
     )
     return next((status for status, legal in checks if not legal), Status.OK)
@@ -149,7 +197,7 @@ def run_query(
     if refused is not Status.OK:
         return _refused(refused, StatusFlag(0), [])
     ids = np.asarray(query.candidates, dtype=np.int64)
-    status, flags = Status.OK, StatusFlag(0)
+    status, flags, overshoot = Status.OK, StatusFlag(0), 0
     trace: list[StageScores] = []
     for index, (slot, k) in enumerate(query.stages):
         if not ids.size:
@@ -160,10 +208,16 @@ def run_query(
         trace.append(scores)
         status = status or scores.error
         if index < len(query.stages) - 1:
-            survivors = bucket_filter(ids, scores.logits, ranker.edges, ranker.threshold, k)
-            ids = survivors.ids
-            if survivors.underfill:
+            tasks = query.tasks_of(index)
+            releases = survivors(scores, ranker, k, tasks, query.survivor_limit, index == 0)
+            ids = np.concatenate([release.ids for release in releases])
+            # what was carried on is told by the last release
+            told = releases if tasks.mode is StageMode.LOCAL else releases[-1:]
+            overshoot += sum(release.overshoot for release in told)
+            if any(release.underfill for release in told):
                 flags |= StatusFlag.UNDERFILL
+            if any(release.overfill for release in releases):
+                flags |= StatusFlag.OVERFILL
     items = [len(stage.ids) for stage in trace]
     if status is not Status.OK:
         return _refused(status, flags, items)
@@ -178,4 +232,5 @@ def run_query(
         ctr=ctr(logits),
         items=tuple(items + [0] * (MAX_STAGES - len(items))),
         stages=tuple(trace),
+        overshoot=overshoot,
     )

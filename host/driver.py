@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,14 @@ WRITTEN = ("completions", "results")  # by the device, only; it reads and writes
 def _mask(lanes: Iterable[int]) -> int:
     """Return lanes as the bits of a descriptor."""
     return sum(1 << lane for lane in lanes)
+
+
+class _Placement(NamedTuple):
+    """Where a stage may run: a mask of lanes, the model's slot there, slots that hold a model."""
+
+    lanes: int
+    slot: int
+    loaded: int
 
 
 class Driver:
@@ -359,9 +368,9 @@ class Driver:
         Raises ValueError for a request that the device would refuse, TimeoutError if no ring
         entry becomes free.
         """
-        lanes, slots, loaded = self._placed(request)
+        placed = self._placed(request)
         if validate:
-            check_request(request, slots, loaded, self.config)
+            check_request(request, [(each.slot, each.loaded) for each in placed], self.config)
         user = request.user_record
         user += bytes(-len(user) % self.config.beat_bytes)
         candidates = np.asarray(request.candidates, dtype="<u4").tobytes()
@@ -374,7 +383,7 @@ class Driver:
         )
         values = {
             "opcode": Opcode.QUERY,
-            "stages": len(slots),
+            "stages": len(placed),
             "user_address": base,
             "user_record_bytes": len(user),
             "candidates_address": base + self._candidate_offset,
@@ -384,14 +393,21 @@ class Driver:
             "features_rows": request.features.rows,
             "item_record_bytes": request.features.record_bytes,
             "result_address": self.regions["results"][0] + block * self._result_bytes,
-            "stage0_lanes": _mask(lanes),
+            "survivor_limit": request.survivor_limit,
+            "deadline_cycles": request.deadline_cycles,
         }
-        for index, (slot, (_, k)) in enumerate(
-            zip(slots[:MAX_STAGES], request.stages, strict=False)
+        for index, (each, (_, k)) in enumerate(
+            zip(placed[:MAX_STAGES], request.stages, strict=False)
         ):
+            tasks = request.tasks_of(index)
             values |= {
                 f"stage{index}_kind": StageKind.RANK,
-                f"stage{index}_model": slot,
+                f"stage{index}_model": each.slot,
+                f"stage{index}_lanes": each.lanes,
+                f"stage{index}_task_items": tasks.task_items,
+                f"stage{index}_task_k": tasks.task_k,
+                f"stage{index}_mode": tasks.mode,
+                f"stage{index}_options": tasks.options,
                 f"stage{index}_sub_batch": request.sub_batch,
                 f"stage{index}_k": k,
             }
@@ -428,26 +444,24 @@ class Driver:
         """The refused or failed access that the device reported last."""
         return self._rings.last_error
 
-    def _placed(self, request: Request) -> tuple[list[int], list[int], int]:
-        """Return the lanes that may run `request`, its models' slots, and the slots in use.
+    def _placed(self, request: Request) -> list[_Placement]:
+        """Return where each stage may run: on the lanes that share an image with its model.
 
-        All these lanes hold the same models: those of the first lane that holds them all.
+        It is the image of the first lane that has the model.
         """
-        names = {model for model, _ in request.stages if isinstance(model, str)}
         asked = request.lanes or tuple(sorted(self.loaded))
-        able = [
-            lane for lane in asked if lane in self.loaded and names <= set(self.loaded[lane].names)
-        ]
-        if not able:
-            holders = [self.loaded[lane] for lane in asked if lane in self.loaded]
-            for name in sorted(names):
-                if not holders:
-                    raise ValueError(f"models must be loaded before {name!r} is used")
-                holders[0].slot(name)  # says which models there are
-            return list(request.lanes), [int(model) for model, _ in request.stages], 0
-        compiled = self.loaded[able[0]]
-        slots = [
-            compiled.slot(model) if isinstance(model, str) else model for model, _ in request.stages
-        ]
-        lanes = [lane for lane in able if self.loaded[lane] is compiled]
-        return lanes, slots, len(compiled.names)
+        held = {lane: self.loaded[lane] for lane in asked if lane in self.loaded}
+        placed = []
+        for model, _ in request.stages:
+            able = [c for c in held.values() if isinstance(model, int) or model in c.names]
+            if able:
+                lanes = [lane for lane, compiled in held.items() if compiled is able[0]]
+                slot = model if isinstance(model, int) else able[0].slot(model)
+                placed.append(_Placement(_mask(lanes), slot, len(able[0].names)))
+            elif isinstance(model, int):
+                placed.append(_Placement(_mask(request.lanes), model, 0))
+            elif held:
+                next(iter(held.values())).slot(model)  # says which models there are
+            else:
+                raise ValueError(f"models must be loaded before {model!r} is used")
+        return placed

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import COMPLETION, MAX_STAGES, RESULT, Status, StatusFlag
+from rpaccel.spec.stage_tasks import StageTasks
 
 RESULT_DTYPE = np.dtype([("id", "<u4"), ("logit", "<i2"), ("ctr", "<u2")])
 assert RESULT_DTYPE.itemsize == RESULT.bytes
@@ -32,8 +33,11 @@ class Request:
     candidates : uint32[n] rows of `features`.
     stages : (model name or slot, k) in order. k is how many at least go on; the last stage's k is
         not used (`top_n` says how many are served).
-    sub_batch : items per sub-batch of every stage, 0: what the model was compiled for.
-    lanes : numbers of the lanes that may run it; empty: all that hold its models.
+    sub_batch : items that a lane works on at a time, 0: what the model was compiled for.
+    lanes : numbers of the lanes that may run it; empty: all that hold a stage's model.
+    tasks : how each stage's items are dealt out to its lanes; fewer than stages: the others WHOLE.
+    survivor_limit : most ids that leave a filter at a time, 0: no limit.
+    deadline_cycles : from when the device fetches the query; 0: none.
     """
 
     user_record: bytes
@@ -43,12 +47,22 @@ class Request:
     top_n: int
     sub_batch: int = 0
     lanes: tuple[int, ...] = ()
+    tasks: tuple[StageTasks, ...] = ()
+    survivor_limit: int = 0
+    deadline_cycles: int = 0
+
+    def tasks_of(self, stage: int) -> StageTasks:
+        """Return how a stage's items are dealt out."""
+        return self.tasks[stage] if stage < len(self.tasks) else StageTasks()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Completion:
     """The answer to one descriptor; the counters are per stage, [cycles].
 
+    lane, lanes : the last lane that was given a task of it, and the mask of all.
+    queue_cycles : from being fetched until it was begun; total_cycles : from then on.
+    overshoot : ids that filters let pass above k.
     ids : uint32[count], logits : int16[count], ctr : uint16[count], best first.
     """
 
@@ -56,6 +70,9 @@ class Completion:
     status: Status
     flags: StatusFlag
     lane: int
+    lanes: int
+    queue_cycles: int
+    overshoot: int
     ids: npt.NDArray[np.uint32]
     logits: npt.NDArray[np.int16]
     ctr: npt.NDArray[np.uint16]
@@ -91,6 +108,9 @@ def parse_completion(raw: bytes, results: bytes) -> Completion:
         status=Status(fields["status"]),
         flags=StatusFlag(fields["flags"]),
         lane=fields["lane"],
+        lanes=fields["lanes"],
+        queue_cycles=fields["queue_cycles"],
+        overshoot=fields["overshoot"],
         ids=served["id"],
         logits=served["logit"],
         ctr=served["ctr"],
@@ -104,21 +124,39 @@ def parse_completion(raw: bytes, results: bytes) -> Completion:
     )
 
 
+def _check_tasks(request: Request, config: AcceleratorConfig) -> None:
+    beat_ids = config.beat_bytes // 4
+    for stage in range(len(request.stages)):
+        tasks = request.tasks_of(stage)
+        if not 0 <= tasks.task_items <= config.max_items or (
+            stage == 0 and tasks.task_items % beat_ids
+        ):
+            raise ValueError(
+                f"task_items of stage {stage} must be a multiple of {beat_ids if not stage else 1} "
+                f"in 0..{config.max_items}, not {tasks.task_items}"
+            )
+        if stage < len(request.stages) - 1 and not tasks.legal:
+            raise ValueError(
+                f"tasks of stage {stage} must have task_k and task_items if {tasks.mode.name}, and "
+                f"no exact k if PROPORTIONAL, not {tasks}"
+            )
+
+
 def check_request(
-    request: Request, slots: Sequence[int], loaded: int, config: AcceleratorConfig
+    request: Request, placed: Sequence[tuple[int, int]], config: AcceleratorConfig
 ) -> None:
     """Check what the device would refuse.
 
-    slots : model slot of each stage; loaded : slots that hold a model.
+    placed : model slot of each stage, and how many slots hold a model where it runs.
 
     Raises ValueError that names the parameter, the rule and the value.
     """
     n = len(request.candidates)
     if not 1 <= n <= config.max_items:
         raise ValueError(f"candidates must be 1..{config.max_items}, not {n}")
-    if not 1 <= len(slots) <= MAX_STAGES:
-        raise ValueError(f"stages must be 1..{MAX_STAGES}, not {len(slots)}")
-    for slot in slots:
+    if not 1 <= len(placed) <= MAX_STAGES:
+        raise ValueError(f"stages must be 1..{MAX_STAGES}, not {len(placed)}")
+    for slot, loaded in placed:
         if not 0 <= slot < loaded:
             raise ValueError(f"model must be a slot in 0..{loaded - 1}, not {slot}")
     limit = n
@@ -130,6 +168,10 @@ def check_request(
         raise ValueError(f"top_n must be in 1..{config.max_top_n}, not {request.top_n}")
     if not 0 <= request.sub_batch <= config.sub_batch_max:
         raise ValueError(f"sub_batch must be in 0..{config.sub_batch_max}, not {request.sub_batch}")
+    for name in ("survivor_limit", "deadline_cycles"):
+        if getattr(request, name) < 0:
+            raise ValueError(f"{name} must be at least 0, not {getattr(request, name)}")
+    _check_tasks(request, config)
     user_bytes = len(request.user_record)
     if not 1 <= user_bytes <= config.user_record_bytes:
         raise ValueError(

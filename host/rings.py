@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 
 from rpaccel.host.bus import Bus
 from rpaccel.host.query import Completion, parse_completion
@@ -118,7 +120,9 @@ class Rings:
         entry = self._submitted % self._depth
         self._bus.write_memory(self._submissions + entry * DESCRIPTOR.bytes, descriptor)
         self._block_of[tag] = block
-        self._lanes_of[tag] = values.get("stage0_lanes", 0) or (1 << self.config.lanes) - 1
+        all_lanes = (1 << self.config.lanes) - 1
+        masks = [values.get(f"stage{i}_lanes", 0) for i in range(max(1, values.get("stages", 1)))]
+        self._lanes_of[tag] = reduce(or_, (mask or all_lanes for mask in masks))
         self._submitted = (self._submitted + 1) % RING_MODULO
         self._registers.write("SQ_TAIL", self._submitted)
         return tag

@@ -27,6 +27,8 @@ from rpaccel.spec.isa import (
     ROW_UPDATE,
     Opcode,
     StageKind,
+    StageMode,
+    StageOption,
     Status,
 )
 from rpaccel.spec.registers import (
@@ -39,6 +41,7 @@ from rpaccel.spec.registers import (
     config_registers,
     partition_word,
 )
+from rpaccel.spec.stage_tasks import StageTasks
 
 _READ_ONLY = {register.address for register in REGISTERS if register.access == "ro"}
 _STATUS_ERROR = 2
@@ -195,8 +198,6 @@ class SoftwareDevice:
             status = Status.BAD_OPCODE
         elif descriptor["version"] != ISA_VERSION:
             status = Status.BAD_VERSION
-        elif descriptor["opcode"] == Opcode.QUERY and not self._lanes(descriptor) & self._owners:
-            status = Status.BAD_LANE
         elif descriptor["opcode"] == Opcode.QUERY:
             self._complete({"tag": descriptor["tag"]} | self._query(descriptor))
             self._set("QUERIES", self._get("QUERIES") + 1)
@@ -205,9 +206,9 @@ class SoftwareDevice:
             status = self._load(descriptor)
         self._complete({"tag": descriptor["tag"], "status": status})
 
-    def _lanes(self, descriptor: dict[str, int]) -> set[int]:
-        """Return the lanes that a descriptor names; none: all."""
-        mask = descriptor["stage0_lanes"] or -1
+    def _lanes(self, descriptor: dict[str, int], stage: int = 0) -> set[int]:
+        """Return the lanes that a descriptor names for a stage; none: all."""
+        mask = descriptor[f"stage{stage}_lanes"] or -1
         return {lane for lane in range(self.config.lanes) if mask >> lane & 1}
 
     def _load(self, descriptor: dict[str, int]) -> Status:
@@ -284,21 +285,33 @@ class SoftwareDevice:
 
     def _query(self, descriptor: dict[str, int]) -> dict[str, int]:
         """Run a query, write its results, and return its completion's fields."""
-        lane = min(self._lanes(descriptor) & self._owners)
-        slots = self._slots[lane]
-        rankers = [slot.ranker if slot else None for slot in slots]
         query = _described(descriptor, self.config)
-        status = self._check(query, descriptor, rankers)
+        able = [
+            sorted(self._lanes(descriptor, stage) & self._owners)
+            for stage in range(max(1, len(query.stages)))
+        ]
+        if not all(able):
+            return {"status": Status.BAD_LANE}
+        # a stage's model in the slot of its lanes, if all of them have it
+        slots = [
+            self._slots[lanes[0]][slot]
+            if slot < self.config.model_slots and all(self._slots[lane][slot] for lane in lanes)
+            else None
+            for lanes, (slot, _) in zip(able, query.stages, strict=False)
+        ]
+        rankers = [slot.ranker if slot else None for slot in slots]
+        numbered = replace(query, stages=tuple((i, k) for i, (_, k) in enumerate(query.stages)))
+        status = self._check(numbered, descriptor, rankers)
         if status is not Status.OK:
-            return {"status": status, "lane": lane}
+            return {"status": status}
         try:
-            result = run_query(self._read(query, descriptor, slots), rankers, self.config)
+            result = run_query(self._read(numbered, descriptor, slots), rankers, self.config)
         except RefusedError as refused:
-            return {"status": refused.status, "lane": lane}
+            return {"status": refused.status}
         fields: dict[str, int] = {
             "status": result.status,
-            "lane": lane,
             "flags": result.flags,
+            "overshoot": result.overshoot,
             "count": result.count,
         }
         fields |= {f"items{i}": items for i, items in enumerate(result.items)}
@@ -375,4 +388,21 @@ def _described(descriptor: dict[str, int], config: AcceleratorConfig) -> Query:
             for i in range(min(descriptor["stages"], MAX_STAGES))
         ),
         top_n=descriptor["top_n"],
+        tasks=tuple(_tasks(descriptor, i) for i in range(min(descriptor["stages"], MAX_STAGES))),
+        survivor_limit=descriptor["survivor_limit"],
+    )
+
+
+def _tasks(descriptor: dict[str, int], stage: int) -> StageTasks:
+    """Return how a stage's items are dealt out; what no device takes as tasks that are illegal."""
+    mode, options = descriptor[f"stage{stage}_mode"], descriptor[f"stage{stage}_options"]
+    known = mode in list(StageMode) and options <= sum(StageOption)
+    if not known:
+        mode, options = StageMode.PROPORTIONAL, StageOption.EXACT
+    return StageTasks(
+        task_items=descriptor[f"stage{stage}_task_items"],
+        task_k=descriptor[f"stage{stage}_task_k"],
+        mode=StageMode(mode),
+        exact=bool(options & StageOption.EXACT),
+        adaptive=bool(options & StageOption.ADAPTIVE),
     )

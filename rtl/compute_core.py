@@ -42,6 +42,8 @@ def _members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
         "array_busy": Out(1),
         "array_stalled_input": Out(1),
         "interaction_busy": Out(1),
+        "array_user_bank": Out(1),
+        "interaction_user_bank": Out(1),
         "score_stalled": Out(1),
         "weights_busy": Out(1),
         "weights_exposed": Out(1),
@@ -63,6 +65,7 @@ class LaneCompute(wiring.Component):
       score         Out(stream of logit_layout()): one per item, in item order of each batch.
       rows, outs    to and from the tiles, see LayerEngine.
       array_busy, interaction_busy   a row enters the array; an INTERACT runs.
+      array_user_bank, interaction_user_bank   for which user.
       array_stalled_input   nothing to do: no batch.
       score_stalled         the last layer waits for readers of `score`.
       weights_busy, weights_exposed, tile_stb   of the weight tiles, see LayerEngine.
@@ -135,6 +138,8 @@ class LaneCompute(wiring.Component):
             self.stage_done_stb.eq(sequencer.stage_done_stb),
             self.array_busy.eq(layer.busy),
             self.interaction_busy.eq(interaction.busy),
+            self.array_user_bank.eq(layer.user_bank),
+            self.interaction_user_bank.eq(sequencer.interact.user_bank),
             self.array_stalled_input.eq(sequencer.waiting),
             self.score_stalled.eq(sequencer.score_stalled),
             self.weights_busy.eq(layer.weights_busy),

@@ -118,7 +118,7 @@ class Gather(wiring.Component):
         else:
             self._together(m, shares, item_ids, begin, stage)
         self._observe(m, shares)
-        self._keep_status(m, begin, shares)
+        self._keep_status(m, shares)
         return m
 
     def _alone(self, m: Module, share: GatherShare, item_ids: SyncFIFOBuffered) -> None:
@@ -207,9 +207,9 @@ class Gather(wiring.Component):
         with m.Elif(empty | (self.batch.valid & self.batch.ready & self.batch.payload.last)):
             m.d.sync += self.busy.eq(0)
 
-    def _keep_status(self, m: Module, begin: Signal, shares: list[GatherShare]) -> None:
+    def _keep_status(self, m: Module, shares: list[GatherShare]) -> None:
         """Keep the first error since start."""
-        with m.If(begin):
+        with m.If(self.start.valid & self.start.ready):
             m.d.sync += self.status.eq(Status.OK)
         with m.Elif(self.status == Status.OK):
             for share in reversed(shares):

@@ -49,7 +49,7 @@ class LayerEngine(wiring.Component):
       o_valid, o_logit   int16, one per item in item order.
       bottom_done_stb   a chain of layers has ended, vector 0 of all its items is written.
       score_done_stb    a chain of layers has ended with this cycle's logit.
-      busy      a row enters the array.
+      busy      a row enters the array, of user `user_bank`.
       weights_busy, weights_exposed, tile_stb   a row of weights goes into the array; rows wait for
                 weights; a weight tile comes into use.
     """
@@ -71,6 +71,7 @@ class LayerEngine(wiring.Component):
                 "bottom_done_stb": Out(1),
                 "score_done_stb": Out(1),
                 "busy": Out(1),
+                "user_bank": Out(1),
                 "weights_busy": Out(1),
                 "weights_exposed": Out(1),
                 "tile_stb": Out(1),
@@ -96,6 +97,7 @@ class LayerEngine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.job), issue.job)
         m.d.comb += [
             self.busy.eq(issue.step.row),
+            self.user_bank.eq(issue.user_bank),
             self.weights_busy.eq(issue.step.load),
             self.weights_exposed.eq(issue.exposed),
             self.tile_stb.eq(issue.step.first),

@@ -1,39 +1,46 @@
-"""What a lane can refuse before it touches memory."""
+"""What the dispatcher can refuse before a query touches memory."""
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Value
+from amaranth import Array, Cat, Module, Mux, Signal, Value
 from amaranth.hdl import Const
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import STATUS_BITS, descriptor_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import MAX_STAGES, StageKind, Status
+from rpaccel.spec.isa import MAX_STAGES, StageKind, StageMode, StageOption, Status
 
 __all__ = ["QueryCheck"]
 
 
 class QueryCheck(wiring.Component):
-    """Combinational validation of a QUERY descriptor.
+    """Validation of a QUERY descriptor, a cycle later.
 
-    The first of BAD_STAGES, BAD_ITEMS, BAD_MODEL, BAD_K, BAD_RECORD that applies; then REGION for
-    an address with bits above axi_address_bits. k of a stage is checked against the most items
-    that the stage can get: the list, or k of the stage before. k of the last stage is not used.
+    The first of BAD_LANE, BAD_STAGES, BAD_ITEMS, BAD_MODEL, BAD_K, BAD_TASK, BAD_RECORD that
+    applies; then REGION for an address with bits above axi_address_bits. A stage needs a lane of
+    those that it names that owns blocks, and all of these must have its model. k of a stage is
+    checked against the most items that the stage can get: the list, or k of the stage before. k of
+    the last stage, and its mode, options and task_k, are not used. Tasks of stage 0 begin at a
+    beat of the list.
 
     Members
     -------
     descriptor : In(descriptor_layout())
-    loaded : In(model_slots)  slots that hold a valid model.
-    status : Out(8)  spec.isa.Status
+    lane_owns : In(lanes)  lanes that own blocks.
+    loaded : In(model_slots) per lane  slots that hold a valid model.
+    status : Out(8)  spec.isa.Status, of the cycle before.
     """
+
+    latency_cycles = 1
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
         super().__init__(
             {
                 "descriptor": In(descriptor_layout()),
-                "loaded": In(config.model_slots),
+                "lane_owns": In(config.lanes),
+                "loaded": In(config.model_slots).array(config.lanes),
                 "status": Out(STATUS_BITS),
             }
         )
@@ -42,50 +49,81 @@ class QueryCheck(wiring.Component):
         m = Module()
         config, query = self.config, self.descriptor
         used = [query.stages > i for i in range(MAX_STAGES)]
+        stages = range(MAX_STAGES)
 
-        def stage(i: int, name: str) -> Value:
-            return query[f"stage{i}_{name}"]
-
-        def loaded(slot: Value) -> Value:
-            # A slot past the table reads 0.
-            return (self.loaded >> slot)[0]
+        # Lanes that may run a stage; slots that all of them have.
+        able = [Signal(config.lanes, name=f"able_{i}") for i in stages]
+        has_model = []
+        for i in stages:
+            asked = self._of(i, "lanes")
+            m.d.comb += able[i].eq(Mux(asked == 0, ~0, asked[: config.lanes]) & self.lane_owns)
+            missing = Signal(config.model_slots, name=f"missing_{i}")
+            for lane, slots in enumerate(self.loaded):
+                with m.If(able[i][lane] & ~Array(slots)[self._of(i, "model")[:4]]):
+                    m.d.comb += missing.eq(1)
+            inside = self._of(i, "model") < config.model_slots
+            has_model.append(inside & (missing == 0))
 
         bad_stages = (query.stages < 1) | (query.stages > MAX_STAGES)
-        bad_stages |= Cat(
-            used[i] & (stage(i, "kind") != StageKind.RANK) for i in range(MAX_STAGES)
-        ).any()
+        bad_stages |= self._any(used[i] & (self._of(i, "kind") != StageKind.RANK) for i in stages)
         bad_items = (query.items < 1) | (query.items > config.max_items)
-        bad_model = Cat(used[i] & ~loaded(stage(i, "model")) for i in range(MAX_STAGES)).any()
-        limits = [query.items] + [stage(i, "k") for i in range(MAX_STAGES)]
-        bad_k = Cat(
-            used[i + 1] & ((stage(i, "k") < 1) | (stage(i, "k") > limits[i]))
+        limits = [query.items] + [self._of(i, "k") for i in stages]
+        bad_k = self._any(
+            used[i + 1] & ((self._of(i, "k") < 1) | (self._of(i, "k") > limits[i]))
             for i in range(MAX_STAGES - 1)
-        ).any()
+        )
         bad_k |= (query.top_n < 1) | (query.top_n > config.max_top_n)
 
         checks = [
+            (self._any((used[i] | (i == 0)) & ~able[i].any() for i in stages), Status.BAD_LANE),
             (bad_stages, Status.BAD_STAGES),
             (bad_items, Status.BAD_ITEMS),
-            (bad_model, Status.BAD_MODEL),
+            (self._any(used[i] & ~has_model[i] for i in stages), Status.BAD_MODEL),
             (bad_k, Status.BAD_K),
+            (self._bad_task(used), Status.BAD_TASK),
             (self._bad_record(), Status.BAD_RECORD),
             (self._out_of_reach(), Status.REGION),
         ]
         status: Value = Const(Status.OK, STATUS_BITS)
         for refused, code in reversed(checks):
             status = Mux(refused, Const(code, STATUS_BITS), status)
-        m.d.comb += self.status.eq(status)
+        m.d.sync += self.status.eq(status)
         return m
+
+    def _of(self, stage: int, name: str) -> Value:
+        return self.descriptor[f"stage{stage}_{name}"]
+
+    @staticmethod
+    def _any(conditions: object) -> Value:
+        return Cat(conditions).any()
+
+    def _bad_task(self, used: list[Value]) -> Value:
+        """Return whether mode, options or tasks of a stage are wrong."""
+        wrong = [(self._of(0, "task_items") & (self.config.beat_bytes // 4 - 1)) != 0]
+        for i in range(MAX_STAGES - 1):
+            mode, options = self._of(i, "mode"), self._of(i, "options")
+            shared = (mode == StageMode.LOCAL) | (mode == StageMode.PROPORTIONAL)
+            exact = (options & StageOption.EXACT) != 0
+            wrong.append(
+                used[i + 1]
+                & (
+                    (mode > max(StageMode))
+                    | (options > sum(StageOption))
+                    | (exact & (mode == StageMode.PROPORTIONAL))
+                    | (shared & ((self._of(i, "task_k") < 1) | (self._of(i, "task_items") == 0)))
+                )
+            )
+        return self._any(wrong)
 
     def _bad_record(self) -> Value:
         """Return whether a record's size or an alignment is wrong."""
         config, query = self.config, self.descriptor
         beat = config.beat_bytes
         sizes = [1 << i for i in range(config.item_record_bytes.bit_length()) if 1 << i >= beat]
-        item_fits = Cat(
+        item_fits = self._any(
             (query.item_record_bytes == size) & ((query.features_address & (size - 1)) == 0)
             for size in sizes
-        ).any()
+        )
         unaligned = (
             query.user_address
             | query.candidates_address

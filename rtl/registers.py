@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from amaranth import Cat, Const, Module, Signal
 from amaranth.hdl import Value, ValueLike, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.axi import AxiLite
-from rpaccel.rtl.dispatcher import INDEX_BITS, rings_layout
 from rpaccel.rtl.region_check import regions_layout
 from rpaccel.rtl.row_network import row_counters_layout
 from rpaccel.rtl.row_updater import update_queue_layout
+from rpaccel.rtl.submission_queue import INDEX_BITS, rings_layout
 from rpaccel.rtl.systolic_array import partition_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import DESCRIPTOR, Status
@@ -22,6 +24,7 @@ from rpaccel.spec.registers import (
     COUNTER_UNIT_STRIDE,
     COUNTER_UNITS,
     COUNTER_WORDS,
+    FUNNEL_COUNTER_UNITS,
     LANES_MAX,
     PORT_COUNTER_BASE,
     REGIONS,
@@ -31,6 +34,7 @@ from rpaccel.spec.registers import (
     Irq,
     Permission,
     config_registers,
+    funnel_counter_address,
     partition_word,
     row_counter_address,
 )
@@ -40,10 +44,10 @@ __all__ = ["Registers", "counters_layout"]
 PORT_COUNTER_STRIDE = 0x10
 
 
-def counters_layout() -> data.StructLayout:
-    """Counters of a lane: unit -> word -> 32 bits (names of spec.registers)."""
+def counters_layout(units: Iterable[str] = COUNTER_UNITS) -> data.StructLayout:
+    """Counters of a lane, or of other units: unit -> word -> 32 bits (names of spec.registers)."""
     words = data.StructLayout({word: unsigned(32) for word in COUNTER_WORDS})
-    return data.StructLayout({unit: words for unit in COUNTER_UNITS})
+    return data.StructLayout({unit: words for unit in units})
 
 
 class Registers(wiring.Component):
@@ -69,6 +73,7 @@ class Registers(wiring.Component):
     prefetch : Out(1)  CONTROL's bit 1.
     static_split : Out  lines of a row bank's static cache that belong to the front end.
     counters : In(counters_layout()) per lane
+    funnel_counters : In(counters_layout(FUNNEL_COUNTER_UNITS)) per funnel
     row_counters : In(row_counters_layout()) per row bank
     read_beat_stb, write_beat_stb : In(1) per memory port
     """
@@ -104,6 +109,7 @@ class Registers(wiring.Component):
                 "prefetch": Out(1),
                 "static_split": Out(range(max(1, config.static_cache_lines) + 1)),
                 "counters": In(counters_layout()).array(config.lanes),
+                "funnel_counters": In(counters_layout(FUNNEL_COUNTER_UNITS)).array(config.funnels),
                 "row_counters": In(row_counters_layout()).array(config.banks),
                 "read_beat_stb": In(config.memory_ports),
                 "write_beat_stb": In(config.memory_ports),
@@ -277,6 +283,12 @@ class Registers(wiring.Component):
             for i, unit in enumerate(COUNTER_UNITS):
                 base = COUNTER_BASE + lane * COUNTER_LANE_STRIDE + i * COUNTER_UNIT_STRIDE
                 values |= {base + 4 * j: counters[unit][w] for j, w in enumerate(COUNTER_WORDS)}
+        for funnel, counters in enumerate(self.funnel_counters):
+            values |= {
+                funnel_counter_address(funnel, unit, word): counters[unit][word]
+                for unit in FUNNEL_COUNTER_UNITS
+                for word in COUNTER_WORDS
+            }
         for bank, counters in enumerate(self.row_counters):
             values |= {row_counter_address(bank, name): counters[name] for name in ROW_COUNTERS}
         for port in range(self.config.memory_ports):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -62,8 +62,10 @@ class SlotTable(wiring.Component):
                     following.addr.eq(self.next_model),
                     self.next_slot.eq(following.data),
                 ]
+                loaded = Signal(slots, reset_less=True)  # images outlive a lane's reset
+                m.d.comb += self.loaded.eq(loaded)
                 # A sub-batch of 0 items would never end: such a slot counts as not loaded.
                 usable = write.data.valid & write.data.sub_batch.any()
                 with m.If(write.en):
-                    m.d.sync += self.loaded.bit_select(load.index[:4], 1).eq(usable)
+                    m.d.sync += loaded.bit_select(load.index[:4], 1).eq(usable)
         return m

@@ -81,6 +81,7 @@ class TileIssue(wiring.Component):
               last tile of the one before.
       step    Out(step_layout(config)).
       busy    a layer is held, or rows are on their way into the array.
+      user_bank   of the row of `step`.
       exposed a layer is held, no row enters, and its weights are not in place yet.
     """
 
@@ -93,6 +94,7 @@ class TileIssue(wiring.Component):
                 "job": In(stream.Signature(job_layout())),
                 "step": Out(step_layout(config)),
                 "busy": Out(1),
+                "user_bank": Out(1),
                 "exposed": Out(1),
             }
         )
@@ -264,6 +266,7 @@ class TileIssue(wiring.Component):
             step.first_k.eq(tile.first_k),
             step.last_k.eq(tile.last_k),
             step.relu.eq(code.relu),
+            self.user_bank.eq(now.user_bank),
             step.destination.eq(code.destination),
             step.stack.eq(code.stack),
             step.source.eq(tile.source),

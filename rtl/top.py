@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from rpaccel.rtl.axi import Axi4, AxiLite
 from rpaccel.rtl.compute_core import join_tiles
 from rpaccel.rtl.dispatcher import Dispatcher
+from rpaccel.rtl.funnels import Funnels
 from rpaccel.rtl.lane import Lane
 from rpaccel.rtl.loader import Loader
 from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric, lane_reader, reader_count
@@ -24,7 +25,7 @@ __all__ = ["Top"]
 
 
 class Top(wiring.Component):
-    """Registers, dispatcher, loader, lanes, their common array, row banks, memory fabric.
+    """Registers, dispatcher, funnels, loader, lanes, their array, row banks, memory fabric.
 
     Members
     -------
@@ -48,6 +49,7 @@ class Top(wiring.Component):
         config = self.config
         m.submodules.registers = registers = Registers(config)
         m.submodules.dispatcher = dispatcher = Dispatcher(config)
+        m.submodules.funnels = funnels = Funnels(config)
         m.submodules.loader = loader = Loader(config)
         m.submodules.fabric = fabric = MemoryFabric(config)
         m.submodules.rows = rows = RowNetwork(config, sum(config.lane_gather_ports), config.lanes)
@@ -79,6 +81,18 @@ class Top(wiring.Component):
         connect(m, dispatcher.load, loader.start)
         connect(m, loader.done, dispatcher.loaded)
 
+        # Funnels.
+        for f in range(config.funnels):
+            connect(m, dispatcher.query[f], funnels.query[f])
+            connect(m, funnels.completion[f], dispatcher.done[f])
+            connect(m, funnels.result[f], dispatcher.result[f])
+            m.d.comb += registers.funnel_counters[f].eq(funnels.counters[f])
+        m.d.comb += [
+            dispatcher.funnel_idle.eq(funnels.idle),
+            funnels.lane_owns.eq(dispatcher.lane_owns),
+            funnels.prefetch.eq(registers.prefetch),
+        ]
+
         # Lanes.
         row_readers = iter(rows.readers)
         for i, lane in enumerate(lanes):
@@ -92,11 +106,16 @@ class Top(wiring.Component):
                     m.d.comb += getattr(bus, name).eq(getattr(loader.load, name))
                 m.d.comb += bus.valid.eq(loader.load.valid & dispatcher.load_lanes[i])
             join_tiles(m, lane.tokens, lane.outs, array.lane[i])
-            connect(m, dispatcher.lane_query[i], lane.query)
-            connect(m, lane.done, dispatcher.lane_done[i])
-            connect(m, lane.result, dispatcher.lane_result[i])
+            port = funnels.lane[i]
+            for name in ("task", "ids", "edges", "score", "done", "ahead_ids"):
+                source, sink = getattr(port, name), getattr(lane, name)
+                connect(m, source, sink)
             m.d.comb += [
+                port.ids_from.eq(lane.ids_from),
+                port.ids_wanted.eq(lane.ids_wanted),
+                lane.to_read.eq(port.to_read),
                 dispatcher.lane_idle[i].eq(lane.idle),
+                dispatcher.lane_loaded[i].eq(lane.loaded),
                 registers.counters[i].eq(lane.counters),
             ]
             for kind, port in ((LaneReader.LIST, lane.list), (LaneReader.AHEAD, lane.ahead)):
@@ -106,7 +125,7 @@ class Top(wiring.Component):
                 connect(m, record, fabric.readers[number])
                 connect(m, row, next(row_readers))
             connect(m, lane.prefetched, rows.prefetch[i])
-            m.d.comb += [rows.epochs[i].eq(lane.epoch), lane.prefetch.eq(registers.prefetch)]
+            m.d.comb += rows.epochs[i].eq(funnels.epochs[i])
 
         # Memory side.
         for reader, port in enumerate(

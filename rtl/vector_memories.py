@@ -79,7 +79,7 @@ class VectorSlice(wiring.Component):
         return m
 
     def _dense(self, m: Module) -> Signal:
-        """Two banks of the items' dense words, then two of users'; 4 bytes are written on their own.
+        """Two banks of items' dense words, then two of users'; 4 bytes are written on their own.
 
         An entry holds this slice of all words of a beat, if a beat is longer than a word.
         """

@@ -43,6 +43,8 @@ class AcceleratorConfig(BaseModel):
     # Blocks that a lane is made for: the side of a square, or (rows, columns).
     lane_blocks: tuple[LaneBlocks, ...] = Field(default=(), strict=False)  # empty: all, each
     image_word_bytes: int | None = None  # bytes of a weight entry in an image; None: a row's
+    funnels: int = Field(default=2, ge=1, le=32)  # queries that are worked on at a time
+    queue_entries: int = Field(default=64, ge=1, le=1024)  # descriptors that wait for them
     memory_ports: int = Field(ge=1, le=16)
     stripe_bytes: int = Field(default=4096, ge=128, le=4096)  # of memory, to one bank and port
     row_banks: int = Field(default=1, ge=1, le=64)  # of the row caches; at least one per port
@@ -76,7 +78,7 @@ class AcceleratorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("memory_ports", "stripe_bytes", "row_banks", "row_cache_sets",
+        for name in ("queue_entries", "memory_ports", "stripe_bytes", "row_banks", "row_cache_sets",
                      "static_cache_sets",
                      "array_size", "groups_down", "groups_across", "block_size", "axi_data_bits",
                      "max_items", "sub_batch_max", "item_record_bytes", "user_record_bytes",

@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 
 from rpaccel.spec.layout import PackedLayout
 
-ISA_VERSION = 2
+ISA_VERSION = 3
 MAX_STAGES = 4  # ranking stages 1..3 plus an optional retrieval stage 0
 MAX_IDS = 128  # ids in one multi-hot feature
 LOGIT_FRACTION_BITS = 11  # logit int16 = round(logit * 2**11): range +-16
@@ -35,6 +35,26 @@ class StageKind(IntEnum):
     RETRIEVE = 2
 
 
+class StageMode(IntEnum):
+    """How the filter after a stage treats the tasks that the stage's items are dealt out in.
+
+    The filter takes the scores of the tasks in the order of the candidates, whichever lanes ran
+    them. A release is what leaves the filter at a time; the next stage begins with the first one.
+    """
+
+    WHOLE = 0  # one release, after the last score
+    LOCAL = 1  # after each task at least its share of k, of its own scores alone
+    GLOBAL = 2  # after each task what is sure to be chosen; in all exactly the choice of WHOLE
+    PROPORTIONAL = 3  # after each task the best of all so far, until its share of k has left
+
+
+class StageOption(IntFlag):
+    """Options of the filter after a stage."""
+
+    EXACT = 1  # k, not at least k. Not with PROPORTIONAL
+    ADAPTIVE = 2  # a floor that rises with the scores in place of the threshold
+
+
 class Status(IntEnum):
     """Low byte of a completion's status. 0 is success; the first error of a query is kept."""
 
@@ -54,12 +74,16 @@ class Status(IntEnum):
     BAD_LANE = 13  # none of the lanes asked for owns a part of the array
     BAD_UPDATE = 14  # size or alignment of a row update
     STALE = 15  # a row update that is not newer than the row
+    BAD_TASK = 16  # mode, options, task_items or task_k of a stage
+    LATE = 17  # the deadline has passed
+    LANE_RESET = 18  # a lane that ran a part of the query made no progress and was reset
 
 
 class StatusFlag(IntFlag):
     """High byte of a completion's status: conditions that are not errors."""
 
     UNDERFILL = 1  # fewer than k items passed the threshold of a filter
+    OVERFILL = 2  # a filter chose more than survivor_limit; the rest is gone
 
 
 DESCRIPTOR = PackedLayout(
@@ -68,18 +92,22 @@ DESCRIPTOR = PackedLayout(
         ("opcode", 8), ("version", 8), ("stages", 8), ("flags", 8), ("tag", 32),
         ("user_address", 64),  # LOAD: address of the image
         ("candidates_address", 64),  # n uint32 ids
-        ("items", 32), ("top_n", 16), ("reserved0", 16),  # LOAD: items = image bytes
+        ("items", 32), ("top_n", 16),  # LOAD: items = image bytes
+        ("survivor_limit", 16),  # most ids that leave a filter at a time, 0: no limit
         ("features_address", 64),  # base of the feature table of this query
         ("features_rows", 32), ("item_record_bytes", 16), ("user_record_bytes", 16),
         ("result_address", 64),  # top_n RESULT entries are written here
-        ("deadline_cycles", 64),  # 0: none. Reserved until deadlines are built
+        ("deadline_cycles", 64),  # after the descriptor was fetched; 0: none
         *[
             (f"stage{i}_{name}", bits)
             for i in range(MAX_STAGES)
             for name, bits in [
-                ("kind", 8), ("model", 8), ("sub_batch", 16), ("k", 32),
-                ("lanes", 32),  # QUERY: may run it, LOAD: are loaded; 0: any, all. Stage 0 counts
-                ("reserved", 32),
+                ("kind", 8), ("model", 8),
+                ("sub_batch", 16),  # most items that a lane works on at a time, 0: the model's
+                ("k", 16), ("task_k", 16),  # task_k: k of a full task
+                ("lanes", 32),  # may run it, 0: any. LOAD: of stage 0, the lanes that are loaded
+                ("task_items", 16),  # items of a task, 0: all of the stage
+                ("mode", 8), ("options", 8),  # StageMode, StageOption
             ]
         ],
     ],
@@ -105,7 +133,10 @@ COMPLETION = PackedLayout(
     "completion",
     [
         ("tag", 32), ("status", 8), ("flags", 8), ("version", 8), ("lane", 8),
-        ("count", 32), ("total_cycles", 32),
+        ("count", 32), ("total_cycles", 32),  # from leaving the queue
+        ("queue_cycles", 32),  # from being fetched until then
+        ("lanes", 32),  # that ran a task of it; `lane`: the last of them that was given one
+        ("overshoot", 32),  # ids that filters let pass above k
         *[(f"items{i}", 32) for i in range(MAX_STAGES)],
         *[(f"stage_cycles{i}", 32) for i in range(MAX_STAGES)],
         *[(f"gather_cycles{i}", 32) for i in range(MAX_STAGES)],

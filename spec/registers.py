@@ -23,7 +23,7 @@ LANES_MAX = 32
 COUNTER_BASE = 0x400  # per lane: COUNTER_BASE + lane * COUNTER_LANE_STRIDE
 COUNTER_LANE_STRIDE = 0x80
 COUNTER_UNIT_STRIDE = 0x10  # per unit: busy, stalled_input, stalled_output, items
-COUNTER_UNITS = ("gather", "array", "weights", "interaction", "filter", "ordered_top_n")
+COUNTER_UNITS = ("gather", "array", "weights", "interaction")
 COUNTER_WORDS = ("busy_cycles", "stalled_input_cycles", "stalled_output_cycles", "items")
 ROW_COUNTER_BASE = 0x1800  # per row bank: ROW_COUNTER_BASE + bank * 0x40, 32 bits each
 ROW_COUNTER_STRIDE = 0x40
@@ -31,6 +31,9 @@ ROW_COUNTERS = (
     "pinned", "hits", "merged", "misses", "refused", "evictions",
     "prefetches", "dropped", "used", "late", "unused",
 )  # fmt: skip
+FUNNEL_COUNTER_BASE = 0x3000  # per funnel: FUNNEL_COUNTER_BASE + funnel * 0x20, as of a lane
+FUNNEL_COUNTER_STRIDE = 0x20
+FUNNEL_COUNTER_UNITS = ("filter", "ordered_top_n")
 PORT_COUNTER_BASE = 0x1400  # per port: PORT_COUNTER_BASE + port * 0x10: read beats, write beats
 
 
@@ -168,6 +171,16 @@ def partition_word(row: int, col: int, rows: int, cols: int) -> int:
 def row_counter_address(bank: int, name: str) -> int:
     """Byte address of one counter of a row bank."""
     return ROW_COUNTER_BASE + bank * ROW_COUNTER_STRIDE + 4 * ROW_COUNTERS.index(name)
+
+
+def funnel_counter_address(funnel: int, unit: str, word: str) -> int:
+    """Byte address of one counter of a funnel."""
+    return (
+        FUNNEL_COUNTER_BASE
+        + funnel * FUNNEL_COUNTER_STRIDE
+        + FUNNEL_COUNTER_UNITS.index(unit) * COUNTER_UNIT_STRIDE
+        + 4 * COUNTER_WORDS.index(word)
+    )
 
 
 def counter_address(lane: int, unit: str, word: str) -> int:
