@@ -45,6 +45,7 @@ def difference(query: str, got: Completion, want: QueryResult) -> str | None:
         ("status", int(got.status), int(want.status)),
         ("flags", int(got.flags), int(want.flags)),
         ("items", tuple(got.items), tuple(want.items)),
+        ("overshoot", got.overshoot, want.overshoot),
         ("ids", [int(x) for x in got.ids], [int(x) for x in want.ids]),
         ("logits", [int(x) for x in got.logits], [int(x) for x in want.logits]),
         ("ctr", [int(x) for x in got.ctr], [int(x) for x in want.ctr]),
