@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.perfmodel.costs import GatherMachine, gather_cost
-from rpaccel.perfmodel.lane import CHECK_CYCLES, FETCH_CYCLES, NEXT_CYCLES, stage_tail_cycles
+from rpaccel.perfmodel.lane import (
+    END_CYCLES,
+    GRANT_CYCLES,
+    OPEN_CYCLES,
+    TAKE_CYCLES,
+    stage_tail_cycles,
+)
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import ModelShape
@@ -58,7 +64,7 @@ def predict_points(
         for index, (shape, items) in enumerate(stages)
     ]
     fields = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
-    control = CHECK_CYCLES + (FETCH_CYCLES + NEXT_CYCLES) * len(stages)
+    control = OPEN_CYCLES + GRANT_CYCLES * len(stages) + END_CYCLES
     macs = fields.pop("macs").sum(axis=0)
     return PointsReport(
         total_cycles=fields["stage_cycles"].sum(axis=0) + control, macs=macs, **fields
@@ -84,7 +90,7 @@ def _stage(
     sizes = _sizes(items, np.minimum(sub_batch, shape.slot["sub_batch"]))
     gather = gather_cost(machine, shape, records, items, index == 0)
     ends = np.rint(np.cumsum(gather.sub_batch(sizes), axis=0)).astype(np.int64)
-    start = np.rint(gather.record + gather.user).astype(np.int64)
+    start = TAKE_CYCLES + np.rint(gather.record + gather.user).astype(np.int64)
     drain = np.rint(gather.drain).astype(np.int64)
     walks = np.diff(ends, axis=0, prepend=0)
     program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
@@ -93,7 +99,7 @@ def _stage(
     end = np.where(real, line.logit, 0).max(axis=0)
     return {
         "stage_cycles": end + stage_tail_cycles(last=index == stages - 1, bins_scanned=BINS),
-        "gather_cycles": np.where(real, line.transfer, 0).max(axis=0),
+        "gather_cycles": np.where(real, line.transfer, 0).max(axis=0) - TAKE_CYCLES,
         "array_cycles": line.array_busy,
         "interaction_cycles": line.interaction_busy,
         "macs": np.full(sub_batch.shape, items * program.tiles * config.array_macs),

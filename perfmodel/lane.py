@@ -1,4 +1,4 @@
-"""A query on a lane: cycles per unit, per stage, and in total.
+"""A query whose stages are a task each, on one lane: cycles per unit, per stage, and in total.
 
 predict_query is the event level: it places every sub-batch of every stage on a timeline. The
 formulas of the units come from the modules of the same names. Compute is exact; gather is exact
@@ -22,9 +22,10 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, MAX_STAGES
 from rpaccel.spec.platform import MemoryTiming
 
-CHECK_CYCLES = 1  # Lane: CHECK
-FETCH_CYCLES = 1  # Lane: FETCH, before every stage
-NEXT_CYCLES = 1  # Lane: NEXT, after every stage
+OPEN_CYCLES = 1  # Funnel: the first stage gets its sink
+GRANT_CYCLES = 3  # Funnel, TaskGrant: offer, choice, grant, before every stage
+TAKE_CYCLES = 2  # Lane: MODEL, FETCH, before the gather's start
+END_CYCLES = 1  # Funnel: from the end of the last stage to the completion
 SCORE_CYCLES = 5  # ScoreQueue: sigmoid 3, queue 2; last logit to last score
 
 
@@ -55,7 +56,7 @@ def predict_query(
     records: RecordSizes,
     top_n: int,
 ) -> QueryReport:
-    """Return the cycles of one query on an idle lane with a memory port of its own.
+    """Return the cycles of one query on an idle lane with a memory port of its own, stage by stage.
 
     stages : with the items that really enter each of them (a filter may keep more than k).
     records : sizes of the user record and of an item record.
@@ -69,8 +70,8 @@ def predict_query(
             _stage(config, stage, memory, records, index == 0, index == len(stages) - 1)
             for index, stage in enumerate(stages)
         ),
-        start_cycles=CHECK_CYCLES + FETCH_CYCLES,
-        control_cycles=CHECK_CYCLES + (FETCH_CYCLES + NEXT_CYCLES) * len(stages),
+        start_cycles=OPEN_CYCLES + GRANT_CYCLES,
+        control_cycles=OPEN_CYCLES + GRANT_CYCLES * len(stages) + END_CYCLES,
     )
 
 
@@ -109,7 +110,8 @@ def _stage(
     # Ends of the walker's sub-batches are rounded, not their lengths: no drift.
     ends = np.rint(np.cumsum([gather.sub_batch(size) for size in sizes])).astype(np.int64)
     walks = np.diff(ends, prepend=0)
-    start, drain = round(gather.record + gather.user), round(gather.drain)
+    start = TAKE_CYCLES + round(gather.record + gather.user)
+    drain = round(gather.drain)
     line = core_times(config, program, sizes, walks, start, drain)
     alone = {size: int(core_times(config, program, [size]).logit[0, 0]) + 1 for size in set(sizes)}
 
@@ -118,12 +120,12 @@ def _stage(
     if last:
         selecting = stage.items + ordered_top_n.LATENCY_CYCLES - 1
     else:
-        selecting = stage.items + bucket_filter.SETTLE_CYCLES - 2 + stage.bins_scanned
+        selecting = stage.items + bucket_filter.SETTLE_CYCLES - 1 + stage.bins_scanned
     return StageReport(
         model=stage.shape.name,
         items=stage.items,
         stage_cycles=cycles,
-        gather_cycles=int(line.transfer[-1, 0]),
+        gather_cycles=int(line.transfer[-1, 0]) - TAKE_CYCLES,
         array_cycles=int(line.array_busy[0]),
         interaction_cycles=int(line.interaction_busy[0]),
         filter_cycles=selecting,
