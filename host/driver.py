@@ -67,6 +67,7 @@ class Driver:
     update_depth : entries of the queue of row updates, a power of two; 0: there is none.
     feature_bytes : size of the feature arena [B]; default a quarter of memory.
     limit_cycles : longest wait for a completion; see `Bus.wait_interrupt`.
+    watchdog_cycles : a lane that makes no progress for so long is reset, 0: never.
 
     `updates` is the queue of row updates, if there is one.
 
@@ -84,6 +85,7 @@ class Driver:
         update_depth: int = 0,
         feature_bytes: int | None = None,
         limit_cycles: int = 100_000_000,
+        watchdog_cycles: int = 1 << 20,
     ) -> None:
         if not is_power_of_two(depth) or depth > RING_MODULO // 2:
             raise ValueError(f"depth must be a power of two in 1..{RING_MODULO // 2}, not {depth}")
@@ -99,6 +101,7 @@ class Driver:
         self.update_depth = update_depth
         self._control = Control.RUN | (Control.PREFETCH if prefetch else 0)
         self.limit_cycles = limit_cycles
+        self.watchdog_cycles = watchdog_cycles
         self.loaded: dict[int, CompiledModels] = {}  # lane -> the models that it holds
         check_device(bus, config)
         self._registers = Registers(bus)
@@ -167,6 +170,7 @@ class Driver:
         events = Irq.COMPLETION | Irq.ERROR | Irq.UPDATE
         write("IRQ_STATUS", events)
         write("IRQ_ENABLE", events)
+        write("WATCHDOG", self.watchdog_cycles)
         write("CONTROL", self._control)
         return rings
 
@@ -344,6 +348,31 @@ class Driver:
         if self.updates is None:
             raise ValueError("update_depth must be at least 1 for row updates, not 0")
         return self.updates.wait(ticket)
+
+    # Resets
+
+    def reset_lanes(self, lanes: Iterable[int]) -> None:
+        """Reset lanes, and no others: queries that they had a task of end with LANE_RESET.
+
+        Models stay loaded. Raises ValueError for a lane that there is not.
+        """
+        chosen = list(lanes)
+        if not set(chosen) <= set(range(self.config.lanes)):
+            raise ValueError(f"lanes must be in 0..{self.config.lanes - 1}, not {chosen}")
+        self._registers.write("LANE_RESET", _mask(chosen))
+
+    def reset(self) -> None:
+        """Reset lanes and funnels: queries in flight end with ABORTED. Models stay loaded.
+
+        Raises TimeoutError if that does not come to an end.
+        """
+        self._registers.write("CONTROL", self._control | Control.RESET)
+        waited = 0
+        while self._registers.read("CONTROL") & Control.RESET:
+            if waited > self.limit_cycles:
+                raise TimeoutError(f"no end of the reset in {waited} cycles; {self.state()}")
+            self.bus.wait_interrupt(APPLY_CYCLES)
+            waited += APPLY_CYCLES
 
     def row_counters(self) -> list[dict[str, int]]:
         """Return each row bank's counters (spec.registers.ROW_COUNTERS), in beats."""

@@ -36,6 +36,7 @@ from rpaccel.spec.registers import (
     REGIONS,
     REGISTERS,
     RING_MODULO,
+    Control,
     Irq,
     Permission,
     config_registers,
@@ -93,6 +94,9 @@ class SoftwareDevice:
                     self._set(name, 0)
         elif address in self._registers and address not in _READ_ONLY:
             self._registers[address] = value & 0xFFFF_FFFF
+        # Every query has been answered: a reset finds nothing to end.
+        self._set("LANE_RESET", 0)
+        self._set("CONTROL", self._get("CONTROL") & (Control.RUN | Control.PREFETCH))
         if address == ADDRESS["PARTITION_APPLY"] and value & 1:
             rows = [self._get(f"PARTITION{lane}") >> 16 & 0xFF for lane in range(self.config.lanes)]
             self._owners = {lane for lane, count in enumerate(rows) if count}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -50,6 +50,7 @@ class Dispatcher(wiring.Component):
     completion_stb : Out(1)  a completion was written (cq_tail shows it in the next cycle).
     queries : Out(32)  completions of QUERY descriptors.
     busy : Out(1)
+    abort : In(1)  end every QUERY with ABORTED; what is in the ring is still taken.
     hold : In(1), held : Out(1)  no descriptor is at work, funnels and lanes are idle.
     loads : Out(1)  a LOAD waits or runs. quiet : In(1)  nothing but lanes is at work: a LOAD waits.
     lane_owns : In(1) per lane  the lane owns blocks. lane_idle : In(1) per lane.
@@ -74,6 +75,7 @@ class Dispatcher(wiring.Component):
                 "completion_stb": Out(1),
                 "queries": Out(32),
                 "busy": Out(1),
+                "abort": In(1),
                 "hold": In(1),
                 "held": Out(1),
                 "loads": Out(1),
@@ -175,8 +177,8 @@ class Dispatcher(wiring.Component):
                 with m.If(check.status == Status.OK):
                     m.next = "CHOOSE"
             with m.State("CHOOSE"):
-                with m.If(late):
-                    m.d.sync += error.eq(Status.LATE)
+                with m.If(late | self.abort):
+                    m.d.sync += error.eq(Mux(late, Status.LATE, Status.ABORTED))
                     m.next = "LOCAL"
                 with m.Else():
                     for f in reversed(range(config.funnels)):
@@ -186,25 +188,36 @@ class Dispatcher(wiring.Component):
                                 self.query[f].valid.eq(1),
                             ]
                             m.next = "IDLE"  # a funnel that is idle takes it
-            with m.State("QUIESCE"):
-                m.d.sync += cycles.eq(0)
-                m.d.comb += self.loads.eq(1)
-                with m.If(idle & self.quiet):
-                    m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.comb += [self.load.valid.eq(1), self.loads.eq(1)]
-                with m.If(self.load.ready):
-                    m.next = "LOADING"
-            with m.State("LOADING"):
-                m.d.comb += [self.loaded.ready.eq(1), self.loads.eq(1)]
-                with m.If(self.loaded.valid):
-                    m.d.sync += error.eq(self.loaded.payload.status)
-                    m.next = "LOCAL"
-            with m.State("LOCAL"):
-                m.d.comb += local.valid.eq(1)
-                m.d.sync += cycles.eq(cycles)
-                with m.If(local.ready):
-                    m.next = "IDLE"
+            self._load_states(m, local, error, cycles, idle)
+
+    def _load_states(
+        self,
+        m: Module,
+        local: wiring.PureInterface,
+        error: Signal,
+        cycles: Signal,
+        idle: Value,
+    ) -> None:
+        """Run the loader while nothing else is at work; then, or at once, complete."""
+        with m.State("QUIESCE"):
+            m.d.sync += cycles.eq(0)
+            m.d.comb += self.loads.eq(1)
+            with m.If(idle & self.quiet):
+                m.next = "LOAD"
+        with m.State("LOAD"):
+            m.d.comb += [self.load.valid.eq(1), self.loads.eq(1)]
+            with m.If(self.load.ready):
+                m.next = "LOADING"
+        with m.State("LOADING"):
+            m.d.comb += [self.loaded.ready.eq(1), self.loads.eq(1)]
+            with m.If(self.loaded.valid):
+                m.d.sync += error.eq(self.loaded.payload.status)
+                m.next = "LOCAL"
+        with m.State("LOCAL"):
+            m.d.comb += local.valid.eq(1)
+            m.d.sync += cycles.eq(cycles)
+            with m.If(local.ready):
+                m.next = "IDLE"
 
     def _decode(self, m: Module, descriptor: data.View, error: Signal, local_query: Signal) -> None:
         """Leave DECODE: an error that came with the fetch goes first."""

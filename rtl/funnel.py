@@ -70,16 +70,17 @@ class Funnel(wiring.Component):
     on time. A boundary's filter takes its scores as the stage's mode says (spec.isa.StageMode).
     The highest stage that has a task is offered first.
 
-    A query whose deadline passes, or that loses a task with a lane, is given up: it is offered no
-    more, its scores are thrown away, and when its tasks are done it completes with LATE or
-    LANE_RESET and no results. Other errors: every stage runs to its end, the first error of the
-    earliest stage that has one becomes the status, and there are no results.
+    A query whose deadline passes, that loses a task with a lane, or that is aborted, is given up:
+    it is offered no more, its scores are thrown away, and when its tasks are done it completes
+    with LATE, LANE_RESET or ABORTED and no results. Other errors: every stage runs to its end, the
+    first error of the earliest stage that has one becomes the status, and there are no results.
 
     Members
     -------
     number : In  of the funnel; constant.
     query : In(stream of waiting_layout())  accepted when idle.
     idle, accepted_stb : Out(1)
+    abort : In(1)  give the query up.
     lane_owns : In(lanes)  lanes that own blocks.
     offer : Out(offer_layout())  stays until it is granted or given up.
     grant_stb, grant_lane : In  the lane takes the task in this cycle.
@@ -105,6 +106,7 @@ class Funnel(wiring.Component):
                 "query": In(stream.Signature(waiting_layout())),
                 "idle": Out(1),
                 "accepted_stb": Out(1),
+                "abort": In(1),
                 "lane_owns": In(config.lanes),
                 "offer": Out(offer_layout(config)),
                 "grant_stb": In(1),
@@ -532,6 +534,7 @@ class Funnel(wiring.Component):
         ).any()
         m.d.sync += self.age.eq(self.age + 1)
         m.d.comb += [
+            lost.eq(self.done_stb & self.done.lost),
             late.eq((query.deadline_cycles != 0) & (self.age >= query.deadline_cycles)),
             self.completion.payload.eq(record),
             self.discard.eq(self.aborting),
@@ -547,7 +550,6 @@ class Funnel(wiring.Component):
                         self.age.eq(accepted.waited),
                         self.stages[0].there.eq(accepted.descriptor.items),
                         self.stages[0].known.eq(1),
-                        lost.eq(0),
                         record.eq(0),
                         record.tag.eq(accepted.descriptor.tag),
                         record.version.eq(ISA_VERSION),
@@ -559,9 +561,10 @@ class Funnel(wiring.Component):
                     m.d.sync += record.count.eq(Mux(listed & (record.status == 0),
                                                     self.top_n.count, 0))  # fmt: skip
                     m.next = "DONE"
-                with m.Elif(late | (self.done_stb & self.done.lost)):
+                with m.Elif(late | lost | self.abort):
+                    reason = Mux(late, Status.LATE, Status.ABORTED)
                     m.d.sync += [
-                        record.status.eq(Mux(late, Status.LATE, Status.LANE_RESET)),
+                        record.status.eq(Mux(lost, Status.LANE_RESET, reason)),
                         since_abort.eq(0),
                     ]
                     m.next = "ABORT"

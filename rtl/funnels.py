@@ -57,7 +57,7 @@ class Funnels(wiring.Component):
     idle : Out(1) per funnel
     completion : Out(stream of struct(COMPLETION)), result : Out(stream) per funnel; see Funnel.
     lane : Out(LanePort()) per lane
-    lane_owns : In(lanes), prefetch : In(1)  see Funnel.
+    lane_owns : In(lanes), prefetch, abort : In(1)  see Funnel.
     counters : Out per funnel; see Funnel.
     epochs : Out(2) per lane  one more with every query that the lane has read ahead for.
     """
@@ -74,6 +74,7 @@ class Funnels(wiring.Component):
                 "lane": Out(LanePort(config)).array(config.lanes),
                 "lane_owns": In(config.lanes),
                 "prefetch": In(1),
+                "abort": In(1),
                 "epochs": Out(2).array(config.lanes),
                 "counters": Out(counters_layout(FUNNEL_COUNTER_UNITS)).array(count),
             }
@@ -95,6 +96,7 @@ class Funnels(wiring.Component):
                 self.counters[f].eq(funnel.counters),
                 funnel.lane_owns.eq(self.lane_owns),
                 funnel.prefetch.eq(self.prefetch),
+                funnel.abort.eq(self.abort),
                 grant.accepted_stb[f].eq(funnel.accepted_stb),
                 grant.offer[f].eq(funnel.offer),
                 funnel.grant_stb.eq(grant.grant_stb[f]),

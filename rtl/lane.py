@@ -26,7 +26,7 @@ from rpaccel.rtl.task import (
 from rpaccel.rtl.tokens import tile_input_layout, tile_output_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["Lane", "ahead_layout"]
+__all__ = ["Lane", "ahead_layout", "lane_members"]
 
 TASKS = 4  # given to a lane and not done: a power of two
 TASK_BITS = TASKS.bit_length() - 1
@@ -42,6 +42,35 @@ def ahead_layout(config: AcceleratorConfig) -> data.StructLayout:
             "records": prefetch_start_layout(config),
         }
     )
+
+
+def lane_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
+    """Return the members of a lane; see Lane."""
+    ports = config.gather_ports
+    outs = data.ArrayLayout(tile_output_layout(config), config.block_cols)
+    return {
+        "load": In(LoadBus(config)),
+        "task": In(stream.Signature(task_layout(config))),
+        "ids": In(stream.Signature(32)),
+        "ids_from": Out(owner_layout(config)),
+        "ids_wanted": Out(1),
+        "edges": Out(stream.Signature(edges_note_layout(config))),
+        "score": Out(stream.Signature(lane_score_layout(config))),
+        "done": Out(stream.Signature(task_done_layout(config))),
+        "idle": Out(1),
+        "moves": Out(1),
+        "loaded": Out(config.model_slots),
+        "list": Out(ReadPort(config)),
+        "record": Out(ReadPort(config)).array(ports),
+        "row": Out(ReadPort(config, rows=True)).array(ports),
+        "ahead": Out(ReadPort(config)),
+        "to_read": In(ahead_layout(config)),
+        "ahead_ids": In(stream.Signature(32)),
+        "prefetched": Out(stream.Signature(burst_layout(config, rows=True))),
+        "tokens": Out(tile_input_layout(config)).array(config.block_rows),
+        "outs": In(outs).array(config.block_rows),
+        "counters": Out(counters_layout()),
+    }
 
 
 class Lane(wiring.Component):
@@ -74,33 +103,7 @@ class Lane(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
-        ports = config.gather_ports
-        outs = data.ArrayLayout(tile_output_layout(config), config.block_cols)
-        super().__init__(
-            {
-                "load": In(LoadBus(config)),
-                "task": In(stream.Signature(task_layout(config))),
-                "ids": In(stream.Signature(32)),
-                "ids_from": Out(owner_layout(config)),
-                "ids_wanted": Out(1),
-                "edges": Out(stream.Signature(edges_note_layout(config))),
-                "score": Out(stream.Signature(lane_score_layout(config))),
-                "done": Out(stream.Signature(task_done_layout(config))),
-                "idle": Out(1),
-                "moves": Out(1),
-                "loaded": Out(config.model_slots),
-                "list": Out(ReadPort(config)),
-                "record": Out(ReadPort(config)).array(ports),
-                "row": Out(ReadPort(config, rows=True)).array(ports),
-                "ahead": Out(ReadPort(config)),
-                "to_read": In(ahead_layout(config)),
-                "ahead_ids": In(stream.Signature(32)),
-                "prefetched": Out(stream.Signature(burst_layout(config, rows=True))),
-                "tokens": Out(tile_input_layout(config)).array(config.block_rows),
-                "outs": In(outs).array(config.block_rows),
-                "counters": Out(counters_layout()),
-            }
-        )
+        super().__init__(lane_members(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -70,7 +70,8 @@ class Registers(wiring.Component):
     loaded_word_stb : In(1)  the loader takes 8 bytes.
     updates : Out(update_queue_layout()); update_head : In(16); update_stb, update_status : In  an
         update is dealt with.
-    prefetch : Out(1)  CONTROL's bit 1.
+    prefetch : Out(1)  CONTROL's bit 1. soft_reset : Out(1)  its bit 2, until soft_reset_done.
+    watchdog_cycles : Out(32), lane_reset : Out(lanes)  a pulse each; lane_resets_stb : In(lanes).
     static_split : Out  lines of a row bank's static cache that belong to the front end.
     counters : In(counters_layout()) per lane
     funnel_counters : In(counters_layout(FUNNEL_COUNTER_UNITS)) per funnel
@@ -107,6 +108,11 @@ class Registers(wiring.Component):
                 "update_stb": In(1),
                 "update_status": In(8),
                 "prefetch": Out(1),
+                "soft_reset": Out(1),
+                "soft_reset_done": In(1),
+                "watchdog_cycles": Out(32),
+                "lane_reset": Out(config.lanes),
+                "lane_resets_stb": In(config.lanes),
                 "static_split": Out(range(max(1, config.static_cache_lines) + 1)),
                 "counters": In(counters_layout()).array(config.lanes),
                 "funnel_counters": In(counters_layout(FUNNEL_COUNTER_UNITS)).array(config.funnels),
@@ -130,6 +136,7 @@ class Registers(wiring.Component):
                     m.d.sync += value.eq(value & ~write_mask | write_data & write_mask)
         self._outputs(m, stored)
         self._partition(m, stored)
+        lane_resets = self._resets(m, stored)
 
         # Interrupt and the first error.
         irq_status = Signal(len(Irq))
@@ -176,6 +183,7 @@ class Registers(wiring.Component):
                 "CYCLES_HI": cycles_high,
                 "QUERIES": self.queries,
                 "LOADED_WORDS": loaded_words,
+                "LANE_RESETS": lane_resets,
                 "UQ_HEAD": self.update_head,
                 **updates,
             }.items()
@@ -190,6 +198,7 @@ class Registers(wiring.Component):
         address_bits = self.config.axi_address_bits
 
         widths = {"CONTROL": len(Control), "IRQ_ENABLE": len(Irq), "PARTITION_APPLY": 1}
+        widths |= {"WATCHDOG": 32, "LANE_RESET": self.config.lanes}
         endings = {
             "_HI": max(0, address_bits - 32),
             "_LO": min(32, address_bits),
@@ -229,6 +238,23 @@ class Registers(wiring.Component):
             ]
         with m.If(wanted & self.lanes_idle):
             m.d.sync += wanted.eq(0)
+
+    def _resets(self, m: Module, stored: dict[str, Signal]) -> Signal:
+        """Soft reset, lanes' resets; return how many lanes were reset."""
+        control, lanes = stored["CONTROL"], stored["LANE_RESET"]
+        bit = Control.RESET.bit_length() - 1
+        m.d.comb += [
+            self.soft_reset.eq(control[bit]),
+            self.watchdog_cycles.eq(stored["WATCHDOG"]),
+            self.lane_reset.eq(lanes),
+        ]
+        with m.If(lanes != 0):
+            m.d.sync += lanes.eq(0)
+        with m.If(self.soft_reset_done):
+            m.d.sync += control[bit].eq(0)
+        count = Signal(32)
+        m.d.sync += count.eq(count + sum(self.lane_resets_stb))
+        return count
 
     def _count_updates(self, m: Module) -> dict[str, Signal]:
         """Count updates by what they came to."""

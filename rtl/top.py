@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module
+from types import SimpleNamespace
+
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,7 +12,7 @@ from rpaccel.rtl.axi import Axi4, AxiLite
 from rpaccel.rtl.compute_core import join_tiles
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.rtl.funnels import Funnels
-from rpaccel.rtl.lane import Lane
+from rpaccel.rtl.guarded_lane import GuardedLane
 from rpaccel.rtl.loader import Loader
 from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric, lane_reader, reader_count
 from rpaccel.rtl.registers import Registers
@@ -56,7 +58,7 @@ class Top(wiring.Component):
         m.submodules.updater = updater = RowUpdater(config)
         m.submodules.write_share = writers = WriteShare(config, 2)
         m.submodules.array = array = SystolicArray(config, config.lanes)
-        lanes = [Lane(config.lane(i)) for i in range(config.lanes)]
+        lanes = [GuardedLane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
             m.submodules[f"lane{i}"] = repeated(lane)
 
@@ -81,51 +83,19 @@ class Top(wiring.Component):
         connect(m, dispatcher.load, loader.start)
         connect(m, loader.done, dispatcher.loaded)
 
-        # Funnels.
-        for f in range(config.funnels):
-            connect(m, dispatcher.query[f], funnels.query[f])
-            connect(m, funnels.completion[f], dispatcher.done[f])
-            connect(m, funnels.result[f], dispatcher.result[f])
-            m.d.comb += registers.funnel_counters[f].eq(funnels.counters[f])
-        m.d.comb += [
-            dispatcher.funnel_idle.eq(funnels.idle),
-            funnels.lane_owns.eq(dispatcher.lane_owns),
-            funnels.prefetch.eq(registers.prefetch),
-        ]
-
-        # Lanes.
-        row_readers = iter(rows.readers)
+        units = SimpleNamespace(
+            registers=registers,
+            dispatcher=dispatcher,
+            funnels=funnels,
+            loader=loader,
+            fabric=fabric,
+            rows=rows,
+            row_readers=iter(rows.readers),
+            array=array,
+        )
+        self._connect_funnels(m, units)
         for i, lane in enumerate(lanes):
-            owned = registers.partition[i]
-            m.d.comb += [
-                array.partition[i].eq(owned),
-                dispatcher.lane_owns[i].eq((owned.rows != 0) & (owned.cols != 0)),
-            ]
-            for bus in (lane.load, array.lane[i].load):
-                for name in bus.signature.members:
-                    m.d.comb += getattr(bus, name).eq(getattr(loader.load, name))
-                m.d.comb += bus.valid.eq(loader.load.valid & dispatcher.load_lanes[i])
-            join_tiles(m, lane.tokens, lane.outs, array.lane[i])
-            port = funnels.lane[i]
-            for name in ("task", "ids", "edges", "score", "done", "ahead_ids"):
-                source, sink = getattr(port, name), getattr(lane, name)
-                connect(m, source, sink)
-            m.d.comb += [
-                port.ids_from.eq(lane.ids_from),
-                port.ids_wanted.eq(lane.ids_wanted),
-                lane.to_read.eq(port.to_read),
-                dispatcher.lane_idle[i].eq(lane.idle),
-                dispatcher.lane_loaded[i].eq(lane.loaded),
-                registers.counters[i].eq(lane.counters),
-            ]
-            for kind, port in ((LaneReader.LIST, lane.list), (LaneReader.AHEAD, lane.ahead)):
-                connect(m, port, fabric.readers[lane_reader(config, i, kind)])
-            for n, (record, row) in enumerate(zip(lane.record, lane.row, strict=True)):
-                number = lane_reader(config, i, LaneReader.RECORD, n)
-                connect(m, record, fabric.readers[number])
-                connect(m, row, next(row_readers))
-            connect(m, lane.prefetched, rows.prefetch[i])
-            m.d.comb += rows.epochs[i].eq(funnels.epochs[i])
+            self._connect_lane(m, i, lane, units)
 
         # Memory side.
         for reader, port in enumerate(
@@ -149,6 +119,65 @@ class Top(wiring.Component):
             registers.write_beat_stb.eq(Cat(axi.wvalid & axi.wready for axi in fabric.axi)),
         ]
         return m
+
+    def _connect_funnels(self, m: Module, u: SimpleNamespace) -> None:
+        """Dispatcher to funnels; soft reset."""
+        for f in range(self.config.funnels):
+            connect(m, u.dispatcher.query[f], u.funnels.query[f])
+            connect(m, u.funnels.completion[f], u.dispatcher.done[f])
+            connect(m, u.funnels.result[f], u.dispatcher.result[f])
+            m.d.comb += u.registers.funnel_counters[f].eq(u.funnels.counters[f])
+        m.d.comb += [
+            u.dispatcher.funnel_idle.eq(u.funnels.idle),
+            u.funnels.lane_owns.eq(u.dispatcher.lane_owns),
+            u.funnels.prefetch.eq(u.registers.prefetch),
+            u.funnels.abort.eq(u.registers.soft_reset),
+            u.dispatcher.abort.eq(u.registers.soft_reset),
+        ]
+        # Soft reset: lanes once, then until every query has been answered.
+        resetting, self.reset_stb = Signal(), Signal()
+        m.d.sync += resetting.eq(u.registers.soft_reset)
+        idle = u.funnels.idle.all() & u.dispatcher.lane_idle.all() & ~u.dispatcher.busy
+        m.d.comb += [
+            self.reset_stb.eq(u.registers.soft_reset & ~resetting),
+            u.registers.soft_reset_done.eq(resetting & idle),
+        ]
+
+    def _connect_lane(self, m: Module, i: int, lane: GuardedLane, u: SimpleNamespace) -> None:
+        """A lane to its funnels, tiles and readers."""
+        owned = u.registers.partition[i]
+        m.d.comb += [
+            u.array.partition[i].eq(owned),
+            u.dispatcher.lane_owns[i].eq((owned.rows != 0) & (owned.cols != 0)),
+        ]
+        for bus in (lane.load, u.array.lane[i].load):
+            for name in bus.signature.members:
+                m.d.comb += getattr(bus, name).eq(getattr(u.loader.load, name))
+            m.d.comb += bus.valid.eq(u.loader.load.valid & u.dispatcher.load_lanes[i])
+        join_tiles(m, lane.tokens, lane.outs, u.array.lane[i])
+        port = u.funnels.lane[i]
+        for name in ("task", "ids", "edges", "score", "done", "ahead_ids"):
+            source, sink = getattr(port, name), getattr(lane, name)
+            connect(m, source, sink)
+        m.d.comb += [
+            port.ids_from.eq(lane.ids_from),
+            port.ids_wanted.eq(lane.ids_wanted),
+            lane.to_read.eq(port.to_read),
+            u.dispatcher.lane_idle[i].eq(lane.idle),
+            u.dispatcher.lane_loaded[i].eq(lane.loaded),
+            u.registers.counters[i].eq(lane.counters),
+            lane.watchdog_cycles.eq(u.registers.watchdog_cycles),
+            lane.reset_stb.eq(u.registers.lane_reset[i] | self.reset_stb),
+            u.registers.lane_resets_stb[i].eq(lane.resets_stb),
+        ]
+        for kind, port in ((LaneReader.LIST, lane.list), (LaneReader.AHEAD, lane.ahead)):
+            connect(m, port, u.fabric.readers[lane_reader(self.config, i, kind)])
+        for n, (record, row) in enumerate(zip(lane.record, lane.row, strict=True)):
+            number = lane_reader(self.config, i, LaneReader.RECORD, n)
+            connect(m, record, u.fabric.readers[number])
+            connect(m, row, next(u.row_readers))
+        connect(m, lane.prefetched, u.rows.prefetch[i])
+        m.d.comb += u.rows.epochs[i].eq(u.funnels.epochs[i])
 
     def _update_rows(
         self,

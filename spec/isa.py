@@ -77,6 +77,7 @@ class Status(IntEnum):
     BAD_TASK = 16  # mode, options, task_items or task_k of a stage
     LATE = 17  # the deadline has passed
     LANE_RESET = 18  # a lane that ran a part of the query made no progress and was reset
+    ABORTED = 19  # the device was reset (CONTROL)
 
 
 class StatusFlag(IntFlag):

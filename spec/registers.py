@@ -52,6 +52,7 @@ class Control(IntFlag):
 
     RUN = 1  # the dispatcher and the row updater take what is in their rings
     PREFETCH = 2  # lanes read ahead for the next stage
+    RESET = 4  # soft reset: end all queries with ABORTED, reset all lanes; clears itself
 
 
 class Irq(IntFlag):
@@ -82,7 +83,7 @@ _FIXED = [
         "CONTROL",
         0x020,
         "rw",
-        "bit 0: take descriptors and updates, bit 1: read ahead for next stages",
+        "bit 0: take descriptors and updates, bit 1: read ahead for next stages, bit 2: soft reset",
     ),
     ("STATUS", 0x024, "ro", "bit 0: busy, bit 1: an error is captured"),
     ("IRQ_STATUS", 0x028, "w1c", "bit 0: completion, bit 1: error"),
@@ -115,6 +116,9 @@ _FIXED = [
     ("UPDATES_STALE", 0x0C0, "ro", "updates that were not newer than their row"),
     ("UPDATES_FAILED", 0x0C4, "ro", "updates that ended with an error"),
     ("STATIC_SPLIT", 0x0C8, "rw", "lines of each row bank's static cache for the front end"),
+    ("WATCHDOG", 0x0D0, "rw", "cycles without progress until a lane is reset; 0: never"),
+    ("LANE_RESET", 0x0D4, "rw", "write a mask of lanes to reset them; reads 0"),
+    ("LANE_RESETS", 0x0D8, "ro", "lanes that were reset so far"),
     ("CONFIG_ROWS", 0x0CC, "ro", "row banks | lines of a bank's static cache << 8"),
 ]
 _REGION = [
