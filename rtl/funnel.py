@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import Assert, ResetInserter, unsigned
@@ -509,7 +510,7 @@ class Funnel(wiring.Component):
     def _count(self, m: Module) -> None:
         """Count what the filters and the list do, since reset."""
         of_unit = {"filter": range(FILTERS), "ordered_top_n": (TOP_N,)}
-        units = (*self.filters, self.top_n)
+        units: tuple[Any, ...] = (*self.filters, self.top_n)
         for name, numbers in of_unit.items():
             for word, signal in (
                 ("busy_cycles", "busy"),
