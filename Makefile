@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model report clean
+.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +40,9 @@ verilog: setup ## Verilog, manifest and C header of PRESET into OUT
 
 sim: setup ## random queries through the netlist of PRESET against the golden model
 	$(BIN)/rpaccel sim --preset $(PRESET) $(ARGS)
+
+soak: setup ## 10,000 random queries with faults, resets, deadlines and new splits (ARGS="--queries 500")
+	$(BIN)/rpaccel soak $(ARGS)
 
 fpga: PRESET = tiny
 fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)

@@ -97,6 +97,28 @@ def sim(
 
 
 @app.command()
+def soak(
+    queries: Annotated[int, typer.Option(help="Random queries.", min=1)] = 10_000,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Run random queries with faults, resets, deadlines and new splits on a small netlist."""
+    from rpaccel.main_job.random_queries import say_aside  # noqa: PLC0415
+    from rpaccel.main_job.soak import soak as run_soak  # noqa: PLC0415
+
+    report = run_soak(queries, seed, say=say_aside)
+    if json:
+        print_json(report)
+    else:
+        for name in ("outcomes", "events"):
+            print(f"{name}: " + ", ".join(f"{key} {n}" for key, n in report[name].items()))
+        print(
+            f"{report['queries']} queries, no wrong answer, {report['cycles']} cycles, "
+            f"{report['seconds']} s"
+        )
+
+
+@app.command()
 def sweep(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/sweep"),
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,

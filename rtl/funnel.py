@@ -6,16 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value
-from amaranth.hdl import Assert, ResetInserter, unsigned
+from amaranth.hdl import unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from rpaccel.rtl.bucket_filter import BucketFilter
 from rpaccel.rtl.interfaces import descriptor_layout, result_layout, struct
 from rpaccel.rtl.lane import TASKS, ahead_layout
-from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.rtl.registers import counters_layout
+from rpaccel.rtl.repeated import repeated
+from rpaccel.rtl.score_sink import BestSink, FilterSink
 from rpaccel.rtl.survivor_forecast import SurvivorForecast
 from rpaccel.rtl.task import (
     TASK_COUNTERS,
@@ -30,7 +29,6 @@ from rpaccel.spec.isa import (
     ISA_VERSION,
     MAX_STAGES,
     StageMode,
-    StageOption,
     Status,
     StatusFlag,
 )
@@ -39,8 +37,8 @@ from rpaccel.spec.registers import FUNNEL_COUNTER_UNITS
 __all__ = ["FILTERS", "SINKS", "Funnel", "offer_layout", "waiting_layout"]
 
 FILTERS = 2  # boundary s has filter s modulo 2
-SINKS = FILTERS + 1  # where scores go: the filters, then the ordered list
-TOP_N = FILTERS
+SINKS = FILTERS + 1  # where scores go: the filters, then the list of the best
+BEST = FILTERS
 ABORT_CYCLES = 4  # after the last offer: its grant has come
 
 
@@ -137,29 +135,13 @@ class Funnel(wiring.Component):
         config = self.config
         self.clear = Signal()  # everything that a query leaves behind
 
-        def cleared(unit: wiring.Component | SyncFIFOBuffered) -> object:
-            return ResetInserter(self.clear)(unit)
-
-        self.filters = [BucketFilter(config) for _ in range(FILTERS)]
-        self.survivors = [
-            SyncFIFOBuffered(width=32, depth=config.max_items + 1) for _ in range(FILTERS)
-        ]
-        self.top_n = OrderedTopN(config)
-        self.forecast = SurvivorForecast(config)
-        self._turn = data.StructLayout(
-            {"lane": self.grant_lane.shape(), "final": 1, "after": range(config.max_items + 1)}
-        )
-        self.turns = [
-            SyncFIFOBuffered(width=self._turn.size, depth=TASKS * config.lanes + 1)
-            for _ in range(SINKS)
-        ]
-        for i, (bucket_filter, queue) in enumerate(zip(self.filters, self.survivors, strict=True)):
-            m.submodules[f"bucket_filter_{i}"] = cleared(bucket_filter)
-            m.submodules[f"survivors_{i}"] = cleared(queue)
-        m.submodules.ordered_top_n = cleared(self.top_n)
-        for i, turns in enumerate(self.turns):
-            m.submodules[f"turns_{i}"] = cleared(turns)
-        m.submodules.forecast = self.forecast
+        self.filters = [FilterSink(config) for _ in range(FILTERS)]
+        self.best = BestSink(config)
+        self.sinks: tuple[Any, ...] = (*self.filters, self.best)
+        m.submodules.forecast = self.forecast = SurvivorForecast(config)
+        for x, bucket_filter in enumerate(self.filters):
+            m.submodules[f"filter_{x}"] = repeated(bucket_filter)
+        m.submodules.best = self.best
 
         self.descriptor = Signal(descriptor_layout())
         self.record = Signal(struct(COMPLETION))
@@ -177,29 +159,11 @@ class Funnel(wiring.Component):
             )
             for s in range(MAX_STAGES)
         ]
-        self.sinks = [
-            SimpleNamespace(
-                busy=Signal(name=f"sink_busy_{x}"),  # a stage's scores come here
-                stage=Signal(range(MAX_STAGES), name=f"stage_of_{x}"),
-                open=Signal(name=f"release_open_{x}"),
-                first=Signal(name=f"first_release_{x}"),
-                final=Signal(name=f"final_release_{x}"),
-                counting=Signal(name=f"counting_{x}"),  # the release has all its scores
-                edges_known=Signal(name=f"edges_known_{x}"),
-                head=data.View(self._turn, self.turns[x].r_data),
-                taken=Signal(name=f"taken_{x}"),
-                last=Signal(name=f"last_{x}"),  # `taken` is the release's last
-            )
-            for x in range(SINKS)
-        ]
         self._open(m)
         self._offer(m)
         self._pass_ids(m)
-        for x in range(SINKS):
-            self._take_scores(m, x)
-        for x in range(FILTERS):
-            self._release(m, x)
-        self._list(m)
+        self._connect_sinks(m)
+        self._follow(m)
         self._read_ahead(m)
         self._account(m)
         self._count(m)
@@ -229,23 +193,16 @@ class Funnel(wiring.Component):
             m.d.sync += stage.eq(0)
         with m.Elif(self.running & (stage < self.descriptor.stages)):
             for x, sink in enumerate(self.sinks):
-                mine = last if x == TOP_N else ~last & (stage[0] == x) & emptied
+                mine = last if x == BEST else ~last & (stage[0] == x) & emptied
                 with m.If(mine & ~sink.busy):
-                    m.d.sync += [
-                        stage.eq(stage + 1),
-                        self._of("opened", number).eq(1),
-                        sink.busy.eq(1),
-                        sink.stage.eq(number),
-                        sink.first.eq(1),
-                        sink.edges_known.eq(0),
-                    ]
-        for x, sink in enumerate(self.sinks):
-            m.d.comb += self.sink_stage[x].eq(sink.stage)
-            with m.If(self.clear):
-                m.d.sync += [
-                    getattr(sink, name).eq(0)
-                    for name in ("busy", "open", "counting", "final", "edges_known")
-                ]
+                    m.d.comb += sink.open_stb.eq(1)
+                    m.d.sync += [stage.eq(stage + 1), self._of("opened", number).eq(1)]
+        for sink in self.sinks:
+            m.d.comb += [
+                sink.open_stage.eq(number),
+                sink.clear.eq(self.clear),
+                sink.running.eq(self.running),
+            ]
         with m.If(self.clear):
             for state in self.stages:
                 m.d.sync += [value.eq(0) for value in vars(state).values()]
@@ -311,31 +268,25 @@ class Funnel(wiring.Component):
             ]
         with m.Elif(self.aborting):
             m.d.sync += offer.valid.eq(0)
-        for sink, turns in zip(self.sinks, self.turns, strict=True):
-            written = data.View(self._turn, turns.w_data)
+        for sink in self.sinks:
             m.d.comb += [
-                turns.w_en.eq(self.grant_stb & sink.busy & (sink.stage == given)),
-                written.lane.eq(self.grant_lane),
-                written.final.eq(offer.final),
-                written.after.eq(after),
+                sink.turn_stb.eq(self.grant_stb & sink.busy & (sink.stage == given)),
+                sink.turn.lane.eq(self.grant_lane),
+                sink.turn.final.eq(offer.final),
+                sink.turn.after.eq(after),
             ]
-            with m.If(turns.w_en):
-                m.d.sync += Assert(turns.w_rdy)
 
     def _pass_ids(self, m: Module) -> None:
         """Give a filter's survivors to the lane that got the last task of the stage after it."""
         task = self.offer.task
-        for x, (bucket_filter, queue) in enumerate(zip(self.filters, self.survivors, strict=True)):
-            ids, due = self.ids[x], self.receiving[x]
+        for x, bucket_filter in enumerate(self.filters):
+            ids, due, survivors = self.ids[x], self.receiving[x], bucket_filter.survivors
             mine = (task.owner.stage != 0) & ((task.owner.stage - 1)[0] == x)
             m.d.comb += [
-                queue.w_en.eq(bucket_filter.id.valid),
-                queue.w_data.eq(bucket_filter.id.payload.id),
-                bucket_filter.id.ready.eq(queue.w_rdy),
                 # a query that is given up: whatever id lets the lane go on
-                ids.valid.eq((due != 0) & (queue.r_rdy | self.aborting)),
-                ids.payload.eq(Mux(queue.r_rdy, queue.r_data, 0)),
-                queue.r_en.eq(ids.valid & ids.ready),
+                ids.valid.eq((due != 0) & (survivors.valid | self.aborting)),
+                ids.payload.eq(Mux(survivors.valid, survivors.payload, 0)),
+                survivors.ready.eq(ids.valid & ids.ready),
             ]
             with m.If(self.grant_stb & mine):
                 m.d.sync += [due.eq(task.gather.items), self.ids_lane[x].eq(self.grant_lane)]
@@ -344,116 +295,55 @@ class Funnel(wiring.Component):
             with m.If(self.clear):  # a lane that was reset has taken no more
                 m.d.sync += due.eq(0)
 
-    def _take_scores(self, m: Module, x: int) -> None:
-        """Let the scores of the task whose turn it is into the sink, while a release is open."""
-        sink, turns, score = self.sinks[x], self.turns[x], self.score[x]
-        unit = self.top_n if x == TOP_N else self.filters[x]
-        whole = self._field("mode", sink.stage) == StageMode.WHOLE
-        go = Signal(name=f"go_{x}")
-        m.d.comb += [
-            self.sink_lane[x].eq(sink.head.lane),
-            go.eq(sink.open & turns.r_rdy & ~self.aborting),
-            unit.score.valid.eq(score.valid & go),
-            score.ready.eq(unit.score.ready & go),
-            *(unit.score.payload[n].eq(score.payload[n]) for n in ("id", "logit", "ctr")),
-            unit.score.payload.last.eq(sink.last),
-            sink.taken.eq(score.valid & score.ready),
-            turns.r_en.eq(sink.taken & score.payload.last),
-            sink.last.eq(
-                score.payload.last & (sink.head.final if x == TOP_N else ~whole | sink.head.final)
-            ),
-        ]
-        with m.If(unit.start.valid & unit.start.ready):
-            m.d.sync += [sink.open.eq(1), sink.first.eq(0), sink.final.eq(0)]
-        with m.If(sink.taken & sink.last):
-            m.d.sync += [sink.open.eq(0), sink.counting.eq(1), sink.final.eq(sink.head.final)]
-
-    def _release(self, m: Module, x: int) -> None:
-        """Open a filter's releases; note what comes of each."""
-        sink, unit, turns = self.sinks[x], self.filters[x], self.turns[x]
-        stage = sink.stage
-        mode, k = self._field("mode", stage), self._field("k", stage)
-        options = self._field("options", stage)
-        following = (stage + 1)[: len(stage)]
-        counts = range(self.config.max_items + 1)
-        wanted, wants = Signal(16, name=f"wanted_{x}"), Signal(17, name=f"wants_{x}")
-        share = Signal(16, name=f"share_{x}")
-        to_come = Signal(counts, name=f"to_come_{x}")
-        start = unit.start.payload
-        held = Signal(16, name=f"held_{x}")
-        final = sink.head.final
-        so_far = Mux(sink.first, 0, wanted)
-        sum_of = so_far + self._field("task_k", stage)
-        m.d.comb += [
-            # what should have left after the release: a share, in the end all
-            wants.eq(Mux(final | (sum_of > k), k, sum_of)),
-            share.eq(Mux(wants > so_far, wants - so_far, 1)),
-            to_come.eq(Mux(stage == 0, self.stages[0].there - sink.head.after, k)),
-            unit.start.valid.eq(
-                sink.busy & ~sink.open & ~sink.counting & ~sink.final & sink.edges_known
-                & turns.r_rdy & self.running
-            ),
-            start.k.eq(Mux(mode == StageMode.LOCAL, share, k)),
-            start.held.eq(held),
-            start.limit.eq(self.descriptor.survivor_limit),
-            start.exact.eq((options & StageOption.EXACT) != 0),
-            start.adaptive.eq((options & StageOption.ADAPTIVE) != 0),
-            start.carry.eq(
-                ~sink.first
-                & ((mode == StageMode.GLOBAL) | (mode == StageMode.PROPORTIONAL))
-            ),
-        ]  # fmt: skip
-        with m.Switch(mode):
-            with m.Case(StageMode.GLOBAL):
-                m.d.comb += held.eq(Mux(final, 0, to_come))
-            with m.Case(StageMode.PROPORTIONAL):
-                m.d.comb += held.eq(k - wants)
-        with m.If(unit.start.valid & unit.start.ready):
-            m.d.sync += wanted.eq(wants)
-
-        mine = self.edges.owner.stage == stage
-        edges = Signal.like(unit.edges, name=f"edges_{x}")
-        m.d.comb += unit.edges.eq(edges)
-        with m.If(self.edges_stb & sink.busy & mine):
-            m.d.sync += [edges.eq(self.edges.edges), sink.edges_known.eq(1)]
-
-        with m.If(sink.counting & unit.counted):
-            there = self._of("there", following)
-            m.d.sync += [
-                sink.counting.eq(0),
-                there.eq(there + unit.emitted),
-                self._of("known", following).eq(sink.final),
-                self._of("closed", stage).eq(sink.final),
+    def _connect_sinks(self, m: Module) -> None:
+        """Scores into the sinks; what the descriptor says about them."""
+        for x, sink in enumerate(self.sinks):
+            connect(m, flipped(self.score[x]), sink.score)
+            m.d.comb += [self.sink_lane[x].eq(sink.lane), self.sink_stage[x].eq(sink.stage)]
+        for sink in self.filters:
+            settings = sink.settings
+            m.d.comb += [
+                *(
+                    settings[name].eq(self._field(name, sink.stage))
+                    for name in ("mode", "options", "k", "task_k")
+                ),
+                settings.limit.eq(self.descriptor.survivor_limit),
+                settings.first.eq(sink.stage == 0),
+                settings.items.eq(self.stages[0].there),
+                sink.edges_stb.eq(self.edges_stb & (self.edges.owner.stage == sink.stage)),
+                sink.edges.eq(self.edges.edges),
             ]
-        # its survivors have left: the filter is free for the boundary after the next
-        with m.If(sink.busy & sink.final & ~sink.counting & unit.idle):
-            m.d.sync += [sink.busy.eq(0), sink.final.eq(0)]
+        m.d.comb += self.best.top_n.eq(self.descriptor.top_n)
 
-    def _list(self, m: Module) -> None:
-        """Open the list of the best with the last stage's first task; end with its last score."""
-        sink, unit = self.sinks[TOP_N], self.top_n
-        m.d.comb += [
-            unit.start.valid.eq(sink.busy & sink.first & self.turns[TOP_N].r_rdy & self.running),
-            unit.start.payload.top_n.eq(self.descriptor.top_n),
-        ]
-        with m.If(sink.counting & unit.draining):
-            m.d.sync += [sink.counting.eq(0), self._of("closed", sink.stage).eq(1)]
+    def _follow(self, m: Module) -> None:
+        """Count what a filter has chosen as items of the stage after; close stages."""
+        for sink in self.filters:
+            following = (sink.stage + 1)[: len(sink.stage)]
+            with m.If(sink.counted_stb):
+                there = self._of("there", following)
+                m.d.sync += [
+                    there.eq(there + sink.emitted),
+                    self._of("known", following).eq(sink.final),
+                    self._of("closed", sink.stage).eq(sink.final),
+                ]
+        with m.If(self.best.whole_stb):
+            m.d.sync += self._of("closed", self.best.stage).eq(1)
 
     def _read_ahead(self, m: Module) -> None:
         """While stage 0 is scored: those that will probably reach stage 1."""
-        query, forecast, sink, unit = self.descriptor, self.forecast, self.sinks[0], self.filters[0]
+        query, forecast, sink = self.descriptor, self.forecast, self.filters[0]
         lanes = query.stage1_lanes[: self.config.lanes]
         active = Signal()
         m.d.comb += [
             active.eq(self.prefetch & self.running & sink.busy & (sink.stage == 0)),
             forecast.active.eq(active),
-            forecast.start_stb.eq(sink.first & unit.start.valid & unit.start.ready),
+            forecast.start_stb.eq(sink.begin_stb),
             forecast.k.eq(query.stage0_k),
             forecast.items.eq(self.stages[0].there),
             forecast.scored_stb.eq(sink.taken),
-            forecast.stored_stb.eq(unit.stored_stb),
-            forecast.stored_id.eq(unit.stored_id),
-            forecast.stored_bin.eq(unit.stored_bin),
+            forecast.stored_stb.eq(sink.stored_stb),
+            forecast.stored_id.eq(sink.stored_id),
+            forecast.stored_bin.eq(sink.stored_bin),
             self.to_read.active.eq(active),
             self.to_read.model.eq(query.stage1_model),
             self.to_read.records.features_address.eq(query.features_address),
@@ -468,10 +358,7 @@ class Funnel(wiring.Component):
         record, done = self.record, self.done
         for s, state in enumerate(self.stages):
             active = state.begun & ~state.closed
-            filters = [
-                sink.busy & (sink.stage == s) & unit.busy
-                for sink, unit in zip(self.sinks, (*self.filters, self.top_n), strict=True)
-            ]
+            filters = [sink.busy & (sink.stage == s) & sink.working for sink in self.sinks]
             with m.If(self.running):
                 m.d.sync += [
                     record[f"items{s}"].eq(state.given),
@@ -497,30 +384,29 @@ class Funnel(wiring.Component):
             first = (record.status == 0) | (sink.stage < failed_in)
             with m.If(sink.taken & score.last & (score.status != 0) & first):
                 m.d.sync += [record.status.eq(score.status), failed_in.eq(sink.stage)]
-        for sink, unit in zip(self.sinks, self.filters, strict=False):
-            local = self._field("mode", sink.stage) == StageMode.LOCAL
-            with m.If(sink.counting & unit.counted):
-                with m.If(unit.underfill & (local | sink.final)):
+        for sink in self.filters:
+            told = (sink.settings.mode == StageMode.LOCAL) | sink.final
+            with m.If(sink.counted_stb):
+                with m.If(sink.underfill & told):
                     m.d.sync += record.flags[StatusFlag.UNDERFILL.bit_length() - 1].eq(1)
-                with m.If(unit.overfill):
+                with m.If(sink.overfill):
                     m.d.sync += record.flags[StatusFlag.OVERFILL.bit_length() - 1].eq(1)
-                with m.If(local | sink.final):
-                    m.d.sync += record.overshoot.eq(record.overshoot + unit.overshoot)
+                with m.If(told):
+                    m.d.sync += record.overshoot.eq(record.overshoot + sink.overshoot)
 
     def _count(self, m: Module) -> None:
         """Count what the filters and the list do, since reset."""
-        of_unit = {"filter": range(FILTERS), "ordered_top_n": (TOP_N,)}
-        units: tuple[Any, ...] = (*self.filters, self.top_n)
-        for name, numbers in of_unit.items():
+        of_unit = {"filter": self.filters, "ordered_top_n": [self.best]}
+        for name, sinks in of_unit.items():
             for word, signal in (
-                ("busy_cycles", "busy"),
+                ("busy_cycles", "working"),
                 ("stalled_input_cycles", "stalled_input"),
                 ("stalled_output_cycles", "stalled_output"),
             ):
                 counter = self.counters[name][word]
-                m.d.sync += counter.eq(counter + sum(getattr(units[n], signal) for n in numbers))
+                m.d.sync += counter.eq(counter + sum(getattr(sink, signal) for sink in sinks))
             items = self.counters[name]["items"]
-            m.d.sync += items.eq(items + sum(self.sinks[n].taken for n in numbers))
+            m.d.sync += items.eq(items + sum(sink.taken for sink in sinks))
 
     def _control(self, m: Module) -> None:
         """Accept, run, answer, forget."""
@@ -560,7 +446,7 @@ class Funnel(wiring.Component):
             with m.State("RUN"):
                 with m.If((listed | empty) & (tasks == 0)):
                     m.d.sync += record.count.eq(Mux(listed & (record.status == 0),
-                                                    self.top_n.count, 0))  # fmt: skip
+                                                    self.best.count, 0))  # fmt: skip
                     m.next = "DONE"
                 with m.Elif(late | lost | self.abort):
                     reason = Mux(late, Status.LATE, Status.ABORTED)
@@ -578,16 +464,16 @@ class Funnel(wiring.Component):
                 m.d.comb += self.completion.valid.eq(1)
                 with m.If(self.completion.ready):
                     m.next = "RESULTS"
-            with m.State("RESULTS"), m.If((record.count == 0) | self.top_n.idle):
+            with m.State("RESULTS"), m.If((record.count == 0) | self.best.idle):
                 m.d.comb += self.clear.eq(1)
                 m.next = "IDLE"
         offered = fsm.ongoing("DONE") | fsm.ongoing("RESULTS")
         m.d.comb += [
             self.running.eq(fsm.ongoing("RUN")),
             self.aborting.eq(fsm.ongoing("ABORT")),
-            self.result.payload.eq(self.top_n.result.payload),
-            self.result.valid.eq(self.top_n.result.valid & offered & (record.count != 0)),
-            self.top_n.result.ready.eq(self.result.ready & offered & (record.count != 0)),
+            self.result.payload.eq(self.best.result.payload),
+            self.result.valid.eq(self.best.result.valid & offered & (record.count != 0)),
+            self.best.result.ready.eq(self.result.ready & offered & (record.count != 0)),
         ]
         with m.If(self.running | self.aborting):
             m.d.sync += record.total_cycles.eq(record.total_cycles + 1)
