@@ -349,7 +349,20 @@ class Driver:
             raise ValueError("update_depth must be at least 1 for row updates, not 0")
         return self.updates.wait(ticket)
 
-    # Resets
+    # Interrupts and resets
+
+    def coalesce(self, completions: int, cycles: int = 0) -> None:
+        """Interrupt once for so many completions, or so many cycles after the first of them.
+
+        completions : 0, 1: for each; cycles : 0: no limit, which fits only who does not wait for
+        single queries. Raises ValueError for a number that the register cannot hold.
+        """
+        if not 0 <= completions < 1 << 8 or not 0 <= cycles < 1 << 24:
+            raise ValueError(
+                f"completions must be in 0..255 and cycles in 0..{(1 << 24) - 1}, "
+                f"not {completions} and {cycles}"
+            )
+        self._registers.write("IRQ_COALESCE", completions | cycles << 8)
 
     def reset_lanes(self, lanes: Iterable[int]) -> None:
         """Reset lanes, and no others: queries that they had a task of end with LANE_RESET.

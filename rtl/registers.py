@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amaranth import Cat, Const, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.hdl import Value, ValueLike, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -144,7 +144,7 @@ class Registers(wiring.Component):
         emptied = Signal()  # the queue of updates
         next_head = (self.update_head + 1)[:INDEX_BITS]
         m.d.comb += emptied.eq(self.update_stb & (self.updates.tail == next_head))
-        events = Cat(self.completion_stb, self.error_stb, emptied)
+        events = Cat(self._coalesced(m, stored["IRQ_COALESCE"]), self.error_stb, emptied)
         with m.If(write_stb & (write_word == ADDRESS["IRQ_STATUS"] >> 2)):
             m.d.comb += clear.eq(write_data & write_mask)
         m.d.sync += irq_status.eq(irq_status & ~clear | events)
@@ -198,7 +198,7 @@ class Registers(wiring.Component):
         address_bits = self.config.axi_address_bits
 
         widths = {"CONTROL": len(Control), "IRQ_ENABLE": len(Irq), "PARTITION_APPLY": 1}
-        widths |= {"WATCHDOG": 32, "LANE_RESET": self.config.lanes}
+        widths |= {"WATCHDOG": 32, "LANE_RESET": self.config.lanes, "IRQ_COALESCE": 32}
         endings = {
             "_HI": max(0, address_bits - 32),
             "_LO": min(32, address_bits),
@@ -238,6 +238,26 @@ class Registers(wiring.Component):
             ]
         with m.If(wanted & self.lanes_idle):
             m.d.sync += wanted.eq(0)
+
+    def _coalesced(self, m: Module, settings: Signal) -> Signal:
+        """Return the pulse that says that completions are there: of each one if settings are 0.
+
+        Else when as many have come as the low 8 bits say, or so many cycles after the first one as
+        the other bits say; 0 there: no such limit.
+        """
+        count, cycles = settings[:8], settings[8:]
+        waiting, age = Signal(8), Signal(24)
+        now = Signal(8)
+        stb = Signal()
+        m.d.comb += [
+            now.eq(waiting + (self.completion_stb & ~waiting.all())),
+            stb.eq((now != 0) & ((now >= count) | ((cycles != 0) & (age >= cycles)))),
+        ]
+        m.d.sync += [
+            waiting.eq(Mux(stb, 0, now)),
+            age.eq(Mux(stb | (now == 0), 0, age + ~age.all())),
+        ]
+        return stb
 
     def _resets(self, m: Module, stored: dict[str, Signal]) -> Signal:
         """Soft reset, lanes' resets; return how many lanes were reset."""

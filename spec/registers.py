@@ -119,6 +119,12 @@ _FIXED = [
     ("WATCHDOG", 0x0D0, "rw", "cycles without progress until a lane is reset; 0: never"),
     ("LANE_RESET", 0x0D4, "rw", "write a mask of lanes to reset them; reads 0"),
     ("LANE_RESETS", 0x0D8, "ro", "lanes that were reset so far"),
+    (
+        "IRQ_COALESCE",
+        0x0DC,
+        "rw",
+        "completions until bit 0 of IRQ_STATUS | cycles << 8 to wait at most",
+    ),
     ("CONFIG_ROWS", 0x0CC, "ro", "row banks | lines of a bank's static cache << 8"),
 ]
 _REGION = [
