@@ -16,9 +16,19 @@ from rpaccel.host.device_check import check_device
 from rpaccel.host.partition import Partition, check_partition, partition_words
 from rpaccel.host.query import Completion, FeatureTable, Request, check_request
 from rpaccel.host.rings import Registers, Rings
+from rpaccel.host.task_log import TaskLogReader
 from rpaccel.host.update_queue import UpdateQueue
 from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
-from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, MAX_STAGES, RESULT, Opcode, StageKind, Status
+from rpaccel.spec.isa import (
+    COMPLETION,
+    DESCRIPTOR,
+    MAX_STAGES,
+    RESULT,
+    TASK_LOG,
+    Opcode,
+    StageKind,
+    Status,
+)
 from rpaccel.spec.registers import (
     RING_MODULO,
     ROW_COUNTERS,
@@ -69,7 +79,9 @@ class Driver:
     limit_cycles : longest wait for a completion; see `Bus.wait_interrupt`.
     watchdog_cycles : a lane that makes no progress for so long is reset, 0: never.
 
-    `updates` is the queue of row updates, if there is one.
+    task_log_entries : of the log of tasks, a power of two; 0: none is kept.
+
+    `updates` is the queue of row updates, `task_log` the log of tasks, if there is one.
 
     Raises ValueError for a wrong size, RuntimeError if the device is not what `config` says.
     """
@@ -86,9 +98,17 @@ class Driver:
         feature_bytes: int | None = None,
         limit_cycles: int = 100_000_000,
         watchdog_cycles: int = 1 << 20,
+        task_log_entries: int = 0,
     ) -> None:
         if not is_power_of_two(depth) or depth > RING_MODULO // 2:
             raise ValueError(f"depth must be a power of two in 1..{RING_MODULO // 2}, not {depth}")
+        if task_log_entries and (
+            not is_power_of_two(task_log_entries) or task_log_entries > RING_MODULO // 2
+        ):
+            raise ValueError(
+                f"task_log_entries must be 0 or a power of two in 1..{RING_MODULO // 2}, "
+                f"not {task_log_entries}"
+            )
         if update_depth and (not is_power_of_two(update_depth) or update_depth > RING_MODULO // 2):
             raise ValueError(
                 f"update_depth must be 0 or a power of two in 1..{RING_MODULO // 2}, "
@@ -99,6 +119,7 @@ class Driver:
         self.memory_bytes = memory_bytes
         self.depth = depth
         self.update_depth = update_depth
+        self.task_log_entries = task_log_entries
         self._control = Control.RUN | (Control.PREFETCH if prefetch else 0)
         self.limit_cycles = limit_cycles
         self.watchdog_cycles = watchdog_cycles
@@ -108,6 +129,7 @@ class Driver:
         self._lay_out(memory_bytes // 4 if feature_bytes is None else feature_bytes)
         self._rings = self._start()
         self.updates = self._start_updates() if update_depth else None
+        self.task_log = self._start_log() if task_log_entries else None
 
     # Memory and registers
 
@@ -118,7 +140,7 @@ class Driver:
         self._result_bytes = align(RESULT.bytes * config.max_top_n, 64)
         sizes = {
             "submissions": depth * DESCRIPTOR.bytes,
-            "completions": depth * COMPLETION.bytes,
+            "completions": depth * COMPLETION.bytes + self.task_log_entries * TASK_LOG.bytes,
             "inputs": depth * self._input_bytes,
             "results": depth * self._result_bytes,
             "features": align(feature_bytes, PAGE),
@@ -183,6 +205,10 @@ class Driver:
             wait=self._rings.rest,
             lock=self._rings.lock,
         )
+
+    def _start_log(self) -> TaskLogReader:
+        address = self.regions["completions"][0] + self.depth * COMPLETION.bytes
+        return TaskLogReader(self.bus, address=address, entries=self.task_log_entries)
 
     # Models and tables
 

@@ -62,6 +62,7 @@ class Completion:
 
     lane, lanes : the last lane that was given a task of it, and the mask of all.
     queue_cycles : from being fetched until it was begun; total_cycles : from then on.
+    ended_at : low 32 bits of the device's cycle counter when it was completed.
     overshoot : ids that filters let pass above k.
     ids : uint32[count], logits : int16[count], ctr : uint16[count], best first.
     """
@@ -72,6 +73,7 @@ class Completion:
     lane: int
     lanes: int
     queue_cycles: int
+    ended_at: int
     overshoot: int
     ids: npt.NDArray[np.uint32]
     logits: npt.NDArray[np.int16]
@@ -110,6 +112,7 @@ def parse_completion(raw: bytes, results: bytes) -> Completion:
         lane=fields["lane"],
         lanes=fields["lanes"],
         queue_cycles=fields["queue_cycles"],
+        ended_at=fields["ended_at"],
         overshoot=fields["overshoot"],
         ids=served["id"],
         logits=served["logit"],

@@ -50,6 +50,7 @@ class Dispatcher(wiring.Component):
     completion_stb : Out(1)  a completion was written (cq_tail shows it in the next cycle).
     queries : Out(32)  completions of QUERY descriptors.
     busy : Out(1)
+    clock : In(32)  for waits and the ends of queries.
     abort : In(1)  end every QUERY with ABORTED; what is in the ring is still taken.
     hold : In(1), held : Out(1)  no descriptor is at work, funnels and lanes are idle.
     loads : Out(1)  a LOAD waits or runs. quiet : In(1)  nothing but lanes is at work: a LOAD waits.
@@ -75,6 +76,7 @@ class Dispatcher(wiring.Component):
                 "completion_stb": Out(1),
                 "queries": Out(32),
                 "busy": Out(1),
+                "clock": In(32),
                 "abort": In(1),
                 "hold": In(1),
                 "held": Out(1),
@@ -99,19 +101,17 @@ class Dispatcher(wiring.Component):
         m = Module()
         m.submodules.queue = queue = SubmissionQueue(self.config)
         connect(m, queue.memory, flipped(self.descriptor))
-        clock = Signal(32)
-        m.d.sync += clock.eq(clock + 1)
         m.d.comb += [
             queue.rings.eq(self.rings),
             queue.hold.eq(self.hold),
-            queue.clock.eq(clock),
+            queue.clock.eq(self.clock),
             self.sq_head.eq(queue.sq_head),
             # Every descriptor taken becomes one completion written.
             self.busy.eq(queue.busy | (self.sq_head != self.cq_tail)),
         ]
         local = stream.Signature(struct(COMPLETION)).create(path=("local",))
         local_query = Signal()
-        self._run(m, queue, clock, local, local_query)
+        self._run(m, queue, local, local_query)
         self._complete(m, local, local_query)
         return m
 
@@ -119,7 +119,6 @@ class Dispatcher(wiring.Component):
         self,
         m: Module,
         queue: SubmissionQueue,
-        clock: Signal,
         local: wiring.PureInterface,
         local_query: Signal,
     ) -> None:
@@ -143,7 +142,7 @@ class Dispatcher(wiring.Component):
             local.payload.status.eq(error),
             local.payload.total_cycles.eq(cycles),
             local.payload.queue_cycles.eq(waited),
-            waited.eq(clock - fetched.fetched_at),
+            waited.eq(self.clock - fetched.fetched_at),
         ]
         self.result_address = [
             Signal(config.axi_address_bits, name=f"result_address{f}")
@@ -251,6 +250,7 @@ class Dispatcher(wiring.Component):
             with m.If(turn == i):
                 m.d.comb += [
                     start.completion.eq(source.payload),
+                    start.completion.ended_at.eq(self.clock),
                     writer.start.valid.eq(source.valid & ~writing),
                     source.ready.eq(writer.start.ready & ~writing),
                     is_query.eq(1 if i < config.funnels else local_query),

@@ -78,7 +78,7 @@ class Funnel(wiring.Component):
     -------
     number : In  of the funnel; constant.
     query : In(stream of waiting_layout())  accepted when idle.
-    idle, accepted_stb : Out(1)
+    idle, accepted_stb : Out(1). tag : Out(32)  of the query.
     abort : In(1)  give the query up.
     lane_owns : In(lanes)  lanes that own blocks.
     offer : Out(offer_layout())  stays until it is granted or given up.
@@ -105,6 +105,7 @@ class Funnel(wiring.Component):
                 "query": In(stream.Signature(waiting_layout())),
                 "idle": Out(1),
                 "accepted_stb": Out(1),
+                "tag": Out(32),
                 "abort": In(1),
                 "lane_owns": In(config.lanes),
                 "offer": Out(offer_layout(config)),
@@ -396,7 +397,7 @@ class Funnel(wiring.Component):
 
     def _count(self, m: Module) -> None:
         """Count what the filters and the list do, since reset."""
-        of_unit = {"filter": self.filters, "ordered_top_n": [self.best]}
+        of_unit: dict[str, Any] = {"filter": self.filters, "ordered_top_n": [self.best]}
         for name, sinks in of_unit.items():
             for word, signal in (
                 ("busy_cycles", "working"),
@@ -425,6 +426,7 @@ class Funnel(wiring.Component):
             late.eq((query.deadline_cycles != 0) & (self.age >= query.deadline_cycles)),
             self.completion.payload.eq(record),
             self.discard.eq(self.aborting),
+            self.tag.eq(query.tag),
         ]
         with m.FSM() as fsm:
             with m.State("IDLE"):

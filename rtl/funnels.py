@@ -12,6 +12,7 @@ from rpaccel.rtl.lane import ahead_layout
 from rpaccel.rtl.registers import counters_layout
 from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.task import (
+    TASK_TIMES,
     edges_note_layout,
     lane_score_layout,
     owner_layout,
@@ -20,7 +21,7 @@ from rpaccel.rtl.task import (
 )
 from rpaccel.rtl.task_grant import TaskGrant
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import COMPLETION
+from rpaccel.spec.isa import COMPLETION, TASK_LOG
 from rpaccel.spec.registers import FUNNEL_COUNTER_UNITS
 
 __all__ = ["Funnels", "LanePort"]
@@ -59,6 +60,7 @@ class Funnels(wiring.Component):
     lane : Out(LanePort()) per lane
     lane_owns : In(lanes), prefetch, abort : In(1)  see Funnel.
     counters : Out per funnel; see Funnel.
+    log_stb : Out(1), log : Out(struct(TASK_LOG))  a task has ended.
     epochs : Out(2) per lane  one more with every query that the lane has read ahead for.
     """
 
@@ -76,6 +78,8 @@ class Funnels(wiring.Component):
                 "prefetch": In(1),
                 "abort": In(1),
                 "epochs": Out(2).array(config.lanes),
+                "log_stb": Out(1),
+                "log": Out(struct(TASK_LOG)),
                 "counters": Out(counters_layout(FUNNEL_COUNTER_UNITS)).array(count),
             }
         )
@@ -182,6 +186,19 @@ class Funnels(wiring.Component):
                 m.d.comb += [
                     getattr(funnel, name).eq(note),
                     getattr(funnel, f"{name}_stb").eq(valid & (note.owner.funnel == f)),
+                ]
+            if name == "done":
+                lane = Signal(8)
+                for i in range(len(ports)):
+                    with m.If(turn[i]):
+                        m.d.sync += lane.eq(i)
+                m.d.comb += [
+                    self.log_stb.eq(valid),
+                    self.log.tag.eq(Array(funnel.tag for funnel in funnels)[note.owner.funnel]),
+                    self.log.lane.eq(lane),
+                    self.log.stage.eq(note.owner.stage),
+                    self.log.lost.eq(note.lost),
+                    *(self.log[word].eq(note[word]) for word in ("items", *TASK_TIMES)),
                 ]
 
     def _read_ahead(self, m: Module, funnels: list[Funnel], i: int) -> None:

@@ -118,8 +118,8 @@ class GuardedLane(wiring.Component):
         closed = Signal()
         m.submodules.lane = ResetInserter(closed)(lane)
         pending = self._guard(m, lane, closed)
-        for name in ("load", "to_read", "ahead_ids", "outs", "tokens", "counters", "loaded",
-                     "ids_from", "moves"):  # fmt: skip
+        for name in ("load", "clock", "to_read", "ahead_ids", "outs", "tokens", "counters",
+                     "loaded", "ids_from", "moves"):  # fmt: skip
             self._pass(m, lane, name)
         lost, owner = self._tasks(m, lane, closed)
         m.d.comb += [

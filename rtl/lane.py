@@ -17,6 +17,7 @@ from rpaccel.rtl.registers import counters_layout
 from rpaccel.rtl.slot_table import SlotTable
 from rpaccel.rtl.task import (
     TASK_COUNTERS,
+    TASK_TIMES,
     edges_note_layout,
     lane_score_layout,
     owner_layout,
@@ -57,6 +58,7 @@ def lane_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
         "edges": Out(stream.Signature(edges_note_layout(config))),
         "score": Out(stream.Signature(lane_score_layout(config))),
         "done": Out(stream.Signature(task_done_layout(config))),
+        "clock": In(32),
         "idle": Out(1),
         "moves": Out(1),
         "loaded": Out(config.model_slots),
@@ -88,6 +90,7 @@ class Lane(wiring.Component):
     edges : Out(stream of edges_note_layout())  with every task.
     score : Out(stream of lane_score_layout())
     done : Out(stream of task_done_layout())  some time after the last score.
+    clock : In(32)  for the times in `done`.
     idle : Out(1)  there is no task. moves : Out(1)  something has happened in this cycle.
     loaded : Out(model_slots)  see SlotTable.
     list, ahead : Out(ReadPort)  ahead: records of candidates that will probably reach the next
@@ -121,7 +124,7 @@ class Lane(wiring.Component):
         self.given, self.computed = Signal(count), Signal(count)
         self.scored, self.answered = Signal(count), Signal(count)
         record = {"owner": owner_layout(config), "items": 32, "status": STATUS_BITS}
-        record |= dict.fromkeys(TASK_COUNTERS, 32)
+        record |= dict.fromkeys((*TASK_COUNTERS, *TASK_TIMES), 32)
         self.records = Signal(data.ArrayLayout(data.StructLayout(record), TASKS))
         self.user_bank = Signal()
         self.number_of = Signal(data.ArrayLayout(range(TASKS), USER_BANKS))
@@ -196,6 +199,7 @@ class Lane(wiring.Component):
                     self.records[number].eq(0),
                     self.records[number].owner.eq(now.owner),
                     self.records[number].items.eq(now.gather.items),
+                    self.records[number].given_at.eq(self.clock),
                     self.given.eq(self.given + 1),
                 ]
                 m.next = "START"
@@ -274,8 +278,13 @@ class Lane(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [left.eq(due - 1), going.eq(~score.payload.last)]
+            with m.If(~going):
+                m.d.sync += record.first_score_at.eq(self.clock)
             with m.If(score.payload.last):
-                m.d.sync += self.scored.eq(self.scored + 1)
+                m.d.sync += [
+                    self.scored.eq(self.scored + 1),
+                    record.scored_at.eq(self.clock),
+                ]
         self.taken = Signal()
         m.d.comb += self.taken.eq(taken)
 
@@ -284,6 +293,11 @@ class Lane(wiring.Component):
         listed = Mux(self.now.listed, self.list_reader.status, 0)
         with m.If(self.gather.busy & (kept.status == 0)):
             m.d.sync += kept.status.eq(Mux(listed != 0, listed, self.gather.status))
+        with m.If(self.gather.busy):
+            m.d.sync += kept.gathered_at.eq(self.clock)
+        computed = self.records[self.computed[:TASK_BITS]]
+        with m.If(self.core.stage_done_stb):
+            m.d.sync += computed.computed_at.eq(self.clock)
 
     def _answer(self, m: Module) -> None:
         """Say that a task is done, with its counters."""
@@ -292,7 +306,7 @@ class Lane(wiring.Component):
         m.d.comb += [
             done.valid.eq(self.answered != self.scored),
             done.payload.owner.eq(record.owner),
-            *(done.payload[name].eq(record[name]) for name in TASK_COUNTERS),
+            *(done.payload[n].eq(record[n]) for n in ("items", *TASK_COUNTERS, *TASK_TIMES)),
         ]
         with m.If(done.valid & done.ready):
             m.d.sync += self.answered.eq(self.answered + 1)

@@ -15,6 +15,7 @@ from rpaccel.rtl.row_network import row_counters_layout
 from rpaccel.rtl.row_updater import update_queue_layout
 from rpaccel.rtl.submission_queue import INDEX_BITS, rings_layout
 from rpaccel.rtl.systolic_array import partition_layout
+from rpaccel.rtl.task_log import log_settings_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import DESCRIPTOR, Status
 from rpaccel.spec.registers import (
@@ -70,6 +71,8 @@ class Registers(wiring.Component):
     loaded_word_stb : In(1)  the loader takes 8 bytes.
     updates : Out(update_queue_layout()); update_head : In(16); update_stb, update_status : In  an
         update is dealt with.
+    clock : Out(32)  low bits of the cycle counter.
+    task_log : Out(log_settings_layout()), task_log_tail, task_log_dropped : In
     prefetch : Out(1)  CONTROL's bit 1. soft_reset : Out(1)  its bit 2, until soft_reset_done.
     watchdog_cycles : Out(32), lane_reset : Out(lanes)  a pulse each; lane_resets_stb : In(lanes).
     static_split : Out  lines of a row bank's static cache that belong to the front end.
@@ -107,6 +110,10 @@ class Registers(wiring.Component):
                 "update_head": In(INDEX_BITS),
                 "update_stb": In(1),
                 "update_status": In(8),
+                "clock": Out(32),
+                "task_log": Out(log_settings_layout(config)),
+                "task_log_tail": In(INDEX_BITS),
+                "task_log_dropped": In(32),
                 "prefetch": Out(1),
                 "soft_reset": Out(1),
                 "soft_reset_done": In(1),
@@ -167,6 +174,7 @@ class Registers(wiring.Component):
         updates = self._count_updates(m)
         cycles, cycles_high = Signal(64), Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
+        m.d.comb += self.clock.eq(cycles)
         values: dict[int, ValueLike] = {
             ADDRESS[name]: value
             for name, value in {
@@ -184,6 +192,8 @@ class Registers(wiring.Component):
                 "QUERIES": self.queries,
                 "LOADED_WORDS": loaded_words,
                 "LANE_RESETS": lane_resets,
+                "TASK_LOG_TAIL": self.task_log_tail,
+                "TASK_LOG_DROPPED": self.task_log_dropped,
                 "UQ_HEAD": self.update_head,
                 **updates,
             }.items()
@@ -313,6 +323,8 @@ class Registers(wiring.Component):
             self.updates.size.eq(stored["UQ_SIZE"]),
             self.updates.tail.eq(stored["UQ_TAIL"]),
             self.static_split.eq(stored["STATIC_SPLIT"]),
+            self.task_log.base.eq(joined("TASK_LOG") & ~63),
+            self.task_log.size.eq(stored["TASK_LOG_SIZE"]),
         ]
         for i in range(REGIONS):
             region = self.regions[i]

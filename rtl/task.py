@@ -12,6 +12,7 @@ from rpaccel.spec.isa import EDGES, MAX_STAGES
 
 __all__ = [
     "TASK_COUNTERS",
+    "TASK_TIMES",
     "edges_note_layout",
     "lane_score_layout",
     "owner_layout",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 TASK_COUNTERS = ("gather_cycles", "array_cycles", "interaction_cycles")
+TASK_TIMES = ("given_at", "gathered_at", "computed_at", "first_score_at", "scored_at")
 
 
 def owner_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -58,9 +60,12 @@ def lane_score_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def task_done_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """The end of a task: cycles in which units worked for it. lost : the lane was reset."""
-    counters = {name: unsigned(32) for name in TASK_COUNTERS}
-    return data.StructLayout({"owner": owner_layout(config), "lost": unsigned(1), **counters})
+    """The end of a task: cycles in which units worked for it, and its times (spec.isa.TASK_LOG).
+
+    lost : the lane was reset, and all else is 0.
+    """
+    words = {name: unsigned(32) for name in ("items", *TASK_COUNTERS, *TASK_TIMES)}
+    return data.StructLayout({"owner": owner_layout(config), "lost": unsigned(1), **words})
 
 
 def edges_note_layout(config: AcceleratorConfig) -> data.StructLayout:

@@ -20,6 +20,7 @@ from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.row_updater import RowUpdater
 from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.rtl.task_log import TaskLog
 from rpaccel.rtl.write_share import WriteShare
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -56,7 +57,8 @@ class Top(wiring.Component):
         m.submodules.fabric = fabric = MemoryFabric(config)
         m.submodules.rows = rows = RowNetwork(config, sum(config.lane_gather_ports), config.lanes)
         m.submodules.updater = updater = RowUpdater(config)
-        m.submodules.write_share = writers = WriteShare(config, 2)
+        m.submodules.task_log = log = TaskLog(config)
+        m.submodules.write_share = writers = WriteShare(config, 3)
         m.submodules.array = array = SystolicArray(config, config.lanes)
         lanes = [GuardedLane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
@@ -104,6 +106,15 @@ class Top(wiring.Component):
             connect(m, port, fabric.readers[reader])
         connect(m, dispatcher.port, writers.writers[0])
         connect(m, updater.write, writers.writers[1])
+        connect(m, log.port, writers.writers[2])
+        m.d.comb += [
+            log.settings.eq(registers.task_log),
+            log.stb.eq(funnels.log_stb),
+            log.entry.eq(funnels.log),
+            registers.task_log_tail.eq(log.tail),
+            registers.task_log_dropped.eq(log.dropped),
+            dispatcher.clock.eq(registers.clock),
+        ]
         connect(m, writers.port, fabric.writer)
         for bank in range(config.banks):
             connect(m, rows.memory[bank], fabric.banks[bank])
@@ -163,6 +174,7 @@ class Top(wiring.Component):
             port.ids_from.eq(lane.ids_from),
             port.ids_wanted.eq(lane.ids_wanted),
             lane.to_read.eq(port.to_read),
+            lane.clock.eq(u.registers.clock),
             u.dispatcher.lane_idle[i].eq(lane.idle),
             u.dispatcher.lane_loaded[i].eq(lane.loaded),
             u.registers.counters[i].eq(lane.counters),

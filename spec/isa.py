@@ -128,6 +128,18 @@ ROW_UPDATE = PackedLayout(
 )  # fmt: skip
 UPDATE_PENDING = 0xFF
 
+# An entry of the task log. Times are the low bits of the cycle counter: the task was given to the
+# lane, gathered, computed; its first and its last score went into the filter. lost : with a reset.
+TASK_LOG = PackedLayout(
+    "task_log",
+    [
+        ("tag", 32), ("lane", 8), ("stage", 8), ("lost", 8), ("reserved", 8), ("items", 32),
+        ("given_at", 32), ("gathered_at", 32), ("computed_at", 32),
+        ("first_score_at", 32), ("scored_at", 32),
+    ],
+    256,
+)  # fmt: skip
+
 RESULT = PackedLayout("result", [("id", 32), ("logit", -16), ("ctr", 16)], 64)
 
 COMPLETION = PackedLayout(
@@ -138,6 +150,7 @@ COMPLETION = PackedLayout(
         ("queue_cycles", 32),  # from being fetched until then
         ("lanes", 32),  # that ran a task of it; `lane`: the last of them that was given one
         ("overshoot", 32),  # ids that filters let pass above k
+        ("ended_at", 32),  # low bits of the cycle counter when it was completed
         *[(f"items{i}", 32) for i in range(MAX_STAGES)],
         *[(f"stage_cycles{i}", 32) for i in range(MAX_STAGES)],
         *[(f"gather_cycles{i}", 32) for i in range(MAX_STAGES)],

@@ -125,6 +125,11 @@ _FIXED = [
         "rw",
         "completions until bit 0 of IRQ_STATUS | cycles << 8 to wait at most",
     ),
+    ("TASK_LOG_LO", 0x0E0, "rw", "log of the tasks that have ended, 64-byte aligned"),
+    ("TASK_LOG_HI", 0x0E4, "rw", ""),
+    ("TASK_LOG_SIZE", 0x0E8, "rw", "entries, a power of two; 0: no log"),
+    ("TASK_LOG_TAIL", 0x0EC, "ro", "entries ever written (wraps at 2**16)"),
+    ("TASK_LOG_DROPPED", 0x0F0, "ro", "entries that were not written"),
     ("CONFIG_ROWS", 0x0CC, "ro", "row banks | lines of a bank's static cache << 8"),
 ]
 _REGION = [

@@ -190,7 +190,8 @@ class Soak:
             survivor_limit=query.survivor_limit,
             lanes=tuple(chosen),
         )
-        status, fields = None, {}
+        status: Status | None = None
+        fields: dict[str, int] = {}
         if self._one_in(MALFORMED):
             fields, status = MALFORMED_FIELDS[int(rng.integers(len(MALFORMED_FIELDS)))]
         elif self._one_in(DEADLINE):
