@@ -9,7 +9,7 @@ class Bus(Protocol):
     """Registers, memory and the interrupt of one device.
 
     Back ends: the software device (`host.software_device`), the Verilated netlist
-    (`host.verilated_device`), cocotb (`tb`), and a Linux memory map (later).
+    (`host.verilated_device`), cocotb (`tb`), and a Linux memory map (`host.mapped_device`).
     """
 
     def read_register(self, address: int) -> int:

@@ -131,6 +131,17 @@ void* rpaccel_create(uint64_t memory_bytes, const TimingParameters* timing) {
     }
 }
 
+// The memory of host/axi_memory.py's MemoryTiming without arguments.
+void* rpaccel_create_default(uint64_t memory_bytes) {
+    TimingParameters timing{};
+    timing.seed = 1;
+    timing.read_latency_cycles = 32;
+    timing.write_latency_cycles = 16;
+    timing.max_outstanding = 256;
+    timing.in_order = 1;
+    return rpaccel_create(memory_bytes, &timing);
+}
+
 void rpaccel_destroy(void* handle) { delete device(handle); }
 
 const char* rpaccel_error(void* handle) { return device(handle)->error.c_str(); }

@@ -1,0 +1,59 @@
+"""The C driver, compiled and run against the Verilated device and its C++ memory."""
+
+import subprocess
+
+import numpy as np
+
+from rpaccel.host.c_job import C_DIR, write_job
+from rpaccel.host.compile import compile_models
+from rpaccel.host.header import c_header
+from rpaccel.host.verilated_device import build_simulator
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
+
+TINY = load_accelerator("tiny")
+FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+
+
+def test_c_program_gets_the_software_devices_answers(tmp_path):
+    rng = np.random.default_rng(3)
+    small = random_ranker(rng, TINY, name="small")
+    rankers = [small, shared_schema(rng, TINY, small, name="large", dim=16)]
+    compiled = compile_models(rankers, TINY)
+    queries = [random_query(rng, TINY, rankers, items=items) for items in (1, 64, 20, 33, 7)]
+    job = tmp_path / "job.bin"
+    answers = write_job(job, TINY, compiled, queries, 1 << 20)
+
+    library = build_simulator(TINY)
+    (tmp_path / "rpaccel.h").write_text(c_header(TINY))
+    program = tmp_path / "example"
+    sources = [C_DIR / "example.c", C_DIR / "rpaccel_driver.c"]
+    for source in sources:  # g++ is there wherever the simulator was built
+        subprocess.run(
+            ["g++", "-x", "c", *FLAGS, f"-I{tmp_path}", f"-I{C_DIR}", "-c", source,
+             "-o", tmp_path / f"{source.stem}.o"],
+            check=True,
+        )  # fmt: skip
+    objects = [tmp_path / f"{source.stem}.o" for source in sources]
+    subprocess.run(
+        ["g++", *objects, library, f"-Wl,-rpath,{library.parent}", "-o", program], check=True
+    )
+    lines = subprocess.run(
+        [program, job], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+    found, at = {}, 0
+    while at < len(lines):
+        tag, status, count = (int(word) for word in lines[at].split())
+        assert tag not in found
+        rows = [tuple(int(word) for word in line.split()) for line in lines[at + 1 :][:count]]
+        found[tag] = status, rows
+        at += 1 + count
+    assert found.pop(0) == (0, [])  # LOAD
+    assert set(found) == {answer.tag for answer in answers}
+    for answer in answers:
+        want = list(
+            zip(answer.ids.tolist(), answer.logits.tolist(), answer.ctr.tolist(), strict=True)
+        )
+        assert found[answer.tag] == (int(answer.status), want)
+        assert want
