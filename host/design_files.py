@@ -1,4 +1,4 @@
-"""What an FPGA flow takes away: Verilog, JSON manifest and C header of one configuration."""
+"""What an FPGA flow takes away: Verilog, manifest, C header and a packaging script."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from rpaccel.host.header import c_header
 from rpaccel.host.manifest import manifest_json
 from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.host.vivado import ip_script
 from rpaccel.rtl.netlist import system_netlist
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -23,7 +24,7 @@ def write_design(
     build_dir: Path = BUILD_DIR,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Path]:
-    """Write rpaccel.v, rpaccel.json and rpaccel.h into `out_dir`; same input, same bytes.
+    """Write rpaccel.v, .json, .h and package_ip.tcl into `out_dir`; same input, same bytes.
 
     checks : keep the assertions of the RTL, for simulation; synthesis wants them out.
     Returns the paths by what they are.
@@ -36,4 +37,6 @@ def write_design(
     header.write_text(c_header(config))
     manifest = out_dir / f"{netlist.name}.json"
     manifest.write_text(manifest_json(config, netlist, [verilog, header]))
-    return {"verilog": verilog, "manifest": manifest, "header": header}
+    script = out_dir / "package_ip.tcl"
+    script.write_text(ip_script(config, netlist))
+    return {"verilog": verilog, "manifest": manifest, "header": header, "vivado": script}

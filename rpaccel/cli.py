@@ -63,7 +63,7 @@ def verilog(
     checks: Annotated[bool, typer.Option(help="Keep assertions (simulation only).")] = False,
     json: Json = False,
 ) -> None:
-    """Write Verilog, a JSON manifest and a C header of a preset."""
+    """Write Verilog, a JSON manifest, a C header and a Vivado packaging script of a preset."""
     from rpaccel.host.design_files import write_design  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 

@@ -1,0 +1,91 @@
+"""A Tcl script that packages a netlist as an IP core for Vivado's IP integrator.
+
+Ref: Xilinx UG1118 (Creating and Packaging Custom IP), UG835 (Tcl commands): ipx::package_project,
+ipx::infer_bus_interface, ipx::associate_bus_interfaces. Interfaces are inferred by the names of
+the ports: s_axil_*, m_axi<n>_*, aclk, aresetn, irq.
+"""
+
+from __future__ import annotations
+
+from rpaccel.rtl.netlist import Netlist
+from rpaccel.spec.accelerator import AcceleratorConfig
+
+__all__ = ["ip_script"]
+
+AXI = "xilinx.com:interface:aximm_rtl:1.0"
+SIGNALS = {
+    "aclk": "xilinx.com:signal:clock_rtl:1.0",
+    "aresetn": "xilinx.com:signal:reset_rtl:1.0",
+    "irq": "xilinx.com:signal:interrupt_rtl:1.0",
+}
+
+_TEMPLATE = """\
+# Packages {top} (preset {preset}) as an IP core: vivado -mode batch -source package_ip.tcl
+# -tclargs part folder. Both arguments may be left out.
+set here [file dirname [file normalize [info script]]]
+set part [expr {{[llength $argv] > 0 ? [lindex $argv 0] : "{part}"}}]
+set folder [expr {{[llength $argv] > 1 ? [lindex $argv 1] : [file join $here ip]}}]
+
+create_project -in_memory -part $part
+read_verilog [file join $here {top}.v]
+set_property top {top} [current_fileset]
+update_compile_order -fileset [current_fileset]
+ipx::package_project -root_dir $folder -vendor rpaccel -library accelerator -name {top} \\
+    -version {version} -taxonomy /Machine_Learning -import_files -set_current true
+set core [ipx::current_core]
+set_property display_name "RPAccel {preset}" $core
+set_property description "Multi-stage recommendation accelerator, preset {preset}" $core
+
+# Interfaces, by the names of their ports.
+proc infer {{ports kind core}} {{
+    ipx::infer_bus_interface $ports $kind $core
+}}
+{infer}
+# Every AXI interface runs on the one clock; the reset is active low.
+{associate}
+set_property value ACTIVE_LOW [ipx::add_bus_parameter POLARITY \\
+    [ipx::get_bus_interfaces aresetn -of_objects $core]]
+set_property value LEVEL_HIGH [ipx::add_bus_parameter SENSITIVITY \\
+    [ipx::get_bus_interfaces irq -of_objects $core]]
+
+ipx::create_xgui_files $core
+ipx::update_checksums $core
+ipx::check_integrity $core
+ipx::save_core $core
+"""
+
+
+def _interfaces(config: AcceleratorConfig) -> list[str]:
+    return ["s_axil", *(f"m_axi{port}" for port in range(config.memory_ports))]
+
+
+def ip_script(
+    config: AcceleratorConfig, netlist: Netlist, *, part: str = "xcvu35p-fsvh2104-2-e"
+) -> str:
+    """Return the script for `netlist`, which lies beside it. part : of a project without another.
+
+    Raises ValueError if the netlist lacks a port of an interface.
+    """
+    names = [port.name for port in netlist.ports]
+    infer = []
+    for interface in _interfaces(config):
+        ports = [name for name in names if name.startswith(f"{interface}_")]
+        if not ports:
+            raise ValueError(f"ports of {netlist.name} must have {interface}_*, not {names}")
+        infer.append(f"infer {{{' '.join(ports)}}} {AXI} $core")
+    for name, kind in SIGNALS.items():
+        if name not in names:
+            raise ValueError(f"ports of {netlist.name} must have {name}, not {names}")
+        infer.append(f"infer {name} {kind} $core")
+    associate = [
+        f"ipx::associate_bus_interfaces -busif {interface} -clock aclk $core"
+        for interface in _interfaces(config)
+    ]
+    return _TEMPLATE.format(
+        top=netlist.name,
+        preset=config.name,
+        part=part,
+        version="1.0",
+        infer="\n".join(infer),
+        associate="\n".join(associate),
+    )
