@@ -14,6 +14,7 @@ from rpaccel.rtl.block import Block
 from rpaccel.rtl.bucket_filter import BucketFilter
 from rpaccel.rtl.compute_core import ComputeCore
 from rpaccel.rtl.dispatcher import Dispatcher
+from rpaccel.rtl.funnel import Funnel
 from rpaccel.rtl.gather import Gather
 from rpaccel.rtl.interaction import Interaction
 from rpaccel.rtl.loader import Loader
@@ -25,6 +26,8 @@ from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.row_updater import RowUpdater
 from rpaccel.rtl.systolic_array import SystolicArray
+from rpaccel.rtl.task_grant import TaskGrant
+from rpaccel.rtl.task_log import TaskLog
 from rpaccel.rtl.vector_unit import VectorUnit
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -43,9 +46,12 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
     "vector_unit": VectorUnit,
     "interaction": Interaction,
     "gather": Gather,
-    "bucket_filter": lambda config: BucketFilter(config, exact=False),  # as in the lane
+    "bucket_filter": BucketFilter,
     "ordered_top_n": OrderedTopN,
     "dispatcher": Dispatcher,
+    "funnel": Funnel,
+    "task_grant": TaskGrant,
+    "task_log": TaskLog,
     "loader": Loader,
     "memory_fabric": MemoryFabric,
     "row_network": lambda config: RowNetwork(config, sum(config.lane_gather_ports), config.lanes),
