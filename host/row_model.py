@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.row_memory import row_memory
+from rpaccel.host.row_pins import pinned_rows
 from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
 from rpaccel.perfmodel.row_banks import (
+    AskedRows,
+    ReaderStalls,
     RowReport,
     constant_memory,
     exposed_cycles,
     predict_rows,
 )
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.spec.isa import Target
 
 __all__ = [
     "KINDS",
@@ -31,8 +35,6 @@ __all__ = [
     "model_points",
     "model_rate",
 ]
-
-Rows = tuple[NDArray[np.int64], int | NDArray[np.int64]]
 
 MEMORY_BYTES = 1 << 20
 KINDS = ("uniform", "zipf", "sequential", "repeats")
@@ -136,13 +138,32 @@ def trace(rng: np.random.Generator, kind: str, row_bytes: int, rows: int) -> NDA
 def compare_rows(
     config: AcceleratorConfig,
     run: Callable[..., RowRun],
-    traces: Sequence[Rows],
+    traces: Sequence[NDArray[np.void]],
     timing: MemoryTiming,
+    *,
+    loads: Sequence[tuple[Target, int, int]] = (),
+    split: int = 0,
+    stalls: ReaderStalls | None = None,
 ) -> tuple[RowRun, RowReport]:
-    """Return what netlist and model make of a trace per reader. run : run_rows of its program."""
-    rtl = run([rows_of(addresses, beats) for addresses, beats in traces], timing)
+    """Return what netlist and model make of a trace per reader.
+
+    run : run_rows of the machine's program. traces : ROW[n] each. loads, split : as of run_rows.
+    """
+    rtl = run(
+        traces,
+        timing,
+        loads=loads,
+        split=split,
+        wait_per_mille=stalls.per_mille if stalls else 0,
+        seed=stalls.seed if stalls else 1,
+    )
+    asked = [
+        AskedRows(*(rows[name].astype(np.int64) for name in ("address", "beats", "stage", "after")))
+        for rows in traces
+    ]
+    pinned = pinned_rows(config, loads, split) if loads else None
     with row_memory(config, timing) as memory:
-        return rtl, predict_rows(config, traces, memory)
+        return rtl, predict_rows(config, asked, memory, pinned=pinned, stalls=stalls)
 
 
 def model_points(
@@ -171,8 +192,8 @@ def model_points(
                 else MemoryTiming(read_latency_cycles=latency)
             )
             size = beats * config.beat_bytes
-            traces: list[Rows] = [
-                (trace(rng, kind, size, rows if i < readers else 0), beats)
+            traces = [
+                rows_of(trace(rng, kind, size, rows if i < readers else 0), beats)
                 for i in range(most_readers)
             ]
             rtl, model = compare_rows(config, run, traces, timing)
@@ -192,11 +213,11 @@ def model_rate(name: str = "default", *, rows: int = 1_000_000, seed: int = 1) -
     """Return the beats that the model runs per second of one core, Zipf-like rows of a beat."""
     config, readers = machine(name)
     rng = np.random.default_rng(seed)
-    traces: list[Rows] = [
-        (trace(rng, "zipf", config.beat_bytes, rows // readers), 1) for _ in range(readers)
+    traces = [
+        AskedRows(trace(rng, "zipf", config.beat_bytes, rows // readers)) for _ in range(readers)
     ]
     memory = constant_memory(config, MemoryTiming().read_latency_cycles)
-    predict_rows(config, [(addresses[:1], 1) for addresses, _ in traces], memory)  # compiles
+    predict_rows(config, [AskedRows(np.zeros(1, np.int64))] * readers, memory)  # compiles
     begin = time.process_time()
     report = predict_rows(config, traces, memory)
     return report.beats / (time.process_time() - begin)

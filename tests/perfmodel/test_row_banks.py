@@ -1,6 +1,7 @@
 """The model of the row banks: closed forms, and equal to the netlist in every count and cycle."""
 
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,32 +18,35 @@ from rpaccel.host.row_model import (
     model_rate,
     trace,
 )
-from rpaccel.host.row_simulator import build_rows, run_rows
+from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
 from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, row_cycles
-from rpaccel.perfmodel.row_banks import constant_memory, exposed_cycles, predict_rows, row_slots
+from rpaccel.perfmodel.row_banks import (
+    AskedRows,
+    constant_memory,
+    exposed_cycles,
+    predict_rows,
+    row_slots,
+)
 from tests.host.test_row_simulator import CONFIG as SIMULATED
 from tests.host.test_row_simulator import MEMORY_BYTES, READERS
 
 CONFIG = SIMULATED.model_copy(update={"static_cache_lines": 0})
-NOTHING = (np.zeros(0, np.int64), 1)
-COUNTS = ("hits", "merged", "misses", "refused", "evictions", "port_beats", "beats", "cycles")
+NOTHING = rows_of(np.zeros(0, np.int64))
+COUNTS = ("pinned", "hits", "merged", "misses", "refused", "evictions", "port_beats", "beats", "cycles")
 # The caches are cleared after the reset; a row waits in its bank's queue meanwhile.
 WAIT_CYCLES = CONFIG.row_cache_sets - QUEUE_CYCLES
 
 
 def predict(addresses, beats=1, latency=20, config=CONFIG):
     memory = constant_memory(config, latency)
-    return predict_rows(config, [(np.asarray(addresses), beats)], memory)
+    return predict_rows(config, [AskedRows(addresses, beats)], memory)
 
 
 @pytest.fixture(scope="module")
 def run():
     program = build_rows(CONFIG, READERS)
 
-    def call(traces, timing):
-        return run_rows(program, traces, timing, memory_bytes=MEMORY_BYTES)
-
-    return call
+    return partial(run_rows, program, memory_bytes=MEMORY_BYTES)
 
 
 def assert_equal(rtl, model):
@@ -59,7 +63,7 @@ def test_one_row(run, latency, beats):
     assert model.cycles == WAIT_CYCLES + row_cycles(latency, beats) + beats - 1 + 1
     assert (model.misses, model.hits, model.merged) == (beats, 0, 0)
     timing = MemoryTiming(read_latency_cycles=latency)
-    traces = [(np.array([64]), beats)] + [NOTHING] * (READERS - 1)
+    traces = [rows_of(np.array([64]), beats)] + [NOTHING] * (READERS - 1)
     assert_equal(*compare_rows(CONFIG, run, traces, timing))
 
 
@@ -72,7 +76,7 @@ def test_all_the_same_row_is_read_once(run):
     # then one after another
     first = WAIT_CYCLES + row_cycles(200) + 1
     assert model.cycles >= first + rows - 1
-    traces = [(np.full(rows, 64), 1)] * READERS
+    traces = [rows_of(np.full(rows, 64))] * READERS
     assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=200)))
 
 
@@ -81,7 +85,7 @@ def test_hits_take_a_cycle_each(run):
     short, long = (predict([64] * rows, latency=8) for rows in (1000, 5000))
     assert long.hits - short.hits == long.cycles - short.cycles == 4000
     assert long.exposed_cycles == short.exposed_cycles < 100
-    traces = [(np.full(1000, 64), 1)] + [NOTHING] * (READERS - 1)
+    traces = [rows_of(np.full(1000, 64))] + [NOTHING] * (READERS - 1)
     assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=8)))
 
 
@@ -90,7 +94,7 @@ def test_hits_take_a_cycle_each(run):
 def test_equals_the_netlist(run, kind, memory):
     rng = np.random.default_rng([KINDS.index(kind), 5])
     beats = (1, 2, 1)
-    traces = [(trace(rng, kind, n * CONFIG.beat_bytes, 700), n) for n in beats]
+    traces = [rows_of(trace(rng, kind, n * CONFIG.beat_bytes, 700), n) for n in beats]
     timing = (
         MemoryTiming.of(memory)
         if isinstance(memory, str)
@@ -108,18 +112,18 @@ def test_equals_the_netlist(run, kind, memory):
 def test_equals_the_netlist_when_answers_overtake(run):
     rng = np.random.default_rng(9)
     timing = MemoryTiming(in_order=False, jitter_cycles=40, hold_per_mille=50, hold_cycles=200)
-    traces = [(trace(rng, "zipf", CONFIG.beat_bytes, 2000), 1) for _ in range(READERS)]
+    traces = [rows_of(trace(rng, "zipf", CONFIG.beat_bytes, 2000)) for _ in range(READERS)]
     assert_equal(*compare_rows(CONFIG, run, traces, timing))
 
 
 def test_no_rows():
-    model = predict_rows(CONFIG, [NOTHING], constant_memory(CONFIG, 20))
+    model = predict_rows(CONFIG, [AskedRows([])], constant_memory(CONFIG, 20))
     assert all(not np.any(getattr(model, field.name)) for field in fields(model))
 
 
 def test_rejects():
-    with pytest.raises(ValueError, match=r"^addresses must be multiples of 8, not 12$"):
-        predict([8, 12])
+    with pytest.raises(ValueError, match=r"^addresses must be multiples of 4, not 10$"):
+        predict([8, 10])
     with pytest.raises(ValueError, match=r"^beats must be in 1..2, not 3$"):
         predict([8, 16], [1, 3])
     with pytest.raises(ValueError, match=r"^latency_cycles must be at least 2, not 1$"):
