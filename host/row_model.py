@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.pinned_traces import NO_PINS, PinLoads, pin_popular, pinned_rows
 from rpaccel.host.row_memory import row_memory
-from rpaccel.host.row_pins import pinned_rows
 from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
 from rpaccel.perfmodel.row_banks import (
     AskedRows,
@@ -22,8 +22,8 @@ from rpaccel.perfmodel.row_banks import (
     exposed_cycles,
     predict_rows,
 )
+from rpaccel.rtl.static_cache import STAGES
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
-from rpaccel.spec.isa import Target
 
 __all__ = [
     "KINDS",
@@ -70,6 +70,14 @@ MACHINES: dict[str, tuple[str, int, dict[str, int]]] = {
         {"row_banks": 16, "memory_ports": 1, "row_cache_sets": 4, "row_cache_ways": 2,
          "row_reads": 8, "axi_data_bits": 64, "max_dim": 32, "stripe_bytes": 128},
     ),
+    "edge, pins": ("edge", 1, {"static_cache_lines": 128}),
+    "default, pins": ("default", 4, {"static_cache_lines": 1024}),
+    "four banks, pins": (
+        "tiny", 3,
+        {"row_banks": 4, "memory_ports": 2, "row_cache_sets": 8, "row_cache_ways": 2,
+         "row_reads": 8, "axi_data_bits": 128, "max_dim": 64, "axi_id_bits": 4,
+         "static_cache_lines": 24, "static_cache_sets": 32, "static_cache_ways": 3},
+    ),
 }  # fmt: skip
 
 
@@ -79,7 +87,7 @@ def machine(name: str) -> tuple[AcceleratorConfig, int]:
         raise ValueError(f"machine must be one of {', '.join(MACHINES)}, not {name!r}")
     preset, readers, changes = MACHINES[name]
     update = {"name": "rows", "lanes": 1, "lane_blocks": (), **changes}
-    update = {"static_cache_lines": 0} | update  # the model has none
+    update = {"static_cache_lines": 0} | update
     return load_accelerator(preset).model_copy(update=update), readers
 
 
@@ -141,19 +149,18 @@ def compare_rows(
     traces: Sequence[NDArray[np.void]],
     timing: MemoryTiming,
     *,
-    loads: Sequence[tuple[Target, int, int]] = (),
-    split: int = 0,
+    pins: PinLoads = NO_PINS,
     stalls: ReaderStalls | None = None,
 ) -> tuple[RowRun, RowReport]:
     """Return what netlist and model make of a trace per reader.
 
-    run : run_rows of the machine's program. traces : ROW[n] each. loads, split : as of run_rows.
+    run : run_rows of the machine's program. traces : ROW[n] each.
     """
     rtl = run(
         traces,
         timing,
-        loads=loads,
-        split=split,
+        loads=pins.loads,
+        split=pins.split,
         wait_per_mille=stalls.per_mille if stalls else 0,
         seed=stalls.seed if stalls else 1,
     )
@@ -161,7 +168,7 @@ def compare_rows(
         AskedRows(*(rows[name].astype(np.int64) for name in ("address", "beats", "stage", "after")))
         for rows in traces
     ]
-    pinned = pinned_rows(config, loads, split) if loads else None
+    pinned = pinned_rows(config, pins) if pins.loads else None
     with row_memory(config, timing) as memory:
         return rtl, predict_rows(config, asked, memory, pinned=pinned, stalls=stalls)
 
@@ -196,7 +203,8 @@ def model_points(
                 rows_of(trace(rng, kind, size, rows if i < readers else 0), beats)
                 for i in range(most_readers)
             ]
-            rtl, model = compare_rows(config, run, traces, timing)
+            pins = _draw_pins(rng, config, traces) if config.static_cache_lines else NO_PINS
+            rtl, model = compare_rows(config, run, traces, timing, pins=pins)
             yield ModelPoint(
                 machine=name,
                 kind=kind,
@@ -207,6 +215,27 @@ def model_points(
                 model=model,
                 rtl_exposed_cycles=exposed_cycles(rtl.cycles, [rows * beats]),
             )
+
+
+def _draw_pins(
+    rng: np.random.Generator, config: AcceleratorConfig, traces: Sequence[NDArray[np.void]]
+) -> PinLoads:
+    """Draw stages, sizes and pauses of the rows, and pin some of them; not always."""
+    beats = int(traces[0]["beats"][0])
+    for rows in traces:
+        rows["stage"] = rng.integers(0, STAGES, len(rows))
+        rows["after"] = rng.choice([0, 0, 0, 1, 9], len(rows))
+    if beats == 1:  # rows that are less than a beat, somewhere in it
+        size = 4 << int(rng.integers(0, (config.beat_bytes // 4).bit_length()))
+        for rows in traces:
+            rows["bytes"] = size
+            rows["address"] += size * rng.integers(0, config.beat_bytes // size, len(rows)).astype(
+                np.uint64
+            )
+    split = int(rng.integers(0, config.static_cache_lines + 1))
+    if rng.integers(0, 4) == 0:
+        return NO_PINS
+    return pin_popular(config, traces, split)
 
 
 def model_rate(name: str = "default", *, rows: int = 1_000_000, seed: int = 1) -> float:

@@ -13,14 +13,13 @@ from rpaccel.golden.lane import Query
 from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.host.image import Section
 from rpaccel.host.pinned_table import pinned_table
-from rpaccel.perfmodel.row_banks import PinnedRows
 from rpaccel.rtl.row_front import bank_pins
-from rpaccel.rtl.static_cache import STAGES, entry_layout
+from rpaccel.rtl.static_cache import STAGES
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import PIN_ENTRY_BITS, PIN_LINE_BITS, Target
 from rpaccel.spec.stripe import bank_of
 
-__all__ = ["PinSections", "Pins", "RowName", "pin_sections", "pinned_rows", "profile_rows"]
+__all__ = ["PinSections", "Pins", "RowName", "pin_sections", "profile_rows"]
 
 RowName = tuple[str, str, int]  # model, feature, row
 
@@ -87,27 +86,6 @@ def pin_sections(
         pinned=tuple(pinned),
         left_out=tuple(left_out),
     )
-
-
-def pinned_rows(
-    config: AcceleratorConfig, loads: Sequence[tuple[Target, int, int]], split: int
-) -> PinnedRows:
-    """Return what lookups find after `loads`, one a cycle: (target, index, entry) each."""
-    pins = bank_pins(config)
-    layout = entry_layout(pins)
-    found: tuple[list[int], ...] = tuple([] for _ in range(STAGES))
-    for target, index, bits in loads:
-        if target != Target.PIN_ENTRY or not bits:
-            continue
-        entry = layout.from_bits(bits & ((1 << layout.size) - 1))
-        bank, place = divmod(index, pins.entries)
-        tag = int(entry.tag) << pins.set_bits
-        address = 4 * (tag | pins.index(tag, place // pins.sets) % pins.sets ^ place % pins.sets)
-        its_own = (entry.line >= split) == entry.stage
-        if entry.valid and its_own and bank_of(config, address) == bank:
-            found[entry.stage].append(address)
-    front, back = (np.array(addresses, np.int64) for addresses in found)
-    return PinnedRows(addresses=(front, back), load_cycles=len(loads))
 
 
 def profile_rows(
