@@ -220,7 +220,7 @@ def model_points(
 def _draw_pins(
     rng: np.random.Generator, config: AcceleratorConfig, traces: Sequence[NDArray[np.void]]
 ) -> PinLoads:
-    """Draw stages, sizes and pauses of the rows, and pin some of them; not always."""
+    """Draw stages, sizes and pauses of the rows, and pin the first ones; not always."""
     beats = int(traces[0]["beats"][0])
     for rows in traces:
         rows["stage"] = rng.integers(0, STAGES, len(rows))
@@ -235,7 +235,8 @@ def _draw_pins(
     split = int(rng.integers(0, config.static_cache_lines + 1))
     if rng.integers(0, 4) == 0:
         return NO_PINS
-    return pin_popular(config, traces, split)
+    profile = int(rng.integers(1, len(traces[0]) + 1))
+    return pin_popular(config, [rows[:profile] for rows in traces], split)
 
 
 def model_rate(name: str = "default", *, rows: int = 1_000_000, seed: int = 1) -> float:

@@ -70,7 +70,7 @@ def _takes(sizes: RowSizes, i: int, now: int) -> bool:
     if sizes.wait_per_mille == 0:
         return True
     draw = _mixed(sizes.wait_seed + 64 * (now + sizes.first_edge) + i)
-    return np.int64(draw % np.uint64(1000)) >= sizes.wait_per_mille
+    return bool(draw % np.uint64(1000) >= np.uint64(sizes.wait_per_mille))
 
 
 @fast

@@ -1,12 +1,13 @@
 """The model of the row banks: closed forms, and equal to the netlist in every count and cycle."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.pinned_traces import pin_popular
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.row_model import (
     KINDS,
@@ -19,9 +20,11 @@ from rpaccel.host.row_model import (
     trace,
 )
 from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
-from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, row_cycles
+from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, pinned_row_cycles, row_cycles
 from rpaccel.perfmodel.row_banks import (
     AskedRows,
+    PinnedRows,
+    ReaderStalls,
     constant_memory,
     exposed_cycles,
     predict_rows,
@@ -31,8 +34,19 @@ from tests.host.test_row_simulator import CONFIG as SIMULATED
 from tests.host.test_row_simulator import MEMORY_BYTES, READERS
 
 CONFIG = SIMULATED.model_copy(update={"static_cache_lines": 0})
+PINNING = SIMULATED
 NOTHING = rows_of(np.zeros(0, np.int64))
-COUNTS = ("pinned", "hits", "merged", "misses", "refused", "evictions", "port_beats", "beats", "cycles")
+COUNTS = (
+    "pinned",
+    "hits",
+    "merged",
+    "misses",
+    "refused",
+    "evictions",
+    "port_beats",
+    "beats",
+    "cycles",
+)
 # The caches are cleared after the reset; a row waits in its bank's queue meanwhile.
 WAIT_CYCLES = CONFIG.row_cache_sets - QUEUE_CYCLES
 
@@ -116,6 +130,80 @@ def test_equals_the_netlist_when_answers_overtake(run):
     assert_equal(*compare_rows(CONFIG, run, traces, timing))
 
 
+@pytest.fixture(scope="module")
+def pinning_run():
+    return partial(run_rows, build_rows(PINNING, READERS), memory_bytes=MEMORY_BYTES)
+
+
+def small_rows(rng, kind, stage_bytes):
+    """Rows of both stages, each with its size: a part of a beat, a beat, or two; with pauses."""
+    found = []
+    for _ in range(READERS):
+        stage = rng.integers(0, 2, 500)
+        size = np.array(stage_bytes)[stage]
+        address = trace(rng, kind, 8, 500) + 4 * rng.integers(0, 2, 500)
+        rows = rows_of(address - address % size, np.maximum(1, size // PINNING.beat_bytes))
+        rows["bytes"], rows["stage"] = size, stage
+        rows["after"] = rng.choice([0, 0, 0, 1, 7, 60], 500)
+        found.append(rows)
+    return found
+
+
+@pytest.mark.parametrize("stage_bytes", [(4, 16), (16, 16), (8, 4), (16, 8)])
+@pytest.mark.parametrize("split", [0, 8, 11, 16])
+@pytest.mark.parametrize("per_mille", [0, 100, 800])
+def test_equals_the_netlist_with_pinned_rows(pinning_run, per_mille, split, stage_bytes):
+    rng = np.random.default_rng([per_mille, split, *stage_bytes])
+    kind, latency = str(rng.choice(KINDS)), int(rng.choice([2, 8, 20, 90]))
+    traces = small_rows(rng, kind, stage_bytes)
+    pins = replace(pin_popular(PINNING, traces, 8), split=split)
+    stalls = ReaderStalls(per_mille=per_mille, seed=split)
+    timing = MemoryTiming(read_latency_cycles=latency)
+    rtl, model = compare_rows(PINNING, pinning_run, traces, timing, pins=pins, stalls=stalls)
+    assert_equal(rtl, model)
+    assert model.pinned > 0
+    assert model.pinned + model.hits + model.merged + model.misses + model.refused >= model.beats
+
+
+@pytest.mark.parametrize("memory", ["ddr4", "hbm2"])
+def test_equals_the_netlist_with_nothing_pinned_yet(pinning_run, memory):
+    rng = np.random.default_rng(4)
+    traces = small_rows(rng, "zipf", (8, 16))
+    rtl, model = compare_rows(PINNING, pinning_run, traces, MemoryTiming.of(memory))
+    assert_equal(rtl, model)
+    assert model.pinned == 0
+
+
+def test_equals_the_netlist_with_stalled_readers(run):
+    rng = np.random.default_rng(6)
+    traces = [rows_of(trace(rng, "zipf", CONFIG.beat_bytes, 700)) for _ in range(READERS)]
+    for rows in traces:
+        rows["after"] = rng.choice([0, 0, 3, 100], 700)
+    cycles = []
+    for per_mille in (0, 300, 950):
+        stalls = ReaderStalls(per_mille=per_mille, seed=5)
+        rtl, model = compare_rows(CONFIG, run, traces, MemoryTiming(), stalls=stalls)
+        assert_equal(rtl, model)
+        cycles.append(model.cycles)
+    assert cycles == sorted(cycles) and cycles[2] >= 10 * 700
+
+
+def test_a_pinned_row_alone(pinning_run):
+    """Its answer needs no memory; both stages have lines, a row is found in its own only."""
+    rows = rows_of(np.array([64]))
+    pins = pin_popular(PINNING, [rows], 8)
+    assert pins.beats == 1
+    for stage, pinned in ((0, 1), (1, 0)):
+        rows["stage"] = stage
+        rtl, model = compare_rows(
+            PINNING, pinning_run, [rows, NOTHING, NOTHING], MemoryTiming(), pins=pins
+        )
+        assert_equal(rtl, model)
+        assert (model.pinned, sum(model.port_beats)) == (pinned, 1 - pinned)
+        if pinned:  # its request and its last beat count
+            assert model.cycles == pinned_row_cycles() + 1
+
+
 def test_no_rows():
     model = predict_rows(CONFIG, [AskedRows([])], constant_memory(CONFIG, 20))
     assert all(not np.any(getattr(model, field.name)) for field in fields(model))
@@ -126,6 +214,14 @@ def test_rejects():
         predict([8, 10])
     with pytest.raises(ValueError, match=r"^beats must be in 1..2, not 3$"):
         predict([8, 16], [1, 3])
+    with pytest.raises(ValueError, match=r"^stages must be in 0..1, not 2$"):
+        memory = constant_memory(CONFIG, 20)
+        predict_rows(CONFIG, [AskedRows([8, 16], stages=[1, 2])], memory)
+    nothing = PinnedRows(addresses=(np.zeros(0, np.int64), np.zeros(0, np.int64)))
+    with pytest.raises(
+        ValueError, match=r"^static_cache_lines must be at least 1 for pinned rows, not 0$"
+    ):
+        predict_rows(CONFIG, [AskedRows([8])], memory, pinned=nothing)
     with pytest.raises(ValueError, match=r"^latency_cycles must be at least 2, not 1$"):
         constant_memory(CONFIG, 1)
     for timing, message in [
