@@ -14,8 +14,10 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.pinned_traces import NO_PINS, PinLoads, pin_popular, pinned_rows
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
+from rpaccel.perfmodel.row_bank_state import EPOCHS
 from rpaccel.perfmodel.row_banks import (
     AskedRows,
+    PrefetchedRows,
     ReaderStalls,
     RowReport,
     constant_memory,
@@ -29,6 +31,7 @@ __all__ = [
     "KINDS",
     "MACHINES",
     "METRICS",
+    "PREFETCHERS",
     "ModelPoint",
     "compare_rows",
     "machine",
@@ -41,6 +44,7 @@ KINDS = ("uniform", "zipf", "sequential", "repeats")
 LATENCIES = (8, 200)  # [cycles], least and most
 DRAMS = ("ddr4", "hbm2")
 ZIPF_EXPONENT = 1.2
+NEW_EPOCH_SHARE = 0.02  # of the rows that are prefetched
 LONGEST_RUN = 8  # of equal rows, in `repeats`
 METRICS = ("found", "read", "port beats", "cycles", "exposed")
 EXPOSED_SHARE = 0.05  # of the cycles; less is not compared
@@ -78,7 +82,16 @@ MACHINES: dict[str, tuple[str, int, dict[str, int]]] = {
          "row_reads": 8, "axi_data_bits": 128, "max_dim": 64, "axi_id_bits": 4,
          "static_cache_lines": 24, "static_cache_sets": 32, "static_cache_ways": 3},
     ),
+    "two banks, ahead": (
+        "tiny", 3,
+        {"row_banks": 2, "memory_ports": 1, "row_cache_sets": 16, "row_cache_ways": 4,
+         "row_reads": 16, "axi_data_bits": 64, "max_dim": 32, "axi_id_bits": 5,
+         "static_cache_lines": 16, "static_cache_sets": 32},
+    ),
 }  # fmt: skip
+
+
+PREFETCHERS = {"two banks, ahead": 2}  # other machines have none
 
 
 def machine(name: str) -> tuple[AcceleratorConfig, int]:
@@ -151,10 +164,11 @@ def compare_rows(
     *,
     pins: PinLoads = NO_PINS,
     stalls: ReaderStalls | None = None,
+    prefetches: Sequence[NDArray[np.void]] = (),
 ) -> tuple[RowRun, RowReport]:
     """Return what netlist and model make of a trace per reader.
 
-    run : run_rows of the machine's program. traces : ROW[n] each.
+    run : run_rows of the machine's program. traces, prefetches : ROW[n] each.
     """
     rtl = run(
         traces,
@@ -163,14 +177,19 @@ def compare_rows(
         split=pins.split,
         wait_per_mille=stalls.per_mille if stalls else 0,
         seed=stalls.seed if stalls else 1,
+        prefetches=prefetches,
     )
-    asked = [
-        AskedRows(*(rows[name].astype(np.int64) for name in ("address", "beats", "stage", "after")))
-        for rows in traces
-    ]
+    asked = [AskedRows(*_columns(rows)) for rows in traces]
+    ahead = [PrefetchedRows(*_columns(rows)) for rows in prefetches]
     pinned = pinned_rows(config, pins) if pins.loads else None
     with row_memory(config, timing) as memory:
-        return rtl, predict_rows(config, asked, memory, pinned=pinned, stalls=stalls)
+        return rtl, predict_rows(
+            config, asked, memory, pinned=pinned, stalls=stalls, prefetches=ahead
+        )
+
+
+def _columns(rows: NDArray[np.void]) -> Iterator[NDArray[np.int64]]:
+    return (rows[name].astype(np.int64) for name in ("address", "beats", "stage", "after"))
 
 
 def model_points(
@@ -184,7 +203,9 @@ def model_points(
     """Yield `points` random points of every machine, `rows` rows of each reader."""
     for number, name in enumerate(machines):
         config, most_readers = machine(name)
-        program = build_rows(config, most_readers, checks=False, progress=progress)
+        program = build_rows(
+            config, most_readers, PREFETCHERS.get(name, 0), checks=False, progress=progress
+        )
         run = partial(run_rows, program, memory_bytes=MEMORY_BYTES)
         rng = np.random.default_rng([seed, number])
         for point in range(points):
@@ -204,7 +225,8 @@ def model_points(
                 for i in range(most_readers)
             ]
             pins = _draw_pins(rng, config, traces) if config.static_cache_lines else NO_PINS
-            rtl, model = compare_rows(config, run, traces, timing, pins=pins)
+            ahead = [_draw_ahead(rng, traces[0]) for _ in range(PREFETCHERS.get(name, 0))]
+            rtl, model = compare_rows(config, run, traces, timing, pins=pins, prefetches=ahead)
             yield ModelPoint(
                 machine=name,
                 kind=kind,
@@ -237,6 +259,14 @@ def _draw_pins(
         return NO_PINS
     profile = int(rng.integers(1, len(traces[0]) + 1))
     return pin_popular(config, [rows[:profile] for rows in traces], split)
+
+
+def _draw_ahead(rng: np.random.Generator, rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Draw which of a reader's rows are prefetched, when, and in which epochs."""
+    ahead = rows[rng.random(len(rows)) < rng.uniform(0, 1)]
+    ahead["after"] = rng.choice([0, 0, 3, 20], len(ahead))
+    ahead["stage"] = np.cumsum(rng.random(len(ahead)) < NEW_EPOCH_SHARE) % EPOCHS
+    return ahead
 
 
 def model_rate(name: str = "default", *, rows: int = 1_000_000, seed: int = 1) -> float:

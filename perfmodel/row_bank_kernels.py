@@ -8,42 +8,108 @@ from __future__ import annotations
 from typing import Any
 
 from rpaccel.perfmodel.compiled import fast, wrap
-from rpaccel.perfmodel.row_bank_state import NONE, PLACES, RowSizes, RowState, RowTrace
+from rpaccel.perfmodel.row_bank_state import EPOCHS, NONE, PLACES, RowSizes, RowState, RowTrace
 from rpaccel.perfmodel.row_front_kernels import answer_waits, look_waits, step_front, take_beat
 
 __all__ = ["step_bank"]
 
 
-HIT, MERGED, PINNED, MISS, REFUSED = range(5)  # PINNED: only takes its turn
+HIT, MERGED, PASSED, MISS, REFUSED = range(5)  # PASSED: pinned, or a prefetch that is over
 
 Record = Any
 
 
 @fast
-def _look_up(ways: int, state: RowState, b: int, key: int, at: int) -> tuple[int, int]:
-    """Return (event, line or NONE) of a LOOK, after it."""
-    for line in range(at * ways, at * ways + ways):
-        if state.tags[b, line] == key:
-            return MERGED if state.flying[b, line] else HIT, line
+def _marked(state: RowState, b: int, line: int) -> bool:
+    """Return whether the line is marked in the present epoch of its prefetcher."""
+    mark = state.marks[b, line]
+    return mark != NONE and state.epochs[mark // EPOCHS] == mark % EPOCHS
+
+
+@fast
+def _find(ways: int, state: RowState, b: int, op: Record) -> int:
+    """Return the line of the op's beat, or NONE."""
+    for line in range(op.at * ways, op.at * ways + ways):
+        if state.tags[b, line] == op.key:
+            return line
+    return NONE
+
+
+@fast
+def _victim(ways: int, state: RowState, b: int, op: Record) -> int:
+    """Return the line that the op's beat would get, or NONE."""
     for step in range(ways):
-        way = wrap(state.next_way[b, at] + step, ways)
-        line = at * ways + way
-        if not state.flying[b, line]:
-            state.counters[0].evictions += state.tags[b, line] != NONE
-            state.tags[b, line] = key
-            state.flying[b, line] = 1
-            state.next_way[b, at] = wrap(way + 1, ways)
-            return MISS, line
-    return REFUSED, NONE
+        line = op.at * ways + wrap(state.next_way[b, op.at] + step, ways)
+        if not state.flying[b, line] and not _marked(state, b, line):
+            return line
+    return NONE
+
+
+@fast
+def _replace(ways: int, state: RowState, b: int, op: Record) -> None:
+    """Give the op's line to its beat."""
+    counters, line = state.counters[0], op.line
+    counters.evictions += state.tags[b, line] != NONE
+    counters.unused += state.unread[b, line]
+    state.tags[b, line] = op.key
+    state.flying[b, line] = 1
+    state.next_way[b, op.at] = wrap(line - op.at * ways + 1, ways)
+
+
+@fast
+def _look_up(ways: int, state: RowState, b: int, op: Record) -> None:
+    """Find the op's beat, or a line for it."""
+    line = _find(ways, state, b, op)
+    op.line, op.event = line, HIT
+    if line == NONE:
+        op.line, op.event = _victim(ways, state, b, op), MISS
+        if op.line == NONE:
+            op.event = REFUSED
+            return
+        _replace(ways, state, b, op)
+    else:
+        counters = state.counters[0]
+        counters.used += state.unread[b, line]
+        if state.flying[b, line]:
+            op.event = MERGED
+            counters.late += state.unread[b, line]
+    state.marks[b, op.line], state.unread[b, op.line] = NONE, 0
+
+
+@fast
+def _prefetch(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
+    """Mark the op's beat, or a line for it, if that leaves enough lines to looks."""
+    ways = sizes.ways
+    found = _find(ways, state, b, op)
+    op.line = _victim(ways, state, b, op) if found == NONE else found
+    op.event = PASSED
+    unmarked = 0
+    for line in range(op.at * ways, op.at * ways + ways):
+        unmarked += line != op.line and not _marked(state, b, line)
+    leaves = unmarked >= sizes.free_ways
+    if found == NONE:
+        if op.line == NONE or not leaves:
+            state.counters[0].dropped += 1
+            return
+        op.event = MISS
+        state.counters[0].prefetches += 1
+        _replace(ways, state, b, op)
+        state.unread[b, op.line] = 1
+    owner = op.reader - sizes.answering
+    state.marks[b, op.line] = owner * EPOCHS + state.epochs[owner] if leaves else NONE
 
 
 @fast
 def _look(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
     """Look a beat up; what it may use is taken."""
     bank = state.banks[b]
-    op.fill, op.event = 0, PINNED
-    if not op.pinned:
-        op.event, op.line = _look_up(sizes.ways, state, b, op.key, op.at)
+    op.fill, op.event = 0, PASSED
+    if op.pinned:
+        op.line = NONE
+    elif op.reader < sizes.answering:
+        _look_up(sizes.ways, state, b, op)
+    else:
+        _prefetch(sizes, state, b, op)
     bank.waiter_credits -= 1
     bank.row_credits -= not bank.inside
     bank.inside = not op.last
@@ -108,7 +174,8 @@ def _serve(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
         bank.waiter_back += 1
     else:
         owner = state.owners[b, op.read]
-        _push_answer(state, b, owner.reader, owner.place)
+        if owner.reader < sizes.answering:
+            _push_answer(state, b, owner.reader, owner.place)
         bank.waiter = owner.next
     bank.walking = bank.waiter != NONE
     if bank.walking:
@@ -119,6 +186,12 @@ def _serve(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
     if state.left[b, group] == 0 and (group != current or bank.misses == 0):
         _free_group(state, b, group)
     return True
+
+
+@fast
+def _wanted(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
+    """Return whether the next owner of a read that is filled is a reader."""
+    return state.banks[b].walking or state.owners[b, op.read].reader < sizes.answering
 
 
 @fast
@@ -178,7 +251,7 @@ def _resolve(sizes: RowSizes, state: RowState, b: int, can_answer: bool, can_ask
     bank = state.banks[b]
     op = state.ops[b, bank.found]
     if op.fill:
-        return can_answer and _serve(sizes, state, b, op)
+        return (can_answer or not _wanted(sizes, state, b, op)) and _serve(sizes, state, b, op)
     hit, missed = op.event == HIT, op.event >= MISS
     ask = (op.last or not missed) and bank.run + missed > 0
     if (ask and not can_ask) or (hit and not can_answer):
@@ -186,7 +259,7 @@ def _resolve(sizes: RowSizes, state: RowState, b: int, can_answer: bool, can_ask
     counters = state.counters[0]
     if missed:
         _miss(sizes, state, b, op)
-        counters.misses += op.event == MISS
+        counters.misses += op.event == MISS and op.reader < sizes.answering
         counters.refused += op.event == REFUSED
     elif hit:
         _push_answer(state, b, op.reader, op.place)
@@ -209,7 +282,9 @@ def _answers(sizes: RowSizes, state: RowState, b: int, can_ask: bool) -> bool:
     if bank.found == NONE:
         return False
     op = state.ops[b, bank.found]
-    return op.fill or (op.event == HIT and (can_ask or bank.run == 0))
+    if op.fill:
+        return _wanted(sizes, state, b, op)
+    return op.event == HIT and (can_ask or bank.run == 0)
 
 
 @fast
@@ -227,7 +302,7 @@ def _settle(sizes: RowSizes, state: RowState, b: int) -> bool:
     bank.answer_leaves = bank.ask_leaves = 0
     if (
         sizes.lookup_cycles
-        and answer_waits(state, b)
+        and answer_waits(sizes, state, b)
         and (bank.turn or not _answers(sizes, state, b, can_ask))
     ):
         if can_answer:
@@ -236,11 +311,12 @@ def _settle(sizes: RowSizes, state: RowState, b: int) -> bool:
             bank.answered, bank.turn, moved = 1, 0, True
         can_answer = False
     if bank.found != NONE:
-        answers = bank.answers
+        answers, walking = bank.answers, bank.walking
         if _resolve(sizes, state, b, can_answer, can_ask):
             bank.found, moved = NONE, True
         if bank.answers != answers:
-            bank.turn, moved = 1, True
+            bank.turn = 1
+        moved = moved or bank.answers != answers or bank.walking != walking
     return moved
 
 

@@ -9,18 +9,21 @@ import numpy.typing as npt
 
 from rpaccel.perfmodel import memory_fabric as fabric
 
-__all__ = ["RowSizes", "RowState", "RowTrace", "new_row_state"]
+__all__ = ["EPOCHS", "RowSizes", "RowState", "RowTrace", "new_row_state"]
 
 Ints = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
 NONE = -1
 PLACES = 2  # of a StreamBuffer
+EPOCHS = 4  # that a mark tells apart
 
 
 class RowSizes(NamedTuple):
     """Sizes and latencies, passed so that compiled code never holds an old one.
 
+    readers : with prefetchers, which come last; answering : without them. free_ways : of a set,
+    that marks of prefetches leave.
     row_places : rows that wait before a bank, besides the one that is looked at. slots : rows of a
     reader in flight. lookup_cycles, look_cycles : of the static cache, 0 without one; of the
     look-ahead cache. id_cycles : an id's last beat given to the bank until the id can be sent
@@ -31,7 +34,9 @@ class RowSizes(NamedTuple):
     banks: int
     ports: int
     readers: int
+    answering: int
     ways: int
+    free_ways: int
     reads: int
     row_beats: int
     beat_bytes: int
@@ -49,6 +54,8 @@ class RowSizes(NamedTuple):
 class RowTrace(NamedTuple):
     """Rows of all readers, one reader after the other: int64[rows] and, of beats, int64[beats].
 
+    epoch : of a prefetcher, while it offers the row or has it next.
+
     first : number of a row's first beat. bank : of a row. after : cycles between the row before and
     the offer of this one. key : of a beat; at : its set; pinned : 1 or 0.
     """
@@ -57,6 +64,7 @@ class RowTrace(NamedTuple):
     first: Ints
     bank: Ints
     after: Ints
+    epoch: Ints
     key: Ints
     at: Ints
     pinned: Ints
@@ -93,7 +101,10 @@ PORT = _record(
     "last first_valid second_valid fresh ids_back ids_head pending pending_head "
     "left id bank read beat_valid beat_bank beat_read beat_last beat_id beats"
 )
-COUNTER_NAMES = ("pinned", "hits", "merged", "misses", "refused", "evictions")
+COUNTER_NAMES = (
+    "pinned", "hits", "merged", "misses", "refused", "evictions",
+    "prefetches", "dropped", "used", "late", "unused",
+)  # fmt: skip
 COUNTERS = _record(" ".join(COUNTER_NAMES))
 
 
@@ -102,6 +113,8 @@ class RowState(NamedTuple):
 
     there : uint8[readers, places]  beats that wait for their turn
     tags, flying : int64, uint8[banks, lines]  a set's ways are neighbours
+    marks : int64[banks, lines]  EPOCHS * prefetcher + epoch, or NONE; unread : uint8[banks, lines]
+    epochs : int64[prefetchers]  of now
     next_way : int64[banks, sets]
     front : OP[banks, lookup_cycles]  beats on their way through the static cache: a ring
     pipe : int64[banks, look_cycles]  ops on their way through the cache, newest first
@@ -121,6 +134,9 @@ class RowState(NamedTuple):
     pipe: Ints
     tags: Ints
     flying: npt.NDArray[np.uint8]
+    marks: Ints
+    unread: npt.NDArray[np.uint8]
+    epochs: Ints
     next_way: Ints
     read_line: Ints
     line_read: Ints
@@ -158,7 +174,7 @@ def new_row_state(
     port["last"], port["fresh"] = NONE, ids
     return RowState(
         readers=readers,
-        there=np.zeros((sizes.readers, sizes.slots * sizes.row_beats), np.uint8),
+        there=np.zeros((sizes.answering, sizes.slots * sizes.row_beats), np.uint8),
         banks=bank,
         waiting=np.zeros((banks, sizes.row_places + 1), ROW),
         arrived=np.zeros((banks, reads + 1), np.int64),
@@ -167,6 +183,9 @@ def new_row_state(
         pipe=np.full((banks, sizes.look_cycles), NONE),
         tags=np.full((banks, sets * ways), NONE),
         flying=np.zeros((banks, sets * ways), np.uint8),
+        marks=np.full((banks, sets * ways), NONE),
+        unread=np.zeros((banks, sets * ways), np.uint8),
+        epochs=np.zeros(sizes.readers - sizes.answering, np.int64),
         next_way=np.zeros((banks, sets), np.int64),
         read_line=np.zeros((banks, reads), np.int64),
         line_read=np.zeros((banks, sets * ways), np.int64),

@@ -1,7 +1,7 @@
 """Cycles and traffic of embedding rows: readers, row banks, memory fabric, memory; trace driven.
 
 The registers of rtl.row_network and of the read side of rtl.memory_fabric, a cycle at a time, in
-compiled code, with the static caches. Prefetches and updates are not modelled.
+compiled code, with the static caches. Updates are not modelled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import numpy.typing as npt
 from numba import cfunc
 
 from rpaccel.perfmodel import memory_fabric as fabric
-from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES, RowSizes, RowTrace, new_row_state
+from rpaccel.perfmodel.row_bank_state import (
+    COUNTER_NAMES,
+    EPOCHS,
+    RowSizes,
+    RowTrace,
+    new_row_state,
+)
 from rpaccel.perfmodel.row_network_kernels import STUCK, run
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.stripe import bank_of, fold
@@ -24,6 +30,7 @@ from rpaccel.spec.stripe import bank_of, fold
 __all__ = [
     "AskedRows",
     "PinnedRows",
+    "PrefetchedRows",
     "ReaderStalls",
     "RowMemory",
     "RowReport",
@@ -50,6 +57,18 @@ class AskedRows(NamedTuple):
     addresses: npt.ArrayLike
     beats: npt.ArrayLike = 1
     stages: npt.ArrayLike = 0
+    after: npt.ArrayLike = 0
+
+
+class PrefetchedRows(NamedTuple):
+    """The rows that a prefetcher asks for, of stage 1: as AskedRows.
+
+    epochs : 0..3, the prefetcher's while it offers the row or has it next.
+    """
+
+    addresses: npt.ArrayLike
+    beats: npt.ArrayLike = 1
+    epochs: npt.ArrayLike = 0
     after: npt.ArrayLike = 0
 
 
@@ -113,6 +132,8 @@ class RowReport:
         reset: the caches are cleared first.
     beats : given to the readers. exposed_cycles : see there.
     pinned, hits, merged, misses, refused, evictions : beats, by what the banks found.
+    prefetches, dropped : beats that prefetches read, that they found no line for. used, late,
+        unused : of those read, found by a reader; those of them on their way; replaced unread.
     port_beats : read from each memory port.
     """
 
@@ -125,6 +146,11 @@ class RowReport:
     misses: int
     refused: int
     evictions: int
+    prefetches: int
+    dropped: int
+    used: int
+    late: int
+    unused: int
     port_beats: tuple[int, ...]
 
     @property
@@ -150,15 +176,17 @@ def predict_rows(
     *,
     pinned: PinnedRows | None = None,
     stalls: ReaderStalls | None = None,
+    prefetches: Sequence[PrefetchedRows] = (),
 ) -> RowReport:
-    """Return what `config`'s row network does with a trace per reader.
+    """Return what `config`'s row network does with a trace per reader, and per prefetcher.
 
     pinned, stalls : None: nothing is pinned; readers take every beat at once.
     Raises ValueError for rows that do not begin at words, or are too long, for a stage that there
     is not, and for pinned rows without a static cache.
     """
-    given = [_whole(rows) for rows in traces]
-    address, beats, stages, after = (
+    given = [_whole(*rows, 0) for rows in traces]
+    given += [_whole(at, beats, 1, after, epochs) for at, beats, epochs, after in prefetches]
+    address, beats, stages, after, epochs = (
         np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*given, strict=True)
     )
     _check(config, address, beats, stages, pinned)
@@ -172,13 +200,14 @@ def predict_rows(
         first=first,
         bank=bank_of(config, address),
         after=after,
+        epoch=epochs % EPOCHS,
         key=key,
         at=fold(key, set_bits, key_bits),
         pinned=_pinned(
             np.repeat(address, beats) + beat * config.beat_bytes, np.repeat(stages, beats), pinned
         ),
     )
-    sizes = _sizes(config, len(given), memory.first_edge, pinned, stalls)
+    sizes = _sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
     rows = [len(each.addresses) for each in given]
     waits = [
         int(max(0, each.after[0] - sizes.first_edge)) if len(each.after) else 0 for each in given
@@ -186,29 +215,34 @@ def predict_rows(
     state = new_row_state(sizes, config.row_cache_sets, 1 << config.axi_id_bits, rows, waits)
     end = int(run(sizes, trace, state, memory.book, np.array(memory.memories, np.uint64)))
     assert end != STUCK, "rows wait and nothing moves"
-    begin = min((wait for wait, count in zip(waits, rows, strict=True) if count), default=0)
+    asked = given[: len(traces)]
+    begin = min(
+        (wait for wait, each in zip(waits, asked, strict=False) if len(each.beats)), default=0
+    )
     cycles, counts = end - begin, state.counters[0]
     return RowReport(
         cycles=cycles,
-        beats=len(key),
-        exposed_cycles=exposed_cycles(cycles, [int(each.beats.sum()) for each in given]),
+        beats=sum(int(each.beats.sum()) for each in asked),
+        exposed_cycles=exposed_cycles(cycles, [int(each.beats.sum()) for each in asked]),
         port_beats=tuple(int(count) for count in state.ports["beats"]),
         **{name: int(counts[name]) for name in COUNTER_NAMES},
     )
 
 
 class _Rows(NamedTuple):
-    """AskedRows as int64[n] each."""
+    """AskedRows or PrefetchedRows as int64[n] each."""
 
     addresses: Ints
     beats: Ints
     stages: Ints
     after: Ints
+    epochs: Ints
 
 
-def _whole(rows: AskedRows) -> _Rows:
-    at = np.asarray(rows.addresses, np.int64).reshape(-1)
-    return _Rows(at, *(np.broadcast_to(np.asarray(each, np.int64), at.shape) for each in rows[1:]))
+def _whole(addresses: npt.ArrayLike, *others: npt.ArrayLike) -> _Rows:
+    at = np.asarray(addresses, np.int64).reshape(-1)
+    columns = [np.broadcast_to(np.asarray(each, np.int64), at.shape) for each in others]
+    return _Rows(at, *columns)
 
 
 def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:
@@ -236,6 +270,7 @@ def _check(
 def _sizes(
     config: AcceleratorConfig,
     readers: int,
+    prefetchers: int,
     reset_edges: int,
     pinned: PinnedRows | None,
     stalls: ReaderStalls | None,
@@ -244,8 +279,10 @@ def _sizes(
     return RowSizes(
         banks=config.banks,
         ports=config.memory_ports,
-        readers=readers,
+        readers=readers + prefetchers,
+        answering=readers,
         ways=config.row_cache_ways,
+        free_ways=config.row_cache_ways // 2,
         reads=config.row_reads,
         row_beats=config.row_beats_max,
         beat_bytes=config.beat_bytes,

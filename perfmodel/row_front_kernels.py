@@ -29,11 +29,11 @@ def take_beat(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, op: Rec
 
 
 @fast
-def answer_waits(state: RowState, b: int) -> bool:
-    """Return whether the oldest beat is pinned, and not yet answered."""
+def answer_waits(sizes: RowSizes, state: RowState, b: int) -> bool:
+    """Return whether the oldest beat is pinned, and a reader's, and not yet answered."""
     bank = state.banks[b]
     op = state.front[b, bank.front_head]
-    return op.valid and op.pinned and not bank.answered
+    return op.valid and op.pinned and op.reader < sizes.answering and not bank.answered
 
 
 @fast
@@ -53,10 +53,10 @@ def step_front(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> boo
     """Move all beats on if the oldest is through; return whether anything moved."""
     bank = state.banks[b]
     op = state.front[b, bank.front_head]
-    if answer_waits(state, b) or look_waits(state, b):
+    if answer_waits(sizes, state, b) or look_waits(state, b):
         return False
     moved = op.valid > 0
-    state.counters[0].pinned += op.valid and op.pinned
+    state.counters[0].pinned += bank.answered
     bank.answered = bank.looked = 0
     op.valid = bank.rows_out
     if op.valid:

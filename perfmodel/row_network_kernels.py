@@ -27,6 +27,7 @@ from rpaccel.perfmodel.row_reader_kernels import (
     collect_answers,
     fetch_beats,
     offer_rows,
+    show_epochs,
     unanswered,
 )
 
@@ -76,10 +77,11 @@ def run(
     """
     now, quiet = 0, 0
     left = unanswered(sizes, state)
-    while left:
+    while left or sizes.readers > sizes.answering:  # prefetches may be left
         if now == sizes.clear_cycles:
             for b in range(sizes.banks):
                 state.banks[b].active = 1
+        show_epochs(sizes, trace, state)
         moved = offer_rows(sizes, trace, state, now)
         fetched = fetch_beats(sizes, trace, state, now)
         moved = collect_answers(sizes, state) or moved or fetched
@@ -97,9 +99,11 @@ def run(
         if quiet > QUIET_CYCLES:
             now, quiet = _wake(sizes, state, now), 0
             if now == NONE:
-                return STUCK
+                break
+    if left:
+        return STUCK
     end = NONE
-    for i in range(sizes.readers):
+    for i in range(sizes.answering):
         if state.readers[i].rows:
             end = max(end, state.readers[i].end)
     return end + 1

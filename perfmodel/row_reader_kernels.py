@@ -10,7 +10,17 @@ import numpy as np
 from rpaccel.perfmodel.compiled import distance, fast, wrap
 from rpaccel.perfmodel.row_bank_state import NONE, RowSizes, RowState, RowTrace
 
-__all__ = ["collect_answers", "fetch_beats", "offer_rows", "unanswered"]
+__all__ = ["collect_answers", "fetch_beats", "offer_rows", "show_epochs", "unanswered"]
+
+
+@fast
+def show_epochs(sizes: RowSizes, trace: RowTrace, state: RowState) -> None:
+    """Set the prefetchers' epochs of this cycle."""
+    for i in range(sizes.answering, sizes.readers):
+        reader = state.readers[i]
+        if reader.rows:
+            row = min(reader.asked, reader.rows - 1)
+            state.epochs[i - sizes.answering] = trace.epoch[reader.first + row]
 
 
 @fast
@@ -21,7 +31,7 @@ def offer_rows(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> b
     for stage in range(2):  # the banks choose, then the chosen ones go
         for i in range(count):
             reader = state.readers[i]
-            if reader.asked == reader.rows or reader.used == sizes.slots or now < reader.next:
+            if reader.asked == reader.rows or now < reader.next or reader.used == sizes.slots:
                 continue
             row = reader.first + reader.asked
             b = trace.bank[row]
@@ -44,10 +54,10 @@ def offer_rows(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> b
                 waits.place = reader.newest * sizes.row_beats
                 reader.newest = wrap(reader.newest + 1, sizes.slots)
                 bank.pushed = bank.active = 1
+                reader.used += i < sizes.answering  # nothing comes back to a prefetcher
                 reader.asked += 1
                 if reader.asked < reader.rows:
                     reader.next = now + 1 + trace.after[row + 1]
-                reader.used += 1
                 moved = True
     return moved
 
@@ -77,7 +87,7 @@ def _takes(sizes: RowSizes, i: int, now: int) -> bool:
 def fetch_beats(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> bool:
     """Give each reader its next beat, if it is there; return whether any has or gets one."""
     moved = False
-    for i in range(sizes.readers):
+    for i in range(sizes.answering):
         reader = state.readers[i]
         if reader.full:  # the register in front of the reader
             moved = True
@@ -113,7 +123,7 @@ def collect_answers(sizes: RowSizes, state: RowState) -> bool:
                 reader.chosen = b
             moved = True
     if moved:
-        for i in range(sizes.readers):
+        for i in range(sizes.answering):
             reader = state.readers[i]
             if reader.chosen != NONE:
                 bank = state.banks[reader.chosen]
@@ -128,7 +138,7 @@ def collect_answers(sizes: RowSizes, state: RowState) -> bool:
 def unanswered(sizes: RowSizes, state: RowState) -> int:
     """Return the readers that still get beats."""
     count = 0
-    for i in range(sizes.readers):
+    for i in range(sizes.answering):
         reader = state.readers[i]
         count += reader.answered < reader.rows or reader.full > 0
     return count

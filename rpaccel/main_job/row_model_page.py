@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rpaccel.host.row_model import KINDS, METRICS, ModelPoint, machine
+from rpaccel.host.row_model import KINDS, METRICS, PREFETCHERS, ModelPoint, machine
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.row_traffic import PROFILE_QUERIES, TrafficRow
 
@@ -22,8 +22,11 @@ Written by `rpaccel row-model`: `perfmodel/row_banks.py` beside the netlist of `
 ## Errors
 {points} points on {machines} netlists: rows that are {kinds}; 1 to as many readers as the
 netlist has; rows of 1 beat up to its largest; constant latencies of 8 to 200 cycles, and the banks
-of DDR4 and HBM2 at 250 MHz. Error: difference over the netlist's figure. *Found*: beats that hit or
-merged; *read*: that missed or were refused; *port beats*: of the port that is worst; *exposed*:
+of DDR4 and HBM2 at 250 MHz. Where there are static caches (*lines* of each bank), rows are of both
+stages, down to 4 bytes, with pauses between them, and in three of four points the first ones are
+pinned, at a random split; *ahead*: prefetchers, which ask for some of the readers' rows.
+
+Error: difference over the netlist's figure. *Found*: beats that hit or merged; *read*: that missed or were refused; *port beats*: of the port that is worst; *exposed*:
 cycles beyond one per beat of the busiest reader, where those are more than 5 % of all.
 
 {errors}
@@ -56,7 +59,7 @@ merged; *read*, *saved*: as above.
 _ERROR_HEAD = ("figure", "points", "mean [%]", "median [%]", "p95 [%]", "worst [%]")
 _NETLIST_HEAD = (
     "netlist", "readers", "banks", "ports", "sets", "ways", "reads", "beat [B]", "beats/row", "ids",
-    "points", "equal",
+    "lines", "ahead", "points", "equal",
 )  # fmt: skip
 _TRAFFIC_HEAD = (
     "trace", "memory", "rows", "asked", "in flight", "saved [%]", "read", "saved [%]", "model",
@@ -124,7 +127,7 @@ def _netlist_cells(name: str, points: Sequence[ModelPoint]) -> list[str]:
     sizes = (
         readers, config.banks, config.memory_ports, config.row_cache_sets, config.row_cache_ways,
         config.row_reads, config.beat_bytes, config.row_beats_max, 1 << config.axi_id_bits,
-        len(own), _equal(own),
+        config.static_cache_lines, PREFETCHERS.get(name, 0), len(own), _equal(own),
     )  # fmt: skip
     return [name, *map(str, sizes)]
 

@@ -21,6 +21,7 @@ from rpaccel.host.row_model import (
 )
 from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
 from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, pinned_row_cycles, row_cycles
+from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES
 from rpaccel.perfmodel.row_banks import (
     AskedRows,
     PinnedRows,
@@ -36,17 +37,7 @@ from tests.host.test_row_simulator import MEMORY_BYTES, READERS
 CONFIG = SIMULATED.model_copy(update={"static_cache_lines": 0})
 PINNING = SIMULATED
 NOTHING = rows_of(np.zeros(0, np.int64))
-COUNTS = (
-    "pinned",
-    "hits",
-    "merged",
-    "misses",
-    "refused",
-    "evictions",
-    "port_beats",
-    "beats",
-    "cycles",
-)
+COUNTS = (*COUNTER_NAMES, "port_beats", "beats", "cycles")
 # The caches are cleared after the reset; a row waits in its bank's queue meanwhile.
 WAIT_CYCLES = CONFIG.row_cache_sets - QUEUE_CYCLES
 
@@ -226,6 +217,7 @@ def test_rejects():
         constant_memory(CONFIG, 1)
     for timing, message in [
         (MemoryTiming(stall_per_mille=5), r"^stall_per_mille must be 0, not 5$"),
+        (MemoryTiming(error_per_mille=5), r"^error_per_mille must be 0, not 5$"),
         (MemoryTiming(max_outstanding=31), r"^max_outstanding must be at least 32, not 31$"),
     ]:
         with pytest.raises(ValueError, match=message), row_memory(CONFIG, timing):

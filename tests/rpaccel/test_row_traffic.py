@@ -14,11 +14,11 @@ EDGE = load_accelerator("edge")
 RUN = RowRun(
         pinned=0, updates=0, stale=0, update_cycles=0,
     cycles=1000, rows=100, beats=100, errors=0, hits=50, merged=10, misses=40, refused=0,
-    evictions=0, port_beats=(40,),
+    evictions=0, prefetches=0, dropped=0, used=0, late=0, unused=0, port_beats=(40,),
 )  # fmt: skip
 REPORT = RowReport(
     cycles=1100, beats=100, exposed_cycles=1000, pinned=0, hits=50, merged=10, misses=40, refused=0,
-    evictions=0, port_beats=(40,),
+    evictions=0, prefetches=0, dropped=0, used=0, late=0, unused=0, port_beats=(40,),
 )  # fmt: skip
 POINT = ModelPoint(
     machine="edge", kind="zipf", readers=1, row_beats=1, memory="8", rtl=RUN, model=REPORT,
