@@ -26,8 +26,9 @@ of DDR4 and HBM2 at 250 MHz. Where there are static caches (*lines* of each bank
 stages, down to 4 bytes, with pauses between them, and in three of four points the first ones are
 pinned, at a random split; *ahead*: prefetchers, which ask for some of the readers' rows.
 
-Error: difference over the netlist's figure. *Found*: beats that hit or merged; *read*: that missed or were refused; *port beats*: of the port that is worst; *exposed*:
-cycles beyond one per beat of the busiest reader, where those are more than 5 % of all.
+Error: difference over the netlist's figure. *Found*: beats that hit or merged; *read*: that
+missed or were refused; *port beats*: of the port that is worst; *exposed*: cycles beyond one per
+beat of the busiest reader, where those are more than 5 % of all.
 
 {errors}
 {equal} of {points} points are equal in every one of these figures.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
-from rpaccel.host.pinned_traces import pin_popular
+from rpaccel.host.pinned_traces import NO_PINS, pin_popular
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.row_model import (
     KINDS,
@@ -20,11 +20,16 @@ from rpaccel.host.row_model import (
     trace,
 )
 from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
-from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, pinned_row_cycles, row_cycles
-from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES
+from rpaccel.perfmodel.memory_fabric import (
+    QUEUE_CYCLES,
+    pinned_row_cycles,
+    row_cycles,
+)
+from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES, EPOCHS
 from rpaccel.perfmodel.row_banks import (
     AskedRows,
     PinnedRows,
+    PrefetchedRows,
     ReaderStalls,
     constant_memory,
     exposed_cycles,
@@ -193,6 +198,76 @@ def test_a_pinned_row_alone(pinning_run):
         assert (model.pinned, sum(model.port_beats)) == (pinned, 1 - pinned)
         if pinned:  # its request and its last beat count
             assert model.cycles == pinned_row_cycles() + 1
+
+
+AHEAD = PINNING.model_copy(update={"row_cache_sets": 8, "row_cache_ways": 4})
+
+
+@pytest.fixture(scope="module")
+def ahead_run():
+    return partial(run_rows, build_rows(AHEAD, READERS, 2), memory_bytes=MEMORY_BYTES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_the_netlist_with_prefetches(ahead_run, seed):
+    """A prefetcher of rows that readers will want, and one of others; marks of old epochs too."""
+    rng = np.random.default_rng(seed)
+    kind, latency = KINDS[seed % len(KINDS)], int(rng.choice([2, 8, 20, 90]))
+    traces = small_rows(rng, kind, (8, 16))
+    wanted, other = traces[0][rng.random(500) < 0.5], small_rows(rng, kind, (8, 16))[0]
+    for rows in (wanted, other):
+        rows["after"] = rng.choice([0, 3, 30], len(rows))
+        rows["stage"] = np.cumsum(rng.random(len(rows)) < 0.05) % EPOCHS
+    traces[0]["after"][0] = 300
+    stalls = ReaderStalls(per_mille=300, seed=seed) if seed % 3 == 1 else None
+    pins = pin_popular(AHEAD, [rows[:9] for rows in traces], 8) if seed % 2 else NO_PINS
+    timing = MemoryTiming(read_latency_cycles=latency)
+    rtl, model = compare_rows(
+        AHEAD, ahead_run, traces, timing, pins=pins, stalls=stalls, prefetches=[wanted, other]
+    )
+    assert_equal(rtl, model)
+    assert model.prefetches and model.used and model.dropped
+    assert (model.pinned > 0) == (pins.beats > 0)
+    assert model.misses + model.refused + model.prefetches == sum(model.port_beats)
+
+
+def test_a_prefetched_row_hits():
+    """Read once, by the prefetch; late if it is asked for while it is on its way."""
+    memory = constant_memory(CONFIG, 90)
+    for wait, late in ((200, 0), (60, 1)):
+        model = predict_rows(
+            CONFIG, [AskedRows([64], after=wait)], memory, prefetches=[PrefetchedRows([64])]
+        )
+        assert (model.prefetches, model.used, model.late) == (1, 1, late)
+        assert (model.hits, model.merged, model.misses) == (1 - late, late, 0)
+        assert sum(model.port_beats) == 1
+        assert late or model.cycles == row_cycles(None) + 1
+
+
+def test_marks_hold_lines_in_their_epoch_only():
+    """Two ways, one left to looks: a mark of this epoch keeps others out, an old one does not."""
+    sizes = {"memory_ports": 1, "row_banks": 1, "row_cache_sets": 1, "row_cache_ways": 2}
+    config = CONFIG.model_copy(update=sizes)
+    memory = constant_memory(config, 20)
+    # a row meets the epoch of the row that is next
+    for epochs, dropped in (([0, 0, 0, 0], 3), ([0, 0, 1, 1], 2), ([0, 0, 1, 2], 1)):
+        ahead = PrefetchedRows(8 * np.arange(4), epochs=epochs, after=100)
+        model = predict_rows(config, [AskedRows([64], after=600)], memory, prefetches=[ahead])
+        assert (model.prefetches, model.dropped) == (4 - dropped, dropped)
+        assert (model.misses, model.refused) == (1, 0)
+        assert model.unused == max(0, model.prefetches + model.misses - config.row_cache_ways)
+
+
+@pytest.mark.slow
+def test_prefetches_go_on_after_the_last_answer(ahead_run):
+    ahead = rows_of(64 + 8 * np.arange(50), after=9)
+    rows = rows_of(np.array([1 << 12]))
+    rtl, model = compare_rows(
+        AHEAD, ahead_run, [rows, NOTHING, NOTHING], MemoryTiming(), prefetches=[ahead, NOTHING]
+    )
+    assert_equal(rtl, model)
+    assert model.prefetches + model.dropped == 50 and model.cycles < 100
 
 
 def test_no_rows():
