@@ -20,6 +20,7 @@ from rpaccel.host.row_model import (
     trace,
 )
 from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
+from rpaccel.perfmodel.costs import HIT_CYCLES, MISS_CYCLES
 from rpaccel.perfmodel.memory_fabric import (
     QUEUE_CYCLES,
     pinned_row_cycles,
@@ -301,6 +302,18 @@ def test_rejects():
         machine("none")
     with pytest.raises(ValueError, match=r"^kind must be one of uniform, .*, not 'none'$"):
         trace(np.random.default_rng(1), "none", 8, 1)
+
+
+@pytest.mark.parametrize("rows", [100, 400, 800, 10_000])
+def test_a_bank_takes_what_the_closed_form_says(rows):
+    """A cycle for a beat that hits or merges, two for one that misses; memory is near."""
+    sizes = {"memory_ports": 1, "row_banks": 1, "row_cache_sets": 64, "row_cache_ways": 4}
+    config = CONFIG.model_copy(update=sizes)
+    addresses = config.beat_bytes * np.random.default_rng(1).integers(0, rows, 20_000)
+    model = predict(addresses, latency=4, config=config)
+    share = (model.hits + model.merged) / model.beats
+    cycles = model.beats * (share * HIT_CYCLES + (1 - share) * MISS_CYCLES)
+    assert cycles <= model.cycles <= 1.02 * cycles
 
 
 @pytest.mark.slow
