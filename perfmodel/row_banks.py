@@ -181,32 +181,16 @@ def predict_rows(
     """Return what `config`'s row network does with a trace per reader, and per prefetcher.
 
     pinned, stalls : None: nothing is pinned; readers take every beat at once.
-    Raises ValueError for rows that do not begin at words, or are too long, for a stage that there
-    is not, and for pinned rows without a static cache.
+    Raises ValueError for rows that do not begin at words, or are too long, for stages and epochs
+    that there are not, and for pinned rows without a static cache.
     """
     given = [_whole(*rows, 0) for rows in traces]
     given += [_whole(at, beats, 1, after, epochs) for at, beats, epochs, after in prefetches]
-    address, beats, stages, after, epochs = (
-        np.concatenate([np.zeros(0, np.int64), *columns]) for columns in zip(*given, strict=True)
+    joined = _Rows(
+        *(np.concatenate([np.zeros(0, np.int64), *column]) for column in zip(*given, strict=True))
     )
-    _check(config, address, beats, stages, pinned)
-    first = np.cumsum(beats) - beats
-    beat = np.arange(beats.sum()) - np.repeat(first, beats)
-    key = np.repeat(address // config.beat_bytes, beats) + beat
-    set_bits = (config.row_cache_sets - 1).bit_length()
-    key_bits = config.axi_address_bits - (config.beat_bytes - 1).bit_length()
-    trace = RowTrace(
-        beats=beats,
-        first=first,
-        bank=bank_of(config, address),
-        after=after,
-        epoch=epochs % EPOCHS,
-        key=key,
-        at=fold(key, set_bits, key_bits),
-        pinned=_pinned(
-            np.repeat(address, beats) + beat * config.beat_bytes, np.repeat(stages, beats), pinned
-        ),
-    )
+    _check(config, joined, pinned)
+    trace = _trace(config, joined, pinned)
     sizes = _sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
     rows = [len(each.addresses) for each in given]
     waits = [
@@ -245,6 +229,27 @@ def _whole(addresses: npt.ArrayLike, *others: npt.ArrayLike) -> _Rows:
     return _Rows(at, *columns)
 
 
+def _trace(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) -> RowTrace:
+    """Return what the kernels know of rows and of their beats."""
+    address, beats = rows.addresses, rows.beats
+    first = np.cumsum(beats) - beats
+    beat = np.arange(beats.sum()) - np.repeat(first, beats)
+    key = np.repeat(address // config.beat_bytes, beats) + beat
+    set_bits = (config.row_cache_sets - 1).bit_length()
+    key_bits = config.axi_address_bits - (config.beat_bytes - 1).bit_length()
+    word = np.repeat(address, beats) + beat * config.beat_bytes
+    return RowTrace(
+        beats=beats,
+        first=first,
+        bank=bank_of(config, address),
+        after=rows.after,
+        epoch=rows.epochs,
+        key=key,
+        at=fold(key, set_bits, key_bits),
+        pinned=_pinned(word, np.repeat(rows.stages, beats), pinned),
+    )
+
+
 def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:
     """Return 1 for the beats that the static caches hold, else 0. word : address [bytes]."""
     found = np.zeros(len(word), np.int64)
@@ -254,17 +259,20 @@ def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:
     return found
 
 
-def _check(
-    config: AcceleratorConfig, address: Ints, beats: Ints, stages: Ints, pinned: PinnedRows | None
-) -> None:
+def _check(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) -> None:
     if pinned and not config.static_cache_lines:
         raise ValueError("static_cache_lines must be at least 1 for pinned rows, not 0")
-    if wrong := address[(address < 0) | (address % WORD_BYTES != 0)][:1].tolist():
+    at = rows.addresses
+    if wrong := at[(at < 0) | (at % WORD_BYTES != 0)][:1].tolist():
         raise ValueError(f"addresses must be multiples of {WORD_BYTES}, not {wrong[0]}")
-    if wrong := beats[(beats < 1) | (beats > config.row_beats_max)][:1].tolist():
-        raise ValueError(f"beats must be in 1..{config.row_beats_max}, not {wrong[0]}")
-    if wrong := stages[(stages < 0) | (stages >= STAGES)][:1].tolist():
-        raise ValueError(f"stages must be in 0..{STAGES - 1}, not {wrong[0]}")
+    for name, low, high in (
+        ("beats", 1, config.row_beats_max),
+        ("stages", 0, STAGES - 1),
+        ("epochs", 0, EPOCHS - 1),
+    ):
+        values = getattr(rows, name)
+        if wrong := values[(values < low) | (values > high)][:1].tolist():
+            raise ValueError(f"{name} must be in {low}..{high}, not {wrong[0]}")
 
 
 def _sizes(

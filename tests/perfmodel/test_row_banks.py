@@ -284,6 +284,8 @@ def test_rejects():
     with pytest.raises(ValueError, match=r"^stages must be in 0..1, not 2$"):
         memory = constant_memory(CONFIG, 20)
         predict_rows(CONFIG, [AskedRows([8, 16], stages=[1, 2])], memory)
+    with pytest.raises(ValueError, match=r"^epochs must be in 0..3, not 4$"):
+        predict_rows(CONFIG, [AskedRows([8])], memory, prefetches=[PrefetchedRows([8], epochs=4)])
     nothing = PinnedRows(addresses=(np.zeros(0, np.int64), np.zeros(0, np.int64)))
     with pytest.raises(
         ValueError, match=r"^static_cache_lines must be at least 1 for pinned rows, not 0$"
