@@ -48,7 +48,7 @@ QUIET_CYCLES = 4  # without a move, then nothing but memory or a later offer can
 @fast
 def _wake(sizes: RowSizes, state: RowState, now: int) -> int:
     """Return when something moves again, if nothing does: now or later, or NONE for never."""
-    wake = sizes.clear_cycles if now < sizes.clear_cycles else NONE
+    wake = sizes.clear_cycles if now <= sizes.clear_cycles else NONE
     for p in range(sizes.ports):
         port = state.ports[p]
         if port.pending:

@@ -271,6 +271,14 @@ def test_prefetches_go_on_after_the_last_answer(ahead_run):
     assert model.prefetches + model.dropped == 50 and model.cycles < 100
 
 
+def test_a_pause_may_end_in_any_cycle_of_clearing():
+    memory = constant_memory(CONFIG, 2)
+    for wait in range(2 * CONFIG.row_cache_sets):
+        model = predict_rows(CONFIG, [AskedRows([64, 1 << 12], after=[0, wait])], memory)
+        assert (model.misses, model.beats) == (2, 2)
+        assert model.cycles >= wait
+
+
 def test_no_rows():
     model = predict_rows(CONFIG, [AskedRows([])], constant_memory(CONFIG, 20))
     assert all(not np.any(getattr(model, field.name)) for field in fields(model))
