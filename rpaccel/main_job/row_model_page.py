@@ -48,7 +48,6 @@ tables on `default`, a query of both int8 rankers for each of four readers. Beat
 * *read*: by the netlist, with its look-ahead caches, which merge too; *saved*: of those asked for.
 
 {traffic}
-
 ## With pinned rows
 The same with static caches, which are looked up first: `edge` and `default` as they are. *In them*:
 beats of the rows that {profile} other queries name most often, half of the lines for each stage.
