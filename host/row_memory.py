@@ -20,11 +20,14 @@ _FIRST_EDGE = 4  # host/cpp/rows.cpp: edges of reset
 def row_memory(config: AcceleratorConfig, timing: MemoryTiming) -> Iterator[RowMemory]:
     """Yield a memory for one run of `predict_rows`, the same as that of `run_rows`.
 
-    Raises ValueError for stalls, and for fewer bursts in flight than ids: they are not modelled.
+    Raises ValueError for stalls, for errors, and for fewer bursts in flight than ids: they are not
+    modelled.
     """
     ids = 1 << config.axi_id_bits
     if timing.stall_per_mille:
         raise ValueError(f"stall_per_mille must be 0, not {timing.stall_per_mille}")
+    if timing.error_per_mille:
+        raise ValueError(f"error_per_mille must be 0, not {timing.error_per_mille}")
     if timing.max_outstanding < ids:
         raise ValueError(f"max_outstanding must be at least {ids}, not {timing.max_outstanding}")
     schedules = [

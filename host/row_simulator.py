@@ -82,6 +82,7 @@ class _Header(ctypes.Structure):
 
 COUNTS = (
     "pinned", "hits", "merged", "misses", "refused", "evictions",
+    "prefetches", "dropped", "used", "late", "unused",
     "updates", "stale", "update_cycles",
 )  # fmt: skip
 
@@ -97,6 +98,7 @@ class RowRun:
     cycles : from the first offer of any reader to the last beat that any takes, both included.
     rows, beats : given to the readers. errors : beats answered with status MEMORY.
     pinned, hits, merged, misses, refused, evictions : beats, by what the banks found.
+    prefetches, dropped, used, late, unused : beats, see LookAheadCache.
     updates, stale : dealt with, and those of them that were not newer than their row.
     update_cycles : from the first update's doorbell to the last one's end.
     port_beats : read from each memory port.
@@ -112,6 +114,11 @@ class RowRun:
     misses: int
     refused: int
     evictions: int
+    prefetches: int
+    dropped: int
+    used: int
+    late: int
+    unused: int
     updates: int
     stale: int
     update_cycles: int
@@ -131,24 +138,27 @@ class RowRun:
 def build_rows(
     config: AcceleratorConfig,
     readers: int,
+    prefetchers: int = 0,
     *,
     checks: bool = True,
     build_dir: Path = BUILD_DIR,
     progress: Callable[[str], None] = print,
 ) -> Path:
-    """Return the program that runs `config`'s row network for so many readers; cached."""
+    """Return the program of `config`'s row network with so many readers and prefetchers; cached."""
     netlist = cached_netlist(
-        lambda: RowSystem(config, readers),
+        lambda: RowSystem(config, readers, prefetchers),
         config,
-        name=f"rows{readers}",
+        name=f"rows{readers}" + (f"_{prefetchers}" if prefetchers else ""),
         build_dir=build_dir,
         checks=checks,
         progress=progress,
     )
-    each = " ".join(f"X({i})" for i in range(readers))
+    each, ahead = (" ".join(f"X({i})" for i in range(count)) for count in (readers, prefetchers))
     prelude = port_macros(config.memory_ports, config.beat_bytes)
     defines = (
+        f"#define RPACCEL_READERS {readers}\n"
         f"#define RPACCEL_FOR_EACH_READER(X) {each}\n"
+        f"#define RPACCEL_FOR_EACH_PREFETCHER(X) {ahead}\n"
         f"#define RPACCEL_UPDATE_ENTRY_BYTES {config.update_entry_bytes}"
     )
     prelude = prelude.replace("#pragma once", defines)
@@ -246,20 +256,24 @@ def run_rows(
     loads: Sequence[tuple[Target, int, int]] = (),
     split: int = 0,
     updates: Updates | None = None,
+    prefetches: Sequence[NDArray[np.void]] = (),
 ) -> RowRun:
     """Offer every reader its trace and return what came of it.
 
     traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles of 1000 in which a
     reader does not take its answer. loads : (target, index, entry) of pinned rows, whose bytes must
     be those of memory (`memory_bytes_of`, `live_row`). split : of the static caches.
+    prefetches : ROW[n] of each of the program's prefetchers; `stage` is its epoch (0..3) while it
+    offers the row or has it next. The run ends when what they asked for has been read.
     Raises RowError that says what was wrong and when.
     """
-    ends = [int((t["address"] + 1).max(initial=0)) for t in traces]
+    ends = [int((t["address"] + 1).max(initial=0)) for t in (*traces, *prefetches)]
     if max(ends) > memory_bytes:
         raise ValueError(f"addresses must be below memory_bytes {memory_bytes}, not {max(ends)}")
     beats = sum(int(trace["beats"].sum()) for trace in traces)
-    waits = max(int(trace["after"].sum()) for trace in traces)
-    limit = _LIMIT_CYCLES + _LIMIT_CYCLES_PER_BEAT * beats + waits
+    ahead = sum(int(trace["beats"].sum()) for trace in prefetches)
+    waits = max(int(trace["after"].sum()) for trace in (*traces, *prefetches))
+    limit = _LIMIT_CYCLES + _LIMIT_CYCLES_PER_BEAT * (beats + ahead) + waits
     live = updates or Updates(count=0, live_rows=0, row_bytes=4)
     limit += live.count * (live.gap_cycles + _LIMIT_CYCLES_PER_UPDATE)
     header = _Header(
@@ -275,7 +289,7 @@ def run_rows(
         with stimulus.open("wb") as file:
             file.write(bytes(header))
             file.write(pinned.tobytes())
-            for trace in traces:
+            for trace in (*traces, *prefetches):
                 file.write(len(trace).to_bytes(8, "little"))
                 file.write(np.ascontiguousarray(trace, ROW).tobytes())
         done = subprocess.run(

@@ -22,7 +22,7 @@ BATCH_QUEUE_CYCLES = 1  # Gather: queue of sub-batches
 WALK_RECORD_CYCLES = 2  # FeatureWalker: take a record, finish it
 LIST_BURSTS = 4  # MemoryFabric: a list's bursts in flight
 
-MISS_CYCLES = 2  # RowBank: of a beat that misses; assumed of all: rows that hit are faster
+MISS_CYCLES, HIT_CYCLES = 2, 1  # RowBank: of a beat that misses; of one that hits, or merges
 RECORDS_AHEAD = 16  # RecordReader: item records of the largest size in its ring
 
 FABRIC_CYCLES = read_cycles(0)  # a record's or a list's
@@ -104,8 +104,16 @@ def gather_cost(
     records: RecordSizes,
     items: int,
     first: bool,
+    hit_share: float = 0.0,
 ) -> GatherCost:
-    """Return the gather costs of a stage of `items`; only the first one reads a candidate list."""
+    """Return the gather costs of a stage of `items`; only the first one reads a candidate list.
+
+    hit_share : of the beats of rows, those that the banks need not read; 0..1. A row's round trip
+    stays that of a miss: rows come in order, and one that hits waits for those before it.
+    Raises ValueError for a share outside 0..1.
+    """
+    if not 0 <= hit_share <= 1:
+        raise ValueError(f"hit_share must be in 0..1, not {hit_share}")
     beat_bytes, window = machine.beat_bytes, machine.reads_in_flight
     traffic = traffic_of(beat_bytes, shape, records)
     listed = list_beats(beat_bytes, items) if first else 0
@@ -117,7 +125,8 @@ def gather_cost(
     row_trip = REQUEST_BUFFER_CYCLES + row_fabric + 2 * traffic.row_beats
     ports = machine.ports
     row_window = np.minimum(window, machine.banks * machine.row_groups / ports)
-    bank = MISS_CYCLES * traffic.row_beats / machine.banks
+    beat_cycles = hit_share * HIT_CYCLES + (1 - hit_share) * MISS_CYCLES
+    bank = beat_cycles * traffic.row_beats / machine.banks
     # rows of one share; the banks are shared by all
     share_rate = np.maximum(traffic.row_beats, row_trip / row_window)
     row_rate = np.maximum(share_rate, bank)

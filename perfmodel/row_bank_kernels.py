@@ -1,240 +1,118 @@
-"""The row network a cycle at a time, as compiled code: readers, banks, ports, memory.
+"""A row bank, a cycle at a time: looks and fills through the look-ahead cache, reads, answers.
 
-A cycle's steps read registers as they were when it began: a step that takes from a queue comes
-before the step that fills it, and what a bank gets in a cycle is noted and put away at its end.
-Names are those of rtl.row_bank, rtl.read_order, rtl.read_crossbar and rtl.read_channel. Banks in
-which nothing moves are left out, and so are cycles in which all wait for memory. All compiled code
-is in this file: the compiler's cache looks at a function's own file only.
+Names are those of rtl.row_bank. What a bank gets in a cycle is noted and put away at its end.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numba import njit
+from rpaccel.perfmodel.compiled import fast, wrap
+from rpaccel.perfmodel.row_bank_state import EPOCHS, NONE, PLACES, RowSizes, RowState, RowTrace
+from rpaccel.perfmodel.row_front_kernels import answer_waits, look_waits, step_front, take_beat
 
-from rpaccel.perfmodel.row_bank_state import NONE, PLACES, Ints, RowSizes, RowState, RowTrace
+__all__ = ["step_bank"]
 
-__all__ = ["STUCK", "run"]
 
-HIT, MERGED, MISS, REFUSED = range(4)
-STUCK = -2
-QUIET_CYCLES = 4  # without a move, then nothing but memory can cause one
+HIT, MERGED, PASSED, MISS, REFUSED = range(5)  # PASSED: pinned, or a prefetch that is over
 
 Record = Any
 
-# No array is made or kept in here: without counting references it is four times as fast.
-_OPTIONS: dict[str, Any] = {
-    "cache": True, "forceinline": True, "error_model": "numpy", "_nrt": False
-}  # fmt: skip
-fast = njit(**_OPTIONS)
+
+@fast
+def _marked(state: RowState, b: int, line: int) -> bool:
+    """Return whether the line is marked in the present epoch of its prefetcher."""
+    mark = state.marks[b, line]
+    return mark != NONE and state.epochs[mark // EPOCHS] == mark % EPOCHS
 
 
 @fast
-def _wrap(place: int, places: int) -> int:
-    """Return a ring's place, which is at most `places` too far."""
-    return place - places if place >= places else place
+def _find(ways: int, state: RowState, b: int, op: Record) -> int:
+    """Return the line of the op's beat, or NONE."""
+    for line in range(op.at * ways, op.at * ways + ways):
+        if state.tags[b, line] == op.key:
+            return line
+    return NONE
 
 
 @fast
-def _distance(number: int, last: int, count: int) -> int:
-    """Return how far after the round's last choice `number` comes."""
-    distance = number - last - 1
-    return distance if distance >= 0 else distance + count
-
-
-@fast
-def _offer(sizes: RowSizes, trace: RowTrace, state: RowState) -> bool:
-    """Readers to banks: one row per bank; return whether any went."""
-    moved = False
-    count = sizes.readers
-    for stage in range(2):  # the banks choose, then the chosen ones go
-        for i in range(count):
-            reader = state.readers[i]
-            if reader.asked == reader.rows or reader.used == sizes.slots:
-                continue
-            row = reader.first + reader.asked
-            b = trace.bank[row]
-            bank = state.banks[b]
-            if stage == 0:
-                if bank.rows_inner == sizes.row_places:
-                    continue
-                if bank.chosen == NONE or _distance(i, bank.last, count) < _distance(
-                    bank.chosen, bank.last, count
-                ):
-                    bank.chosen = i
-            elif bank.chosen == i:
-                bank.chosen = NONE
-                bank.last = i
-                size = state.waiting.shape[1]
-                place = bank.rows_head + bank.rows_inner + bank.rows_out
-                waits = state.waiting[b, _wrap(place, size)]
-                waits.row = row
-                waits.reader = i
-                waits.place = reader.newest * sizes.row_beats
-                reader.newest = _wrap(reader.newest + 1, sizes.slots)
-                bank.pushed = bank.active = 1
-                reader.asked += 1
-                reader.used += 1
-                moved = True
-    return moved
-
-
-@fast
-def _fetch(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> bool:
-    """Give each reader its next beat, if it is there; return whether any got one."""
-    moved = False
-    for i in range(sizes.readers):
-        reader = state.readers[i]
-        place = reader.oldest * sizes.row_beats + reader.index
-        if not state.there[i, place]:
-            continue
-        state.there[i, place] = 0
-        reader.index += 1
-        reader.end = now + 1  # the register in front of the reader
-        if reader.index == trace.beats[reader.first + reader.answered]:
-            reader.index = 0
-            reader.answered += 1
-            reader.oldest = _wrap(reader.oldest + 1, sizes.slots)
-            reader.used -= 1
-        moved = True
-    return moved
-
-
-@fast
-def _collect(sizes: RowSizes, state: RowState) -> bool:
-    """Banks' answers to readers: one per reader; return whether any went."""
-    moved = False
-    for b in range(sizes.banks):
-        bank = state.banks[b]
-        if bank.answers:
-            reader = state.readers[state.answers[b, bank.answers_head].reader]
-            if reader.chosen == NONE or _distance(b, reader.last, sizes.banks) < _distance(
-                reader.chosen, reader.last, sizes.banks
-            ):
-                reader.chosen = b
-            moved = True
-    if moved:
-        for i in range(sizes.readers):
-            reader = state.readers[i]
-            if reader.chosen != NONE:
-                bank = state.banks[reader.chosen]
-                bank.answer_leaves = bank.active = 1
-                state.there[i, state.answers[reader.chosen, bank.answers_head].place] = 1
-                reader.last = reader.chosen
-                reader.chosen = NONE
-    return moved
-
-
-@fast
-def _answer(sizes: RowSizes, state: RowState, p: int, now: int) -> bool:
-    """Give memory's beats to the banks; return whether a beat moved."""
-    port = state.ports[p]
-    moved = False
-    if port.beat_valid:
-        bank = state.banks[port.beat_bank]
-        places = state.arrived.shape[1]
-        place = bank.arrived_head + bank.arrived_inner + bank.arrived_out
-        state.arrived[port.beat_bank, _wrap(place, places)] = port.beat_read
-        bank.arrives = bank.active = 1
-        if port.beat_last:
-            ids = state.returned.shape[1]
-            back = state.returned[p, _wrap(port.ids_head + port.ids_back, ids)]
-            back.id, back.free_at = port.beat_id, now + sizes.id_cycles
-            port.ids_back += 1
-        port.beat_valid = 0
-        moved = True
-    if port.left == 0 and port.pending and state.pending[p, port.pending_head].due <= now:
-        burst = state.pending[p, port.pending_head]
-        port.left, port.id = burst.beats, burst.id
-        port.bank, port.read = burst.bank, burst.read
-        port.pending_head = _wrap(port.pending_head + 1, state.pending.shape[1])
-        port.pending -= 1
-    if port.left:
-        port.left -= 1
-        port.beat_valid, port.beat_bank, port.beat_read = 1, port.bank, port.read
-        port.beat_id, port.beat_last = port.id, port.left == 0
-        port.read += 1
-        port.beats += 1
-        moved = True
-    return moved
-
-
-@fast
-def _send(sizes: RowSizes, state: RowState, p: int, now: int, book: Any, memory: int) -> bool:
-    """Send a burst to memory if an id is free; return whether one went."""
-    port = state.ports[p]
-    if not port.second_valid:
-        return False
-    burst, ids = state.stages[p, 1], state.returned.shape[1]
-    if port.fresh:
-        burst.id = ids - port.fresh
-        port.fresh -= 1
-    elif port.ids_back and state.returned[p, port.ids_head].free_at <= now:
-        burst.id = state.returned[p, port.ids_head].id
-        port.ids_head = _wrap(port.ids_head + 1, ids)
-        port.ids_back -= 1
-    else:
-        return False
-    edge = now + sizes.first_edge
-    due = np.int64(book(memory, edge, burst.id, burst.address, burst.beats)) - sizes.first_edge
-    # in the order of (due, sent)
-    count = state.pending.shape[1]
-    place = port.pending_head + port.pending
-    while place > port.pending_head and state.pending[p, _wrap(place - 1, count)].due > due:
-        state.pending[p, _wrap(place, count)] = state.pending[p, _wrap(place - 1, count)]
-        place -= 1
-    state.pending[p, _wrap(place, count)] = burst
-    state.pending[p, _wrap(place, count)].due = due
-    port.pending += 1
-    port.second_valid = 0
-    return True
-
-
-@fast
-def _check(sizes: RowSizes, state: RowState, p: int) -> bool:
-    """Banks to the two stages of the region check; return whether a burst moved."""
-    port = state.ports[p]
-    moved = False
-    if not port.second_valid and port.first_valid:
-        state.stages[p, 1] = state.stages[p, 0]
-        port.second_valid, port.first_valid = 1, 0
-        moved = True
-    if port.first_valid:
-        return moved
-    chosen = NONE
-    for b in range(p, sizes.banks, sizes.ports):
-        if state.banks[b].asked and (
-            chosen == NONE
-            or _distance(b, port.last, sizes.banks) < _distance(chosen, port.last, sizes.banks)
-        ):
-            chosen = b
-    if chosen != NONE:
-        bank = state.banks[chosen]
-        state.stages[p, 0] = state.asked[chosen, bank.asked_head]
-        bank.ask_leaves = bank.active = 1
-        port.first_valid, port.last = 1, chosen
-        moved = True
-    return moved
-
-
-@fast
-def _look_up(ways: int, state: RowState, b: int, key: int, at: int) -> tuple[int, int]:
-    """Return (event, line or NONE) of a LOOK, after it."""
-    for line in range(at * ways, at * ways + ways):
-        if state.tags[b, line] == key:
-            return MERGED if state.flying[b, line] else HIT, line
+def _victim(ways: int, state: RowState, b: int, op: Record) -> int:
+    """Return the line that the op's beat would get, or NONE."""
     for step in range(ways):
-        way = _wrap(state.next_way[b, at] + step, ways)
-        line = at * ways + way
-        if not state.flying[b, line]:
-            state.counters[0].evictions += state.tags[b, line] != NONE
-            state.tags[b, line] = key
-            state.flying[b, line] = 1
-            state.next_way[b, at] = _wrap(way + 1, ways)
-            return MISS, line
-    return REFUSED, NONE
+        line = op.at * ways + wrap(state.next_way[b, op.at] + step, ways)
+        if not state.flying[b, line] and not _marked(state, b, line):
+            return line
+    return NONE
+
+
+@fast
+def _replace(ways: int, state: RowState, b: int, op: Record) -> None:
+    """Give the op's line to its beat."""
+    counters, line = state.counters[0], op.line
+    counters.evictions += state.tags[b, line] != NONE
+    counters.unused += state.unread[b, line]
+    state.tags[b, line] = op.key
+    state.flying[b, line] = 1
+    state.next_way[b, op.at] = wrap(line - op.at * ways + 1, ways)
+
+
+@fast
+def _look_up(ways: int, state: RowState, b: int, op: Record) -> None:
+    """Find the op's beat, or a line for it."""
+    line = _find(ways, state, b, op)
+    op.line, op.event = line, HIT
+    if line == NONE:
+        op.line, op.event = _victim(ways, state, b, op), MISS
+        if op.line == NONE:
+            op.event = REFUSED
+            return
+        _replace(ways, state, b, op)
+    else:
+        counters = state.counters[0]
+        counters.used += state.unread[b, line]
+        if state.flying[b, line]:
+            op.event = MERGED
+            counters.late += state.unread[b, line]
+    state.marks[b, op.line], state.unread[b, op.line] = NONE, 0
+
+
+@fast
+def _prefetch(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
+    """Mark the op's beat, or a line for it, if that leaves enough lines to looks."""
+    ways = sizes.ways
+    found = _find(ways, state, b, op)
+    op.line = _victim(ways, state, b, op) if found == NONE else found
+    op.event = PASSED
+    unmarked = 0
+    for line in range(op.at * ways, op.at * ways + ways):
+        unmarked += line != op.line and not _marked(state, b, line)
+    leaves = unmarked >= sizes.free_ways
+    if found == NONE:
+        if op.line == NONE or not leaves:
+            state.counters[0].dropped += 1
+            return
+        op.event = MISS
+        state.counters[0].prefetches += 1
+        _replace(ways, state, b, op)
+        state.unread[b, op.line] = 1
+    owner = op.reader - sizes.answering
+    state.marks[b, op.line] = owner * EPOCHS + state.epochs[owner] if leaves else NONE
+
+
+@fast
+def _look(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
+    """Look a beat up; what it may use is taken."""
+    bank = state.banks[b]
+    op.fill, op.event = 0, PASSED
+    if op.pinned:
+        op.line = NONE
+    elif op.reader < sizes.answering:
+        _look_up(sizes.ways, state, b, op)
+    else:
+        _prefetch(sizes, state, b, op)
+    bank.waiter_credits -= 1
+    bank.row_credits -= not bank.inside
+    bank.inside = not op.last
 
 
 @fast
@@ -247,28 +125,27 @@ def _enter(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> int:
         line = state.read_line[b, bank.fill]
         if line != NONE:
             state.flying[b, line] = 0
-    elif bank.rows_out and bank.waiter_credits and (bank.inside or bank.row_credits):
-        waits = state.waiting[b, bank.rows_head]
-        beat = trace.first[waits.row] + bank.beat
-        op.fill, op.row, op.beat = 0, waits.row, bank.beat
-        op.reader, op.place = waits.reader, waits.place + bank.beat
-        op.last = bank.beat + 1 == trace.beats[waits.row]
-        op.event, op.line = _look_up(sizes.ways, state, b, trace.key[beat], trace.at[beat])
-        bank.waiter_credits -= 1
-        bank.row_credits -= not bank.inside
-        bank.inside = not op.last
-        bank.beat += 1
-    else:
+    elif not (bank.waiter_credits and (bank.inside or bank.row_credits)):
         return NONE
+    elif sizes.lookup_cycles:
+        if not look_waits(state, b):
+            return NONE
+        state.ops[b, bank.next_op] = state.front[b, bank.front_head]
+        _look(sizes, state, b, op)
+    else:
+        if not bank.rows_out:
+            return NONE
+        take_beat(sizes, trace, state, b, op)
+        _look(sizes, state, b, op)
     entered = bank.next_op
-    bank.next_op = _wrap(entered + 1, state.ops.shape[1])
+    bank.next_op = wrap(entered + 1, state.ops.shape[1])
     return entered
 
 
 @fast
 def _push_answer(state: RowState, b: int, reader: int, place: int) -> None:
     bank = state.banks[b]
-    answer = state.answers[b, _wrap(bank.answers_head + bank.answers, PLACES)]
+    answer = state.answers[b, wrap(bank.answers_head + bank.answers, PLACES)]
     answer.reader, answer.place = reader, place
     bank.answers += 1
 
@@ -297,7 +174,8 @@ def _serve(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
         bank.waiter_back += 1
     else:
         owner = state.owners[b, op.read]
-        _push_answer(state, b, owner.reader, owner.place)
+        if owner.reader < sizes.answering:
+            _push_answer(state, b, owner.reader, owner.place)
         bank.waiter = owner.next
     bank.walking = bank.waiter != NONE
     if bank.walking:
@@ -311,9 +189,15 @@ def _serve(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
 
 
 @fast
+def _wanted(sizes: RowSizes, state: RowState, b: int, op: Record) -> bool:
+    """Return whether the next owner of a read that is filled is a reader."""
+    return state.banks[b].walking or state.owners[b, op.read].reader < sizes.answering
+
+
+@fast
 def _free_group(state: RowState, b: int, group: int) -> None:
     bank = state.banks[b]
-    state.groups[b, _wrap(bank.groups_head + bank.groups, state.groups.shape[1])] = group
+    state.groups[b, wrap(bank.groups_head + bank.groups, state.groups.shape[1])] = group
     bank.groups += 1
     bank.reads_back += 1
 
@@ -329,17 +213,17 @@ def _miss(sizes: RowSizes, state: RowState, b: int, op: Record) -> None:
     if op.line != NONE:
         state.line_read[b, op.line] = read
     if bank.run == 0:
-        bank.run_row, bank.run_beat, bank.run_read = op.row, op.beat, read
+        bank.run_key, bank.run_read = op.key, read
     bank.run += 1
     bank.misses += 1
 
 
 @fast
-def _ask(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> None:
+def _ask(sizes: RowSizes, state: RowState, b: int) -> None:
     """Send the run of misses as a burst."""
     bank = state.banks[b]
-    burst = state.asked[b, _wrap(bank.asked_head + bank.asked, PLACES)]
-    burst.address = trace.address[bank.run_row] + bank.run_beat * sizes.beat_bytes
+    burst = state.asked[b, wrap(bank.asked_head + bank.asked, PLACES)]
+    burst.address = bank.run_key * sizes.beat_bytes
     burst.beats, burst.bank, burst.read = bank.run, b, bank.run_read
     bank.asked += 1
     bank.run = 0
@@ -353,7 +237,7 @@ def _end_row(state: RowState, b: int) -> None:
         bank.reads_back += 1
         return
     group = state.groups[b, bank.groups_head]
-    bank.groups_head = _wrap(bank.groups_head + 1, state.groups.shape[1])
+    bank.groups_head = wrap(bank.groups_head + 1, state.groups.shape[1])
     bank.groups -= 1
     state.left[b, group] += bank.misses
     if state.left[b, group] == 0:
@@ -362,14 +246,12 @@ def _end_row(state: RowState, b: int) -> None:
 
 
 @fast
-def _resolve(
-    sizes: RowSizes, trace: RowTrace, state: RowState, b: int, can_answer: bool, can_ask: bool
-) -> bool:
+def _resolve(sizes: RowSizes, state: RowState, b: int, can_answer: bool, can_ask: bool) -> bool:
     """Do what the op that was found comes to; return whether it is through."""
     bank = state.banks[b]
     op = state.ops[b, bank.found]
     if op.fill:
-        return can_answer and _serve(sizes, state, b, op)
+        return (can_answer or not _wanted(sizes, state, b, op)) and _serve(sizes, state, b, op)
     hit, missed = op.event == HIT, op.event >= MISS
     ask = (op.last or not missed) and bank.run + missed > 0
     if (ask and not can_ask) or (hit and not can_answer):
@@ -377,32 +259,75 @@ def _resolve(
     counters = state.counters[0]
     if missed:
         _miss(sizes, state, b, op)
-        counters.misses += op.event == MISS
+        counters.misses += op.event == MISS and op.reader < sizes.answering
         counters.refused += op.event == REFUSED
     elif hit:
         _push_answer(state, b, op.reader, op.place)
         counters.hits += 1
-    else:
+    elif op.event == MERGED:
         _join(state, b, state.line_read[b, op.line], op)
         counters.merged += 1
     bank.waiter_back += op.event != MERGED
     if ask:
-        _ask(sizes, trace, state, b)
+        _ask(sizes, state, b)
     if op.last:
         _end_row(state, b)
     return True
 
 
 @fast
-def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: int) -> bool:
+def _answers(sizes: RowSizes, state: RowState, b: int, can_ask: bool) -> bool:
+    """Return whether the op that was found has an answer to give."""
+    bank = state.banks[b]
+    if bank.found == NONE:
+        return False
+    op = state.ops[b, bank.found]
+    if op.fill:
+        return _wanted(sizes, state, b, op)
+    return op.event == HIT and (can_ask or bank.run == 0)
+
+
+@fast
+def _settle(sizes: RowSizes, state: RowState, b: int) -> bool:
+    """Answer, read or wait; pinned beats and the others take turns. Return whether it moved."""
+    bank = state.banks[b]
+    moved = bank.answer_leaves + bank.ask_leaves > 0
+    can_answer, can_ask = bank.answers < PLACES, bank.asked < PLACES
+    if bank.answer_leaves:
+        bank.answers -= 1
+        bank.answers_head = wrap(bank.answers_head + 1, PLACES)
+    if bank.ask_leaves:
+        bank.asked -= 1
+        bank.asked_head = wrap(bank.asked_head + 1, PLACES)
+    bank.answer_leaves = bank.ask_leaves = 0
+    if (
+        sizes.lookup_cycles
+        and answer_waits(sizes, state, b)
+        and (bank.turn or not _answers(sizes, state, b, can_ask))
+    ):
+        if can_answer:
+            op = state.front[b, bank.front_head]
+            _push_answer(state, b, op.reader, op.place)
+            bank.answered, bank.turn, moved = 1, 0, True
+        can_answer = False
+    if bank.found != NONE:
+        answers, walking = bank.answers, bank.walking
+        if _resolve(sizes, state, b, can_answer, can_ask):
+            bank.found, moved = NONE, True
+        if bank.answers != answers:
+            bank.turn = 1
+        moved = moved or bank.answers != answers or bank.walking != walking
+    return moved
+
+
+@fast
+def _queues(state: RowState, b: int, filled: bool) -> bool:
     """Move the bank's two queues and its credits on; return whether anything moved."""
     bank = state.banks[b]
-    looked = entered != NONE and state.ops[b, entered].fill == 0
-    filled = entered != NONE and not looked
     moved = bank.pushed + bank.arrives > 0
-    if looked and state.ops[b, entered].last:
-        bank.rows_out, bank.beat = 0, 0
-        bank.rows_head = _wrap(bank.rows_head + 1, state.waiting.shape[1])
+    if bank.row_leaves:
+        bank.rows_out, bank.row_leaves = 0, 0
+        bank.rows_head = wrap(bank.rows_head + 1, state.waiting.shape[1])
     if bank.rows_inner and not bank.rows_out:
         bank.rows_inner -= 1
         bank.rows_out, moved = 1, True
@@ -412,7 +337,7 @@ def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: 
         bank.fill = NONE
         if bank.arrived_out:
             bank.fill, moved = state.arrived[b, bank.arrived_head], True
-            bank.arrived_head = _wrap(bank.arrived_head + 1, state.arrived.shape[1])
+            bank.arrived_head = wrap(bank.arrived_head + 1, state.arrived.shape[1])
             bank.arrived_out = 0
     if bank.arrived_inner and not bank.arrived_out:
         bank.arrived_inner -= 1
@@ -426,24 +351,10 @@ def _queues(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, entered: 
 
 
 @fast
-def _bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bool) -> bool:
-    """Move a bank on; return whether anything moved."""
+def step_bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bool) -> bool:
+    """Move a bank on; return whether anything moved. running : the cache has been cleared."""
     bank = state.banks[b]
-    moved = bank.answer_leaves + bank.ask_leaves > 0
-    can_answer, can_ask = bank.answers < PLACES, bank.asked < PLACES
-    if bank.answer_leaves:
-        bank.answers -= 1
-        bank.answers_head = _wrap(bank.answers_head + 1, PLACES)
-    if bank.ask_leaves:
-        bank.asked -= 1
-        bank.asked_head = _wrap(bank.asked_head + 1, PLACES)
-    bank.answer_leaves = bank.ask_leaves = 0
-
-    if bank.found != NONE:
-        answers = bank.answers
-        if _resolve(sizes, trace, state, b, can_answer, can_ask):
-            bank.found, moved = NONE, True
-        moved = moved or bank.answers != answers
+    moved = _settle(sizes, state, b)
     entered = NONE
     oldest = sizes.look_cycles - 1
     if bank.found == NONE or state.pipe[b, oldest] == NONE:
@@ -456,64 +367,10 @@ def _bank(sizes: RowSizes, trace: RowTrace, state: RowState, b: int, running: bo
         if running:
             entered = _enter(sizes, trace, state, b)
         state.pipe[b, 0] = entered
-    moved = _queues(sizes, trace, state, b, entered) or moved or entered != NONE
+    filled = entered != NONE and state.ops[b, entered].fill > 0
+    if sizes.lookup_cycles:
+        bank.looked |= entered != NONE and not filled
+        moved = step_front(sizes, trace, state, b) or moved
+    moved = _queues(state, b, filled) or moved or entered != NONE
     bank.active = moved
     return moved
-
-
-@fast
-def _unanswered(sizes: RowSizes, state: RowState) -> int:
-    """Return the readers that still get rows."""
-    count = 0
-    for i in range(sizes.readers):
-        count += state.readers[i].answered < state.readers[i].rows
-    return count
-
-
-@fast
-def _wake(sizes: RowSizes, state: RowState, now: int) -> int:
-    """Return when something moves again, if nothing does: now or later, or NONE for never."""
-    wake = sizes.clear_cycles if now < sizes.clear_cycles else NONE
-    for p in range(sizes.ports):
-        port = state.ports[p]
-        if port.pending:
-            due = max(now, state.pending[p, port.pending_head].due)
-            wake = due if wake == NONE else min(wake, due)
-    return wake
-
-
-@fast
-def run(sizes: RowSizes, trace: RowTrace, state: RowState, book: Any, memories: Ints) -> int:
-    """Run all traces; return the cycles up to the last beat, or STUCK if nothing moves any more.
-
-    book : (memory, edge, id, address, beats) -> edge of the first beat of a burst sent at `edge`.
-    """
-    now, quiet = 0, 0
-    left = _unanswered(sizes, state)
-    while left:
-        if now == sizes.clear_cycles:
-            for b in range(sizes.banks):
-                state.banks[b].active = 1
-        moved = _offer(sizes, trace, state)
-        fetched = _fetch(sizes, trace, state, now)
-        moved = _collect(sizes, state) or moved or fetched
-        for p in range(sizes.ports):
-            moved = _answer(sizes, state, p, now) or moved
-            moved = _send(sizes, state, p, now, book, memories[p]) or moved
-            moved = _check(sizes, state, p) or moved
-        for b in range(sizes.banks):
-            if state.banks[b].active:
-                moved = _bank(sizes, trace, state, b, now >= sizes.clear_cycles) or moved
-        if fetched:
-            left = _unanswered(sizes, state)
-        now += 1
-        quiet = 0 if moved else quiet + 1
-        if quiet > QUIET_CYCLES:
-            now, quiet = _wake(sizes, state, now), 0
-            if now == NONE:
-                return STUCK
-    end = NONE
-    for i in range(sizes.readers):
-        if state.readers[i].rows:
-            end = max(end, state.readers[i].end)
-    return end + 1

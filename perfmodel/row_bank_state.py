@@ -1,4 +1,4 @@
-"""Registers and queues of `perfmodel.row_bank_kernels`: what a row network holds in a cycle."""
+"""Registers and queues of `perfmodel.row_network_kernels`: what a row network holds in a cycle."""
 
 from __future__ import annotations
 
@@ -9,51 +9,65 @@ import numpy.typing as npt
 
 from rpaccel.perfmodel import memory_fabric as fabric
 
-__all__ = ["RowSizes", "RowState", "RowTrace", "new_row_state"]
+__all__ = ["EPOCHS", "RowSizes", "RowState", "RowTrace", "new_row_state"]
 
 Ints = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
 
 NONE = -1
 PLACES = 2  # of a StreamBuffer
+EPOCHS = 4  # that a mark tells apart
 
 
 class RowSizes(NamedTuple):
     """Sizes and latencies, passed so that compiled code never holds an old one.
 
+    readers : with prefetchers, which come last; answering : without them. free_ways : of a set,
+    that marks of prefetches leave.
     row_places : rows that wait before a bank, besides the one that is looked at. slots : rows of a
-    reader in flight. look_cycles : of the look-ahead cache. id_cycles : an id's last beat given
-    to the bank until the id can be sent again.
+    reader in flight. lookup_cycles, look_cycles : of the static cache, 0 without one; of the
+    look-ahead cache. id_cycles : an id's last beat given to the bank until the id can be sent
+    again. clear_cycles : until the look-ahead caches are empty. A reader does not take its beat in
+    wait_per_mille of 1000 cycles.
     """
 
     banks: int
     ports: int
     readers: int
+    answering: int
     ways: int
+    free_ways: int
     reads: int
     row_beats: int
     beat_bytes: int
     slots: int
     row_places: int
+    lookup_cycles: int
     look_cycles: int
     id_cycles: int
     clear_cycles: int
     first_edge: int
+    wait_per_mille: int
+    wait_seed: int
 
 
 class RowTrace(NamedTuple):
     """Rows of all readers, one reader after the other: int64[rows] and, of beats, int64[beats].
 
-    first : number of a row's first beat. bank : of a row. address : of a row [bytes]. key : of a
-    beat; at : its set.
+    epoch : of a prefetcher, while it offers the row or has it next.
+
+    first : number of a row's first beat. bank : of a row. after : cycles between the row before and
+    the offer of this one. key : of a beat; at : its set; pinned : 1 or 0.
     """
 
     beats: Ints
     first: Ints
     bank: Ints
-    address: Ints
+    after: Ints
+    epoch: Ints
     key: Ints
     at: Ints
+    pinned: Ints
 
 
 def _record(names: str) -> np.dtype[np.void]:
@@ -61,18 +75,24 @@ def _record(names: str) -> np.dtype[np.void]:
 
 
 # chosen: by the crossbar in this cycle. last: choice of the round before.
-READER = _record("first rows asked answered used newest oldest index chosen last end")
+READER = _record(
+    "first rows asked answered used newest oldest index chosen last "
+    "next full end"  # next: cycle of the next offer; full: a beat waits to be taken
+)
 BANK = _record(
     "active chosen last "
     # rows in their queue: behind the register, in it; the beat that is looked at
-    "rows_inner rows_out rows_head pushed beat inside "
+    "rows_inner rows_out rows_head row_leaves pushed beat inside "
+    "front_head answered looked turn "  # of the front's oldest beat; turn: of pinned beats
     "row_credits waiter_credits reads_back waiter_back "
     "arrived_inner arrived_out arrived_head arrives fill "  # fill: read that is to be entered
     "next_op found "  # found: op to resolve
     "answers answers_head answer_leaves asked asked_head ask_leaves "
-    "run misses run_row run_beat run_read walking waiter free_waiter groups groups_head"
+    "run misses run_key run_read walking waiter free_waiter groups groups_head"
 )
-OP = _record("fill event reader place row beat last read line")  # line: NONE is not kept
+OP = _record(
+    "valid fill pinned event reader place key at beat last read line"  # line: NONE is not kept
+)
 OWNER = _record("reader place next")
 ROW = _record("row reader place")
 BURST = _record("due id bank read beats address")
@@ -81,7 +101,10 @@ PORT = _record(
     "last first_valid second_valid fresh ids_back ids_head pending pending_head "
     "left id bank read beat_valid beat_bank beat_read beat_last beat_id beats"
 )
-COUNTER_NAMES = ("hits", "merged", "misses", "refused", "evictions")
+COUNTER_NAMES = (
+    "pinned", "hits", "merged", "misses", "refused", "evictions",
+    "prefetches", "dropped", "used", "late", "unused",
+)  # fmt: skip
 COUNTERS = _record(" ".join(COUNTER_NAMES))
 
 
@@ -90,7 +113,10 @@ class RowState(NamedTuple):
 
     there : uint8[readers, places]  beats that wait for their turn
     tags, flying : int64, uint8[banks, lines]  a set's ways are neighbours
+    marks : int64[banks, lines]  EPOCHS * prefetcher + epoch, or NONE; unread : uint8[banks, lines]
+    epochs : int64[prefetchers]  of now
     next_way : int64[banks, sets]
+    front : OP[banks, lookup_cycles]  beats on their way through the static cache: a ring
     pipe : int64[banks, look_cycles]  ops on their way through the cache, newest first
     read_line : int64[banks, reads]  line that a read fills; line_read : the read of a line
     owners : OWNER[banks, reads]  first of each read, `next` its chain; joined : OWNER[banks, reads]
@@ -103,10 +129,14 @@ class RowState(NamedTuple):
     banks: Records
     waiting: Records
     arrived: Ints
+    front: Records
     ops: Records
     pipe: Ints
     tags: Ints
     flying: npt.NDArray[np.uint8]
+    marks: Ints
+    unread: npt.NDArray[np.uint8]
+    epochs: Ints
     next_way: Ints
     read_line: Ints
     line_read: Ints
@@ -123,14 +153,17 @@ class RowState(NamedTuple):
     counters: Records
 
 
-def new_row_state(sizes: RowSizes, sets: int, ids: int, rows: list[int]) -> RowState:
-    """Return a row network after reset. rows : of each reader's trace."""
+def new_row_state(
+    sizes: RowSizes, sets: int, ids: int, rows: list[int], offers: list[int]
+) -> RowState:
+    """Return a row network after reset. rows, offers : of each reader: how many; first cycle."""
     banks, ports, reads, ways = sizes.banks, sizes.ports, sizes.reads, sizes.ways
     groups = reads // sizes.row_beats
     readers = np.zeros(sizes.readers, READER)
     readers["rows"] = rows
     readers["first"] = np.cumsum([0, *rows[:-1]])
     readers["chosen"] = readers["last"] = NONE
+    readers["next"] = offers
     bank = np.zeros(banks, BANK)
     for name in ("chosen", "last", "fill", "found"):
         bank[name] = NONE
@@ -141,14 +174,18 @@ def new_row_state(sizes: RowSizes, sets: int, ids: int, rows: list[int]) -> RowS
     port["last"], port["fresh"] = NONE, ids
     return RowState(
         readers=readers,
-        there=np.zeros((sizes.readers, sizes.slots * sizes.row_beats), np.uint8),
+        there=np.zeros((sizes.answering, sizes.slots * sizes.row_beats), np.uint8),
         banks=bank,
         waiting=np.zeros((banks, sizes.row_places + 1), ROW),
         arrived=np.zeros((banks, reads + 1), np.int64),
+        front=np.zeros((banks, max(1, sizes.lookup_cycles)), OP),
         ops=np.zeros((banks, sizes.look_cycles + 2), OP),
         pipe=np.full((banks, sizes.look_cycles), NONE),
         tags=np.full((banks, sets * ways), NONE),
         flying=np.zeros((banks, sets * ways), np.uint8),
+        marks=np.full((banks, sets * ways), NONE),
+        unread=np.zeros((banks, sets * ways), np.uint8),
+        epochs=np.zeros(sizes.readers - sizes.answering, np.int64),
         next_way=np.zeros((banks, sets), np.int64),
         read_line=np.zeros((banks, reads), np.int64),
         line_read=np.zeros((banks, sets * ways), np.int64),

@@ -1,7 +1,7 @@
 """Cycles and traffic of embedding rows: readers, row banks, memory fabric, memory; trace driven.
 
 The registers of rtl.row_network and of the read side of rtl.memory_fabric, a cycle at a time, in
-compiled code. Holds for readers that always take their answers and offer their rows at once.
+compiled code, with the static caches. Updates are not modelled.
 """
 
 from __future__ import annotations
@@ -9,19 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import cfunc
 
 from rpaccel.perfmodel import memory_fabric as fabric
-from rpaccel.perfmodel.row_bank_kernels import STUCK, run
-from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES, RowSizes, RowTrace, new_row_state
+from rpaccel.perfmodel.row_bank_state import (
+    COUNTER_NAMES,
+    EPOCHS,
+    RowSizes,
+    RowTrace,
+    new_row_state,
+)
+from rpaccel.perfmodel.row_network_kernels import STUCK, run
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.stripe import bank_of, fold
 
 __all__ = [
+    "AskedRows",
+    "PinnedRows",
+    "PrefetchedRows",
+    "ReaderStalls",
     "RowMemory",
     "RowReport",
     "constant_memory",
@@ -31,7 +41,56 @@ __all__ = [
 ]
 
 ROWS_WAITING = 16  # before a bank: rtl.row_bank
+WORD_BYTES = 4  # rows begin at words
+STAGES = 2
 Ints = npt.NDArray[np.int64]
+
+
+class AskedRows(NamedTuple):
+    """The rows that a reader asks for, in order: int[n] each, or an int for all of them.
+
+    addresses : [bytes]; a row lies in one bank. stages : 0 front end, 1 later ones.
+    after : cycles between the request before and the offer of this one, or, of the first, from
+        edge 0 on.
+    """
+
+    addresses: npt.ArrayLike
+    beats: npt.ArrayLike = 1
+    stages: npt.ArrayLike = 0
+    after: npt.ArrayLike = 0
+
+
+class PrefetchedRows(NamedTuple):
+    """The rows that a prefetcher asks for, of stage 1: as AskedRows.
+
+    epochs : 0..3, the prefetcher's while it offers the row or has it next.
+    """
+
+    addresses: npt.ArrayLike
+    beats: npt.ArrayLike = 1
+    epochs: npt.ArrayLike = 0
+    after: npt.ArrayLike = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinnedRows:
+    """What the static caches hold.
+
+    addresses : per stage, int[n] of the beats that a lookup finds [bytes]: of a beat's first byte,
+        or of a smaller row's.
+    load_cycles : of loading them, from the reset to the first cycle.
+    """
+
+    addresses: tuple[Ints, Ints]
+    load_cycles: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderStalls:
+    """Cycles in which readers do not take their beats: per_mille of 1000, at random by `seed`."""
+
+    per_mille: int
+    seed: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +100,7 @@ class RowMemory:
     book : uint64 (memory, edge, id, address, beats) as a ctypes function: the edge at which the
         first beat of a burst sent at `edge` can be taken. Edges do not fall from call to call.
     memories : what `book` is given for each port
-    first_edge : edge of the run's first cycle
+    first_edge : of the first cycle after the reset
     """
 
     book: Any
@@ -72,18 +131,26 @@ class RowReport:
     cycles : from the first offer to the last beat that a reader takes, both included, after a
         reset: the caches are cleared first.
     beats : given to the readers. exposed_cycles : see there.
-    hits, merged, misses, refused, evictions : beats, by what the banks found.
+    pinned, hits, merged, misses, refused, evictions : beats, by what the banks found.
+    prefetches, dropped : beats that prefetches read, that they found no line for. used, late,
+        unused : of those read, found by a reader; those of them on their way; replaced unread.
     port_beats : read from each memory port.
     """
 
     cycles: int
     beats: int
     exposed_cycles: int
+    pinned: int
     hits: int
     merged: int
     misses: int
     refused: int
     evictions: int
+    prefetches: int
+    dropped: int
+    used: int
+    late: int
+    unused: int
     port_beats: tuple[int, ...]
 
     @property
@@ -104,76 +171,136 @@ def exposed_cycles(cycles: int, beats: Sequence[int]) -> int:
 
 def predict_rows(
     config: AcceleratorConfig,
-    traces: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+    traces: Sequence[AskedRows],
     memory: RowMemory,
+    *,
+    pinned: PinnedRows | None = None,
+    stalls: ReaderStalls | None = None,
+    prefetches: Sequence[PrefetchedRows] = (),
 ) -> RowReport:
-    """Return what `config`'s row network does with a trace per reader.
+    """Return what `config`'s row network does with a trace per reader, and per prefetcher.
 
-    traces : (addresses [bytes], beats) of the rows of each reader, int[n] or int each. A row lies
-    in one bank. Raises ValueError for a machine with static caches, or rows that
-    are not whole beats, or too long.
+    pinned, stalls : None: nothing is pinned; readers take every beat at once.
+    Raises ValueError for rows that do not begin at words, or are too long, for stages and epochs
+    that there are not, and for pinned rows without a static cache.
     """
-    given = [_rows(*rows) for rows in traces]
-    address = np.concatenate([np.zeros(0, np.int64), *(at for at, _ in given)])
-    beats = np.concatenate([np.zeros(0, np.int64), *(n for _, n in given)])
-    _check(config, address, beats)
-    first = np.cumsum(beats) - beats
-    beat = np.arange(beats.sum()) - np.repeat(first, beats)
-    key = np.repeat(address // config.beat_bytes, beats) + beat
-    set_bits = (config.row_cache_sets - 1).bit_length()
-    key_bits = config.axi_address_bits - (config.beat_bytes - 1).bit_length()
-    trace = RowTrace(
-        beats=beats,
-        first=first,
-        bank=bank_of(config, address),
-        address=address,
-        key=key,
-        at=fold(key, set_bits, key_bits),
+    given = [_whole(*rows, 0) for rows in traces]
+    given += [_whole(at, beats, 1, after, epochs) for at, beats, epochs, after in prefetches]
+    joined = _Rows(
+        *(np.concatenate([np.zeros(0, np.int64), *column]) for column in zip(*given, strict=True))
     )
-    sizes = _sizes(config, len(given), memory.first_edge)
-    rows = [len(at) for at, _ in given]
-    state = new_row_state(sizes, config.row_cache_sets, 1 << config.axi_id_bits, rows)
-    cycles = int(run(sizes, trace, state, memory.book, np.array(memory.memories, np.uint64)))
-    assert cycles != STUCK, "rows wait and nothing moves"
-    counts = state.counters[0]
+    _check(config, joined, pinned)
+    trace = _trace(config, joined, pinned)
+    sizes = _sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
+    rows = [len(each.addresses) for each in given]
+    waits = [
+        int(max(0, each.after[0] - sizes.first_edge)) if len(each.after) else 0 for each in given
+    ]
+    state = new_row_state(sizes, config.row_cache_sets, 1 << config.axi_id_bits, rows, waits)
+    end = int(run(sizes, trace, state, memory.book, np.array(memory.memories, np.uint64)))
+    assert end != STUCK, "rows wait and nothing moves"
+    asked = given[: len(traces)]
+    begin = min(
+        (wait for wait, each in zip(waits, asked, strict=False) if len(each.beats)), default=0
+    )
+    cycles, counts = end - begin, state.counters[0]
     return RowReport(
         cycles=cycles,
-        beats=len(key),
-        exposed_cycles=exposed_cycles(cycles, [int(n.sum()) for _, n in given]),
+        beats=sum(int(each.beats.sum()) for each in asked),
+        exposed_cycles=exposed_cycles(cycles, [int(each.beats.sum()) for each in asked]),
         port_beats=tuple(int(count) for count in state.ports["beats"]),
         **{name: int(counts[name]) for name in COUNTER_NAMES},
     )
 
 
-def _rows(addresses: npt.ArrayLike, beats: npt.ArrayLike) -> tuple[Ints, Ints]:
+class _Rows(NamedTuple):
+    """AskedRows or PrefetchedRows as int64[n] each."""
+
+    addresses: Ints
+    beats: Ints
+    stages: Ints
+    after: Ints
+    epochs: Ints
+
+
+def _whole(addresses: npt.ArrayLike, *others: npt.ArrayLike) -> _Rows:
     at = np.asarray(addresses, np.int64).reshape(-1)
-    return at, np.broadcast_to(np.asarray(beats, np.int64), at.shape)
+    columns = [np.broadcast_to(np.asarray(each, np.int64), at.shape) for each in others]
+    return _Rows(at, *columns)
 
 
-def _check(config: AcceleratorConfig, address: Ints, beats: Ints) -> None:
-    if config.static_cache_lines:
-        raise ValueError(
-            f"static_cache_lines must be 0: they are not modelled, not {config.static_cache_lines}"
-        )
-    if wrong := address[(address < 0) | (address % config.beat_bytes != 0)][:1].tolist():
-        raise ValueError(f"addresses must be multiples of {config.beat_bytes}, not {wrong[0]}")
-    if wrong := beats[(beats < 1) | (beats > config.row_beats_max)][:1].tolist():
-        raise ValueError(f"beats must be in 1..{config.row_beats_max}, not {wrong[0]}")
+def _trace(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) -> RowTrace:
+    """Return what the kernels know of rows and of their beats."""
+    address, beats = rows.addresses, rows.beats
+    first = np.cumsum(beats) - beats
+    beat = np.arange(beats.sum()) - np.repeat(first, beats)
+    key = np.repeat(address // config.beat_bytes, beats) + beat
+    set_bits = (config.row_cache_sets - 1).bit_length()
+    key_bits = config.axi_address_bits - (config.beat_bytes - 1).bit_length()
+    word = np.repeat(address, beats) + beat * config.beat_bytes
+    return RowTrace(
+        beats=beats,
+        first=first,
+        bank=bank_of(config, address),
+        after=rows.after,
+        epoch=rows.epochs,
+        key=key,
+        at=fold(key, set_bits, key_bits),
+        pinned=_pinned(word, np.repeat(rows.stages, beats), pinned),
+    )
 
 
-def _sizes(config: AcceleratorConfig, readers: int, first_edge: int) -> RowSizes:
+def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:
+    """Return 1 for the beats that the static caches hold, else 0. word : address [bytes]."""
+    found = np.zeros(len(word), np.int64)
+    if pinned:
+        for number, addresses in enumerate(pinned.addresses):
+            found |= (stage == number) & np.isin(word, addresses)
+    return found
+
+
+def _check(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) -> None:
+    if pinned and not config.static_cache_lines:
+        raise ValueError("static_cache_lines must be at least 1 for pinned rows, not 0")
+    at = rows.addresses
+    if wrong := at[(at < 0) | (at % WORD_BYTES != 0)][:1].tolist():
+        raise ValueError(f"addresses must be multiples of {WORD_BYTES}, not {wrong[0]}")
+    for name, low, high in (
+        ("beats", 1, config.row_beats_max),
+        ("stages", 0, STAGES - 1),
+        ("epochs", 0, EPOCHS - 1),
+    ):
+        values = getattr(rows, name)
+        if wrong := values[(values < low) | (values > high)][:1].tolist():
+            raise ValueError(f"{name} must be in {low}..{high}, not {wrong[0]}")
+
+
+def _sizes(
+    config: AcceleratorConfig,
+    readers: int,
+    prefetchers: int,
+    reset_edges: int,
+    pinned: PinnedRows | None,
+    stalls: ReaderStalls | None,
+) -> RowSizes:
+    loads = pinned.load_cycles if pinned else 0
     return RowSizes(
         banks=config.banks,
         ports=config.memory_ports,
-        readers=readers,
+        readers=readers + prefetchers,
+        answering=readers,
         ways=config.row_cache_ways,
+        free_ways=config.row_cache_ways // 2,
         reads=config.row_reads,
         row_beats=config.row_beats_max,
         beat_bytes=config.beat_bytes,
         slots=row_slots(config),
         row_places=ROWS_WAITING - 1,
+        lookup_cycles=fabric.lookup_cycles(config.static_cache_lines),
         look_cycles=fabric.LOOK_CYCLES,
         id_cycles=fabric.QUEUE_CYCLES,
-        clear_cycles=config.row_cache_sets,
-        first_edge=first_edge,
+        clear_cycles=max(0, config.row_cache_sets - loads),
+        first_edge=reset_edges + loads,
+        wait_per_mille=stalls.per_mille if stalls else 0,
+        wait_seed=stalls.seed if stalls else 0,
     )

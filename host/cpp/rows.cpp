@@ -37,7 +37,7 @@ struct Row {
     uint32_t beats;
     uint32_t after;  // cycles that the reader waits before it offers the row
     uint32_t bytes;  // of the row
-    uint32_t stage;
+    uint32_t stage;  // or, of a prefetcher's row: its epoch while it offers the row or has it next
 };
 
 struct Load {
@@ -218,6 +218,19 @@ struct Bench {
         model->row##i##_answer_ready = r.ready;                                              \
     }
         RPACCEL_FOR_EACH_READER(READER_DRIVE)
+#define PREFETCHER_DRIVE(i)                                                                  \
+    {                                                                                        \
+        Reader& r = readers[RPACCEL_READERS + i];                                            \
+        r.offered = r.asked < r.rows.size() && (r.offered || cycles >= r.next);              \
+        model->prefetch##i##_valid = r.offered;                                              \
+        if (r.offered) {                                                                     \
+            model->prefetch##i##_address = r.rows[r.asked].address;                          \
+            model->prefetch##i##_beats = r.rows[r.asked].beats;                              \
+        }                                                                                    \
+        if (!r.rows.empty())                                                                 \
+            model->epoch##i = r.rows[std::min(r.asked, r.rows.size() - 1)].stage;            \
+    }
+        RPACCEL_FOR_EACH_PREFETCHER(PREFETCHER_DRIVE)
         if (header.updates != 0 && update() != 0) return -1;
         RPACCEL_FOR_EACH_PORT(PORT_DRIVE)
         model->eval();
@@ -242,6 +255,16 @@ struct Bench {
         }                                                                                    \
     }
         RPACCEL_FOR_EACH_READER(READER_SAMPLE)
+#define PREFETCHER_SAMPLE(i)                                                                 \
+    {                                                                                        \
+        Reader& r = readers[RPACCEL_READERS + i];                                            \
+        if (r.offered && model->prefetch##i##_ready) {                                       \
+            ++r.asked;                                                                       \
+            r.offered = false;                                                               \
+            r.next = cycles + 1 + (r.asked < r.rows.size() ? r.rows[r.asked].after : 0);     \
+        }                                                                                    \
+    }
+        RPACCEL_FOR_EACH_PREFETCHER(PREFETCHER_SAMPLE)
         edge();
         return context.gotFinish() ? fail("netlist", "a check failed, see its message") : 0;
     }
@@ -275,7 +298,12 @@ struct Bench {
             if (cycles > end) return fail("bench", "the limit of cycles was reached");
             if (step() != 0) return -1;
             left = 0;
-            for (const Reader& reader : readers) left += reader.rows.size() - reader.answered;
+            for (size_t i = 0; i < readers.size(); ++i) {
+                const bool prefetches = i >= RPACCEL_READERS;
+                const Reader& reader = readers[i];
+                left += reader.rows.size() - (prefetches ? reader.asked : reader.answered);
+                left += prefetches && !model->idle;
+            }
             left += header.updates - update_head;
             quiet = left == 0 ? quiet + 1 : 0;
         }
@@ -290,7 +318,8 @@ struct Bench {
 #define COUNTER(name) \
     std::printf(", \"" #name "\": %llu", static_cast<unsigned long long>(model->name));
         COUNTER(pinned) COUNTER(hits) COUNTER(merged) COUNTER(misses) COUNTER(refused)
-        COUNTER(evictions)
+        COUNTER(evictions) COUNTER(prefetches) COUNTER(dropped) COUNTER(used) COUNTER(late)
+        COUNTER(unused)
         std::printf(", \"updates\": %llu, \"stale\": %llu, \"update_cycles\": %llu",
                     static_cast<unsigned long long>(update_head),
                     static_cast<unsigned long long>(stale),

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rpaccel.host.row_model import KINDS, METRICS, ModelPoint, machine
+from rpaccel.host.row_model import KINDS, METRICS, PREFETCHERS, ModelPoint, machine
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.main_job.row_traffic import TrafficRow
+from rpaccel.main_job.row_traffic import PROFILE_QUERIES, TrafficRow
 
 __all__ = ["row_model_text", "row_model_values"]
 
@@ -22,9 +22,13 @@ Written by `rpaccel row-model`: `perfmodel/row_banks.py` beside the netlist of `
 ## Errors
 {points} points on {machines} netlists: rows that are {kinds}; 1 to as many readers as the
 netlist has; rows of 1 beat up to its largest; constant latencies of 8 to 200 cycles, and the banks
-of DDR4 and HBM2 at 250 MHz. Error: difference over the netlist's figure. *Found*: beats that hit or
-merged; *read*: that missed or were refused; *port beats*: of the port that is worst; *exposed*:
-cycles beyond one per beat of the busiest reader, where those are more than 5 % of all.
+of DDR4 and HBM2 at 250 MHz. Where there are static caches (*lines* of each bank), rows are of both
+stages, down to 4 bytes, with pauses between them, and in three of four points the first ones are
+pinned, at a random split; *ahead*: prefetchers, which ask for some of the readers' rows.
+
+Error: difference over the netlist's figure. *Found*: beats that hit or merged; *read*: that
+missed or were refused; *port beats*: of the port that is worst; *exposed*: cycles beyond one per
+beat of the busiest reader, where those are more than 5 % of all.
 
 {errors}
 {equal} of {points} points are equal in every one of these figures.
@@ -44,14 +48,27 @@ tables on `default`, a query of both int8 rankers for each of four readers. Beat
 * *read*: by the netlist, with its look-ahead caches, which merge too; *saved*: of those asked for.
 
 {traffic}
+## With pinned rows
+The same with static caches, which are looked up first: `edge` and `default` as they are. *In them*:
+beats of the rows that {profile} other queries name most often, half of the lines for each stage.
+*Pinned*: beats that the static caches answered; *found*: that the look-ahead caches had, or
+merged; *read*, *saved*: as above.
+
+{pinned}
 """
 _ERROR_HEAD = ("figure", "points", "mean [%]", "median [%]", "p95 [%]", "worst [%]")
 _NETLIST_HEAD = (
     "netlist", "readers", "banks", "ports", "sets", "ways", "reads", "beat [B]", "beats/row", "ids",
-    "points", "equal",
+    "lines", "ahead", "points", "equal",
 )  # fmt: skip
 _TRAFFIC_HEAD = (
     "trace", "memory", "rows", "asked", "in flight", "saved [%]", "read", "saved [%]", "model",
+    "cycles", "model",
+)  # fmt: skip
+
+
+_PINNED_HEAD = (
+    "trace", "memory", "in them", "asked", "pinned", "found", "read", "saved [%]", "model",
     "cycles", "model",
 )  # fmt: skip
 
@@ -71,7 +88,13 @@ def row_model_text(points: Sequence[ModelPoint], traffic: Sequence[TrafficRow], 
             ),
             rate=rate / 1e6,
             log=traffic[0].trace.split(",")[0],
-            traffic=markdown_table(_TRAFFIC_HEAD, [_traffic_cells(row) for row in traffic]),
+            traffic=markdown_table(
+                _TRAFFIC_HEAD, [_traffic_cells(row) for row in traffic if not row.pins]
+            ),
+            profile=PROFILE_QUERIES,
+            pinned=markdown_table(
+                _PINNED_HEAD, [_pinned_cells(row) for row in traffic if row.pins]
+            ),
         ).rstrip()
         + "\n"
     )
@@ -104,24 +127,38 @@ def _netlist_cells(name: str, points: Sequence[ModelPoint]) -> list[str]:
     sizes = (
         readers, config.banks, config.memory_ports, config.row_cache_sets, config.row_cache_ways,
         config.row_reads, config.beat_bytes, config.row_beats_max, 1 << config.axi_id_bits,
-        len(own), _equal(own),
+        config.static_cache_lines, PREFETCHERS.get(name, 0), len(own), _equal(own),
     )  # fmt: skip
     return [name, *map(str, sizes)]
 
 
-def _traffic_cells(row: TrafficRow) -> list[str]:
-    def saved(read: int) -> str:
-        return f"{100 * (1 - read / row.asked):.1f}"
+def _saved(row: TrafficRow, read: int) -> str:
+    return f"{100 * (1 - read / row.asked):.1f}"
 
+
+def _traffic_cells(row: TrafficRow) -> list[str]:
     return [
         row.trace,
         row.memory,
         f"{row.rows:,}",
         f"{row.asked:,}",
         f"{row.in_flight:,}",
-        saved(row.in_flight),
+        _saved(row, row.in_flight),
         f"{row.read:,}",
-        saved(row.read),
+        _saved(row, row.read),
+        f"{sum(row.model.port_beats):,}",
+        f"{row.rtl.cycles:,}",
+        f"{row.model.cycles:,}",
+    ]
+
+
+def _pinned_cells(row: TrafficRow) -> list[str]:
+    counts = (row.pins, row.asked, row.rtl.pinned, row.rtl.hits + row.rtl.merged, row.read)
+    return [
+        row.trace,
+        row.memory,
+        *(f"{count:,}" for count in counts),
+        _saved(row, row.read),
         f"{sum(row.model.port_beats):,}",
         f"{row.rtl.cycles:,}",
         f"{row.model.cycles:,}",

@@ -1,4 +1,4 @@
-"""What merging and caching of rows save on real traces, in the netlist and by the model.
+"""What merging, caching and pinning of rows save on real traces, in the netlist and by the model.
 
 Rows as the gather unit asks for them: a stage's user rows once, then item after item
 (docs/decisions/0003-user-side-once.md). Nothing is between two queries of a reader.
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from rpaccel.golden.cache_sim import CacheConfig, Event, simulate
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.pinned_traces import NO_PINS, pin_popular
 from rpaccel.host.row_model import compare_rows, machine
-from rpaccel.host.row_simulator import RowRun, build_rows, run_rows
+from rpaccel.host.row_simulator import RowRun, build_rows, rows_of, run_rows
 from rpaccel.main_job.inputs import JobInputs, load_inputs
 from rpaccel.main_job.netlist import STAGES, TOP_N
 from rpaccel.main_job.rankers import CompiledJob, compile_job
@@ -30,10 +31,11 @@ from rpaccel.workloads.log_trace import RowKeys
 __all__ = ["MEMORIES", "TrafficRow", "criteo_rows", "log_rows", "row_traffic"]
 
 Ints = NDArray[np.int64]
-Rows = tuple[Ints, Ints]  # addresses [bytes], beats
+Rows = NDArray[np.void]  # ROW of host.row_simulator
 
 MEMORIES = ("simple", "ddr4", "hbm2")
 CRITEO_ITEMS = (4096, 512)  # of the two stages: RecPipe section 5.1
+PROFILE_QUERIES = 16  # others of the log, or of the Criteo-like trace: what is popular
 NOTHING = np.zeros(0, np.int64)
 
 
@@ -42,7 +44,7 @@ class TrafficRow:
     """A trace on a machine and a memory.
 
     asked, in_flight : beats read without merging and cache; if equal rows in flight are read once
-    rtl, model : with the look-ahead caches
+    rtl, model : with the look-ahead caches, and, in static caches, `pins` beats
     """
 
     trace: str
@@ -51,6 +53,7 @@ class TrafficRow:
     rows: int
     asked: int
     in_flight: int
+    pins: int
     rtl: RowRun
     model: RowReport
 
@@ -65,10 +68,11 @@ def merged_in_flight(config: AcceleratorConfig, traces: Sequence[Rows]) -> int:
 
     In flight: as many rows as the readers may have asked for, the last ones read; readers in turn.
     """
-    turn = np.concatenate([np.arange(len(a)) for a, _ in traces])
+    turn = np.concatenate([np.arange(len(rows)) for rows in traces])
     order = np.argsort(turn, kind="stable")
-    addresses = np.concatenate([a for a, _ in traces])[order]
-    beats = np.concatenate([n for _, n in traces])[order]
+    rows = np.concatenate(traces)[order]
+    addresses = (rows["address"] // config.beat_bytes).astype(np.int64)
+    beats = rows["beats"]
     window = CacheConfig(policy="pinned", rows=0, outstanding=row_slots(config) * len(traces))
     events = simulate(window, addresses, pinned=NOTHING, record=True).events
     assert events is not None
@@ -92,13 +96,14 @@ def log_rows(job: CompiledJob, users: Sequence[int]) -> Rows:
     address = np.concatenate(
         [place.address + np.arange(place.rows) * place.row_bytes for place in places]
     )
-    asked = [
-        keys.stage(name, user, scored.ids).user_once
-        for user in users
-        for (name, _), scored in zip(STAGES, job.golden(user, STAGES, TOP_N).stages, strict=True)
-    ]
+    asked, stages = [], []
+    for user in users:
+        scored = job.golden(user, STAGES, TOP_N).stages
+        for stage, ((name, _), each) in enumerate(zip(STAGES, scored, strict=True)):
+            asked.append(keys.stage(name, user, each.ids).user_once)
+            stages.append(np.full(len(asked[-1]), stage))
     key = np.concatenate(asked)
-    return _beats(job.config, address[key], sizes[key])
+    return _rows(job.config, address[key], sizes[key], np.concatenate(stages))
 
 
 def criteo_rows(config: AcceleratorConfig, reader: int, items: Sequence[int], seed: int) -> Rows:
@@ -108,19 +113,21 @@ def criteo_rows(config: AcceleratorConfig, reader: int, items: Sequence[int], se
     """
     keys = criteo_trace(items[0], seed=seed + reader)
     base, asked = 0, []
-    for network, count in zip((RM_SMALL, RM_LARGE), items, strict=True):
-        size = row_bytes_of(network.dim)
-        asked.append((base + keys[:count].reshape(-1) * size, np.full(keys[:count].size, size)))
+    for stage, (network, count) in enumerate(zip((RM_SMALL, RM_LARGE), items, strict=True)):
+        size, named = row_bytes_of(network.dim), keys[:count].reshape(-1)
+        asked.append(
+            _rows(
+                config, base + named * size, np.full(named.size, size), np.full(named.size, stage)
+            )
+        )
         base += -(-KEYS * size // config.beat_bytes) * config.beat_bytes
-    return _beats(
-        config, np.concatenate([a for a, _ in asked]), np.concatenate([n for _, n in asked])
-    )
+    return np.concatenate(asked)
 
 
-def _beats(config: AcceleratorConfig, addresses: Ints, row_bytes: Ints) -> Rows:
-    """Return the whole beats that hold rows."""
-    beat = config.beat_bytes
-    return addresses // beat * beat, np.maximum(1, row_bytes // beat)
+def _rows(config: AcceleratorConfig, addresses: Ints, row_bytes: Ints, stages: Ints) -> Rows:
+    rows = rows_of(addresses, np.maximum(1, row_bytes // config.beat_bytes))
+    rows["bytes"], rows["stage"] = row_bytes, stages
+    return rows
 
 
 def row_traffic(
@@ -132,21 +139,28 @@ def row_traffic(
     seed: int = 1,
     progress: Callable[[str], None] = print,
 ) -> Iterator[TrafficRow]:
-    """Yield the rows of both traces on every memory.
+    """Yield the rows of both traces on every memory, without pinned rows and with them.
 
     data : the click log, on `edge`, its queries one after another. Criteo-like: on `default`, a
-    query of `items` for each of its readers. Raises RowError if an answer of a netlist is wrong.
+    query of `items` for each of its readers. Pinned: what other queries name most often, half of
+    the lines for each stage. Raises RowError if an answer of a netlist is wrong.
     """
     inputs = load_inputs(data)
     job = compile_job(inputs, load_accelerator("edge"))
-    users = [int(user) for user in inputs.some_users(queries, seed)]
+    users = [int(user) for user in inputs.some_users(queries + PROFILE_QUERIES, seed)]
     progress(f"{data}: {queries} queries ...")
-    yield from _runs(_log_name(inputs, queries), "edge", [log_rows(job, users)], memories, progress)
+    traces, profile = [log_rows(job, users[:queries])], [log_rows(job, users[queries:])]
+    for name in ("edge", "edge, pins"):
+        yield from _runs(_log_name(inputs, queries), name, traces, profile, memories, progress)
     config, readers = machine("default")
     progress(f"Criteo-like: {readers} queries ...")
-    traces = [criteo_rows(config, reader, items, seed) for reader in range(readers)]
-    name = f"Criteo-like, {readers} x {' and '.join(map(str, items))} items"
-    yield from _runs(name, "default", traces, memories, progress)
+    traces, profile = (
+        [criteo_rows(config, reader, items, seed) for reader in numbers]
+        for numbers in (range(readers), range(readers, readers + PROFILE_QUERIES))
+    )
+    title = f"Criteo-like, {readers} x {' and '.join(map(str, items))} items"
+    for name in ("default", "default, pins"):
+        yield from _runs(title, name, traces, profile, memories, progress)
 
 
 def _log_name(inputs: JobInputs, queries: int) -> str:
@@ -157,15 +171,18 @@ def _runs(
     name: str,
     machine_name: str,
     traces: Sequence[Rows],
+    profile: Sequence[Rows],
     memories: Sequence[str],
     progress: Callable[[str], None],
 ) -> Iterator[TrafficRow]:
     config, readers = machine(machine_name)
     program = build_rows(config, readers, checks=False, progress=progress)
-    end = max(int((at + beats * config.beat_bytes).max()) for at, beats in traces)
+    end = max(int((rows["address"] + rows["beats"] * config.beat_bytes).max()) for rows in traces)
+    lines = config.static_cache_lines
+    pins = pin_popular(config, profile, lines // 2) if lines else NO_PINS
     run = partial(run_rows, program, memory_bytes=-(-end // 4096) * 4096)
     for memory in memories:
-        rtl, model = compare_rows(config, run, traces, MemoryTiming.of(memory))
+        rtl, model = compare_rows(config, run, traces, MemoryTiming.of(memory), pins=pins)
         yield TrafficRow(
             trace=name,
             machine=machine_name,
@@ -173,6 +190,7 @@ def _runs(
             rows=rtl.rows,
             asked=rtl.beats,
             in_flight=merged_in_flight(config, traces),
+            pins=pins.beats,
             rtl=rtl,
             model=model,
         )

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from rpaccel.perfmodel.analytic import predict_points
+from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.lane import StageInput, predict_query
-from rpaccel.perfmodel.memory import padded_records
+from rpaccel.perfmodel.memory import padded_records, traffic_of
 from rpaccel.perfmodel.networks import WORKLOADS
 from rpaccel.perfmodel.shapes import compile_shape
 from rpaccel.perfmodel.sweep import machine
@@ -50,3 +51,38 @@ def test_equals_the_event_level(workload, array_size):
             for name in ("stage", "gather", "array", "interaction"):
                 field = f"{name}_cycles"
                 assert getattr(report, field)[index, point] == getattr(stage, field)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+def test_rows_that_hit_take_a_bank_less_time(share):
+    """One bank, with more reads than a trip needs: items cost its cycles."""
+    config = machine(32).model_copy(update={"row_banks": 1, "memory_ports": 1, "row_reads": 256})
+    network, items = WORKLOADS[-1].stages[0]
+    shape = compile_shape(network, config, config.sub_batch_max)
+    gather = GatherMachine.of(config, 2)
+    records = padded_records(64, 64, config.beat_bytes)
+    costs = [gather_cost(gather, shape, records, items, True, hits) for hits in (0.0, share)]
+    rows = traffic_of(config.beat_bytes, shape, records)
+    assert [cost.item for cost in costs] == [
+        rows.item_rows * rows.row_beats * cycles for cycles in (2, 2 - share)
+    ]
+    assert costs[0] == gather_cost(gather, shape, records, items, True)
+
+
+def test_hit_shares_are_of_stages():
+    config = machine(32).model_copy(update={"row_banks": 1, "memory_ports": 1, "row_reads": 256})
+    shapes = [
+        (compile_shape(network, config, config.sub_batch_max), items)
+        for network, items in WORKLOADS[-1].stages
+    ]
+    sizes = {
+        "sub_batch": np.array([64]), "beat_bytes": np.array([config.beat_bytes]),
+        "latency_cycles": np.array([2]), "records": padded_records(64, 64, config.beat_bytes),
+    }  # fmt: skip
+    none, front = (
+        predict_points(config, shapes, **sizes, hit_shares=shares).gather_cycles[:, 0]
+        for shares in (None, [0.5, 0.0])
+    )
+    assert front[0] < none[0] and front[1] == none[1]
+    with pytest.raises(ValueError, match=r"^hit_share must be in 0..1, not 2$"):
+        predict_points(config, shapes, **sizes, hit_shares=[2, 0])

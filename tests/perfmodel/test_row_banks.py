@@ -1,11 +1,13 @@
 """The model of the row banks: closed forms, and equal to the netlist in every count and cycle."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.pinned_traces import NO_PINS, pin_popular
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.row_model import (
     KINDS,
@@ -17,32 +19,45 @@ from rpaccel.host.row_model import (
     model_rate,
     trace,
 )
-from rpaccel.host.row_simulator import build_rows, run_rows
-from rpaccel.perfmodel.memory_fabric import QUEUE_CYCLES, row_cycles
-from rpaccel.perfmodel.row_banks import constant_memory, exposed_cycles, predict_rows, row_slots
+from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
+from rpaccel.perfmodel.costs import HIT_CYCLES, MISS_CYCLES
+from rpaccel.perfmodel.memory_fabric import (
+    QUEUE_CYCLES,
+    pinned_row_cycles,
+    row_cycles,
+)
+from rpaccel.perfmodel.row_bank_state import COUNTER_NAMES, EPOCHS
+from rpaccel.perfmodel.row_banks import (
+    AskedRows,
+    PinnedRows,
+    PrefetchedRows,
+    ReaderStalls,
+    constant_memory,
+    exposed_cycles,
+    predict_rows,
+    row_slots,
+)
 from tests.host.test_row_simulator import CONFIG as SIMULATED
 from tests.host.test_row_simulator import MEMORY_BYTES, READERS
 
 CONFIG = SIMULATED.model_copy(update={"static_cache_lines": 0})
-NOTHING = (np.zeros(0, np.int64), 1)
-COUNTS = ("hits", "merged", "misses", "refused", "evictions", "port_beats", "beats", "cycles")
+PINNING = SIMULATED
+NOTHING = rows_of(np.zeros(0, np.int64))
+COUNTS = (*COUNTER_NAMES, "port_beats", "beats", "cycles")
 # The caches are cleared after the reset; a row waits in its bank's queue meanwhile.
 WAIT_CYCLES = CONFIG.row_cache_sets - QUEUE_CYCLES
 
 
 def predict(addresses, beats=1, latency=20, config=CONFIG):
     memory = constant_memory(config, latency)
-    return predict_rows(config, [(np.asarray(addresses), beats)], memory)
+    return predict_rows(config, [AskedRows(addresses, beats)], memory)
 
 
 @pytest.fixture(scope="module")
 def run():
     program = build_rows(CONFIG, READERS)
 
-    def call(traces, timing):
-        return run_rows(program, traces, timing, memory_bytes=MEMORY_BYTES)
-
-    return call
+    return partial(run_rows, program, memory_bytes=MEMORY_BYTES)
 
 
 def assert_equal(rtl, model):
@@ -59,7 +74,7 @@ def test_one_row(run, latency, beats):
     assert model.cycles == WAIT_CYCLES + row_cycles(latency, beats) + beats - 1 + 1
     assert (model.misses, model.hits, model.merged) == (beats, 0, 0)
     timing = MemoryTiming(read_latency_cycles=latency)
-    traces = [(np.array([64]), beats)] + [NOTHING] * (READERS - 1)
+    traces = [rows_of(np.array([64]), beats)] + [NOTHING] * (READERS - 1)
     assert_equal(*compare_rows(CONFIG, run, traces, timing))
 
 
@@ -72,7 +87,7 @@ def test_all_the_same_row_is_read_once(run):
     # then one after another
     first = WAIT_CYCLES + row_cycles(200) + 1
     assert model.cycles >= first + rows - 1
-    traces = [(np.full(rows, 64), 1)] * READERS
+    traces = [rows_of(np.full(rows, 64))] * READERS
     assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=200)))
 
 
@@ -81,7 +96,7 @@ def test_hits_take_a_cycle_each(run):
     short, long = (predict([64] * rows, latency=8) for rows in (1000, 5000))
     assert long.hits - short.hits == long.cycles - short.cycles == 4000
     assert long.exposed_cycles == short.exposed_cycles < 100
-    traces = [(np.full(1000, 64), 1)] + [NOTHING] * (READERS - 1)
+    traces = [rows_of(np.full(1000, 64))] + [NOTHING] * (READERS - 1)
     assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=8)))
 
 
@@ -90,7 +105,7 @@ def test_hits_take_a_cycle_each(run):
 def test_equals_the_netlist(run, kind, memory):
     rng = np.random.default_rng([KINDS.index(kind), 5])
     beats = (1, 2, 1)
-    traces = [(trace(rng, kind, n * CONFIG.beat_bytes, 700), n) for n in beats]
+    traces = [rows_of(trace(rng, kind, n * CONFIG.beat_bytes, 700), n) for n in beats]
     timing = (
         MemoryTiming.of(memory)
         if isinstance(memory, str)
@@ -108,24 +123,187 @@ def test_equals_the_netlist(run, kind, memory):
 def test_equals_the_netlist_when_answers_overtake(run):
     rng = np.random.default_rng(9)
     timing = MemoryTiming(in_order=False, jitter_cycles=40, hold_per_mille=50, hold_cycles=200)
-    traces = [(trace(rng, "zipf", CONFIG.beat_bytes, 2000), 1) for _ in range(READERS)]
+    traces = [rows_of(trace(rng, "zipf", CONFIG.beat_bytes, 2000)) for _ in range(READERS)]
     assert_equal(*compare_rows(CONFIG, run, traces, timing))
 
 
+@pytest.fixture(scope="module")
+def pinning_run():
+    return partial(run_rows, build_rows(PINNING, READERS), memory_bytes=MEMORY_BYTES)
+
+
+def small_rows(rng, kind, stage_bytes):
+    """Rows of both stages, each with its size: a part of a beat, a beat, or two; with pauses."""
+    found = []
+    for _ in range(READERS):
+        stage = rng.integers(0, 2, 500)
+        size = np.array(stage_bytes)[stage]
+        address = trace(rng, kind, 8, 500) + 4 * rng.integers(0, 2, 500)
+        rows = rows_of(address - address % size, np.maximum(1, size // PINNING.beat_bytes))
+        rows["bytes"], rows["stage"] = size, stage
+        rows["after"] = rng.choice([0, 0, 0, 1, 7, 60], 500)
+        found.append(rows)
+    return found
+
+
+@pytest.mark.parametrize("stage_bytes", [(4, 16), (16, 16), (8, 4), (16, 8)])
+@pytest.mark.parametrize("split", [0, 8, 11, 16])
+@pytest.mark.parametrize("per_mille", [0, 100, 800])
+def test_equals_the_netlist_with_pinned_rows(pinning_run, per_mille, split, stage_bytes):
+    rng = np.random.default_rng([per_mille, split, *stage_bytes])
+    kind, latency = str(rng.choice(KINDS)), int(rng.choice([2, 8, 20, 90]))
+    traces = small_rows(rng, kind, stage_bytes)
+    pins = replace(pin_popular(PINNING, traces, 8), split=split)
+    stalls = ReaderStalls(per_mille=per_mille, seed=split)
+    timing = MemoryTiming(read_latency_cycles=latency)
+    rtl, model = compare_rows(PINNING, pinning_run, traces, timing, pins=pins, stalls=stalls)
+    assert_equal(rtl, model)
+    assert model.pinned > 0
+    assert model.pinned + model.hits + model.merged + model.misses + model.refused >= model.beats
+
+
+@pytest.mark.parametrize("memory", ["ddr4", "hbm2"])
+def test_equals_the_netlist_with_nothing_pinned_yet(pinning_run, memory):
+    rng = np.random.default_rng(4)
+    traces = small_rows(rng, "zipf", (8, 16))
+    rtl, model = compare_rows(PINNING, pinning_run, traces, MemoryTiming.of(memory))
+    assert_equal(rtl, model)
+    assert model.pinned == 0
+
+
+def test_equals_the_netlist_with_stalled_readers(run):
+    rng = np.random.default_rng(6)
+    traces = [rows_of(trace(rng, "zipf", CONFIG.beat_bytes, 700)) for _ in range(READERS)]
+    for rows in traces:
+        rows["after"] = rng.choice([0, 0, 3, 100], 700)
+    cycles = []
+    for per_mille in (0, 300, 950):
+        stalls = ReaderStalls(per_mille=per_mille, seed=5)
+        rtl, model = compare_rows(CONFIG, run, traces, MemoryTiming(), stalls=stalls)
+        assert_equal(rtl, model)
+        cycles.append(model.cycles)
+    assert cycles == sorted(cycles) and cycles[2] >= 10 * 700
+
+
+def test_a_pinned_row_alone(pinning_run):
+    """Its answer needs no memory; both stages have lines, a row is found in its own only."""
+    rows = rows_of(np.array([64]))
+    pins = pin_popular(PINNING, [rows], 8)
+    assert pins.beats == 1
+    for stage, pinned in ((0, 1), (1, 0)):
+        rows["stage"] = stage
+        rtl, model = compare_rows(
+            PINNING, pinning_run, [rows, NOTHING, NOTHING], MemoryTiming(), pins=pins
+        )
+        assert_equal(rtl, model)
+        assert (model.pinned, sum(model.port_beats)) == (pinned, 1 - pinned)
+        if pinned:  # its request and its last beat count
+            assert model.cycles == pinned_row_cycles() + 1
+
+
+AHEAD = PINNING.model_copy(update={"row_cache_sets": 8, "row_cache_ways": 4})
+
+
+@pytest.fixture(scope="module")
+def ahead_run():
+    return partial(run_rows, build_rows(AHEAD, READERS, 2), memory_bytes=MEMORY_BYTES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_the_netlist_with_prefetches(ahead_run, seed):
+    """A prefetcher of rows that readers will want, and one of others; marks of old epochs too."""
+    rng = np.random.default_rng(seed)
+    kind, latency = KINDS[seed % len(KINDS)], int(rng.choice([2, 8, 20, 90]))
+    traces = small_rows(rng, kind, (8, 16))
+    wanted, other = traces[0][rng.random(500) < 0.5], small_rows(rng, kind, (8, 16))[0]
+    for rows in (wanted, other):
+        rows["after"] = rng.choice([0, 3, 30], len(rows))
+        rows["stage"] = np.cumsum(rng.random(len(rows)) < 0.05) % EPOCHS
+    traces[0]["after"][0] = 300
+    stalls = ReaderStalls(per_mille=300, seed=seed) if seed % 3 == 1 else None
+    pins = pin_popular(AHEAD, [rows[:9] for rows in traces], 8) if seed % 2 else NO_PINS
+    timing = MemoryTiming(read_latency_cycles=latency)
+    rtl, model = compare_rows(
+        AHEAD, ahead_run, traces, timing, pins=pins, stalls=stalls, prefetches=[wanted, other]
+    )
+    assert_equal(rtl, model)
+    assert model.prefetches and model.used and model.dropped
+    assert (model.pinned > 0) == (pins.beats > 0)
+    assert model.misses + model.refused + model.prefetches == sum(model.port_beats)
+
+
+def test_a_prefetched_row_hits():
+    """Read once, by the prefetch; late if it is asked for while it is on its way."""
+    memory = constant_memory(CONFIG, 90)
+    for wait, late in ((200, 0), (60, 1)):
+        model = predict_rows(
+            CONFIG, [AskedRows([64], after=wait)], memory, prefetches=[PrefetchedRows([64])]
+        )
+        assert (model.prefetches, model.used, model.late) == (1, 1, late)
+        assert (model.hits, model.merged, model.misses) == (1 - late, late, 0)
+        assert sum(model.port_beats) == 1
+        assert late or model.cycles == row_cycles(None) + 1
+
+
+def test_marks_hold_lines_in_their_epoch_only():
+    """Two ways, one left to looks: a mark of this epoch keeps others out, an old one does not."""
+    sizes = {"memory_ports": 1, "row_banks": 1, "row_cache_sets": 1, "row_cache_ways": 2}
+    config = CONFIG.model_copy(update=sizes)
+    memory = constant_memory(config, 20)
+    # a row meets the epoch of the row that is next
+    for epochs, dropped in (([0, 0, 0, 0], 3), ([0, 0, 1, 1], 2), ([0, 0, 1, 2], 1)):
+        ahead = PrefetchedRows(8 * np.arange(4), epochs=epochs, after=100)
+        model = predict_rows(config, [AskedRows([64], after=600)], memory, prefetches=[ahead])
+        assert (model.prefetches, model.dropped) == (4 - dropped, dropped)
+        assert (model.misses, model.refused) == (1, 0)
+        assert model.unused == max(0, model.prefetches + model.misses - config.row_cache_ways)
+
+
+@pytest.mark.slow
+def test_prefetches_go_on_after_the_last_answer(ahead_run):
+    ahead = rows_of(64 + 8 * np.arange(50), after=9)
+    rows = rows_of(np.array([1 << 12]))
+    rtl, model = compare_rows(
+        AHEAD, ahead_run, [rows, NOTHING, NOTHING], MemoryTiming(), prefetches=[ahead, NOTHING]
+    )
+    assert_equal(rtl, model)
+    assert model.prefetches + model.dropped == 50 and model.cycles < 100
+
+
+def test_a_pause_may_end_in_any_cycle_of_clearing():
+    memory = constant_memory(CONFIG, 2)
+    for wait in range(2 * CONFIG.row_cache_sets):
+        model = predict_rows(CONFIG, [AskedRows([64, 1 << 12], after=[0, wait])], memory)
+        assert (model.misses, model.beats) == (2, 2)
+        assert model.cycles >= wait
+
+
 def test_no_rows():
-    model = predict_rows(CONFIG, [NOTHING], constant_memory(CONFIG, 20))
+    model = predict_rows(CONFIG, [AskedRows([])], constant_memory(CONFIG, 20))
     assert all(not np.any(getattr(model, field.name)) for field in fields(model))
 
 
 def test_rejects():
-    with pytest.raises(ValueError, match=r"^addresses must be multiples of 8, not 12$"):
-        predict([8, 12])
+    with pytest.raises(ValueError, match=r"^addresses must be multiples of 4, not 10$"):
+        predict([8, 10])
     with pytest.raises(ValueError, match=r"^beats must be in 1..2, not 3$"):
         predict([8, 16], [1, 3])
+    with pytest.raises(ValueError, match=r"^stages must be in 0..1, not 2$"):
+        memory = constant_memory(CONFIG, 20)
+        predict_rows(CONFIG, [AskedRows([8, 16], stages=[1, 2])], memory)
+    with pytest.raises(ValueError, match=r"^epochs must be in 0..3, not 4$"):
+        predict_rows(CONFIG, [AskedRows([8])], memory, prefetches=[PrefetchedRows([8], epochs=4)])
+    nothing = PinnedRows(addresses=(np.zeros(0, np.int64), np.zeros(0, np.int64)))
+    with pytest.raises(
+        ValueError, match=r"^static_cache_lines must be at least 1 for pinned rows, not 0$"
+    ):
+        predict_rows(CONFIG, [AskedRows([8])], memory, pinned=nothing)
     with pytest.raises(ValueError, match=r"^latency_cycles must be at least 2, not 1$"):
         constant_memory(CONFIG, 1)
     for timing, message in [
         (MemoryTiming(stall_per_mille=5), r"^stall_per_mille must be 0, not 5$"),
+        (MemoryTiming(error_per_mille=5), r"^error_per_mille must be 0, not 5$"),
         (MemoryTiming(max_outstanding=31), r"^max_outstanding must be at least 32, not 31$"),
     ]:
         with pytest.raises(ValueError, match=message), row_memory(CONFIG, timing):
@@ -134,6 +312,18 @@ def test_rejects():
         machine("none")
     with pytest.raises(ValueError, match=r"^kind must be one of uniform, .*, not 'none'$"):
         trace(np.random.default_rng(1), "none", 8, 1)
+
+
+@pytest.mark.parametrize("rows", [100, 400, 800, 10_000])
+def test_a_bank_takes_what_the_closed_form_says(rows):
+    """A cycle for a beat that hits or merges, two for one that misses; memory is near."""
+    sizes = {"memory_ports": 1, "row_banks": 1, "row_cache_sets": 64, "row_cache_ways": 4}
+    config = CONFIG.model_copy(update=sizes)
+    addresses = config.beat_bytes * np.random.default_rng(1).integers(0, rows, 20_000)
+    model = predict(addresses, latency=4, config=config)
+    share = (model.hits + model.merged) / model.beats
+    cycles = model.beats * (share * HIT_CYCLES + (1 - share) * MISS_CYCLES)
+    assert cycles <= model.cycles <= 1.02 * cycles
 
 
 @pytest.mark.slow
