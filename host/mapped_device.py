@@ -42,7 +42,7 @@ class MappedDevice:
         memory_offset: int = 0,
         interrupt: str | Path | None = None,
     ) -> None:
-        self._files = []
+        self._files: list[int] = []
         self._registers_map = self._map(registers, registers_offset, REGISTER_BYTES)
         self._memory = self._map(memory, memory_offset, memory_bytes)
         self._words = memoryview(self._registers_map).cast("I")
