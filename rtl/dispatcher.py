@@ -99,7 +99,7 @@ class Dispatcher(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = queue = SubmissionQueue(self.config)
+        m.submodules.queue = self.queue = queue = SubmissionQueue(self.config)
         connect(m, queue.memory, flipped(self.descriptor))
         m.d.comb += [
             queue.rings.eq(self.rings),

@@ -4,18 +4,26 @@ import pytest
 
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, ISA_VERSION, RESULT, Opcode, Status
+from rpaccel.spec.isa import (
+    COMPLETION,
+    DESCRIPTOR,
+    ISA_VERSION,
+    RESULT,
+    Opcode,
+    StageKind,
+    Status,
+)
 from tests.streams import plain, receive, send, simulate
 
 TINY = load_accelerator("tiny")
 WIDE = TINY.model_copy(update={"axi_data_bits": 256, "array_size": 32})
-TWO = TINY.model_copy(update={"lanes": 2})
-THREE = TINY.model_copy(update={"lanes": 3})
+ONE = TINY.model_copy(update={"funnels": 1})
+THREE = TINY.model_copy(update={"funnels": 3, "lanes": 2})
 SQ, CQ, RESULTS = 0x1000, 0x2000, 0x4000
 
 
 class Bench:
-    """A dispatcher with memory behind its ports, fake lanes and a fake loader."""
+    """A dispatcher with memory behind its ports, fake funnels and a fake loader."""
 
     def __init__(self, config, seed=1, bad_reads=(), bad_writes=()):
         self.config, self.dut = config, Dispatcher(config)
@@ -23,10 +31,11 @@ class Bench:
         self.random = random.Random(seed)
         self.bad_reads, self.bad_writes = bad_reads, bad_writes
         self.writes = []  # (address, beats)
-        self.queries = [[] for _ in range(config.lanes)]
+        self.queries = [[] for _ in range(config.funnels)]
         self.loads = []
-        self.running = 0  # queries inside lanes
+        self.running = 0  # queries inside funnels
         self.completions = 0  # completion_stb seen
+        self.waited = []  # by the queries that funnels got
 
     async def read_memory(self, ctx):
         port, width = self.dut.descriptor, self.config.beat_bytes
@@ -62,21 +71,29 @@ class Bench:
             await ctx.tick().repeat(self.random.randrange(1, 5))
             await send(ctx, port.response, [{"error": error}])
 
-    def lane(self, index):
+    def funnel(self, index):
         async def run(ctx):
             dut = self.dut
-            ctx.set(dut.lane_idle[index], 1)
+
+            def set_idle(idle):
+                others = ctx.get(dut.funnel_idle) & ~(1 << index)
+                ctx.set(dut.funnel_idle, others | idle << index)
+
+            set_idle(1)
             while True:
-                (query,) = await receive(ctx, dut.lane_query[index], 1, limit_cycles=100_000)
-                ctx.set(dut.lane_idle[index], 0)
+                (query,) = await receive(ctx, dut.query[index], 1, limit_cycles=100_000)
+                descriptor = query["descriptor"]
+                set_idle(0)
                 self.running += 1
-                self.queries[index].append(query["tag"])
+                self.queries[index].append(descriptor["tag"])
+                self.waited.append(query["waited"])
                 await ctx.tick().repeat(self.random.randrange(1, 200))
-                done = {"tag": query["tag"], "version": ISA_VERSION, "count": query["top_n"]}
-                await send(ctx, dut.lane_done[index], [done | {"total_cycles": 5}])
-                await send(ctx, dut.lane_result[index], answer(query["tag"], query["top_n"]))
+                done = {"tag": descriptor["tag"], "version": ISA_VERSION}
+                done |= {"count": descriptor["top_n"], "total_cycles": 5}
+                await send(ctx, dut.done[index], [done])
+                await send(ctx, dut.result[index], answer(done["tag"], done["count"]))
                 self.running -= 1
-                ctx.set(dut.lane_idle[index], 1)
+                set_idle(1)
 
         return run
 
@@ -93,6 +110,13 @@ class Bench:
         async for _, _, stb in ctx.tick().sample(self.dut.completion_stb):
             self.completions += stb
 
+    async def count_cycles(self, ctx):
+        cycle = 0
+        while True:
+            ctx.set(self.dut.clock, cycle)
+            await ctx.tick()
+            cycle += 1
+
     def submit(self, descriptors, size):
         for i, descriptor in enumerate(descriptors):
             start = SQ + i % size * DESCRIPTOR.bytes
@@ -108,20 +132,25 @@ class Bench:
 
         async def main(ctx):
             ctx.set(dut.quiet, 1)
-            ctx.set(dut.lane_owns, (1 << self.config.lanes) - 1 if owns is None else owns)
+            lanes = (1 << self.config.lanes) - 1
+            ctx.set(dut.lane_owns, lanes if owns is None else owns)
+            ctx.set(dut.lane_idle, lanes)
+            for loaded in dut.lane_loaded:
+                ctx.set(loaded, 1)
             await bench(ctx)
 
         streams = [dut.descriptor.request, dut.port.request, dut.port.payload, dut.load]
         simulate(
             dut,
             main,
-            monitors=[*streams, *dut.lane_query],
+            monitors=[*streams, *dut.query],
             background=[
                 self.read_memory,
                 self.write_memory,
                 self.loader,
                 self.count_completions,
-                *[self.lane(i) for i in range(self.config.lanes)],
+                self.count_cycles,
+                *[self.funnel(i) for i in range(self.config.funnels)],
             ],
             limit_cycles=limit_cycles,
         )
@@ -136,7 +165,12 @@ def query(tag, count):
         "opcode": Opcode.QUERY,
         "tag": tag,
         "top_n": count,
-        "result_address": RESULTS + tag * 0x400 + 0x3E0,
+        "stages": 1,
+        "stage0_kind": StageKind.RANK,
+        "items": 1,
+        "item_record_bytes": 64,
+        "user_record_bytes": 64,
+        "result_address": RESULTS + tag * 0x400 + 0x3C0,
     }
 
 
@@ -160,10 +194,10 @@ def check_results(bench, tag, count):
     assert raw[8 * count : 8 * count + 32] == bytes(32)  # nothing after the last result
 
 
-@pytest.mark.parametrize("config", [TINY, WIDE, TWO], ids=["tiny", "wide", "two lanes"])
+@pytest.mark.parametrize("config", [ONE, WIDE, THREE], ids=["one", "wide", "three funnels"])
 def test_every_descriptor_completes_once(config):
     bench = Bench(config)
-    counts = [1, 2, 3, 8, 5, 20, 0, 7]
+    counts = [1, 2, 3, 8, 5, 4, 6, 7]
     descriptors = [query(tag, count) for tag, count in enumerate(counts)]
     descriptors[4:4] = [{"opcode": Opcode.NOP, "tag": 90}]
     descriptors[2:2] = [
@@ -190,9 +224,9 @@ def test_every_descriptor_completes_once(config):
     for tag, count in enumerate(counts):
         assert completions[tag]["status"] == Status.OK
         assert completions[tag]["count"] == count
-        assert tag in bench.queries[completions[tag]["lane"]]
         check_results(bench, tag, count)
-    assert all(bench.queries)
+    assert sorted(tag for queries in bench.queries for tag in queries) == [*range(len(counts))]
+    assert bench.queries[0]
 
 
 @pytest.mark.parametrize("size", [1, 2])
@@ -214,7 +248,7 @@ def test_waits_for_a_completion_slot(size):
             await ctx.tick().repeat(300)
             assert ctx.get(dut.sq_head) == (round_ + 1) * size
             ctx.set(dut.rings, state)
-            log.extend(bench.completion(i, size)["tag"] for i in range(size))
+            log.extend(sorted(bench.completion(i, size)["tag"] for i in range(size)))
 
     bench.run(host)
     assert log == list(range(3 * size))
@@ -244,7 +278,7 @@ def test_indices_wrap():
 
     async def host(ctx):
         dut = bench.dut
-        ctx.set(dut.sq_head, start)
+        ctx.set(dut.queue.sq_head, start)
         ctx.set(dut.cq_tail, start)
         for i in range(4):
             state = {"sq_tail": (start + i + 1) & 0xFFFF, "cq_head": (start + i) & 0xFFFF}
@@ -291,7 +325,7 @@ def test_bad_descriptors_complete_with_status():
 
 
 def test_a_refused_completion_does_not_stop_the_ring():
-    bench = Bench(TINY, bad_writes=[CQ])
+    bench = Bench(ONE, bad_writes=[CQ])
     bench.submit([query(0, 1), query(1, 1)], 2)
 
     async def host(ctx):
@@ -303,26 +337,67 @@ def test_a_refused_completion_does_not_stop_the_ring():
     assert plain(bench.completions) == 2
 
 
-def test_queries_go_to_lanes_that_own_blocks_and_are_asked_for():
+def test_refused_queries_reach_no_funnel():
     bench = Bench(THREE)
-    wanted = [0, 0b010, 0b100, 0b110, 0b001, 0b010]
-    bench.submit([query(tag, 1) | {"stage0_lanes": lanes} for tag, lanes in enumerate(wanted)], 8)
+    wanted = [({}, 0), ({"stage0_lanes": 0b10}, Status.BAD_LANE), ({"items": 0}, Status.BAD_ITEMS),
+              ({"stage0_model": 1}, Status.BAD_MODEL), ({"stage0_lanes": 0b01}, 0)]  # fmt: skip
+    bench.submit([query(tag, 1) | fields for tag, (fields, _) in enumerate(wanted)], 8)
 
     async def host(ctx):
         ctx.set(bench.dut.rings, rings(8, 8, sq_tail=len(wanted)))
         await until(ctx, bench.dut, len(wanted))
+        assert ctx.get(bench.dut.queries) == len(wanted)
 
-    bench.run(host, owns=0b011)
-    completions = [bench.completion(i, 8) for i in range(len(wanted))]
-    status = {c["tag"]: c["status"] for c in completions}
-    assert status == {0: 0, 1: 0, 2: Status.BAD_LANE, 3: 0, 4: 0, 5: 0}
-    assert not bench.queries[2]
-    assert {1, 3, 5} <= set(bench.queries[1])
-    assert 4 in bench.queries[0]
+    bench.run(host, owns=0b01)
+    status = {c["tag"]: c["status"] for c in (bench.completion(i, 8) for i in range(len(wanted)))}
+    assert status == {tag: status for tag, (_, status) in enumerate(wanted)}
+    assert sorted(tag for queries in bench.queries for tag in queries) == [0, 4]
+
+
+def test_a_query_whose_deadline_passes_in_the_queue_reaches_no_funnel():
+    bench = Bench(ONE, seed=4)
+    descriptors = [query(tag, 1) for tag in range(6)]
+    descriptors[3] |= {"deadline_cycles": 20}
+    descriptors[5] |= {"deadline_cycles": 100_000}
+    bench.submit(descriptors, 8)
+
+    async def host(ctx):
+        ctx.set(bench.dut.rings, rings(8, 8, sq_tail=6))
+        await until(ctx, bench.dut, 6)
+
+    bench.run(host)
+    completions = {c["tag"]: c for c in (bench.completion(i, 8) for i in range(6))}
+    assert [completions[tag]["status"] for tag in range(6)] == [0, 0, 0, Status.LATE, 0, 0]
+    assert bench.queries == [[0, 1, 2, 4, 5]]
+    assert completions[3]["queue_cycles"] >= 20
+    assert bench.waited == sorted(bench.waited)  # they were fetched together
+    ends = [bench.completion(i, 8)["ended_at"] for i in range(6)]
+    assert ends == sorted(ends) and ends[0] > 0
+
+
+def test_abort_ends_what_waits():
+    bench = Bench(ONE)
+    bench.submit([query(tag, 1) for tag in range(5)] + [{"opcode": Opcode.NOP, "tag": 5}], 8)
+
+    async def host(ctx):
+        dut = bench.dut
+        ctx.set(dut.rings, rings(8, 8, sq_tail=6))
+        await until(ctx, dut, 1)
+        ctx.set(dut.abort, 1)
+        await until(ctx, dut, 6)
+
+    bench.run(host)
+    status = {c["tag"]: c["status"] for c in (bench.completion(i, 8) for i in range(6))}
+    assert status[0] == status[5] == 0
+    assert [status[tag] for tag in (3, 4)] == [Status.ABORTED] * 2
+    started = bench.queries[0]
+    assert [status[tag] for tag in range(5)] == [
+        0 if tag in started else Status.ABORTED for tag in range(5)
+    ]
 
 
 def test_hold_lets_queries_end_and_starts_none():
-    bench = Bench(TWO)
+    bench = Bench(TINY)
     bench.submit([query(tag, 1) for tag in range(6)], 8)
     running = []
 
@@ -333,15 +408,15 @@ def test_hold_lets_queries_end_and_starts_none():
         ctx.set(dut.hold, 1)
         while not ctx.get(dut.held):
             await ctx.tick()
-        taken = ctx.get(dut.sq_head)
+        started = sum(len(queries) for queries in bench.queries)
         for _ in range(300):
             running.append(bench.running)
             assert ctx.get(dut.held)
             await ctx.tick()
-        assert ctx.get(dut.sq_head) == taken < 6
+        assert started == sum(len(queries) for queries in bench.queries) < 6
         ctx.set(dut.hold, 0)
         await until(ctx, dut, 6)
 
     bench.run(host)
     assert not any(running)
-    assert sorted(bench.queries[0] + bench.queries[1]) == list(range(6))
+    assert sorted(tag for queries in bench.queries for tag in queries) == list(range(6))

@@ -2,13 +2,13 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.sim import Simulator
 
 from rpaccel.golden.lane import Query, validate
 from rpaccel.rtl.query_check import QueryCheck
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import MAX_STAGES, StageKind, Status
+from rpaccel.spec.isa import MAX_STAGES, StageKind, StageMode, Status
+from rpaccel.spec.stage_tasks import StageTasks
+from tests.streams import simulate
 
 CONFIG = load_accelerator("tiny")
 GOOD = {
@@ -28,22 +28,21 @@ GOOD = {
 }
 
 
-def statuses(cases):
+def statuses(cases, config=CONFIG, owns=1):
     """Return the status of each (descriptor fields, loaded slots)."""
-    top = Module()
-    top.submodules.dut = dut = QueryCheck(CONFIG)
+    dut = QueryCheck(config)
     found = []
 
     async def bench(ctx):
+        ctx.set(dut.lane_owns, owns)
         for fields, loaded in cases:
             ctx.set(dut.descriptor, fields)
-            ctx.set(dut.loaded, loaded)
-            await ctx.delay(1e-6)
+            for lane, slots in enumerate(dut.loaded):
+                ctx.set(slots, loaded[lane] if isinstance(loaded, tuple) else loaded)
+            await ctx.tick().repeat(dut.latency_cycles)
             found.append(ctx.get(dut.status))
 
-    simulator = Simulator(top)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     return found
 
 
@@ -66,6 +65,9 @@ def change(loaded=0b11, **fields):
                 change(stage1_model=1, stage2_kind=9, stage2_model=200),
                 change(user_record_bytes=CONFIG.user_record_bytes, item_record_bytes=8),
                 change(item_record_bytes=64),
+                change(stage1_mode=9, stage1_task_items=1, stage1_lanes=1),
+                change(stage0_mode=StageMode.GLOBAL, stage0_options=3),
+                change(stage0_mode=StageMode.LOCAL, stage0_task_items=2, stage0_task_k=1),
             ],
         ),
         (
@@ -97,10 +99,37 @@ def change(loaded=0b11, **fields):
             [
                 change(stage0_k=0),
                 change(stage0_k=41),
-                change(stage0_k=1 << 31),
+                change(stage0_k=0xFFFF),
                 change(top_n=0),
                 change(top_n=CONFIG.max_top_n + 1, user_record_bytes=0),
                 change(stages=3, stage2_kind=StageKind.RANK, stage1_k=11),
+            ],
+        ),
+        (
+            Status.BAD_TASK,
+            [
+                change(stage0_mode=4),
+                change(stage0_options=4),
+                change(stage0_task_items=1),
+                change(stage0_task_items=63, stages=1),
+                change(stage0_mode=StageMode.LOCAL, stage0_task_items=2),
+                change(stage0_mode=StageMode.LOCAL, stage0_task_k=2),
+                change(stage0_mode=StageMode.PROPORTIONAL, stage0_task_k=2),
+                change(
+                    stage0_mode=StageMode.PROPORTIONAL,
+                    stage0_task_items=2,
+                    stage0_task_k=1,
+                    stage0_options=1,
+                ),
+                change(stages=3, stage1_k=5, stage2_kind=StageKind.RANK, stage1_mode=255),
+            ],
+        ),
+        (
+            Status.BAD_LANE,
+            [
+                change(stage0_lanes=2),
+                change(stage1_lanes=1 << 31),
+                change(stages=0, stage0_lanes=2),
             ],
         ),
         (
@@ -133,6 +162,24 @@ def test_statuses(status, cases):
     assert statuses(cases) == [status] * len(cases)
 
 
+def test_a_stage_needs_its_model_on_all_its_lanes():
+    three = CONFIG.model_copy(update={"lanes": 3})
+    front, back = {"stage0_lanes": 0b011, "stage1_lanes": 0b100}, {"stage1_model": 1}
+    cases = [
+        change(loaded=(0b01, 0b01, 0b10), **front, **back),
+        change(loaded=(0b01, 0b00, 0b10), **front, **back),  # lane 1 owns nothing
+        change(loaded=(0b00, 0b01, 0b10), **front, **back),
+        change(loaded=(0b01, 0b01, 0b01), **front, **back),
+        change(loaded=(0b01, 0b01, 0b00), **front),
+        change(loaded=(0b11, 0b11, 0b10)),
+        change(loaded=(0b01, 0b00, 0b01)),
+        change(loaded=(0b01, 0b01, 0b01), stage0_lanes=0b010),
+    ]
+    good, bad = Status.OK, Status.BAD_MODEL
+    expected = [good, good, bad, bad, bad, bad, good, Status.BAD_LANE]
+    assert statuses(cases, three, owns=0b101) == expected
+
+
 def test_agrees_with_golden():
     rng = random.Random(1)
     cases, expected = [], []
@@ -148,6 +195,15 @@ def test_agrees_with_golden():
             features=np.zeros((3, item_bytes), dtype=np.uint8),
             stages=tuple(zip(slots, keep, strict=True))[:stages],
             top_n=rng.choice([0, 1, 8, 8, 9]),
+            tasks=tuple(
+                StageTasks(
+                    task_items=rng.choice([0, 2, 2, 3]),
+                    task_k=rng.choice([0, 1]),
+                    mode=rng.choice(list(StageMode)),
+                    exact=rng.random() < 0.3,
+                )
+                for _ in range(MAX_STAGES)
+            ),
         )
         expected.append(validate(query, [object(), None], CONFIG))
         fields = {
@@ -162,7 +218,11 @@ def test_agrees_with_golden():
                 f"stage{i}_kind": StageKind.RANK,
                 f"stage{i}_model": slots[i],
                 f"stage{i}_k": keep[i],
+                f"stage{i}_task_items": query.tasks[i].task_items,
+                f"stage{i}_task_k": query.tasks[i].task_k,
+                f"stage{i}_mode": query.tasks[i].mode,
+                f"stage{i}_options": query.tasks[i].options,
             }
         cases.append((fields, 0b01))
     assert statuses(cases) == expected
-    assert len(set(expected)) >= 5
+    assert len(set(expected)) >= 6

@@ -78,14 +78,17 @@ def writable_bits(register):
         return 8
     if register.name.endswith("_LO"):
         return 32
-    if register.name.endswith("_PERMISSION") or register.name == "IRQ_ENABLE":
+    if register.name.endswith("_PERMISSION"):
         return 2
-    return 1 if register.name == "CONTROL" else 16
+    if register.name == "IRQ_ENABLE":
+        return 3
+    return {"CONTROL": 3, "WATCHDOG": 32, "IRQ_COALESCE": 32}.get(register.name, 16)
 
 
 def storage():
     """Return the registers that only keep what the host writes."""
-    return [r for r in REGISTERS if r.access == "rw" and not r.name.startswith("PARTITION")]
+    acting = ("PARTITION", "LANE_RESET")
+    return [r for r in REGISTERS if r.access == "rw" and not r.name.startswith(acting)]
 
 
 def test_constants():
