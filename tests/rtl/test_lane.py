@@ -1,53 +1,35 @@
+"""A lane alone: tasks in, scores out, against golden.lane.rank."""
+
+import random
+
 import numpy as np
 import pytest
 
-from rpaccel.golden.lane import run_query
+from rpaccel.golden.lane import rank
+from rpaccel.golden.sigmoid import ctr
 from rpaccel.host.compile import compile_models
 from rpaccel.rtl.lane import Lane
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import ISA_VERSION, StageKind, Status, StatusFlag, target_bits
+from rpaccel.spec.isa import Status, target_bits
 from rpaccel.spec.registers import COUNTER_UNITS
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.memory_model import MemoryModel
 from tests.rtl.lane_with_array import LaneWithArray
-from tests.streams import expect_silence, plain, receive, send, simulate, stalls
+from tests.streams import plain, receive, send, simulate, stalls
 
 CONFIG = load_accelerator("tiny")
-USER, LIST, FEATURES = 0x8000, 0x9000, 0xA000  # addresses; the models begin at 0x10000
+SPACE = 0x1000  # bytes of memory for each query's data
+DATA = 0x2_0000  # where they lie; the models begin at 0x10000
 
 
-def models(seed, threshold=None):
+def models(seed):
     rng = np.random.default_rng(seed)
-    small = random_ranker(rng, CONFIG, name="small", top=(6,), threshold=threshold)
+    small = random_ranker(rng, CONFIG, name="small", top=(6,))
     return rng, [small, shared_schema(rng, CONFIG, small, name="large", dim=16)]
 
 
-def descriptor(query, tag, sub_batch=0, **fields):
-    values = {
-        "version": ISA_VERSION,
-        "tag": tag,
-        "stages": len(query.stages),
-        "user_address": USER,
-        "candidates_address": LIST,
-        "items": len(query.candidates),
-        "top_n": query.top_n,
-        "features_address": FEATURES,
-        "features_rows": query.features.shape[0],
-        "item_record_bytes": query.features.shape[1],
-        "user_record_bytes": len(query.user_record),
-    }
-    for i, (slot, k) in enumerate(query.stages):
-        values |= {
-            f"stage{i}_kind": StageKind.RANK,
-            f"stage{i}_model": slot,
-            f"stage{i}_sub_batch": sub_batch,
-            f"stage{i}_k": k,
-        }
-    return values | fields
-
-
 class Bench:
-    """A loaded lane; `ask` runs a query after the other and keeps the answers."""
+    """A loaded lane and what stands around it; `tasks` are given one after the other."""
 
     def __init__(self, rankers, stall="none", latency=(5, 25)):
         self.dut = Lane(CONFIG)
@@ -61,9 +43,52 @@ class Bench:
         )
         for address, payload in self.compiled.segments():
             self.memory.contents[address : address + len(payload)] = payload
-        self.sink = stalls(stall)[1]
-        self.answers = []
-        self.counters = []
+        self.source, self.sink = stalls(stall)
+        self.queries = []
+        self.tasks, self.scores, self.done, self.edges = [], [], [], []
+        self.survivors = {}  # owner -> ids to come
+
+    def add_query(self, query):
+        """Place a query's data; return its number."""
+        base = DATA + SPACE * len(self.queries)
+        parts = {"user": query.user_record, "list": query.candidates.astype("<u4").tobytes()}
+        places, at = {}, base
+        for name, payload in parts.items():
+            self.memory.contents[at : at + len(payload)] = payload
+            places[name] = at
+            at += -(-len(payload) // 64) * 64
+        table = query.features.tobytes()
+        at = -(-at // query.features.shape[1]) * query.features.shape[1]
+        assert at + len(table) <= base + SPACE
+        self.memory.contents[at : at + len(table)] = table
+        places["features"] = at
+        self.queries.append((query, places))
+        return len(self.queries) - 1
+
+    def add_task(self, number, model, ids=None, first=0, items=None, sub_batch=0, **changes):
+        """Add a task for a query: a part of its list, or `ids` from the funnel."""
+        query, places = self.queries[number]
+        items = len(ids) if ids is not None else items or len(query.candidates)
+        owner = {"funnel": number % 2, "stage": 0 if ids is None else 1}
+        gather = {
+            "user_address": places["user"],
+            "features_address": places["features"],
+            "features_rows": len(query.features),
+            "item_record_bytes": query.features.shape[1],
+            "user_record_bytes": len(query.user_record),
+            "items": items,
+            "sub_batch": sub_batch,
+            "later": ids is not None,
+        }
+        task = {
+            "owner": owner,
+            "model": model,
+            "listed": ids is None,
+            "list_address": places["list"] + 4 * first,
+            "gather": gather | changes,
+        }
+        taken = query.candidates[first : first + items] if ids is None else np.asarray(ids)
+        self.tasks.append((task, query, model, taken))
 
     async def load(self, ctx):
         bus = self.dut.load
@@ -78,164 +103,201 @@ class Bench:
                 await ctx.tick()
         ctx.set(bus.valid, 0)
 
-    def place(self, query):
-        contents = self.memory.contents
-        for address, payload in (
-            (USER, query.user_record),
-            (LIST, query.candidates.astype("<u4").tobytes()),
-            (FEATURES, query.features.tobytes()),
-        ):
-            contents[address : address + len(payload)] = payload
+    async def give(self, ctx):
+        for task, _, _, ids in self.tasks:
+            await send(ctx, self.dut.task, [task], self.source)
+            if not task["listed"]:
+                self.survivors.setdefault(owner_of(task), []).extend(ids.tolist())
 
-    async def ask(self, ctx, query, **fields):
+    async def give_ids(self, ctx):
+        """Offer the ids that the lane asks for."""
         dut = self.dut
-        assert ctx.get(dut.idle)
-        self.place(query)
-        await send(ctx, dut.query, [descriptor(query, len(self.answers), **fields)])
-        (done,) = await receive(ctx, dut.done, 1, self.sink)
-        results = await receive(ctx, dut.result, done["count"], self.sink)
-        self.answers.append((done, results))
-        await expect_silence(ctx, dut.result)
-        assert ctx.get(dut.idle)
-        self.counters.append(plain(ctx.get(dut.counters)))
+        while True:
+            owner = (ctx.get(dut.ids_from.funnel), ctx.get(dut.ids_from.stage))
+            queue = self.survivors.get(owner, [])
+            offered = bool(ctx.get(dut.ids_wanted) and queue and next(self.source) == 0)
+            ctx.set(dut.ids.valid, offered)
+            ctx.set(dut.ids.payload, queue[0] if offered else 0)
+            _, _, ready = await ctx.tick().sample(dut.ids.ready)
+            if offered and ready:
+                queue.pop(0)
+            ctx.set(dut.ids.valid, 0)
 
-    def run(self, bench, limit_cycles=60_000):
+    def take(self, stream, log):
+        async def run(ctx):
+            while True:
+                log.extend(await receive(ctx, stream, 1, self.sink, 100_000))
+
+        return run
+
+    async def tell_time(self, ctx):
+        cycle = 0
+        while True:
+            ctx.set(self.dut.clock, cycle)
+            await ctx.tick()
+            cycle += 1
+
+    def run(self, limit_cycles=60_000):
         dut = self.dut
 
         async def main(ctx):
             await self.load(ctx)
-            await bench(ctx)
+            await self.give(ctx)
+            for _ in range(limit_cycles):
+                if len(self.done) == len(self.tasks):
+                    break
+                await ctx.tick()
+            await ctx.tick().repeat(30)
+            assert ctx.get(dut.idle)
+            self.counters = plain(ctx.get(dut.counters))
 
         ports = (dut.list, *dut.record, *dut.row)
+        logs = ((dut.score, self.scores), (dut.done, self.done), (dut.edges, self.edges))
         simulate(
             LaneWithArray(dut),
             main,
-            monitors=[dut.done, dut.result, *[port.request for port in ports]],
-            background=[self.memory.serve(port) for port in ports],
+            monitors=[dut.score, dut.done, dut.edges, *[port.request for port in ports]],
+            background=[
+                *(self.memory.serve(port) for port in ports),
+                *(self.take(*pair) for pair in logs),
+                self.give_ids,
+                self.tell_time,
+            ],
             limit_cycles=limit_cycles,
         )
 
-    def check(self, index, query):
-        done, results = self.answers[index]
-        expected = run_query(query, self.rankers, CONFIG)
-        assert done["tag"] == index and done["version"] == ISA_VERSION
-        assert (done["status"], done["flags"]) == (expected.status, expected.flags)
-        assert done["count"] == expected.count
-        assert [done[f"items{i}"] for i in range(4)] == list(expected.items)
-        assert [row["id"] for row in results] == expected.ids.tolist()
-        assert [row["logit"] for row in results] == expected.logits.tolist()
-        assert [row["ctr"] for row in results] == expected.ctr.tolist()
-        return done
+    def check(self):
+        """Compare every score with golden; return the statuses of the tasks."""
+        scores, statuses = iter(self.scores), []
+        for task, query, model, ids in self.tasks:
+            want = rank(self.rankers[model], query.user_record, query.features, ids)
+            got = [next(scores) for _ in ids]
+            assert [(s["owner"]["funnel"], s["owner"]["stage"]) for s in got] == [
+                owner_of(task)
+            ] * len(ids)
+            assert [s["last"] for s in got] == [0] * (len(ids) - 1) + [1]
+            statuses.append(Status(got[-1]["status"]))
+            if statuses[-1] is want.error:
+                assert [s["id"] for s in got] == ids.tolist()
+                assert [s["logit"] for s in got] == want.logits.tolist()
+                assert [s["ctr"] for s in got] == ctr(want.logits).tolist()
+        assert next(scores, None) is None
+        self.check_notes()
+        return statuses
+
+    def check_notes(self):
+        """Ends of tasks with their times and counters; edges of their models; exact counts."""
+        given = [owner_of(task) for task, *_ in self.tasks]
+        assert [owner_of(done) for done in self.done] == given
+        assert [owner_of(edges) for edges in self.edges] == given
+        for edges, (_, _, model, _) in zip(self.edges, self.tasks, strict=True):
+            assert edges["edges"]["threshold"] == self.rankers[model].threshold
+            assert edges["edges"]["edge7"] == self.rankers[model].edges[7]
+        for done, (_, _, _, ids) in zip(self.done, self.tasks, strict=True):
+            assert done["items"] == len(ids) and not done["lost"]
+            times = [done[f"{name}_at"] for name in ("given", "gathered", "computed", "scored")]
+            assert times == sorted(times) and times[0] < times[1]
+            assert done["given_at"] < done["first_score_at"] <= done["scored_at"]
+        items = sum(len(ids) for *_, ids in self.tasks)
+        assert set(self.counters) == set(COUNTER_UNITS)
+        assert self.counters["gather"]["items"] == self.counters["array"]["items"] == items
+        for unit in ("gather", "array", "interaction"):
+            busy = sum(done[f"{unit}_cycles"] for done in self.done)
+            assert busy == self.counters[unit]["busy_cycles"] > 0
 
 
-def check_counters(bench):
-    last = bench.counters[-1]
-    assert set(last) == set(COUNTER_UNITS)
-    answers = [done for done, _ in bench.answers]
-    stages = [(done, s) for done in answers for s in range(4) if done[f"items{s}"]]
-    scored = sum(done[f"items{s}"] for done, s in stages)
-    assert last["gather"]["items"] == last["array"]["items"] == scored
-    assert last["filter"]["items"] + last["ordered_top_n"]["items"] == scored
-    for unit in ("gather", "array", "interaction"):
-        busy = sum(done[f"{unit}_cycles{s}"] for done, s in stages)
-        assert busy == last[unit]["busy_cycles"]
-    running = sum(done[f"stage_cycles{s}"] for done, s in stages)
-    assert all(0 <= cycles <= running for unit in last.values() for cycles in unit.values())
-    assert last["array"]["busy_cycles"] + last["array"]["stalled_input_cycles"] < running
-    for done, s in stages:
-        for unit in ("gather", "array", "interaction", "filter"):
-            assert 0 < done[f"{unit}_cycles{s}"] <= done[f"stage_cycles{s}"]
-    for done in answers:
-        # CHECK, then FETCH and NEXT of every stage.
-        cycles = [done[f"stage_cycles{s}"] for s in range(4)]
-        assert done["total_cycles"] - sum(cycles) == 1 + 2 * sum(c > 0 for c in cycles)
+def owner_of(task):
+    return task["owner"]["funnel"], task["owner"]["stage"]
 
 
-@pytest.mark.parametrize("stall", ["none", "both"])
-def test_matches_golden(stall):
+@pytest.mark.parametrize("stall", [pytest.param("none", marks=pytest.mark.slow), "both"])
+def test_tasks_of_a_list_and_of_survivors(stall):
+    """Of one model and of another, parts of a query and whole ones, several in the lane."""
     rng, rankers = models(1)
-    queries = [
-        random_query(rng, CONFIG, rankers, items=9),
-        random_query(rng, CONFIG, rankers, items=5, slots=(0, 1, 0), top_n=1),
-    ]
     bench = Bench(rankers, stall)
+    one = bench.add_query(random_query(rng, CONFIG, rankers, items=20))
+    other = bench.add_query(random_query(rng, CONFIG, rankers, items=9))
+    bench.add_task(one, 0, first=0, items=8)
+    bench.add_task(one, 0, first=8, items=12, sub_batch=5)
+    bench.add_task(other, 0)
+    bench.add_task(one, 1, ids=bench.queries[one][0].candidates[[3, 1, 19, 7]])
+    bench.add_task(other, 0, first=2, items=1)
+    bench.add_task(other, 1, ids=bench.queries[other][0].candidates[:1])
+    bench.run()
+    assert bench.check() == [Status.OK] * 6
 
-    async def ask(ctx):
-        for query in queries:
-            await bench.ask(ctx, query)
 
-    bench.run(ask)
-    for i, query in enumerate(queries):
-        assert bench.check(i, query)["status"] == Status.OK
-    check_counters(bench)
+def test_gathers_the_next_task_while_it_computes():
+    rng, rankers = models(2)
+    bench = Bench(rankers, latency=(30, 30))
+    numbers = [bench.add_query(random_query(rng, CONFIG, rankers, items=16)) for _ in range(4)]
+    for number in numbers:
+        bench.add_task(number, 1)
+    bench.run()
+    assert bench.check() == [Status.OK] * 4
+    for before, after in zip(bench.done, bench.done[1:], strict=False):
+        assert after["given_at"] < before["computed_at"]
+
+
+def test_a_task_of_another_model_waits_for_the_array():
+    rng, rankers = models(3)
+    bench = Bench(rankers)
+    number = bench.add_query(random_query(rng, CONFIG, rankers, items=12))
+    for model in (0, 1, 0, 1):
+        bench.add_task(number, model)
+    bench.run()
+    assert bench.check() == [Status.OK] * 4
+    for before, after in zip(bench.done, bench.done[1:], strict=False):
+        assert after["gathered_at"] > before["computed_at"]
 
 
 @pytest.mark.slow
 def test_full_depth():
-    rng, rankers = models(2)
-    full = CONFIG.max_items
-    query = random_query(rng, CONFIG, rankers, items=full, keep=(full,), top_n=8)
-    bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, query)
-
-    bench.run(ask)
-    bench.check(0, query)
-    check_counters(bench)
-
-
-def test_edges():
-    rng, rankers = models(2)
-    one = random_query(rng, CONFIG, rankers, items=1, top_n=8)
-    many = random_query(rng, CONFIG, rankers, items=17, keep=(1,), top_n=8)
-    bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, one)
-        await bench.ask(ctx, many, sub_batch=5)
-
-    bench.run(ask)
-    bench.check(0, one)
-    bench.check(1, many)
-
-
-def test_nobody_passes_the_threshold():
-    rng, rankers = models(3, threshold=32767)
-    query = random_query(rng, CONFIG, rankers, items=3)
-    bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, query)
-        await bench.ask(ctx, query)
-
-    bench.run(ask)
-    for i in range(2):
-        done = bench.check(i, query)
-        assert done["flags"] == StatusFlag.UNDERFILL and done["count"] == 0
-
-
-def test_errors_leave_the_lane_ready():
     rng, rankers = models(4)
-    good = random_query(rng, CONFIG, rankers, items=2, slots=(0,))
-    bad_id = random_query(rng, CONFIG, rankers, items=2)
-    bad_id.candidates[1] = len(bad_id.features)
+    bench = Bench(rankers, "both")
+    number = bench.add_query(random_query(rng, CONFIG, rankers, items=CONFIG.max_items))
+    bench.add_task(number, 1)
+    bench.add_task(number, 0, ids=bench.queries[number][0].candidates)
+    bench.run()
+    assert bench.check() == [Status.OK] * 2
+
+
+def test_errors_stay_with_their_task():
+    rng, rankers = models(5)
     bench = Bench(rankers)
+    good = bench.add_query(random_query(rng, CONFIG, rankers, items=4))
+    bad_id = random_query(rng, CONFIG, rankers, items=4)
+    bad_id.candidates[1] = len(bad_id.features)
+    bad = bench.add_query(bad_id)
+    refused = bench.add_query(random_query(rng, CONFIG, rankers, items=3))
+    bench.memory.failing[bench.queries[refused][1]["list"]] = Status.REGION
+    broken = bench.add_query(random_query(rng, CONFIG, rankers, items=3))
+    bench.memory.failing[bench.queries[broken][1]["user"]] = Status.MEMORY
+    for number in (good, bad, good, refused, good, broken, good):
+        bench.add_task(number, 0)
+    bench.run()
+    statuses = bench.check()
+    ok = Status.OK
+    assert statuses == [ok, Status.BAD_ID, ok, Status.REGION, ok, Status.MEMORY, ok]
 
-    async def ask(ctx):
-        await bench.ask(ctx, bad_id)
-        await bench.ask(ctx, good)
-        await bench.ask(ctx, good, stages=0)
-        for broken, status in ((LIST, Status.REGION), (USER, Status.MEMORY)):
-            bench.memory.failing[broken] = status
-            await bench.ask(ctx, good)
-            bench.memory.failing.clear()
-        await bench.ask(ctx, good)
 
-    bench.run(ask)
-    assert bench.check(0, bad_id)["status"] == Status.BAD_ID
-    statuses = [done["status"] for done, _ in bench.answers]
-    assert statuses == [Status.BAD_ID, 0, Status.BAD_STAGES, Status.REGION, Status.MEMORY, 0]
-    for index in (1, 5):
-        bench.check(index, good)
-    assert all(bench.answers[i][0]["count"] == 0 for i in (0, 2, 3, 4))
+@pytest.mark.slow
+def test_random_tasks():
+    rng, rankers = models(6)
+    draw = random.Random(6)
+    bench = Bench(rankers, "both")
+    numbers = [
+        bench.add_query(random_query(rng, CONFIG, rankers, items=draw.randrange(1, 20)))
+        for _ in range(3)
+    ]
+    for _ in range(8):
+        number = draw.choice(numbers)
+        candidates = bench.queries[number][0].candidates
+        if draw.random() < 0.5:
+            first = draw.randrange(0, len(candidates), 2)
+            bench.add_task(number, draw.randrange(2), first=first, items=len(candidates) - first)
+        else:
+            ids = draw.sample(candidates.tolist(), draw.randrange(1, len(candidates) + 1))
+            bench.add_task(number, draw.randrange(2), ids=ids, sub_batch=draw.choice([0, 3]))
+    bench.run()
+    assert bench.check() == [Status.OK] * 8
