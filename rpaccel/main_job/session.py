@@ -38,6 +38,7 @@ class Session:
     split : which lanes own which blocks, lanes of one side; None: as after reset.
     update_depth : entries of the queue of row updates; 0: rows are not live.
     pins : rows for the static caches. prefetch : lanes read rows ahead.
+    task_log_entries : of the log of tasks; 0: none is kept.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Session:
         update_depth: int = 0,
         pins: Pins | None = None,
         prefetch: bool = False,
+        task_log_entries: int = 0,
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.config = config
@@ -72,6 +74,7 @@ class Session:
             depth=depth,
             prefetch=prefetch,
             update_depth=update_depth,
+            task_log_entries=task_log_entries,
             limit_cycles=LIMIT_CYCLES,
         )
         if split:

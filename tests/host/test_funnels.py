@@ -6,6 +6,7 @@ import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.host.timeline import device_events
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
 from tests.host.funnel_machine import FOUR, QUARTERS, random_ask
@@ -18,10 +19,16 @@ TIMINGS = {
 }
 
 
-def run(device, seed, count):
+def run(device, seed, count, log=None):
     """Ask `count` random queries, DEPTH of them in flight; return their completions."""
     session = Session(
-        device, FOUR, seed=seed, depth=DEPTH, split=QUARTERS, memory_bytes=MEMORY_BYTES
+        device,
+        FOUR,
+        seed=seed,
+        depth=DEPTH,
+        split=QUARTERS,
+        memory_bytes=MEMORY_BYTES,
+        task_log_entries=0 if log is None else 256,
     )
     asked, completions = deque(), []
 
@@ -30,6 +37,8 @@ def run(device, seed, count):
         completions.append(session.driver.wait(tag))
         session.check(completions[-1], query, f"query {len(completions)}: {query.tasks}")
         session.driver.release_feature_table(request.features)
+        if log is not None:
+            log.extend(session.driver.task_log.take())
 
     for _ in range(count):
         query, request = random_ask(session)
@@ -39,6 +48,9 @@ def run(device, seed, count):
     while asked:
         take()
     assert not session.driver.poll()
+    if log is not None:
+        log.extend(session.driver.task_log.take())
+        assert session.driver.task_log.missed == session.driver.task_log.dropped == 0
     return completions
 
 
@@ -57,3 +69,29 @@ def test_random_queries_match_golden(timing):
     # the lanes were shared: some queries ran on one lane, some on all
     assert {completion.lanes.bit_count() for completion in completions} == {1, 2, 3, 4}
     assert any(completion.overshoot for completion in completions)
+
+
+@pytest.mark.slow
+def test_the_task_log_tells_what_every_lane_did():
+    log = []
+    library = build_simulator(FOUR)
+    with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
+        completions = {c.tag: c for c in run(device, 9, 60, log)}
+    done = {tag: [0] * 4 for tag in completions}
+    lanes = dict.fromkeys(completions, 0)
+    for record in log:
+        done[record.tag][record.stage] += record.items
+        lanes[record.tag] |= 1 << record.lane
+        completion = completions[record.tag]
+        begun = completion.ended_at - completion.total_cycles
+        assert begun <= record.given_at < record.gathered_at <= record.computed_at
+        assert record.given_at < record.first_score_at <= record.scored_at <= completion.ended_at
+    for tag, completion in completions.items():
+        assert tuple(done[tag]) == completion.items
+        assert lanes[tag] == completion.lanes
+    for lane in range(4):  # gathers one task at a time
+        mine = sorted((r for r in log if r.lane == lane), key=lambda record: record.given_at)
+        for before, after in zip(mine, mine[1:], strict=False):
+            assert before.gathered_at < after.given_at
+    events = device_events(log, completions.values())
+    assert sum(event["ph"] == "X" for event in events) >= 3 * len(log) + 2 * len(completions)

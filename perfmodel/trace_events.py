@@ -1,0 +1,109 @@
+"""Timelines in the trace-event format that Perfetto and chrome://tracing open.
+
+One picture for what a device did and what a model says: lanes with the gathers, the computing and
+the scores of their tasks, and queries with their waits and stages. One cycle is drawn as one us.
+
+Ref: Trace Event Format, Google, 2016 (complete events "X", metadata "M").
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpan:
+    """A task on a lane; times in cycles, as in spec.isa.TASK_LOG."""
+
+    tag: int
+    lane: int
+    stage: int
+    items: int
+    given_at: int
+    gathered_at: int
+    computed_at: int
+    first_score_at: int
+    scored_at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuerySpan:
+    """A query: in the device, worked on, answered [cycles]."""
+
+    tag: int
+    fetched_at: int
+    begun_at: int
+    ended_at: int
+    status: str = "OK"
+
+
+def trace_events(
+    tasks: Sequence[TaskSpan], queries: Sequence[QuerySpan], *, source: str, process: int = 1
+) -> list[Event]:
+    """Return the events of one source, "device" or "model", as processes of their own.
+
+    process : number of the first of two processes: lanes, then queries. A lane has three tracks:
+    gather, compute (from the gather's end of the task, or the end of the one before) and scores
+    (from the first that its filter takes to the last).
+    """
+    events = [_name("process_name", process, 0, f"{source}: lanes"),
+              _name("process_name", process + 1, 0, f"{source}: queries")]  # fmt: skip
+    tracks = ("gather", "compute", "scores")
+    for lane in sorted({task.lane for task in tasks}):
+        for n, track in enumerate(tracks):
+            events.append(_name("thread_name", process, 3 * lane + n, f"lane {lane} {track}"))
+    for tag in sorted({query.tag for query in queries}):
+        events.append(_name("thread_name", process + 1, tag, f"query {tag}"))
+
+    computed: dict[int, int] = {}  # of each lane, the end of the task before
+    for task in sorted(tasks, key=lambda task: (task.given_at, task.lane)):
+        title = f"query {task.tag} stage {task.stage}"
+        begin = max(task.gathered_at, computed.get(task.lane, 0))
+        computed[task.lane] = task.computed_at
+        spans = (
+            (task.given_at, task.gathered_at),
+            (min(begin, task.computed_at), task.computed_at),
+            (task.first_score_at, task.scored_at),
+        )
+        for n, (start, end) in enumerate(spans):
+            arguments = {"items": task.items, "stage": task.stage, "query": task.tag}
+            events.append(_span(title, process, 3 * task.lane + n, start, end, arguments))
+    for query in queries:
+        arguments = {"status": query.status}
+        events += [
+            _span("waits", process + 1, query.tag, query.fetched_at, query.begun_at, arguments),
+            _span("query", process + 1, query.tag, query.begun_at, query.ended_at, arguments),
+        ]
+        for stage in sorted({task.stage for task in tasks if task.tag == query.tag}):
+            mine = [task for task in tasks if (task.tag, task.stage) == (query.tag, stage)]
+            start, end = min(t.given_at for t in mine), max(t.scored_at for t in mine)
+            items = {"items": sum(task.items for task in mine), "tasks": len(mine)}
+            events.append(_span(f"stage {stage}", process + 1, query.tag, start, end, items))
+    return events
+
+
+def trace_json(*sources: Iterable[Event]) -> str:
+    """Return events of any number of sources as a file for Perfetto; same input, same bytes."""
+    events = [event for source in sources for event in source]
+    document = {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"unit": "cycles"}}
+    return json.dumps(document, sort_keys=True) + "\n"
+
+
+def _name(kind: str, process: int, thread: int, name: str) -> Event:
+    return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
+
+
+def _span(
+    name: str, process: int, thread: int, start: int, end: int, arguments: dict[str, Any]
+) -> Event:
+    if end < start:
+        raise ValueError(f"end of {name!r} must be at least {start}, not {end}")
+    return {
+        "ph": "X", "name": name, "pid": process, "tid": thread,
+        "ts": start, "dur": end - start, "args": arguments,
+    }  # fmt: skip
