@@ -71,8 +71,8 @@ def trace_events(
             (task.first_score_at, task.scored_at),
         )
         for n, (start, end) in enumerate(spans):
-            arguments = {"items": task.items, "stage": task.stage, "query": task.tag}
-            events.append(_span(title, process, 3 * task.lane + n, start, end, arguments))
+            facts = {"items": task.items, "stage": task.stage, "query": task.tag}
+            events.append(_span(title, process, 3 * task.lane + n, start, end, facts))
     for query in queries:
         arguments = {"status": query.status}
         events += [

@@ -1,6 +1,7 @@
 """Queries in tasks over several lanes, all modes of the filters, many at once."""
 
 from collections import deque
+from itertools import pairwise
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_the_task_log_tells_what_every_lane_did():
         assert lanes[tag] == completion.lanes
     for lane in range(4):  # gathers one task at a time
         mine = sorted((r for r in log if r.lane == lane), key=lambda record: record.given_at)
-        for before, after in zip(mine, mine[1:], strict=False):
+        for before, after in pairwise(mine):
             assert before.gathered_at < after.given_at
     events = device_events(log, completions.values())
     assert sum(event["ph"] == "X" for event in events) >= 3 * len(log) + 2 * len(completions)

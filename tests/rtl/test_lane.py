@@ -1,6 +1,7 @@
 """A lane alone: tasks in, scores out, against golden.lane.rank."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def test_gathers_the_next_task_while_it_computes():
         bench.add_task(number, 1)
     bench.run()
     assert bench.check() == [Status.OK] * 4
-    for before, after in zip(bench.done, bench.done[1:], strict=False):
+    for before, after in pairwise(bench.done):
         assert after["given_at"] < before["computed_at"]
 
 
@@ -247,7 +248,7 @@ def test_a_task_of_another_model_waits_for_the_array():
         bench.add_task(number, model)
     bench.run()
     assert bench.check() == [Status.OK] * 4
-    for before, after in zip(bench.done, bench.done[1:], strict=False):
+    for before, after in pairwise(bench.done):
         assert after["gathered_at"] > before["computed_at"]
 
 
