@@ -22,7 +22,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Fragment, Module, ResetSignal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import Component
 
-from rpaccel.rtl.repeated import NetlistPlatform, component_ports
+from rpaccel.rtl.repeated import NetlistPlatform, component_ports, converting
 from rpaccel.rtl.rtlil_merge import merge_equal_modules
 from rpaccel.rtl.rtlil_text import Cell, parse
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -86,8 +86,9 @@ def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tupl
         "aclk": (aclk, PortDirection.Input),
         "aresetn": (aresetn, PortDirection.Input),
     } | component_ports(component)
-    fragment = Fragment.get(module, platform)
-    text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
+    with converting():
+        fragment = Fragment.get(module, platform)
+        text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     text += "".join(platform.modules())
     return merge_equal_modules(text, checks=checks), tuple(
         Port(
