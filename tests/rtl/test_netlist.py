@@ -9,11 +9,20 @@ from amaranth.hdl import Assert, Format, Module, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.netlist import write_netlist
+from rpaccel.rtl.memory_fabric import MemoryFabric
+from rpaccel.rtl.netlist import convert, write_netlist
+from rpaccel.rtl.read_channel import ReadChannel
+from rpaccel.rtl.read_order import ReadOrder
+from rpaccel.rtl.row_bank import RowBank
+from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.rtlil_merge import merge_equal_modules
 from rpaccel.rtl.rtlil_text import emit, parse
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.spec.accelerator import load_accelerator
+
+FOUR_BANKS = load_accelerator("tiny").model_copy(
+    update={"memory_ports": 2, "row_banks": 4, "stripe_bytes": 128}
+)
 
 
 class Cell(wiring.Component):
@@ -70,6 +79,27 @@ def test_array_has_one_module_per_kind_of_cell(tmp_path):
     kinds = modules(netlist.verilog)
     assert [kind for kind in kinds if "_pe" in kind] == ["array_pe"]
     assert [kind for kind in kinds if "_tile" in kind] == ["array_tile"]
+
+
+@pytest.mark.parametrize(
+    "make, kinds",
+    [
+        (lambda: RowNetwork(FOUR_BANKS, 3, 2), {RowBank: 1, ReadOrder: 1}),
+        # lists and descriptors, records, records ahead: three sizes
+        (lambda: MemoryFabric(FOUR_BANKS), {ReadOrder: 3, ReadChannel: 1}),
+    ],
+)
+def test_equal_units_are_elaborated_once(monkeypatch, make, kinds):
+    count = dict.fromkeys(kinds, 0)
+    for kind in kinds:
+
+        def counted(self, platform, kind=kind, elaborate=kind.elaborate):
+            count[kind] += 1
+            return elaborate(self, platform)
+
+        monkeypatch.setattr(kind, "elaborate", counted)
+    convert(make(), "rows", checks=True)
+    assert count == kinds
 
 
 def test_hints_name_large_repeated_modules(tmp_path):
