@@ -48,7 +48,7 @@ class RequestChoice(wiring.Component):
         super().__init__(
             {
                 "asks": In(port.readers),
-                "bursts": In(data.ArrayLayout(burst, port.readers)),
+                "bursts": In(burst).array(port.readers),
                 "request": Out(stream.Signature(port.request_shape)),
                 "taken": Out(port.readers),
             }
@@ -88,7 +88,7 @@ class AnswerChoice(wiring.Component):
             {
                 "number": In(shape["reader"].shape),
                 "valid": In(targets),
-                "heads": In(data.ArrayLayout(shape, targets)),
+                "heads": In(shape).array(targets),
                 "answer_valid": Out(1),
                 "answer": Out(shape["beat"].shape),
                 "accepted": Out(targets),
@@ -163,10 +163,8 @@ class ReadCrossbar(wiring.Component):
     def _requests(self, m: Module) -> None:
         """Give every target one of the requests for it."""
         readers, port = self.readers, self.targets[0].signature
-        bursts = Signal(data.ArrayLayout(port.request_shape["burst"].shape, len(readers)))
         chosen = []
         for i, reader in enumerate(readers):
-            _copy(m, bursts[i], reader.request.payload)
             number = Signal(range(max(2, self.count)), name=f"target_of_{i}")
             m.d.comb += number.eq(self.target_of(reader.request.payload.address))
             chosen.append(number)
@@ -179,7 +177,9 @@ class ReadCrossbar(wiring.Component):
                 reader.request.valid & (number == t)
                 for reader, number in zip(readers, chosen, strict=True)
             )
-            m.d.comb += [requests.asks.eq(Cat(asks)), requests.bursts.eq(bursts)]
+            m.d.comb += requests.asks.eq(Cat(asks))
+            for reader, burst in zip(readers, requests.bursts, strict=True):
+                _copy(m, burst, reader.request.payload)
             taken.append(requests.taken)
         for i, reader in enumerate(readers):
             m.d.comb += reader.request.ready.eq(Cat(bits[i] for bits in taken).any())
@@ -187,20 +187,17 @@ class ReadCrossbar(wiring.Component):
     def _answers(self, m: Module) -> None:
         """Give every reader one of the answers for it."""
         port = self.targets[0].signature
-        heads = Signal(data.ArrayLayout(port.answer_shape, self.count))
-        valid = Signal(self.count)
-        for t, target in enumerate(self.targets):
-            m.d.comb += [heads[t].eq(target.answer.payload), valid[t].eq(target.answer.valid)]
         accepted = []
         for i, reader in enumerate(self.readers[: len(self.places) - self.silent]):
             answers = AnswerChoice(port, self.count)
             m.submodules[f"answers_{i}"] = repeated(answers)
             m.d.comb += [
                 answers.number.eq(i),
-                answers.valid.eq(valid),
-                answers.heads.eq(heads),
+                answers.valid.eq(Cat(target.answer.valid for target in self.targets)),
                 reader.answer_valid.eq(answers.answer_valid),
             ]
+            for target, head in zip(self.targets, answers.heads, strict=True):
+                m.d.comb += head.eq(target.answer.payload)
             _copy(m, reader.answer, answers.answer)
             accepted.append(answers.accepted)
         for t, target in enumerate(self.targets):

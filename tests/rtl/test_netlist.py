@@ -141,6 +141,25 @@ def test_large_memories_are_not_initialised_with_zeros(tmp_path):
     assert "initial begin" not in large
 
 
+def test_equal_initial_values_are_a_loop(tmp_path):
+    class Tables(wiring.Component):
+        o: Out(24)
+
+        def elaborate(self, platform):
+            m = Module()
+            for index, init in enumerate(([5] * 9, [*range(9)], [])):
+                table = memory.Memory(shape=8, depth=9, init=init)
+                m.submodules[f"table_{index}"] = table
+                read = table.read_port()
+                m.d.comb += [read.addr.eq(read.data), self.o.word_select(index, 8).eq(read.data)]
+            return m
+
+    text = write_netlist(Tables(), "tables", tmp_path).verilog.read_text()
+    loops = re.findall(r"for \(place = 0; place < 9; .*\n\s+\S+ ?\[place\] = (\S+);", text)
+    assert sorted(loops) == ["8'h00", "8'h05"]
+    assert len(re.findall(r"\[\d\] = 8'h0\d;", text)) == 9
+
+
 def test_merging_is_idempotent_and_keeps_the_top():
     text = rtlil.convert(Chain(), name="top", emit_src=False)
     once = merge_equal_modules(text)
