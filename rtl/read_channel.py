@@ -51,11 +51,9 @@ class ReadChannel(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig, readers: int, places: int) -> None:
         self.config = config
-        port = SharedReadPort(config, readers, places)
-        self.layout = port.request_shape
         super().__init__(
             {
-                "port": In(port),
+                "port": In(SharedReadPort(config, readers, places)),
                 "regions": In(regions_layout(config)),
                 "axi": Out(Axi4(config)),
                 "error": Out(access_error_layout(config)),
@@ -65,10 +63,9 @@ class ReadChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, ids = self.config, 1 << self.config.axi_id_bits
-        burst = self.layout["burst"].shape
-        owner = data.StructLayout(
-            {"reader": self.layout["reader"].shape, "place": burst["place"].shape}
-        )
+        shape = self.port.signature.request_shape
+        burst = shape["burst"].shape
+        owner = data.StructLayout({"reader": shape["reader"].shape, "place": burst["place"].shape})
         asked = self.port.request.payload
         m.submodules.check = check = RegionCheck(config, Permission.READ, owner.size)
         m.d.comb += [

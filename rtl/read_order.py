@@ -82,8 +82,6 @@ class ReadOrder(wiring.Component):
             write.data.refused.eq(answer.refused),
             write.data.failed.eq(answer.failed),
         ]
-        with m.If(self.memory.answer_valid):
-            m.d.sync += there.bit_select(answer.place, 1).eq(1)
 
         # the next beat of the oldest burst leaves when it is there
         m.submodules.lengths = lengths = memory.Memory(
@@ -112,8 +110,8 @@ class ReadOrder(wiring.Component):
         ]
         with m.If(move):
             m.d.sync += [response.valid.eq(fetch), response.payload.last.eq(last)]
+        m.d.sync += there.eq((there & ~(fetch << at)) | (self.memory.answer_valid << answer.place))
         with m.If(fetch):
-            m.d.sync += there.bit_select(at, 1).eq(0)
             m.d.sync += index.eq(Mux(last, 0, index + 1))
         with m.If(freed):
             m.d.sync += oldest.eq(oldest + 1)

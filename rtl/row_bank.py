@@ -79,9 +79,7 @@ class RowBank(wiring.Component):
         self, config: AcceleratorConfig, readers: int, places: int, prefetchers: int = 0
     ) -> None:
         self.config, self.answering, self.prefetchers = config, readers, prefetchers
-        self.row_beats = config.row_beats_max
-        self.row_port = port = SharedReadPort(config, readers + prefetchers, places, rows=True)
-        self.request, self.answer = port.request_shape, port.answer_shape
+        port = SharedReadPort(config, readers + prefetchers, places, rows=True)
         pins = bank_pins(config)
         super().__init__(
             {
@@ -110,7 +108,8 @@ class RowBank(wiring.Component):
         m.submodules.cache = self.cache = cache = LookAheadCache(
             bank_cache(config, max(1, self.prefetchers))
         )
-        m.submodules.front = self.front = front = RowFront(config, self.row_port, self.prefetchers)
+        port = self.port.signature
+        m.submodules.front = self.front = front = RowFront(config, port, self.prefetchers)
         wiring.connect(m, wiring.flipped(self.port.request), front.request)
         m.d.comb += [
             self.counters.eq(cache.counters),
@@ -181,7 +180,7 @@ class RowBank(wiring.Component):
                 front_done.eq(front_now & ~outer.write.ready),
                 cache_done.eq(cache_now & ~outer.write.ready),
             ]
-        self.beats_written = Signal(range(max(2, self.row_beats)))
+        self.beats_written = Signal(range(max(2, self.config.row_beats_max)))
         with m.If(~outer.valid):
             m.d.sync += self.beats_written.eq(0)
         with m.Elif(outer.write.valid & outer.write.ready):
@@ -382,9 +381,10 @@ class RowBank(wiring.Component):
 
     def _answers(self, m: Module) -> stream.Interface:
         """Return the stream that shares the way to the readers with the pinned rows, in turn."""
-        m.submodules.answers = out = StreamBuffer(self.answer)
+        answer = self.port.answer.payload.shape()
+        m.submodules.answers = out = StreamBuffer(answer)
         wiring.connect(m, out.o, wiring.flipped(self.port.answer))
-        inner, pinned = stream.Signature(self.answer).create(), self.front.answer
+        inner, pinned = stream.Signature(answer).create(), self.front.answer
         turn, first = Signal(), Signal()  # first: pinned rows
         m.d.comb += [
             first.eq(pinned.valid & (turn | ~inner.valid)),

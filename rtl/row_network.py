@@ -84,7 +84,12 @@ class RowNetwork(wiring.Component):
         slots, beats = row_slots(config), config.row_beats_max
         places = [slots * beats] * self.count + [1] * self.prefetchers
         m.submodules.crossbar = crossbar = ReadCrossbar(
-            config, places, config.banks, lambda address: bank_of(config, address), rows=True
+            config,
+            places,
+            config.banks,
+            lambda address: bank_of(config, address),
+            rows=True,
+            silent=self.prefetchers,
         )
         for i in range(self.count):
             order = ReadOrder(config, slots, beats, rows=True)

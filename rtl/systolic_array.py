@@ -80,7 +80,8 @@ class SystolicArray(wiring.Component):
       lane       [lanes] of ArrayLane.
       partition  [lanes]: takes effect for tokens, loads and results of the same cycle; a lane
                  whose rectangle changes must be idle, nothing of it in the array. Rectangles may
-                 overlap only while all their lanes are idle.
+                 overlap only while all their lanes are idle. With lane_blocks, that of a lane has
+                 config.lane_shape blocks at most; `i` and `out` beyond them are not used.
     """
 
     input_cycles = 1
@@ -95,6 +96,16 @@ class SystolicArray(wiring.Component):
                 "partition": In(partition_layout(config)).array(lanes),
             }
         )
+
+    def _shape(self, number: int) -> tuple[int, int]:
+        """Return the most block rows and columns of a lane."""
+        if not self.config.lane_blocks:
+            return self.config.block_rows, self.config.block_cols
+        return self.config.lane_shape(number)
+
+    def _first_source(self, number: int) -> int:
+        """Return the source that stands for the first block row of a lane."""
+        return _LANES + sum(self._shape(n)[0] for n in range(number))
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -130,7 +141,7 @@ class SystolicArray(wiring.Component):
         """Return the tokens of a lane's block rows, a cycle later and skewed as a tile wants."""
         size = self.config.block_size
         tokens = []
-        for r, token in enumerate(lane.i):
+        for r, token in enumerate(lane.i[: self._shape(number)[0]]):
             name = f"lane{number}_row{r}"
             control = Value.cast(token)[: -8 * size]
             control = delayed(m, control, self.input_cycles, name, resets=TOKEN_FLAGS)
@@ -170,9 +181,8 @@ class SystolicArray(wiring.Component):
     def _owner(self, m: Module, place: tuple[int, int]) -> _Owner:
         """Add the registers that say whose the tile at `place` is, and where in its rectangle."""
         r, c = place
-        rows = self.config.block_rows
         owner = _Owner(
-            source=Signal(range(_LANES + self.lanes * rows)),
+            source=Signal(range(self._first_source(self.lanes))),
             lanes=Signal(self.lanes),
             row=Signal(range(r + 1)),
             column=Signal(range(c + 1)),
@@ -182,7 +192,7 @@ class SystolicArray(wiring.Component):
             inside_rows = (part.row <= r) & (r < part.row + part.rows)
             inside_cols = (part.col <= c) & (c < part.col + part.cols)
             with m.If(inside_rows & inside_cols):
-                first = _LANES + n * rows + r - part.row
+                first = self._first_source(n) + r - part.row
                 m.d.sync += [
                     owner.source.eq(Mux(part.col == c, first, _LEFT)),
                     owner.lanes[n].eq(1),
@@ -207,9 +217,9 @@ class SystolicArray(wiring.Component):
                 with m.Case(_LEFT):
                     m.d.comb += token.eq(left)
             for n, lane in enumerate(tokens):
-                for k in range(r + 1):
-                    with m.Case(_LANES + n * self.config.block_rows + k):
-                        m.d.comb += Value.cast(token).eq(lane[k])
+                for k, entering in enumerate(lane[: r + 1]):
+                    with m.Case(self._first_source(n) + k):
+                        m.d.comb += Value.cast(token).eq(entering)
         one = owner.lanes.any() & ((owner.lanes & (owner.lanes - 1)) == 0)
         m.d.sync += Assert(one | ~token.row, Format("tile {}, {}: lanes {:b}", r, c, owner.lanes))
         return token
@@ -228,7 +238,7 @@ class SystolicArray(wiring.Component):
                     write.data.eq(load.data),
                 ]
                 with m.If(load.weight), m.Switch(owner.column):
-                    for k in range(col + 1):
+                    for k in range(min(col + 1, self._shape(n)[1])):
                         with m.Case(k):
                             m.d.comb += write.data.eq(load.data.word_select(k, 8 * size))
         return write
@@ -239,8 +249,9 @@ class SystolicArray(wiring.Component):
         lane = self.lane[number]
         part = Signal(partition_layout(self.config), name="part")
         m.d.sync += part.eq(self.partition[number])
-        for r in range(rows):
-            for c in range(cols):
+        most_rows, most_cols = self._shape(number)
+        for r in range(most_rows):
+            for c in range(most_cols):
                 out = lane.out[r][c]
                 with m.Switch(Cat(part.col, part.row)):
                     for row in range(rows - r):

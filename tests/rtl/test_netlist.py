@@ -9,11 +9,20 @@ from amaranth.hdl import Assert, Format, Module, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.netlist import write_netlist
+from rpaccel.rtl.memory_fabric import MemoryFabric
+from rpaccel.rtl.netlist import convert, write_netlist
+from rpaccel.rtl.read_channel import ReadChannel
+from rpaccel.rtl.read_order import ReadOrder
+from rpaccel.rtl.row_bank import RowBank
+from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.rtlil_merge import merge_equal_modules
 from rpaccel.rtl.rtlil_text import emit, parse
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.spec.accelerator import load_accelerator
+
+FOUR_BANKS = load_accelerator("tiny").model_copy(
+    update={"memory_ports": 2, "row_banks": 4, "stripe_bytes": 128}
+)
 
 
 class Cell(wiring.Component):
@@ -72,6 +81,27 @@ def test_array_has_one_module_per_kind_of_cell(tmp_path):
     assert [kind for kind in kinds if "_tile" in kind] == ["array_tile"]
 
 
+@pytest.mark.parametrize(
+    "make, kinds",
+    [
+        (lambda: RowNetwork(FOUR_BANKS, 3, 2), {RowBank: 1, ReadOrder: 1}),
+        # lists and descriptors, records, records ahead: three sizes
+        (lambda: MemoryFabric(FOUR_BANKS), {ReadOrder: 3, ReadChannel: 1}),
+    ],
+)
+def test_equal_units_are_elaborated_once(monkeypatch, make, kinds):
+    count = dict.fromkeys(kinds, 0)
+    for kind in kinds:
+
+        def counted(self, platform, kind=kind, elaborate=kind.elaborate):
+            count[kind] += 1
+            return elaborate(self, platform)
+
+        monkeypatch.setattr(kind, "elaborate", counted)
+    convert(make(), "rows", checks=True)
+    assert count == kinds
+
+
 def test_hints_name_large_repeated_modules(tmp_path):
     lines = write_netlist(
         SystolicArray(load_accelerator("tiny")), "array", tmp_path / "a"
@@ -109,6 +139,25 @@ def test_large_memories_are_not_initialised_with_zeros(tmp_path):
     large = write_netlist(Chain(depth=4096), "chain", tmp_path / "b").verilog.read_text()
     assert "initial begin" in small
     assert "initial begin" not in large
+
+
+def test_equal_initial_values_are_a_loop(tmp_path):
+    class Tables(wiring.Component):
+        o: Out(24)
+
+        def elaborate(self, platform):
+            m = Module()
+            for index, init in enumerate(([5] * 9, [*range(9)], [])):
+                table = memory.Memory(shape=8, depth=9, init=init)
+                m.submodules[f"table_{index}"] = table
+                read = table.read_port()
+                m.d.comb += [read.addr.eq(read.data), self.o.word_select(index, 8).eq(read.data)]
+            return m
+
+    text = write_netlist(Tables(), "tables", tmp_path).verilog.read_text()
+    loops = re.findall(r"for \(place = 0; place < 9; .*\n\s+\S+ ?\[place\] = (\S+);", text)
+    assert sorted(loops) == ["8'h00", "8'h05"]
+    assert len(re.findall(r"\[\d\] = 8'h0\d;", text)) == 9
 
 
 def test_merging_is_idempotent_and_keeps_the_top():
