@@ -1,0 +1,139 @@
+"""Lanes that are stuck, reset by hand, or all at once; queries that come too late."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rpaccel.golden.lane import run_query
+from rpaccel.host.driver import Request
+from rpaccel.host.image import encode_image
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.main_job.session import Session
+from rpaccel.spec.isa import INSTRUCTION, Destination, Status, Target
+from rpaccel.spec.registers import ADDRESS
+from tests.host.funnel_machine import FOUR, QUARTERS
+
+MEMORY_BYTES = 1 << 22
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def library():
+    return build_simulator(FOUR)
+
+
+@pytest.fixture
+def session(library):
+    with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
+        yield Session(device, FOUR, seed=3, depth=16, split=QUARTERS, memory_bytes=MEMORY_BYTES)
+
+
+def without_scores(compiled):
+    """Return models whose programs never give a score."""
+    sections = []
+    for section in compiled.sections:
+        payload = section.payload
+        if section.target is Target.PROGRAM:
+            size = INSTRUCTION.bytes
+            code = [INSTRUCTION.from_bytes(payload[i : i + size])
+                    for i in range(0, len(payload), size)]  # fmt: skip
+            payload = b"".join(
+                INSTRUCTION.to_bytes(
+                    fields | {"destination": Destination.ACT0}
+                    if fields["destination"] == Destination.SCORE and fields["op"] == 1
+                    else fields
+                )
+                for fields in code
+            )
+        sections.append(replace(section, payload=payload))
+    return replace(
+        compiled, sections=tuple(sections), image=encode_image(sections, FOUR.image_bytes)
+    )
+
+
+def test_a_stuck_lane_is_reset_alone(session):
+    driver = session.driver
+    driver._registers.write("WATCHDOG", 3000)
+    driver.load_models(without_scores(session.compiled), [2])
+    asked = []
+    for number in range(24):
+        query, request = session.query(items=40)
+        lane = (0, 2)[number % 2]
+        asked.append((driver.submit(replace(request, lanes=(lane,))), query, lane))
+    for tag, query, lane in asked:
+        completion = driver.wait(tag)
+        if lane == 2:
+            assert completion.status is Status.LANE_RESET and completion.ids.size == 0
+        else:
+            session.check(completion, query)
+    assert driver.bus.read_register(ADDRESS["LANE_RESETS"]) >= 12
+    driver.load_models(session.compiled, [2])  # a good image, and it works again
+    query, request = session.query(items=40)
+    session.check(session.ask(replace(request, lanes=(2,))), query)
+
+
+def test_a_lane_that_is_reset_takes_no_other_query_with_it(session):
+    driver, rng = session.driver, np.random.default_rng(4)
+    statuses = []
+    for _ in range(20):
+        pairs = [session.query(items=50) for _ in range(4)]
+        asked = [
+            (driver.submit(replace(request, lanes=(lane,))), query, lane)
+            for lane, (query, request) in enumerate(pairs)
+        ]
+        driver.bus.run(int(rng.integers(1, 6000)))
+        driver.reset_lanes([1])
+        for (tag, query, lane), (_, request) in zip(asked, pairs, strict=True):
+            completion = driver.wait(tag)
+            if lane == 1:
+                statuses.append(completion.status)
+            if completion.status is not Status.LANE_RESET or lane != 1:
+                session.check(completion, query)
+            driver.release_feature_table(request.features)
+    assert {Status.OK, Status.LANE_RESET} == set(statuses)
+
+
+def test_a_soft_reset_ends_all_and_loses_nothing(session):
+    driver, rng = session.driver, np.random.default_rng(5)
+    ended = 0
+    for _ in range(12):
+        pairs = [session.query(items=30) for _ in range(8)]
+        asked = [(driver.submit(request), query) for query, request in pairs]
+        driver.bus.run(int(rng.integers(1, 9000)))
+        driver.reset()
+        for (tag, query), (_, request) in zip(asked, pairs, strict=True):
+            completion = driver.wait(tag)
+            if completion.status is Status.ABORTED:
+                ended += 1
+                assert completion.ids.size == 0
+            else:
+                session.check(completion, query)
+            driver.release_feature_table(request.features)
+        session.recover()
+    assert ended
+
+
+def test_a_late_query_says_so(session):
+    query, request = session.query(items=60)
+    golden = run_query(query, session.rankers, FOUR)
+    in_time = session.ask(replace(request, deadline_cycles=1_000_000))
+    assert in_time.ids.tolist() == golden.ids.tolist()
+    for deadline in (1, 100, in_time.total_cycles // 2):
+        late = session.ask(replace(request, deadline_cycles=deadline))
+        assert late.status is Status.LATE and late.ids.size == 0
+    session.check(session.ask(request), query)
+    with pytest.raises(ValueError, match=r"^deadline_cycles must be at least 0, not -1$"):
+        session.driver.submit(replace(request, deadline_cycles=-1))
+
+
+def test_interrupts_for_several_completions(session):
+    driver = session.driver
+    driver.coalesce(4, 50_000)
+    requests = [session.query(items=20) for _ in range(8)]
+    completions = list(driver.run(request for _, request in requests))
+    for completion, (query, _) in zip(completions, requests, strict=True):
+        session.check(completion, query)
+    single, request = session.query(items=20)
+    session.check(session.ask(request), single)  # after 50,000 cycles
+    assert isinstance(request, Request)
