@@ -174,7 +174,9 @@ def validate(
     return next((status for status, legal in checks if not legal), Status.OK)
 
 
-def _refused(status: Status, flags: StatusFlag, items: list[int]) -> QueryResult:
+def _refused(
+    status: Status, flags: StatusFlag, items: list[int], overshoot: int = 0
+) -> QueryResult:
     nothing = np.zeros(0, dtype=np.int64)
     return QueryResult(
         status=status,
@@ -184,6 +186,7 @@ def _refused(status: Status, flags: StatusFlag, items: list[int]) -> QueryResult
         ctr=nothing,
         items=tuple(items + [0] * (MAX_STAGES - len(items))),
         stages=(),
+        overshoot=overshoot,
     )
 
 
@@ -221,7 +224,7 @@ def run_query(
                 flags |= StatusFlag.OVERFILL
     items = [len(stage.ids) for stage in trace]
     if status is not Status.OK:
-        return _refused(status, flags, items)
+        return _refused(status, flags, items, overshoot)
     logits = trace[-1].logits if ids.size else ids
     best = ordered_top_n(ids, logits, query.top_n)
     logits = logits[best]
