@@ -25,11 +25,11 @@ from rpaccel.spec.isa import ISA_VERSION, StageKind, StageMode, Status
 from rpaccel.spec.stage_tasks import StageTasks
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 
-SOAK = load_accelerator("tiny").model_copy(
+SPLIT = load_accelerator("tiny").model_copy(
     update={
-        "name": "soak",
-        "lanes": 5,
-        "lane_blocks": (2, 1, 1, 1, 1),
+        "name": "split",
+        "lanes": 7,
+        "lane_blocks": (2, 1, 1, 1, 1, (1, 2), (2, 1)),  # whole, quarters, halves
         "funnels": 4,
         "weight_words": 8192,
         "param_entries": 1024,
@@ -44,7 +44,7 @@ QUARTERS = {
 }
 SPLITS: tuple[Partition, ...] = (
     QUARTERS,
-    whole(SOAK),
+    whole(SPLIT),
     {lane: QUARTERS[lane] for lane in (1, 4)},
 )
 MEMORY_BYTES = 1 << 22
@@ -62,10 +62,10 @@ MALFORMED_FIELDS: tuple[tuple[dict[str, int], Status], ...] = (
     ({"stages": 5}, Status.BAD_STAGES),
     ({"stage0_kind": StageKind.RETRIEVE}, Status.BAD_STAGES),
     ({"top_n": 0}, Status.BAD_K),
-    ({"top_n": SOAK.max_top_n + 1}, Status.BAD_K),
+    ({"top_n": SPLIT.max_top_n + 1}, Status.BAD_K),
     ({"items": 0}, Status.BAD_ITEMS),
-    ({"items": SOAK.max_items + 1}, Status.BAD_ITEMS),
-    ({"stage0_model": SOAK.model_slots}, Status.BAD_MODEL),
+    ({"items": SPLIT.max_items + 1}, Status.BAD_ITEMS),
+    ({"stage0_model": SPLIT.model_slots}, Status.BAD_MODEL),
     ({"stage0_task_items": 1}, Status.BAD_TASK),
     ({"item_record_bytes": 24}, Status.BAD_RECORD),
     ({"user_record_bytes": 0}, Status.BAD_RECORD),
@@ -125,7 +125,7 @@ class _Asked:
 
 
 class Soak:
-    """Random rankers on a device of SOAK, and random things that happen to it.
+    """Random rankers on a device of SPLIT, and random things that happen to it.
 
     Every answer must be golden's; or say that the query was given up, and bring nothing; or, while
     memory fails, say MEMORY. `outcomes` counts statuses, `events` what was done.
@@ -133,13 +133,13 @@ class Soak:
 
     def __init__(self, device: VerilatedDevice, seed: int) -> None:
         self.device, self.rng = device, np.random.default_rng(seed)
-        quarter = SOAK.lane(1)
+        quarter = SPLIT.lane(1)
         small = random_ranker(self.rng, quarter, name="small")
         self.rankers = [small, shared_schema(self.rng, quarter, small, name="large", dim=16)]
-        self.driver = Driver(device, SOAK, MEMORY_BYTES, depth=DEPTH)
+        self.driver = Driver(device, SPLIT, MEMORY_BYTES, depth=DEPTH)
         self.images = {
             False: compile_models(self.rankers, quarter, base=FAR),
-            True: compile_models(self.rankers, SOAK.lane(0)),
+            True: compile_models(self.rankers, SPLIT.lane(0)),
         }
         self.outcomes: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
@@ -177,7 +177,7 @@ class Soak:
 
     def _ask(self) -> None:
         rng = self.rng
-        query = random_task_query(rng, SOAK, self.rankers)
+        query = random_task_query(rng, SPLIT, self.rankers)
         lanes = sorted(self._split)
         chosen = rng.permutation(lanes)[: rng.integers(0, len(lanes) + 1)].tolist()
         request = Request(
@@ -219,14 +219,14 @@ class Soak:
             return None if completion.ids.size == 0 else "results of a query that was given up"
         if asked.status is not None:
             return None if completion.status is asked.status else f"{completion.status.name}"
-        return difference("query", completion, run_query(asked.query, self.rankers, SOAK))
+        return difference("query", completion, run_query(asked.query, self.rankers, SPLIT))
 
     def _disturb(self) -> None:
         """Now and then, after a random time: reset, fail, split."""
         rng = self.rng
         if self._one_in(LANE_RESET):
             self.device.run(int(rng.integers(1, 4000)))
-            self.driver.reset_lanes([int(rng.integers(SOAK.lanes))])
+            self.driver.reset_lanes([int(rng.integers(SPLIT.lanes))])
             self.events["lane resets"] += 1
         if self._one_in(SOFT_RESET):
             self.device.run(int(rng.integers(1, 4000)))
@@ -260,14 +260,14 @@ def soak(
     build_dir: Path = BUILD_DIR,
     session_queries: int = 2500,
 ) -> dict[str, Any]:
-    """Run `queries` random queries on the Verilated netlist of SOAK; return what happened.
+    """Run `queries` random queries on the Verilated netlist of SPLIT; return what happened.
 
     Every session_queries get other rankers and another timing of the memory. Raises RuntimeError
     with the first wrong answer.
     """
     if queries < 1:
         raise ValueError(f"queries must be at least 1, not {queries}")
-    library = build_simulator(SOAK, build_dir=build_dir, progress=say)
+    library = build_simulator(SPLIT, build_dir=build_dir, progress=say)
     outcomes: Counter[str] = Counter()
     events: Counter[str] = Counter()
     cycles, start = 0, time.monotonic()
@@ -277,7 +277,7 @@ def soak(
             if session % 2
             else MemoryTiming(jitter_cycles=session, seed=seed + 1)
         )
-        with VerilatedDevice(SOAK, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
+        with VerilatedDevice(SPLIT, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
             job = Soak(device, seed + session)
             job.run(min(session_queries, queries - first), say)
             outcomes += job.outcomes

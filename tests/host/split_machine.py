@@ -14,21 +14,10 @@ from rpaccel.host.compile import CompiledModels, compile_models
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Rectangle
 from rpaccel.main_job.netlist import difference
-from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.main_job.soak import QUARTERS, SPLIT
+from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.workloads.random_models import random_query, random_ranker
 
-SPLIT = AcceleratorConfig.model_validate(
-    load_accelerator("tiny").model_dump()
-    | {
-        "name": "split",
-        "lanes": 7,
-        "lane_blocks": (2, 1, 1, 1, 1, (1, 2), (2, 1)),
-        "axi_id_bits": 5,
-    }
-)
-QUARTERS = {
-    1 + 2 * row + col: Rectangle.square(row, col, 1) for row in range(2) for col in range(2)
-}
 UPPER = {5: Rectangle(row=0, col=0, rows=1, cols=2), 3: QUARTERS[3], 4: QUARTERS[4]}
 LEFT = {6: Rectangle(row=0, col=0, rows=2, cols=1), 2: QUARTERS[2], 4: QUARTERS[4]}
 MEMORY_BYTES = 1 << 20

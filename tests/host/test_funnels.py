@@ -10,7 +10,7 @@ from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.timeline import device_events
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
-from tests.host.funnel_machine import FOUR, QUARTERS, random_ask
+from tests.host.funnel_machine import QUARTERS, SPLIT, random_ask
 
 MEMORY_BYTES = 1 << 22
 DEPTH = 16
@@ -24,7 +24,7 @@ def run(device, seed, count, log=None):
     """Ask `count` random queries, DEPTH of them in flight; return their completions."""
     session = Session(
         device,
-        FOUR,
+        SPLIT,
         seed=seed,
         depth=DEPTH,
         split=QUARTERS,
@@ -56,15 +56,15 @@ def run(device, seed, count, log=None):
 
 
 def test_software_device_answers_tasks():
-    assert len(run(SoftwareDevice(FOUR, MEMORY_BYTES), 5, 60)) == 60
+    assert len(run(SoftwareDevice(SPLIT, MEMORY_BYTES), 5, 60)) == 60
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("timing", TIMINGS)
 def test_random_queries_match_golden(timing):
-    library = build_simulator(FOUR)
+    library = build_simulator(SPLIT)
     with VerilatedDevice(
-        FOUR, TIMINGS[timing], memory_bytes=MEMORY_BYTES, library=library
+        SPLIT, TIMINGS[timing], memory_bytes=MEMORY_BYTES, library=library
     ) as device:
         completions = run(device, list(TIMINGS).index(timing), 400)
     # the lanes were shared: some queries ran on one lane, some on all
@@ -75,8 +75,8 @@ def test_random_queries_match_golden(timing):
 @pytest.mark.slow
 def test_the_task_log_tells_what_every_lane_did():
     log = []
-    library = build_simulator(FOUR)
-    with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
+    library = build_simulator(SPLIT)
+    with VerilatedDevice(SPLIT, memory_bytes=MEMORY_BYTES, library=library) as device:
         completions = {c.tag: c for c in run(device, 9, 60, log)}
     done = {tag: [0] * 4 for tag in completions}
     lanes = dict.fromkeys(completions, 0)
@@ -90,7 +90,7 @@ def test_the_task_log_tells_what_every_lane_did():
     for tag, completion in completions.items():
         assert tuple(done[tag]) == completion.items
         assert lanes[tag] == completion.lanes
-    for lane in range(4):  # gathers one task at a time
+    for lane in QUARTERS:  # gathers one task at a time
         mine = sorted((r for r in log if r.lane == lane), key=lambda record: record.given_at)
         for before, after in pairwise(mine):
             assert before.gathered_at < after.given_at

@@ -12,7 +12,7 @@ from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
 from rpaccel.spec.isa import INSTRUCTION, Destination, Status, Target
 from rpaccel.spec.registers import ADDRESS
-from tests.host.funnel_machine import FOUR, QUARTERS
+from tests.host.funnel_machine import QUARTERS, SPLIT
 
 MEMORY_BYTES = 1 << 22
 pytestmark = pytest.mark.slow
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def library():
-    return build_simulator(FOUR)
+    return build_simulator(SPLIT)
 
 
 @pytest.fixture
 def session(library):
-    with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
-        yield Session(device, FOUR, seed=3, depth=16, split=QUARTERS, memory_bytes=MEMORY_BYTES)
+    with VerilatedDevice(SPLIT, memory_bytes=MEMORY_BYTES, library=library) as device:
+        yield Session(device, SPLIT, seed=3, depth=16, split=QUARTERS, memory_bytes=MEMORY_BYTES)
 
 
 def without_scores(compiled):
@@ -48,29 +48,29 @@ def without_scores(compiled):
             )
         sections.append(replace(section, payload=payload))
     return replace(
-        compiled, sections=tuple(sections), image=encode_image(sections, FOUR.image_bytes)
+        compiled, sections=tuple(sections), image=encode_image(sections, SPLIT.image_bytes)
     )
 
 
 def test_a_stuck_lane_is_reset_alone(session):
     driver = session.driver
     driver._registers.write("WATCHDOG", 3000)
-    driver.load_models(without_scores(session.compiled), [2])
+    driver.load_models(without_scores(session.compiled), [3])
     asked = []
     for number in range(24):
         query, request = session.query(items=40)
-        lane = (0, 2)[number % 2]
+        lane = (1, 3)[number % 2]
         asked.append((driver.submit(replace(request, lanes=(lane,))), query, lane))
     for tag, query, lane in asked:
         completion = driver.wait(tag)
-        if lane == 2:
+        if lane == 3:
             assert completion.status is Status.LANE_RESET and completion.ids.size == 0
         else:
             session.check(completion, query)
     assert driver.bus.read_register(ADDRESS["LANE_RESETS"]) >= 12
-    driver.load_models(session.compiled, [2])  # a good image, and it works again
+    driver.load_models(session.compiled, [3])  # a good image, and it works again
     query, request = session.query(items=40)
-    session.check(session.ask(replace(request, lanes=(2,))), query)
+    session.check(session.ask(replace(request, lanes=(3,))), query)
 
 
 def test_a_lane_that_is_reset_takes_no_other_query_with_it(session):
@@ -80,15 +80,15 @@ def test_a_lane_that_is_reset_takes_no_other_query_with_it(session):
         pairs = [session.query(items=50) for _ in range(4)]
         asked = [
             (driver.submit(replace(request, lanes=(lane,))), query, lane)
-            for lane, (query, request) in enumerate(pairs)
+            for lane, (query, request) in enumerate(pairs, 1)
         ]
         driver.bus.run(int(rng.integers(1, 6000)))
-        driver.reset_lanes([1])
+        driver.reset_lanes([2])
         for (tag, query, lane), (_, request) in zip(asked, pairs, strict=True):
             completion = driver.wait(tag)
-            if lane == 1:
+            if lane == 2:
                 statuses.append(completion.status)
-            if completion.status is not Status.LANE_RESET or lane != 1:
+            if completion.status is not Status.LANE_RESET or lane != 2:
                 session.check(completion, query)
             driver.release_feature_table(request.features)
     assert {Status.OK, Status.LANE_RESET} == set(statuses)
@@ -116,7 +116,7 @@ def test_a_soft_reset_ends_all_and_loses_nothing(session):
 
 def test_a_late_query_says_so(session):
     query, request = session.query(items=60)
-    golden = run_query(query, session.rankers, FOUR)
+    golden = run_query(query, session.rankers, SPLIT)
     in_time = session.ask(replace(request, deadline_cycles=1_000_000))
     assert in_time.ids.tolist() == golden.ids.tolist()
     for deadline in (1, 100, in_time.total_cycles // 2):
