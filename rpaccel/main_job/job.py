@@ -15,6 +15,7 @@ from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.cocotb_check import build_cocotb, check_in_cocotb
 from rpaccel.main_job.inputs import JobInputs, load_inputs
 from rpaccel.main_job.netlist import (
+    OVERLAPPED,
     STAGES,
     TOP_N,
     NetlistRun,
@@ -28,6 +29,7 @@ from rpaccel.main_job.rankers import CompiledJob, compile_job, describe
 from rpaccel.main_job.report import write_report
 from rpaccel.main_job.schedule import plan_inputs, profile_inputs
 from rpaccel.perfmodel.report import format_table
+from rpaccel.perfmodel.trace_events import trace_json
 from rpaccel.results import RunFolder
 from rpaccel.rtl.netlist import system_netlist
 from rpaccel.scheduler.plan import plan
@@ -93,6 +95,13 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
                 f"{len(run.users)} of {ask.queries} queries bit-exact: ids, logits, CTRs, counts; "
                 f"{run.cycles} cycles at {run.cycles_per_second:.0f} cycles/s"
             )
+            each = round(run.overlapped_cycles / len(run.users))
+            progress.note(
+                f"again with {OVERLAPPED} in flight, bit-exact: {each} cycles per query "
+                "(trace.json, for ui.perfetto.dev)"
+            )
+            folder.figure("with several in flight", each, "cycles/query")
+            (folder.path / "trace.json").write_text(trace_json(run.events))
             folder.write_json(
                 "queries",
                 [completion_json(u, c) for u, c in zip(run.users, run.completions, strict=True)],

@@ -14,12 +14,16 @@ from rpaccel.golden.lane import QueryResult
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
 from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.timeline import device_events
 from rpaccel.host.verilated_device import VerilatedDevice
 from rpaccel.main_job.rankers import KEEP, CompiledJob
+from rpaccel.perfmodel.trace_events import Event
 
 MEMORY_BYTES = 1 << 24
 TOP_N = 10
 DEPTH = 1  # one query at a time: its cycles then do not depend on its neighbours
+OVERLAPPED = 8  # queries in flight where they may overlap
+LOG_ENTRIES = 1024
 STAGES = (("small", KEEP), ("large", TOP_N))
 
 
@@ -32,6 +36,8 @@ class NetlistRun:
     golden: tuple[QueryResult, ...]
     cycles: int
     seconds: float
+    overlapped_cycles: int  # from the first query's fetch to the last one's end, 8 in flight
+    events: tuple[Event, ...]  # what lanes and queries did then
 
     @property
     def cycles_per_second(self) -> float:
@@ -57,8 +63,12 @@ def difference(query: str, got: Completion, want: QueryResult) -> str | None:
 
 
 def answers(job: CompiledJob, device: Bus, users: Sequence[int]) -> Iterator[Completion]:
-    """Yield the device's answer to every user's two-stage query, `DEPTH` of them in flight."""
+    """Yield the device's answer to every user's two-stage query, one after the other."""
     driver = Driver(device, job.config, MEMORY_BYTES, depth=DEPTH)
+    yield from _ask(job, driver, users)
+
+
+def _ask(job: CompiledJob, driver: Driver, users: Sequence[int]) -> Iterator[Completion]:
     driver.load_models(job.compiled)
     table = driver.register_feature_table(job.feature_table)
     yield from driver.run(
@@ -96,14 +106,35 @@ def run_queries(
             completions.append(completion)
             golden.append(want)
             count(len(completions), len(users))
-        cycles = device.cycles
+        cycles, seconds = device.cycles, time.monotonic() - start
+        overlapped, events = _overlap(job, device, users, golden)
     return NetlistRun(
         users=tuple(users),
         completions=tuple(completions),
         golden=tuple(golden),
         cycles=cycles,
-        seconds=time.monotonic() - start,
+        seconds=seconds,
+        overlapped_cycles=overlapped,
+        events=events,
     )
+
+
+def _overlap(
+    job: CompiledJob, device: Bus, users: Sequence[int], golden: Sequence[QueryResult]
+) -> tuple[int, tuple[Event, ...]]:
+    """Ask the same queries again, several in flight; return cycles of all, and trace events."""
+    driver = Driver(
+        device, job.config, MEMORY_BYTES, depth=OVERLAPPED, task_log_entries=LOG_ENTRIES
+    )
+    completions = list(_ask(job, driver, users))
+    for user, completion, want in zip(users, completions, golden, strict=True):
+        wrong = difference(f"user {user}, with others in flight", completion, want)
+        if wrong is not None:
+            raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
+    began = [c.ended_at - c.total_cycles - c.queue_cycles for c in completions]
+    log = driver.task_log.take() if driver.task_log else []
+    events = device_events(log, completions)
+    return max(c.ended_at for c in completions) - min(began), tuple(events)
 
 
 def completion_json(user: int, completion: Completion) -> dict[str, Any]:
