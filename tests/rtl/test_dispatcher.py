@@ -4,28 +4,30 @@ import pytest
 
 from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, ISA_VERSION, RESULT, Opcode, Status
+from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, ISA_VERSION, RESULT, Opcode, StageKind, Status
 from tests.streams import plain, receive, send, simulate
 
 TINY = load_accelerator("tiny")
 WIDE = TINY.model_copy(update={"axi_data_bits": 256, "array_size": 32})
-TWO = TINY.model_copy(update={"lanes": 2})
-THREE = TINY.model_copy(update={"lanes": 3})
+ONE = TINY.model_copy(update={"lanes": 2, "funnels": 1})
+THREE = TINY.model_copy(update={"lanes": 3, "funnels": 3})
 SQ, CQ, RESULTS = 0x1000, 0x2000, 0x4000
 
 
 class Bench:
-    """A dispatcher with memory behind its ports, fake lanes and a fake loader."""
+    """A dispatcher with memory behind its ports, fake funnels and a fake loader."""
 
-    def __init__(self, config, seed=1, bad_reads=(), bad_writes=()):
+    def __init__(self, config, seed=1, bad_reads=(), bad_writes=(), longest=200):
         self.config, self.dut = config, Dispatcher(config)
         self.memory = bytearray(1 << 16)
         self.random = random.Random(seed)
         self.bad_reads, self.bad_writes = bad_reads, bad_writes
+        self.longest = longest  # a query [cycles]
         self.writes = []  # (address, beats)
-        self.queries = [[] for _ in range(config.lanes)]
+        self.queries = [[] for _ in range(config.funnels)]
         self.loads = []
-        self.running = 0  # queries inside lanes
+        self.running = 0  # queries inside funnels
+        self.waited = {}  # tag -> cycles
         self.completions = 0  # completion_stb seen
 
     async def read_memory(self, ctx):
@@ -62,21 +64,24 @@ class Bench:
             await ctx.tick().repeat(self.random.randrange(1, 5))
             await send(ctx, port.response, [{"error": error}])
 
-    def lane(self, index):
+    def funnel(self, index):
         async def run(ctx):
             dut = self.dut
-            ctx.set(dut.lane_idle[index], 1)
+            ctx.set(dut.funnel_idle[index], 1)
             while True:
-                (query,) = await receive(ctx, dut.lane_query[index], 1, limit_cycles=100_000)
-                ctx.set(dut.lane_idle[index], 0)
+                (query,) = await receive(ctx, dut.query[index], 1, limit_cycles=100_000)
+                ctx.set(dut.funnel_idle[index], 0)
+                # features_rows: the results that it is to answer with
+                tag, count = query["descriptor"]["tag"], query["descriptor"]["features_rows"]
                 self.running += 1
-                self.queries[index].append(query["tag"])
-                await ctx.tick().repeat(self.random.randrange(1, 200))
-                done = {"tag": query["tag"], "version": ISA_VERSION, "count": query["top_n"]}
-                await send(ctx, dut.lane_done[index], [done | {"total_cycles": 5}])
-                await send(ctx, dut.lane_result[index], answer(query["tag"], query["top_n"]))
+                self.queries[index].append(tag)
+                self.waited[tag] = query["waited"]
+                await ctx.tick().repeat(self.random.randrange(1, self.longest))
+                done = {"tag": tag, "version": ISA_VERSION, "count": count, "total_cycles": 5}
+                await send(ctx, dut.done[index], [done])
+                await send(ctx, dut.result[index], answer(tag, count))
                 self.running -= 1
-                ctx.set(dut.lane_idle[index], 1)
+                ctx.set(dut.funnel_idle[index], 1)
 
         return run
 
@@ -108,20 +113,24 @@ class Bench:
 
         async def main(ctx):
             ctx.set(dut.quiet, 1)
-            ctx.set(dut.lane_owns, (1 << self.config.lanes) - 1 if owns is None else owns)
+            lanes = (1 << self.config.lanes) - 1
+            ctx.set(dut.lane_owns, lanes if owns is None else owns)
+            ctx.set(dut.lane_idle, lanes)
+            for loaded in dut.lane_loaded:
+                ctx.set(loaded, 0b01)
             await bench(ctx)
 
         streams = [dut.descriptor.request, dut.port.request, dut.port.payload, dut.load]
         simulate(
             dut,
             main,
-            monitors=[*streams, *dut.lane_query],
+            monitors=[*streams, *dut.query],
             background=[
                 self.read_memory,
                 self.write_memory,
                 self.loader,
                 self.count_completions,
-                *[self.lane(i) for i in range(self.config.lanes)],
+                *[self.funnel(i) for i in range(self.config.funnels)],
             ],
             limit_cycles=limit_cycles,
         )
@@ -135,7 +144,13 @@ def query(tag, count):
     return {
         "opcode": Opcode.QUERY,
         "tag": tag,
-        "top_n": count,
+        "stages": 1,
+        "stage0_kind": StageKind.RANK,
+        "items": 9,
+        "item_record_bytes": 64,
+        "user_record_bytes": 64,
+        "features_rows": count,
+        "top_n": 1,
         "result_address": RESULTS + tag * 0x400 + 0x3E0,
     }
 
@@ -160,7 +175,7 @@ def check_results(bench, tag, count):
     assert raw[8 * count : 8 * count + 32] == bytes(32)  # nothing after the last result
 
 
-@pytest.mark.parametrize("config", [TINY, WIDE, TWO], ids=["tiny", "wide", "two lanes"])
+@pytest.mark.parametrize("config", [TINY, WIDE, ONE], ids=["tiny", "wide", "one funnel"])
 def test_every_descriptor_completes_once(config):
     bench = Bench(config)
     counts = [1, 2, 3, 8, 5, 20, 0, 7]
@@ -190,8 +205,8 @@ def test_every_descriptor_completes_once(config):
     for tag, count in enumerate(counts):
         assert completions[tag]["status"] == Status.OK
         assert completions[tag]["count"] == count
-        assert tag in bench.queries[completions[tag]["lane"]]
         check_results(bench, tag, count)
+    assert sorted(tag for tags in bench.queries for tag in tags) == list(range(len(counts)))
     assert all(bench.queries)
 
 
@@ -214,7 +229,7 @@ def test_waits_for_a_completion_slot(size):
             await ctx.tick().repeat(300)
             assert ctx.get(dut.sq_head) == (round_ + 1) * size
             ctx.set(dut.rings, state)
-            log.extend(bench.completion(i, size)["tag"] for i in range(size))
+            log.extend(sorted(bench.completion(i, size)["tag"] for i in range(size)))
 
     bench.run(host)
     assert log == list(range(3 * size))
@@ -234,25 +249,19 @@ def test_does_nothing_when_disabled():
     assert not bench.writes
 
 
-def test_indices_wrap():
+def test_the_index_of_completions_wraps():
     bench = Bench(TINY)
+    bench.submit([{"opcode": Opcode.NOP, "tag": tag} for tag in range(4)], 4)
     start = 0xFFFE
-    raw = {"opcode": Opcode.NOP, "version": ISA_VERSION}
-    for i in range(4):
-        slot = SQ + (start + i) % 2 * DESCRIPTOR.bytes
-        bench.memory[slot : slot + DESCRIPTOR.bytes] = DESCRIPTOR.to_bytes(raw | {"tag": i})
 
     async def host(ctx):
-        dut = bench.dut
-        ctx.set(dut.sq_head, start)
-        ctx.set(dut.cq_tail, start)
-        for i in range(4):
-            state = {"sq_tail": (start + i + 1) & 0xFFFF, "cq_head": (start + i) & 0xFFFF}
-            ctx.set(dut.rings, rings(2, 2, **state))
-            await until(ctx, dut, (start + i + 1) & 0xFFFF)
+        ctx.set(bench.dut.cq_tail, start)
+        ctx.set(bench.dut.rings, rings(4, 4, sq_tail=4))
+        await until(ctx, bench.dut, 2)
 
     bench.run(host)
     assert bench.completions == 4
+    assert [bench.completion(start + i, 4)["tag"] for i in range(4)] == [0, 1, 2, 3]
 
 
 def test_bad_descriptors_complete_with_status():
@@ -291,7 +300,7 @@ def test_bad_descriptors_complete_with_status():
 
 
 def test_a_refused_completion_does_not_stop_the_ring():
-    bench = Bench(TINY, bad_writes=[CQ])
+    bench = Bench(ONE, bad_writes=[CQ])
     bench.submit([query(0, 1), query(1, 1)], 2)
 
     async def host(ctx):
@@ -303,7 +312,7 @@ def test_a_refused_completion_does_not_stop_the_ring():
     assert plain(bench.completions) == 2
 
 
-def test_queries_go_to_lanes_that_own_blocks_and_are_asked_for():
+def test_a_query_without_a_lane_of_its_own_is_refused():
     bench = Bench(THREE)
     wanted = [0, 0b010, 0b100, 0b110, 0b001, 0b010]
     bench.submit([query(tag, 1) | {"stage0_lanes": lanes} for tag, lanes in enumerate(wanted)], 8)
@@ -311,20 +320,84 @@ def test_queries_go_to_lanes_that_own_blocks_and_are_asked_for():
     async def host(ctx):
         ctx.set(bench.dut.rings, rings(8, 8, sq_tail=len(wanted)))
         await until(ctx, bench.dut, len(wanted))
+        assert ctx.get(bench.dut.queries) == len(wanted)
 
     bench.run(host, owns=0b011)
     completions = [bench.completion(i, 8) for i in range(len(wanted))]
     status = {c["tag"]: c["status"] for c in completions}
     assert status == {0: 0, 1: 0, 2: Status.BAD_LANE, 3: 0, 4: 0, 5: 0}
-    assert not bench.queries[2]
-    assert {1, 3, 5} <= set(bench.queries[1])
-    assert 4 in bench.queries[0]
+    assert sorted(tag for tags in bench.queries for tag in tags) == [0, 1, 3, 4, 5]
+
+
+def test_a_query_goes_to_the_free_funnel_of_lowest_number():
+    bench = Bench(THREE, longest=400)
+    bench.submit([query(tag, 1) for tag in range(7)], 8)
+
+    async def host(ctx):
+        for tag in range(3):
+            ctx.set(bench.dut.rings, rings(8, 8, sq_tail=tag + 1))
+            await until(ctx, bench.dut, tag + 1)
+            await ctx.tick().repeat(10)
+        assert bench.queries == [[0, 1, 2], [], []]
+        ctx.set(bench.dut.rings, rings(8, 8, sq_tail=7))
+        await until(ctx, bench.dut, 7)
+
+    bench.run(host)
+    assert bench.queries[0][:4] == [0, 1, 2, 3]
+    assert bench.queries[1][0] == 4 and bench.queries[2][0] == 5
+
+
+def test_a_query_that_waited_too_long_is_late():
+    bench = Bench(ONE, longest=300)
+    deadlines = [0, 1000, 100, 1 << 40, 50, 600, 0, 1]
+    queries = [query(tag, 1) | {"deadline_cycles": d} for tag, d in enumerate(deadlines)]
+    bench.submit(queries, 8)
+
+    async def host(ctx):
+        ctx.set(bench.dut.rings, rings(8, 8, sq_tail=8))
+        await until(ctx, bench.dut, 8)
+        assert ctx.get(bench.dut.queries) == 8
+
+    bench.run(host)
+    completions = [bench.completion(i, 8) for i in range(8)]
+    late = [c for c in completions if c["status"] == Status.LATE]
+    assert {4, 7} <= {c["tag"] for c in late} <= {1, 2, 4, 5, 7}
+    assert all(c["queue_cycles"] >= deadlines[c["tag"]] and c["count"] == 0 for c in late)
+    ran = set(range(8)) - {c["tag"] for c in late}
+    assert set(bench.queries[0]) == ran == set(bench.waited)
+    assert all(not deadlines[tag] or bench.waited[tag] < deadlines[tag] for tag in ran)
+    assert len({c["tag"] for c in completions}) == 8
+
+
+def test_a_load_waits_for_lanes_and_for_quiet():
+    bench = Bench(ONE)
+    load = {"opcode": Opcode.LOAD, "user_address": 0x5000, "items": 9, "stage0_lanes": 0b10}
+    bench.submit([load], 1)
+
+    async def host(ctx):
+        dut = bench.dut
+        ctx.set(dut.lane_idle, 0b01)
+        ctx.set(dut.rings, rings(1, 1, sq_tail=1))
+        await ctx.tick().repeat(100)
+        assert ctx.get(dut.loads) and not bench.loads
+        ctx.set(dut.quiet, 0)
+        ctx.set(dut.lane_idle, 0b11)
+        await ctx.tick().repeat(20)
+        assert not bench.loads
+        ctx.set(dut.quiet, 1)
+        await ctx.tick().repeat(5)
+        assert ctx.get(dut.load_lanes) == 0b10
+        await until(ctx, dut, 1)
+        assert not ctx.get(dut.loads)
+
+    bench.run(host)
+    assert bench.loads == [{"address": 0x5000, "bytes": 9}]
 
 
 def test_hold_lets_queries_end_and_starts_none():
-    bench = Bench(TWO)
+    bench = Bench(TINY)
     bench.submit([query(tag, 1) for tag in range(6)], 8)
-    running = []
+    seen = []
 
     async def host(ctx):
         dut = bench.dut
@@ -333,15 +406,15 @@ def test_hold_lets_queries_end_and_starts_none():
         ctx.set(dut.hold, 1)
         while not ctx.get(dut.held):
             await ctx.tick()
-        taken = ctx.get(dut.sq_head)
         for _ in range(300):
-            running.append(bench.running)
+            seen.append((bench.running, sum(map(len, bench.queries)), ctx.get(dut.sq_head)))
             assert ctx.get(dut.held)
             await ctx.tick()
-        assert ctx.get(dut.sq_head) == taken < 6
         ctx.set(dut.hold, 0)
         await until(ctx, dut, 6)
 
     bench.run(host)
-    assert not any(running)
+    assert len(set(seen)) == 1
+    running, begun, _ = seen[0]
+    assert running == 0 and begun < 6
     assert sorted(bench.queries[0] + bench.queries[1]) == list(range(6))

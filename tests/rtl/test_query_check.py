@@ -2,13 +2,13 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.sim import Simulator
 
 from rpaccel.golden.lane import Query, validate
 from rpaccel.rtl.query_check import QueryCheck
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import MAX_STAGES, StageKind, Status
+from rpaccel.spec.isa import MAX_STAGES, StageKind, StageMode, Status
+from rpaccel.spec.stage_tasks import StageTasks
+from tests.streams import simulate
 
 CONFIG = load_accelerator("tiny")
 GOOD = {
@@ -26,29 +26,29 @@ GOOD = {
     "stage1_kind": StageKind.RANK,
     "stage0_k": 10,
 }
+SHARED = {"stage0_mode": StageMode.LOCAL, "stage0_task_items": 2, "stage0_task_k": 1}
 
 
-def statuses(cases):
-    """Return the status of each (descriptor fields, loaded slots)."""
-    top = Module()
-    top.submodules.dut = dut = QueryCheck(CONFIG)
+def statuses(cases, config=CONFIG):
+    """Return the status of each (descriptor fields, slots of each lane, lanes that own blocks)."""
+    dut = QueryCheck(config)
     found = []
 
     async def bench(ctx):
-        for fields, loaded in cases:
+        for fields, loaded, owns in cases:
             ctx.set(dut.descriptor, fields)
-            ctx.set(dut.loaded, loaded)
-            await ctx.delay(1e-6)
+            for lane, slots in enumerate(loaded):
+                ctx.set(dut.loaded[lane], slots)
+            ctx.set(dut.lane_owns, owns)
+            await ctx.tick().repeat(QueryCheck.latency_cycles)
             found.append(ctx.get(dut.status))
 
-    simulator = Simulator(top)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     return found
 
 
 def change(loaded=0b11, **fields):
-    return GOOD | fields, loaded
+    return GOOD | fields, [loaded], 1
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,13 @@ def change(loaded=0b11, **fields):
                 change(stage1_model=1, stage2_kind=9, stage2_model=200),
                 change(user_record_bytes=CONFIG.user_record_bytes, item_record_bytes=8),
                 change(item_record_bytes=64),
+                change(**SHARED),
+                change(**SHARED | {"stage0_options": 3}),
+                change(**SHARED | {"stage0_mode": StageMode.PROPORTIONAL, "stage0_options": 2}),
+                change(stage0_mode=StageMode.GLOBAL, stage0_options=3, stage0_task_items=64),
+                change(stage1_mode=9, stage1_options=9, stage1_task_items=3),
+                change(stages=1, stage0_mode=9, stage0_options=9, stage0_task_items=2),
+                change(deadline_cycles=1 << 63, survivor_limit=9),
             ],
         ),
         (
@@ -104,6 +111,21 @@ def change(loaded=0b11, **fields):
             ],
         ),
         (
+            Status.BAD_TASK,
+            [
+                change(stage0_task_items=1),
+                change(stage0_task_items=7, user_record_bytes=0),
+                change(stage0_mode=4),
+                change(stage0_mode=255),
+                change(stage0_options=4),
+                change(stage0_mode=StageMode.LOCAL, stage0_task_k=1),
+                change(stage0_mode=StageMode.LOCAL, stage0_task_items=2),
+                change(stage0_mode=StageMode.PROPORTIONAL, stage0_task_k=1),
+                change(**SHARED | {"stage0_mode": StageMode.PROPORTIONAL, "stage0_options": 1}),
+                change(stages=3, stage2_kind=StageKind.RANK, stage1_k=1, stage1_mode=4),
+            ],
+        ),
+        (
             Status.BAD_RECORD,
             [
                 change(user_record_bytes=0),
@@ -133,6 +155,43 @@ def test_statuses(status, cases):
     assert statuses(cases) == [status] * len(cases)
 
 
+@pytest.mark.parametrize(
+    "owns, loaded, lanes, status",
+    [
+        (0b111, (1, 1, 1), (0, 0), Status.OK),
+        (0b111, (1, 1, 1), (0b010, 0b100), Status.OK),
+        (0b011, (1, 1, 0), (0, 0), Status.OK),  # lane 2 owns nothing and is not asked
+        (0b011, (1, 1, 0), (0b110, 0b001), Status.OK),
+        (0b011, (1, 1, 1), (0b100, 0), Status.BAD_LANE),
+        (0b011, (1, 1, 1), (0, 0b100), Status.BAD_LANE),
+        (0b000, (1, 1, 1), (0, 0), Status.BAD_LANE),
+        (0b111, (1, 1, 1), (1 << 3, 0), Status.BAD_LANE),
+        (0b111, (1, 1, 0), (0, 0b011), Status.BAD_MODEL),
+        (0b111, (1, 1, 0), (0b011, 0b110), Status.BAD_MODEL),
+        (0b111, (1, 0, 0), (0b001, 0b001), Status.OK),
+    ],
+)
+def test_every_stage_has_a_lane_and_all_of_its_lanes_have_its_model(owns, loaded, lanes, status):
+    three = CONFIG.model_copy(update={"lanes": 3})
+    fields = {f"stage{s}_lanes": mask for s, mask in enumerate(lanes)}
+    assert statuses([(GOOD | fields, loaded, owns)], three) == [status]
+
+
+def test_a_stage_that_is_not_used_needs_no_lane():
+    assert statuses([(GOOD | {"stage2_lanes": 2}, [3], 1)]) == [Status.OK]
+    assert statuses([(GOOD | {"stages": 0, "stage0_lanes": 2}, [3], 1)]) == [Status.BAD_LANE]
+
+
+def random_tasks(rng):
+    return StageTasks(
+        task_items=rng.choice([0, 0, 2, 4, 4, 5]),
+        task_k=rng.choice([0, 1, 3]),
+        mode=rng.choice(list(StageMode)),
+        exact=rng.random() < 0.3,
+        adaptive=rng.random() < 0.5,
+    )
+
+
 def test_agrees_with_golden():
     rng = random.Random(1)
     cases, expected = [], []
@@ -148,6 +207,7 @@ def test_agrees_with_golden():
             features=np.zeros((3, item_bytes), dtype=np.uint8),
             stages=tuple(zip(slots, keep, strict=True))[:stages],
             top_n=rng.choice([0, 1, 8, 8, 9]),
+            tasks=tuple(random_tasks(rng) for _ in range(stages)),
         )
         expected.append(validate(query, [object(), None], CONFIG))
         fields = {
@@ -162,7 +222,11 @@ def test_agrees_with_golden():
                 f"stage{i}_kind": StageKind.RANK,
                 f"stage{i}_model": slots[i],
                 f"stage{i}_k": keep[i],
+                f"stage{i}_task_items": query.tasks_of(i).task_items,
+                f"stage{i}_task_k": query.tasks_of(i).task_k,
+                f"stage{i}_mode": query.tasks_of(i).mode,
+                f"stage{i}_options": query.tasks_of(i).options,
             }
-        cases.append((fields, 0b01))
+        cases.append((fields, [0b01], 1))
     assert statuses(cases) == expected
-    assert len(set(expected)) >= 5
+    assert len(set(expected)) == 7
