@@ -10,7 +10,7 @@ from tests.streams import STALLS, expect_silence, receive, simulate, stalls
 
 TINY = load_accelerator("tiny").model_copy(update={"queue_entries": 3})
 WIDE = TINY.model_copy(update={"axi_data_bits": 256, "array_size": 32, "queue_entries": 1})
-SQ, CLOCK_BITS = 0x1000, 32
+SQ = 0x1000
 
 
 class Bench:
