@@ -89,9 +89,10 @@ class ReadGuard(wiring.Component):
 class GuardedLane(wiring.Component):
     """A Lane that is reset when it makes no progress, and alone.
 
-    A lane that waits for the turn of its scores is not stuck. On a reset the lane's tasks end at
-    once with `done.lost`; it takes tasks again when all answers that it had asked memory for have
-    come, and the array has nothing of it any more. Loaded models stay.
+    A lane that waits for the turn of its scores is not stuck. On a reset the lane's tasks, and one
+    that is just being given to it, end at once with `done.lost`; it takes tasks again when all
+    answers that it had asked memory for have come, and the array has nothing of it any more.
+    Loaded models stay.
 
     Members: those of Lane, and
     -------
@@ -189,7 +190,8 @@ class GuardedLane(wiring.Component):
         bits = TASKS.bit_length()
         given, answered = Signal(bits), Signal(bits)
         owners = Signal(data.ArrayLayout(owner_layout(self.config), TASKS))
-        with m.If(self.task.valid & self.task.ready):
+        # A task that was on its way when the lane closed is lost with the others.
+        with m.If(self.task.valid & (lane.task.ready | closed)):
             m.d.sync += [
                 owners[given[: bits - 1]].eq(self.task.payload.owner),
                 given.eq(given + 1),

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from rpaccel.rtl.guarded_lane import ReadGuard
+from rpaccel.rtl.guarded_lane import GuardedLane, ReadGuard
 from rpaccel.spec.accelerator import load_accelerator
-from tests.streams import simulate
+from tests.streams import expect_silence, receive, simulate
 
 CONFIG = load_accelerator("tiny")
 
@@ -77,3 +77,29 @@ def test_a_closed_guard_keeps_its_offer_and_takes_what_is_owed(seed):
     simulate(dut, bench, monitors=[dut.o.request], background=[memory, lane], limit_cycles=5000)
     assert len(answered) > len(seen) > 10
     assert asked == sorted(asked)
+
+
+def test_a_task_that_comes_as_the_lane_closes_is_lost_and_said_to_be():
+    """The grant takes a cycle: the lane was ready when it was chosen."""
+    dut = GuardedLane(CONFIG)
+
+    async def bench(ctx):
+        await ctx.tick()
+        assert ctx.get(dut.task.ready)
+        ctx.set(dut.reset_stb, 1)
+        await ctx.tick()
+        ctx.set(dut.reset_stb, 0)
+        assert not ctx.get(dut.task.ready)
+        ctx.set(dut.task.payload, {"owner": {"funnel": 1, "stage": 2}})
+        ctx.set(dut.task.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.task.valid, 0)
+        (done,) = await receive(ctx, dut.done, 1)
+        assert done["lost"] and done["owner"] == {"funnel": 1, "stage": 2}
+        assert done["items"] == done["gather_cycles"] == 0
+        await expect_silence(ctx, dut.done)
+        for _ in range(dut.flush_cycles + 10):
+            await ctx.tick()
+        assert ctx.get(dut.idle) and ctx.get(dut.task.ready)
+
+    simulate(dut, bench, limit_cycles=2000)
