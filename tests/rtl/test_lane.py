@@ -1,53 +1,77 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
-from rpaccel.golden.lane import run_query
+from rpaccel.golden.lane import rank
+from rpaccel.golden.sigmoid import ctr
 from rpaccel.host.compile import compile_models
-from rpaccel.rtl.lane import Lane
+from rpaccel.rtl.lane import TASKS, Lane
+from rpaccel.rtl.task import TASK_COUNTERS
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import ISA_VERSION, StageKind, Status, StatusFlag, target_bits
+from rpaccel.spec.isa import BINS, Status, target_bits
 from rpaccel.spec.registers import COUNTER_UNITS
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.memory_model import MemoryModel
 from tests.rtl.lane_with_array import LaneWithArray
-from tests.streams import expect_silence, plain, receive, send, simulate, stalls
+from tests.streams import expect_silence, plain, receive, recorder, send, simulate, stalls
 
 CONFIG = load_accelerator("tiny")
-USER, LIST, FEATURES = 0x8000, 0x9000, 0xA000  # addresses; the models begin at 0x10000
+LIST, USER, FEATURES = 0x20000, 0x28000, 0x30000  # addresses; the models begin at 0x10000
 
 
-def models(seed, threshold=None):
+def models(seed):
     rng = np.random.default_rng(seed)
-    small = random_ranker(rng, CONFIG, name="small", top=(6,), threshold=threshold)
+    small = random_ranker(rng, CONFIG, name="small", top=(6,))
     return rng, [small, shared_schema(rng, CONFIG, small, name="large", dim=16)]
 
 
-def descriptor(query, tag, sub_batch=0, **fields):
-    values = {
-        "version": ISA_VERSION,
-        "tag": tag,
-        "stages": len(query.stages),
-        "user_address": USER,
-        "candidates_address": LIST,
-        "items": len(query.candidates),
-        "top_n": query.top_n,
-        "features_address": FEATURES,
-        "features_rows": query.features.shape[0],
-        "item_record_bytes": query.features.shape[1],
-        "user_record_bytes": len(query.user_record),
-    }
-    for i, (slot, k) in enumerate(query.stages):
-        values |= {
-            f"stage{i}_kind": StageKind.RANK,
-            f"stage{i}_model": slot,
-            f"stage{i}_sub_batch": sub_batch,
-            f"stage{i}_k": k,
+@dataclass(kw_only=True)
+class Task:
+    """A task of its own query. listed : its ids come from memory, else from the bench."""
+
+    query: object
+    slot: int
+    number: int
+    listed: bool = True
+    sub_batch: int = 0
+
+    @property
+    def owner(self):
+        return {"funnel": self.number % CONFIG.funnels, "stage": 0 if self.listed else 1}
+
+    @property
+    def ids(self):
+        return self.query.candidates.tolist()
+
+    @property
+    def addresses(self):
+        n = self.number
+        return LIST + 0x400 * n, USER + 0x200 * n, FEATURES + 0x1000 * n
+
+    @property
+    def payload(self):
+        query, (listing, user, features) = self.query, self.addresses
+        return {
+            "owner": self.owner,
+            "model": self.slot,
+            "listed": self.listed,
+            "list_address": listing if self.listed else 0,
+            "gather": {
+                "user_address": user,
+                "features_address": features,
+                "features_rows": query.features.shape[0],
+                "item_record_bytes": query.features.shape[1],
+                "user_record_bytes": len(query.user_record),
+                "items": len(self.ids),
+                "sub_batch": self.sub_batch,
+                "later": not self.listed,
+            },
         }
-    return values | fields
 
 
 class Bench:
-    """A loaded lane; `ask` runs a query after the other and keeps the answers."""
+    """A loaded lane; `run` gives it tasks as fast as it takes them and keeps what it says."""
 
     def __init__(self, rankers, stall="none", latency=(5, 25)):
         self.dut = Lane(CONFIG)
@@ -61,9 +85,22 @@ class Bench:
         )
         for address, payload in self.compiled.segments():
             self.memory.contents[address : address + len(payload)] = payload
-        self.sink = stalls(stall)[1]
-        self.answers = []
-        self.counters = []
+        self.source, self.sink = stalls(stall)
+        self.tasks, self.scores, self.done, self.edges = [], [], [], []
+        self.most_in_flight = 0
+        self.busy_cycles = 0  # cycles with a task
+
+    def add(self, query, slot, **fields):
+        task = Task(query=query, slot=slot, number=len(self.tasks), **fields)
+        self.tasks.append(task)
+        listing, user, features = task.addresses
+        for address, payload in (
+            (listing, query.candidates.astype("<u4").tobytes()),
+            (user, query.user_record),
+            (features, query.features.tobytes()),
+        ):
+            self.memory.contents[address : address + len(payload)] = payload
+        return task
 
     async def load(self, ctx):
         bus = self.dut.load
@@ -78,164 +115,160 @@ class Bench:
                 await ctx.tick()
         ctx.set(bus.valid, 0)
 
-    def place(self, query):
-        contents = self.memory.contents
-        for address, payload in (
-            (USER, query.user_record),
-            (LIST, query.candidates.astype("<u4").tobytes()),
-            (FEATURES, query.features.tobytes()),
-        ):
-            contents[address : address + len(payload)] = payload
+    async def give(self, ctx):
+        await self.load(ctx)
+        assert ctx.get(self.dut.idle)
+        for number, task in enumerate(self.tasks):
+            await send(ctx, self.dut.task, [task.payload], self.source)
+            self.most_in_flight = max(self.most_in_flight, number + 1 - len(self.done))
 
-    async def ask(self, ctx, query, **fields):
+    async def survivors(self, ctx):
         dut = self.dut
-        assert ctx.get(dut.idle)
-        self.place(query)
-        await send(ctx, dut.query, [descriptor(query, len(self.answers), **fields)])
-        (done,) = await receive(ctx, dut.done, 1, self.sink)
-        results = await receive(ctx, dut.result, done["count"], self.sink)
-        self.answers.append((done, results))
-        await expect_silence(ctx, dut.result)
-        assert ctx.get(dut.idle)
-        self.counters.append(plain(ctx.get(dut.counters)))
+        for task in self.tasks:
+            if task.listed:
+                continue
+            while not ctx.get(dut.ids_wanted):
+                await ctx.tick()
+            assert plain(ctx.get(dut.ids_from)) == task.owner
+            await send(ctx, dut.ids, task.ids, self.source)
+        ctx.set(dut.ids.valid, 1)  # no lane takes an id that is not its own
+        ctx.set(dut.ids.payload, 1 << 31)
 
-    def run(self, bench, limit_cycles=60_000):
+    async def take_scores(self, ctx):
+        for task in self.tasks:
+            self.scores.append(await receive(ctx, self.dut.score, len(task.ids), self.sink))
+        await expect_silence(ctx, self.dut.score)
+
+    async def take_done(self, ctx):
+        for _ in self.tasks:
+            self.done += await receive(ctx, self.dut.done, 1, self.sink)
+        await expect_silence(ctx, self.dut.done)
+        assert ctx.get(self.dut.idle)
+        self.counters = plain(ctx.get(self.dut.counters))
+
+    def run(self, limit_cycles=60_000):
         dut = self.dut
-
-        async def main(ctx):
-            await self.load(ctx)
-            await bench(ctx)
-
         ports = (dut.list, *dut.record, *dut.row)
+        edges, busy = [], []
+
+        async def take_edges(ctx):
+            ctx.set(dut.edges.ready, 1)
+
         simulate(
             LaneWithArray(dut),
-            main,
-            monitors=[dut.done, dut.result, *[port.request for port in ports]],
-            background=[self.memory.serve(port) for port in ports],
+            self.give,
+            self.survivors,
+            self.take_scores,
+            self.take_done,
+            take_edges,
+            monitors=[dut.done, dut.score, dut.edges, *[port.request for port in ports]],
+            background=[
+                *[self.memory.serve(port) for port in ports],
+                recorder({"valid": dut.edges.valid, "edges": dut.edges.payload}, edges, "valid"),
+                recorder({"busy": ~dut.idle}, busy, "busy"),
+            ],
             limit_cycles=limit_cycles,
         )
+        self.edges = [row["edges"] for row in edges]
+        self.busy_cycles = len(busy)
 
-    def check(self, index, query):
-        done, results = self.answers[index]
-        expected = run_query(query, self.rankers, CONFIG)
-        assert done["tag"] == index and done["version"] == ISA_VERSION
-        assert (done["status"], done["flags"]) == (expected.status, expected.flags)
-        assert done["count"] == expected.count
-        assert [done[f"items{i}"] for i in range(4)] == list(expected.items)
-        assert [row["id"] for row in results] == expected.ids.tolist()
-        assert [row["logit"] for row in results] == expected.logits.tolist()
-        assert [row["ctr"] for row in results] == expected.ctr.tolist()
-        return done
+    def check(self, number, status=Status.OK):
+        """Hold a task's scores and its end to golden; with an error, ids and scores to nothing."""
+        task, scores, done = self.tasks[number], self.scores[number], self.done[number]
+        assert [row["owner"] for row in scores] == [task.owner] * len(task.ids)
+        assert [row["last"] for row in scores] == [0] * (len(task.ids) - 1) + [1]
+        assert scores[-1]["status"] == status
+        assert done["owner"] == task.owner and not done["lost"]
+        if status == Status.OK:
+            query = task.query
+            expected = rank(
+                self.rankers[task.slot], query.user_record, query.features, query.candidates
+            )
+            assert [row["id"] for row in scores] == task.ids
+            assert [row["logit"] for row in scores] == expected.logits.tolist()
+            assert [row["ctr"] for row in scores] == ctr(expected.logits).tolist()
+
+    def check_rest(self):
+        """Hold edges and counters to the tasks."""
+        assert len(self.edges) == len(self.tasks)
+        for task, note in zip(self.tasks, self.edges, strict=True):
+            ranker = self.rankers[task.slot]
+            assert note["owner"] == task.owner
+            assert note["edges"]["threshold"] == ranker.threshold
+            assert [note["edges"][f"edge{i}"] for i in range(BINS - 1)] == ranker.edges.tolist()
+        counters = self.counters
+        assert set(counters) == set(COUNTER_UNITS)
+        items = sum(len(task.ids) for task in self.tasks)
+        assert counters["gather"]["items"] == counters["array"]["items"] == items
+        for name in TASK_COUNTERS:
+            unit = name.removesuffix("_cycles")
+            assert sum(done[name] for done in self.done) == counters[unit]["busy_cycles"]
+            assert all(0 < done[name] < self.busy_cycles for done in self.done)
+        for unit in counters.values():
+            assert all(0 <= unit[word] < self.busy_cycles for word in unit if word != "items")
 
 
-def check_counters(bench):
-    last = bench.counters[-1]
-    assert set(last) == set(COUNTER_UNITS)
-    answers = [done for done, _ in bench.answers]
-    stages = [(done, s) for done in answers for s in range(4) if done[f"items{s}"]]
-    scored = sum(done[f"items{s}"] for done, s in stages)
-    assert last["gather"]["items"] == last["array"]["items"] == scored
-    assert last["filter"]["items"] + last["ordered_top_n"]["items"] == scored
-    for unit in ("gather", "array", "interaction"):
-        busy = sum(done[f"{unit}_cycles{s}"] for done, s in stages)
-        assert busy == last[unit]["busy_cycles"]
-    running = sum(done[f"stage_cycles{s}"] for done, s in stages)
-    assert all(0 <= cycles <= running for unit in last.values() for cycles in unit.values())
-    assert last["array"]["busy_cycles"] + last["array"]["stalled_input_cycles"] < running
-    for done, s in stages:
-        for unit in ("gather", "array", "interaction", "filter"):
-            assert 0 < done[f"{unit}_cycles{s}"] <= done[f"stage_cycles{s}"]
-    for done in answers:
-        # CHECK, then FETCH and NEXT of every stage.
-        cycles = [done[f"stage_cycles{s}"] for s in range(4)]
-        assert done["total_cycles"] - sum(cycles) == 1 + 2 * sum(c > 0 for c in cycles)
-
-
-@pytest.mark.parametrize("stall", ["none", "both"])
+@pytest.mark.parametrize("stall", [pytest.param("none", marks=pytest.mark.slow), "both"])
 def test_matches_golden(stall):
     rng, rankers = models(1)
-    queries = [
-        random_query(rng, CONFIG, rankers, items=9),
-        random_query(rng, CONFIG, rankers, items=5, slots=(0, 1, 0), top_n=1),
-    ]
     bench = Bench(rankers, stall)
-
-    async def ask(ctx):
-        for query in queries:
-            await bench.ask(ctx, query)
-
-    bench.run(ask)
-    for i, query in enumerate(queries):
-        assert bench.check(i, query)["status"] == Status.OK
-    check_counters(bench)
+    for slot, items, listed in ((0, 4, True), (0, 1, False), (1, 3, True), (0, 2, False)):
+        bench.add(random_query(rng, CONFIG, rankers, items=items), slot, listed=listed)
+    bench.run()
+    for number in range(len(bench.tasks)):
+        bench.check(number)
+    bench.check_rest()
+    assert 1 < bench.most_in_flight <= TASKS
 
 
 @pytest.mark.slow
-def test_full_depth():
-    rng, rankers = models(2)
-    full = CONFIG.max_items
-    query = random_query(rng, CONFIG, rankers, items=full, keep=(full,), top_n=8)
-    bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, query)
-
-    bench.run(ask)
-    bench.check(0, query)
-    check_counters(bench)
-
-
 def test_edges():
     rng, rankers = models(2)
-    one = random_query(rng, CONFIG, rankers, items=1, top_n=8)
-    many = random_query(rng, CONFIG, rankers, items=17, keep=(1,), top_n=8)
     bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, one)
-        await bench.ask(ctx, many, sub_batch=5)
-
-    bench.run(ask)
-    bench.check(0, one)
-    bench.check(1, many)
-
-
-def test_nobody_passes_the_threshold():
-    rng, rankers = models(3, threshold=32767)
-    query = random_query(rng, CONFIG, rankers, items=3)
-    bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, query)
-        await bench.ask(ctx, query)
-
-    bench.run(ask)
-    for i in range(2):
-        done = bench.check(i, query)
-        assert done["flags"] == StatusFlag.UNDERFILL and done["count"] == 0
+    for slot, items, sub_batch in ((0, 1, 0), (0, 17, 5), (0, 1, 1), (1, 33, 0)):
+        query = random_query(rng, CONFIG, rankers, items=items)
+        bench.add(query, slot, listed=items != 17, sub_batch=sub_batch)
+    bench.run()
+    for number in range(4):
+        bench.check(number)
+    bench.check_rest()
 
 
-def test_errors_leave_the_lane_ready():
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_many_tasks(seed):
+    rng, rankers = models(10 + seed)
+    bench = Bench(rankers, ["none", "source", "sink", "both"][seed])
+    for _ in range(16):
+        items = int(rng.integers(1, CONFIG.max_items + 1))
+        bench.add(
+            random_query(rng, CONFIG, rankers, items=items),
+            int(rng.integers(2)),
+            listed=bool(rng.integers(2)),
+            sub_batch=int(rng.choice([0, 0, 3, 16])),
+        )
+    bench.run(limit_cycles=400_000)
+    for number in range(16):
+        bench.check(number)
+    bench.check_rest()
+    assert 1 < bench.most_in_flight <= TASKS
+
+
+def test_an_error_is_the_status_of_its_task_alone():
     rng, rankers = models(4)
-    good = random_query(rng, CONFIG, rankers, items=2, slots=(0,))
-    bad_id = random_query(rng, CONFIG, rankers, items=2)
-    bad_id.candidates[1] = len(bad_id.features)
     bench = Bench(rankers)
-
-    async def ask(ctx):
-        await bench.ask(ctx, bad_id)
-        await bench.ask(ctx, good)
-        await bench.ask(ctx, good, stages=0)
-        for broken, status in ((LIST, Status.REGION), (USER, Status.MEMORY)):
-            bench.memory.failing[broken] = status
-            await bench.ask(ctx, good)
-            bench.memory.failing.clear()
-        await bench.ask(ctx, good)
-
-    bench.run(ask)
-    assert bench.check(0, bad_id)["status"] == Status.BAD_ID
-    statuses = [done["status"] for done, _ in bench.answers]
-    assert statuses == [Status.BAD_ID, 0, Status.BAD_STAGES, Status.REGION, Status.MEMORY, 0]
-    for index in (1, 5):
-        bench.check(index, good)
-    assert all(bench.answers[i][0]["count"] == 0 for i in (0, 2, 3, 4))
+    good = random_query(rng, CONFIG, rankers, items=2)
+    bad = random_query(rng, CONFIG, rankers, items=2)
+    bad.candidates[1] = len(bad.features)
+    expected = [Status.OK, Status.BAD_ID, Status.OK, Status.REGION, Status.MEMORY, Status.OK]
+    for status in expected:
+        task = bench.add(bad if status == Status.BAD_ID else good, 0)
+        listing, user, _ = task.addresses
+        if status == Status.REGION:
+            bench.memory.failing[listing] = status
+        if status == Status.MEMORY:
+            bench.memory.failing[user] = status
+    bench.run()
+    for number, status in enumerate(expected):
+        bench.check(number, status)
+    bench.check_rest()
