@@ -261,7 +261,11 @@ class Driver:
                 f"{self.memory_bytes + compiled.limit - self._models_limit} for these models, "
                 f"not {self.memory_bytes}"
             )
-        kept = [other for lane, other in self.loaded.items() if lane not in chosen]
+        kept = [
+            other
+            for lane, other in self.loaded.items()
+            if lane not in chosen and other is not compiled
+        ]
         for other in kept:
             if other.base < compiled.limit and compiled.base < other.limit:
                 raise ValueError(

@@ -50,7 +50,7 @@ class Dispatcher(wiring.Component):
     completion_stb : Out(1)  a completion was written (cq_tail shows it in the next cycle).
     queries : Out(32)  completions of QUERY descriptors.
     busy : Out(1)
-    clock : In(32)  for waits and the ends of queries.
+    clock : In(32)  for waits, and the ends of what does not reach a funnel.
     abort : In(1)  end every QUERY with ABORTED; what is in the ring is still taken.
     hold : In(1), held : Out(1)  no descriptor is at work, funnels and lanes are idle.
     loads : Out(1)  a LOAD waits or runs. quiet : In(1)  nothing but lanes is at work: a LOAD waits.
@@ -141,6 +141,7 @@ class Dispatcher(wiring.Component):
             local.payload.version.eq(ISA_VERSION),
             local.payload.status.eq(error),
             local.payload.total_cycles.eq(cycles),
+            local.payload.ended_at.eq(self.clock),
             local.payload.queue_cycles.eq(waited),
             waited.eq(self.clock - fetched.fetched_at),
         ]
@@ -250,7 +251,6 @@ class Dispatcher(wiring.Component):
             with m.If(turn == i):
                 m.d.comb += [
                     start.completion.eq(source.payload),
-                    start.completion.ended_at.eq(self.clock),
                     writer.start.valid.eq(source.valid & ~writing),
                     source.ready.eq(writer.start.ready & ~writing),
                     is_query.eq(1 if i < config.funnels else local_query),

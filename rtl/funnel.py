@@ -78,6 +78,7 @@ class Funnel(wiring.Component):
     -------
     number : In  of the funnel; constant.
     query : In(stream of waiting_layout())  accepted when idle.
+    clock : In(32)  for the query's end.
     idle, accepted_stb : Out(1). tag : Out(32)  of the query.
     abort : In(1)  give the query up.
     lane_owns : In(lanes)  lanes that own blocks.
@@ -105,6 +106,7 @@ class Funnel(wiring.Component):
                 "query": In(stream.Signature(waiting_layout())),
                 "idle": Out(1),
                 "accepted_stb": Out(1),
+                "clock": In(32),
                 "tag": Out(32),
                 "abort": In(1),
                 "lane_owns": In(config.lanes),
@@ -478,4 +480,7 @@ class Funnel(wiring.Component):
             self.best.result.ready.eq(self.result.ready & offered & (record.count != 0)),
         ]
         with m.If(self.running | self.aborting):
-            m.d.sync += record.total_cycles.eq(record.total_cycles + 1)
+            m.d.sync += [
+                record.total_cycles.eq(record.total_cycles + 1),
+                record.ended_at.eq(self.clock),
+            ]

@@ -58,7 +58,7 @@ class Funnels(wiring.Component):
     idle : Out(1) per funnel
     completion : Out(stream of struct(COMPLETION)), result : Out(stream) per funnel; see Funnel.
     lane : Out(LanePort()) per lane
-    lane_owns : In(lanes), prefetch, abort : In(1)  see Funnel.
+    lane_owns : In(lanes), prefetch, abort : In(1), clock : In(32)  see Funnel.
     counters : Out per funnel; see Funnel.
     log_stb : Out(1), log : Out(struct(TASK_LOG))  a task has ended.
     epochs : Out(2) per lane  one more with every query that the lane has read ahead for.
@@ -77,6 +77,7 @@ class Funnels(wiring.Component):
                 "lane_owns": In(config.lanes),
                 "prefetch": In(1),
                 "abort": In(1),
+                "clock": In(32),
                 "epochs": Out(2).array(config.lanes),
                 "log_stb": Out(1),
                 "log": Out(struct(TASK_LOG)),
@@ -101,6 +102,7 @@ class Funnels(wiring.Component):
                 funnel.lane_owns.eq(self.lane_owns),
                 funnel.prefetch.eq(self.prefetch),
                 funnel.abort.eq(self.abort),
+                funnel.clock.eq(self.clock),
                 grant.accepted_stb[f].eq(funnel.accepted_stb),
                 grant.offer[f].eq(funnel.offer),
                 funnel.grant_stb.eq(grant.grant_stb[f]),

@@ -142,6 +142,7 @@ class Top(wiring.Component):
             u.dispatcher.funnel_idle.eq(u.funnels.idle),
             u.funnels.lane_owns.eq(u.dispatcher.lane_owns),
             u.funnels.prefetch.eq(u.registers.prefetch),
+            u.funnels.clock.eq(u.registers.clock),
             u.funnels.abort.eq(u.registers.soft_reset),
             u.dispatcher.abort.eq(u.registers.soft_reset),
         ]

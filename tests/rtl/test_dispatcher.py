@@ -371,8 +371,7 @@ def test_a_query_whose_deadline_passes_in_the_queue_reaches_no_funnel():
     assert bench.queries == [[0, 1, 2, 4, 5]]
     assert completions[3]["queue_cycles"] >= 20
     assert bench.waited == sorted(bench.waited)  # they were fetched together
-    ends = [bench.completion(i, 8)["ended_at"] for i in range(6)]
-    assert ends == sorted(ends) and ends[0] > 0
+    assert completions[3]["ended_at"] > completions[3]["queue_cycles"]
 
 
 def test_abort_ends_what_waits():
