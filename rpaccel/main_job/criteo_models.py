@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -35,6 +34,7 @@ RECIPE = Recipe(activations="max", tables="max", spread=1.0)  # of all, the leas
 SCALE_QUERIES, SCALE_ITEMS = 16, 256  # whose activations place the scales
 FILTER_QUERIES = 24  # whose logits place the filter's bin edges
 PROFILE_QUERIES = 4  # whose rows are pinned
+TABLE_FILL = 7 / 8  # of the table of pinned rows: a fuller one is slow to arrange
 OTHERS = 1 << 20  # the first of these queries: none that is asked is among them
 
 
@@ -184,14 +184,20 @@ def compile_criteo(models: CriteoModels, config: AcceleratorConfig) -> CriteoIma
 
 
 def _popular(models: CriteoModels, config: AcceleratorConfig) -> Pins:
-    """Return the rows that other queries name most often, half of the lines for each stage."""
+    """Return the rows that other queries name most often, half of the lines for each stage.
+
+    Of small rows, more than the table has entries for would fit into the lines.
+    """
     numbers = range(OTHERS, OTHERS + PROFILE_QUERIES)
-    others = [
-        models.query(models.workload.query(n), StageMode.WHOLE, config) for n in numbers
-    ]
+    others = [models.query(models.workload.query(n), StageMode.WHOLE, config) for n in numbers]
     split = config.static_cache_lines // 2
-    rows: list[Sequence[RowName]] = []
-    for counts, ranker in zip(profile_rows(models.rankers, others), models.rankers, strict=True):
-        room = split * config.banks * config.beat_bytes // ranker.dim
-        rows.append([name for name, _ in islice(counts.most_common(), room)])
+    entries = int(TABLE_FILL * config.pin_entries * config.banks)
+    front, back = (
+        split * config.banks * config.beat_bytes // ranker.dim for ranker in models.rankers
+    )
+    rooms = (min(front, entries - back), back)
+    rows: list[Sequence[RowName]] = [
+        [name for name, _ in counts.most_common(room)]
+        for counts, room in zip(profile_rows(models.rankers, others), rooms, strict=True)
+    ]
     return Pins(split=split, rows=tuple(rows))
