@@ -103,7 +103,8 @@ class CriteoWorkload:
         rng = np.random.default_rng([config.seed, 1])
         weights = rng.lognormal(0.0, 0.5, len(TABLE_NAMES))
         self._utilities = [
-            weight * rng.normal(size=rows) for weight, rows in zip(weights, config.rows, strict=True)
+            weight * rng.normal(size=rows)
+            for weight, rows in zip(weights, config.rows, strict=True)
         ]
         self._dense_weights = rng.normal(size=DENSE_VALUES)
         self._dense_weights /= np.linalg.norm(self._dense_weights)
@@ -120,8 +121,10 @@ class CriteoWorkload:
     def _scale(self) -> None:
         """Bring the utilities of tables and of dense values to mean 0 and their shares."""
         dense, ids = self._records(-1, SCALED_BY)
-        for column, table in enumerate(self._utilities):
-            table -= table[ids[:, column]].mean()
+        self._utilities = [
+            table - table[column].mean()
+            for table, column in zip(self._utilities, ids.T, strict=True)
+        ]
         spread = float(self._of_tables(ids).std())
         gain = SECOND_STD * np.sqrt(1 - DENSE_SHARE) / spread
         self._utilities = [gain * table for table in self._utilities]
@@ -212,7 +215,8 @@ def _dense_layers(
     config: RankerConfig, weights: Floats, open_by: float, rng: np.random.Generator
 ) -> tuple[tuple[Float, Float], ...]:
     """Return a bottom MLP that carries weights . x + open_by in every unit, each with its gain."""
-    layers, gains = [], np.ones(1)
+    layers: list[tuple[Float, Float]] = []
+    gains = np.ones(1)
     signal = weights[:, None]
     for inputs, outputs in config.bottom_shapes:
         out = rng.uniform(0.5, 1.0, outputs)

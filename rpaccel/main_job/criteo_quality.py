@@ -83,6 +83,11 @@ def _score(models: CriteoModels, number: int) -> _Scored:
     return _Scored(asked=asked, small=small, large=large)
 
 
+def _best(scored: _Scored, kind: str, keep: int) -> Ints:
+    """Return the ids of the small ranker's exact best `keep`."""
+    return rank_items(scored.ids, scored.small[kind])[:keep].astype(np.int64)
+
+
 def _kept(models: CriteoModels, scored: _Scored, mode: StageMode) -> Ints:
     """Return the ids that leave the device's filter."""
     scores = StageScores(ids=scored.ids, logits=scored.small["int8"], error=Status.OK)
@@ -101,12 +106,14 @@ def criteo_quality(models: CriteoModels, queries: int) -> list[CriteoRanking]:
     rows = [
         _ranking(models, "random", scored, [rng.random(len(each.ids)) for each in scored]),
         *(
-            _ranking(models, f"{kind} one-stage {name}", scored, [by(each)[kind] for each in scored])
+            _ranking(
+                models, f"{kind} one-stage {name}", scored, [by(each)[kind] for each in scored]
+            )
             for name, by in (("small", lambda s: s.small), ("large", lambda s: s.large))
             for kind in ("float", "int8")
         ),
     ]
-    exact = [rank_items(each.ids, each.small["float"])[:keep] for each in scored]
+    exact = [_best(each, "float", keep) for each in scored]
     rows.append(
         _ranking(models, "float two-stage", scored, [s.large["float"] for s in scored], exact)
     )
@@ -139,7 +146,7 @@ def _ranking(
         clicks.append(ndcg(ranked, each.asked.clicked, served))
         utility.append(ndcg(ranked, each.asked.best(served), served))
         kind = "float" if name.startswith("float") else "int8"
-        exact = rank_items(each.ids, each.small[kind])[:keep]
+        exact = _best(each, kind, keep)
         recall.append(1.0 if kept is None else set_recall(ids, exact))
     return CriteoRanking(
         name=name,
