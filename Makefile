@@ -95,7 +95,7 @@ criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8
 	$(BIN)/rpaccel criteo --page docs/generated/criteo.md $(ARGS)
 
 paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (slow)
-	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --out results/paper $(ARGS)
+	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

@@ -177,6 +177,9 @@ def criteo(
     ] = 0,
     scale_rows: Annotated[int, typer.Option(help="Rows of a table at most.", min=1)] = 20_000,
     quality: Annotated[int, typer.Option(help="Queries that quality is measured on.", min=1)] = 32,
+    pins: Annotated[
+        bool, typer.Option(help="Pin popular rows: LOAD fills all static caches, 8 bytes a cycle.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/criteo"),
     page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
     seed: Seed = 0,
@@ -191,6 +194,7 @@ def criteo(
         queries=queries,
         live=live,
         quality=quality,
+        pins=pins,
         workload=CriteoConfig(seed=seed, scale_rows=scale_rows),
     )
     with only_json(json):

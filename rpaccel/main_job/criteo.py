@@ -40,12 +40,14 @@ class CriteoAsk:
 
     queries : asked at once under 8 + 2. live : asked at once after each of two changes of the
     split, to quarters and back; 0: the split stays. quality : queries that quality is measured on.
+    pins : rows are pinned until the first change.
     """
 
     preset: str
     queries: int
     live: int
     quality: int
+    pins: bool
     workload: CriteoConfig
 
     def __post_init__(self) -> None:
@@ -131,8 +133,8 @@ def run_criteo(ask: CriteoAsk, out: Path, page: Path | None) -> list[dict[str, A
     with progress.step("queries, planted rankers, int8"):
         models = quantise_criteo(CriteoWorkload(ask.workload))
     with progress.step(f"images for the lanes of {config.name}"):
-        images = compile_criteo(models, config)
-        folder.write_json("manifest", [images.large.manifest, images.pinned.manifest])
+        images = compile_criteo(models, config, pins=ask.pins)
+        folder.write_json("manifest", [images.large.manifest, images.first.manifest])
     with progress.step(f"quality on {ask.quality} queries"):
         rankings = [ranking.to_json() for ranking in criteo_quality(models, ask.quality)]
         folder.write_json("quality", rankings)

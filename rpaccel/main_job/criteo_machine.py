@@ -40,7 +40,7 @@ class _Asked:
 
 
 class CriteoMachine:
-    """A driver over a device that is split 8 + 2 and holds both rankers, its popular rows pinned.
+    """A driver over a device that is split 8 + 2 and holds both rankers.
 
     Parameters
     ----------
@@ -66,17 +66,16 @@ class CriteoMachine:
         self.split = EIGHT_TWO
         self.driver.partition(images.splits[EIGHT_TWO])
         self.driver.load_models(images.large, images.back)
-        self.driver.load_models(images.pinned, images.front[EIGHT_TWO])
+        self.driver.load_models(images.first, images.front[EIGHT_TWO])
 
     def use(self, split: str) -> None:
         """Split the machine in another way, and load the small ranker into its new lanes.
 
-        The large ranker's lanes and the static caches stay as they are.
+        The large ranker's lanes stay as they are; no rows are pinned from then on.
         """
         images, driver = self.images, self.driver
         driver.partition(images.splits[split])
         driver.load_models(images.small[split], images.front[split])
-        driver.split_static_caches(images.pinned.static_split)
         self.split = split
 
     def ask(self, numbers: Sequence[int]) -> Iterator[CriteoAnswer]:

@@ -131,7 +131,7 @@ class CriteoImages:
     splits : by name; the large ranker's lanes own the same blocks in both.
     front, back : lanes that run the small ranker under each split, and the large one always.
     small : by split, at one address; large : beside it.
-    pinned : the small ranker's image for 8 + 2, and what the static caches hold.
+    first : the small ranker's image for 8 + 2, and what the static caches hold at first.
     """
 
     config: AcceleratorConfig
@@ -140,12 +140,15 @@ class CriteoImages:
     back: tuple[int, ...]
     small: dict[str, CompiledModels]
     large: CompiledModels
-    pinned: CompiledModels
+    first: CompiledModels
 
 
-def compile_criteo(models: CriteoModels, config: AcceleratorConfig) -> CriteoImages:
+def compile_criteo(
+    models: CriteoModels, config: AcceleratorConfig, *, pins: bool = True
+) -> CriteoImages:
     """Compile both rankers for the lanes that run them.
 
+    pins : popular rows of both lie in the static caches until the first change of the split.
     Raises ValueError for a machine that has no lanes for 8 + 2 and for quarters, or too little
     memory in one of them.
     """
@@ -165,11 +168,11 @@ def compile_criteo(models: CriteoModels, config: AcceleratorConfig) -> CriteoIma
         name: compile_models([models.small], config.lane(lanes[0]), base=large.limit)
         for name, lanes in front.items()
     }
-    pinned = compile_models(
+    first = compile_models(
         [models.small],
         config.lane(front[EIGHT_TWO][0]),
         base=large.limit,
-        pins=_popular(models, config),
+        pins=_popular(models, config) if pins else None,
         beside=[large],
     )
     return CriteoImages(
@@ -179,7 +182,7 @@ def compile_criteo(models: CriteoModels, config: AcceleratorConfig) -> CriteoIma
         back=back,
         small=small,
         large=large,
-        pinned=pinned,
+        first=first,
     )
 
 

@@ -86,7 +86,8 @@ def _quality(rows: list[dict[str, Any]], served: int) -> _Section:
         title="Quality",
         text=f"{rows[0]['queries']} queries. Clicks are drawn from planted utilities. "
         f"NDCG@{served} against what was clicked, and against the {served} items of the greatest "
-        "utility; bootstrap 95 % intervals. Survivors of the first stage, and the share of its exact best "
+        "utility; bootstrap 95 % intervals. Survivors of the first stage, and the share of its "
+        "exact best "
         "among them. WHOLE: one filter over all items; the others: four sub-batches.",
         head=[
             "ranking",
@@ -139,7 +140,7 @@ def _splits(parts: list[dict[str, Any]]) -> _Section:
         title="Splits of the array",
         text="8 + 2: eight lanes of one block run RMsmall, two of 2 x 2 blocks RMlarge. Quarters: "
         "RMsmall has two lanes of 2 x 2 blocks. Change: cycles of the change and the loads; of the "
-        "first part, of all loads and pinned rows.",
+        "first part, of all loads and pinned rows. A later load forgets what is pinned.",
         head=["split", "queries", "change", "cycles", "cycles per query"],
         rows=[
             [

@@ -27,7 +27,7 @@ from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 DEFAULT = load_accelerator("default")
 WORKLOAD = CriteoConfig(items=512, scale_rows=500)
-ASK = CriteoAsk(preset="default", queries=4, live=4, quality=4, workload=WORKLOAD)
+ASK = CriteoAsk(preset="default", queries=4, live=4, quality=4, pins=True, workload=WORKLOAD)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,18 @@ def test_images_leave_the_large_ranker_where_it_is(images):
     assert len(images.front[EIGHT_TWO]) == 8
     assert len(images.front[QUARTERS]) == len(images.back) == 2
     for name, small in images.small.items():
-        assert small.base == images.pinned.base == images.large.limit
+        assert small.base == images.first.base == images.large.limit
         assert set(images.front[name]) | set(images.back) == set(images.splits[name])
-        assert [t.address for t in small.tables] == [t.address for t in images.pinned.tables]
-    pinned = images.pinned.manifest["static_caches"]
+        assert [t.address for t in small.tables] == [t.address for t in images.first.tables]
+    pinned = images.first.manifest["static_caches"]
     assert pinned["split"] == DEFAULT.static_cache_lines // 2
     assert min(pinned["pinned_beats"]) > 1000
+
+
+def test_images_without_pins(models, images):
+    bare = compile_criteo(models, DEFAULT, pins=False)
+    assert bare.first.image == bare.small[EIGHT_TWO].image == images.small[EIGHT_TWO].image
+    assert "static_caches" not in bare.first.manifest
 
 
 def test_machine_without_such_lanes_is_refused(models):
