@@ -171,7 +171,7 @@ def row_model(
 
 def criteo(
     preset: Preset = "default",
-    queries: Annotated[int, typer.Option(help="Queries at once under 8 + 2.", min=1)] = 4,
+    queries: Annotated[int, typer.Option(help="Queries at once under 8 + 2.", min=1)] = 3,
     live: Annotated[
         int, typer.Option(help="Queries after each of two changes of the split; 0: none.", min=0)
     ] = 0,

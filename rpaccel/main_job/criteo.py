@@ -84,9 +84,8 @@ class CriteoPart:
             "cycles": self.cycles,
             "cycles_per_query": self.cycles / len(self.answers),
             "queries": [
-                completion_json(0, answer.completion)
+                completion_json(answer.number, answer.completion)
                 | {
-                    "number": answer.number,
                     "mode": answer.mode.name,
                     "queue_cycles": answer.completion.queue_cycles,
                     "lanes": answer.completion.lanes,

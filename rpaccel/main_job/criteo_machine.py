@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.host.bus import Bus
 from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.records import padded_record_bytes
 from rpaccel.main_job.criteo_models import EIGHT_TWO, CriteoImages, CriteoModels
 from rpaccel.main_job.netlist import difference
 from rpaccel.spec.isa import StageMode
@@ -53,14 +54,14 @@ class CriteoMachine:
     ) -> None:
         self.models, self.images = models, images
         config = images.config
-        table_bytes = models.funnel.items * config.item_record_bytes
+        record_bytes = padded_record_bytes(models.workload.schema, "item", config)
         self.driver = Driver(
             device,
             config,
             MEMORY_BYTES,
             depth=depth,
             prefetch=True,
-            feature_bytes=depth * table_bytes,
+            feature_bytes=depth * models.funnel.items * record_bytes,
             limit_cycles=LIMIT_CYCLES,
         )
         self.split = EIGHT_TWO
@@ -79,9 +80,9 @@ class CriteoMachine:
         self.split = split
 
     def ask(self, numbers: Sequence[int]) -> Iterator[CriteoAnswer]:
-        """Yield the answers to queries of the workload, all of them in flight at once.
+        """Yield the answers to queries of the workload, at most as many as the rings have entries.
 
-        Modes take turns by the query's number.
+        All are in flight at once; modes take turns by the query's number.
         Raises RuntimeError with the first bit that differs from the golden model.
         """
         asked = [self._submit(number) for number in numbers]

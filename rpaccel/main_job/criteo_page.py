@@ -66,6 +66,8 @@ def _opening(read: dict[str, Any]) -> str:
     workload, machine = inputs["workload"], inputs["accelerator"]
     figures = {row["name"]: row["value"] for row in read["summary"]}
     options = f" --live {inputs['live']}" if inputs["live"] else ""
+    options += "" if inputs["pins"] else " --no-pins"
+    options += f" --seed {workload['seed']}" if workload["seed"] else ""
     items, size = workload["items"], machine["array_size"]
     return (
         f"Written by `rpaccel criteo --preset {inputs['preset']} --queries {inputs['queries']}"
@@ -114,7 +116,7 @@ def _queries(parts: list[dict[str, Any]]) -> _Section:
     def cells(split: str, query: dict[str, Any]) -> list[str]:
         front, back = query["stages"]
         return [
-            str(query["number"]),
+            str(query["user"]),
             query["mode"],
             split,
             str(back["items"]),

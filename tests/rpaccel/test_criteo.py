@@ -177,7 +177,7 @@ def test_job_writes_its_results(monkeypatch, tmp_path):
         "index.html", "quality.png", "cycles.png",
     }  # fmt: skip
     parts = json.loads((tmp_path / "run" / "parts.json").read_text())
-    assert [query["number"] for part in parts for query in part["queries"]] == list(range(12))
+    assert [query["user"] for part in parts for query in part["queries"]] == list(range(12))
     text = page.read_text()
     assert "Written by `rpaccel criteo --preset default --queries 4 --live 4`" in text
     assert "512 -> 64 -> 8" in text
