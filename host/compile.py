@@ -204,6 +204,7 @@ def compile_models(
     sub_batch: int | None = None,
     live: bool = False,
     pins: Pins | None = None,
+    beside: Sequence[CompiledModels] = (),
 ) -> CompiledModels:
     """Lay out `rankers` for a machine; ranker i goes to model slot i.
 
@@ -212,6 +213,7 @@ def compile_models(
     config.max_items the fewest cycles (perfmodel.sub_batch).
     live : rows have versions and may be updated while queries run.
     pins : rows for the static caches; None: none. They are those of the machine, not of a lane.
+    beside : models of other lanes, loaded before, whose rows may be pinned as well.
     Raises ValueError that names the limit, the need and the excess.
     """
     names = tuple(ranker.name for ranker in rankers)
@@ -230,7 +232,8 @@ def compile_models(
     for slot, (ranker, layout) in enumerate(zip(rankers, layouts, strict=True)):
         sections += slot_sections(slot, ranker, layout, bases, addresses)
         bases = bases.after(layout)
-    pinned = _pin(config, tables, pins) if pins else None
+    others = [table for each in beside for table in each.tables]
+    pinned = _pin(config, [*tables, *others], pins) if pins else None
     if pinned:
         sections += pinned.sections
     sections.sort(key=lambda section: (section.target is Target.SLOT, section.target))

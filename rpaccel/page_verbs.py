@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Data, Json, Preset, Seed, show_page
+from rpaccel.console import Data, Json, Preset, Seed, only_json, print_json, show_page
 
 __all__ = ["VERBS"]
 
@@ -169,6 +169,41 @@ def row_model(
     show_page(out, row_model_text(found, traffic, rate), values)
 
 
+def criteo(
+    preset: Preset = "default",
+    queries: Annotated[int, typer.Option(help="Queries at once under 8 + 2.", min=1)] = 3,
+    live: Annotated[
+        int, typer.Option(help="Queries after each of two changes of the split; 0: none.", min=0)
+    ] = 0,
+    scale_rows: Annotated[int, typer.Option(help="Rows of a table at most.", min=1)] = 20_000,
+    quality: Annotated[int, typer.Option(help="Queries that quality is measured on.", min=1)] = 32,
+    pins: Annotated[
+        bool, typer.Option(help="Pin popular rows: LOAD fills all static caches, 8 bytes a cycle.")
+    ] = True,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/criteo"),
+    page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Run Criteo-shaped queries (4096 -> 512 -> 64) through the netlist of a split machine."""
+    from rpaccel.main_job.criteo import CriteoAsk, run_criteo  # noqa: PLC0415
+    from rpaccel.workloads.criteo_queries import CriteoConfig  # noqa: PLC0415
+
+    ask = CriteoAsk(
+        preset=preset,
+        queries=queries,
+        live=live,
+        quality=quality,
+        pins=pins,
+        workload=CriteoConfig(seed=seed, scale_rows=scale_rows),
+    )
+    with only_json(json):
+        summary = run_criteo(ask, out, page)
+    if json:
+        print_json(summary)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
+    criteo,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rpaccel.spec.isa import MAX_IDS
 
 USER_RECORD_MAX_BYTES = 1024
-ITEM_RECORD_MAX_BYTES = 64
+ITEM_RECORD_MAX_BYTES = 256
 WORD_BYTES = 4
 DENSE_CLIP = 4.0  # standardised dense values are clipped to +-4 ...
 DENSE_SCALE = DENSE_CLIP / 127  # ... and stored as int8 of this step, the same for every value

@@ -105,3 +105,32 @@ def plot_quality_against_latency(schedule: Mapping[str, Any], path: Path) -> Non
     axes.set_ylabel(f"{need['quality_metric']} (circle: one stage, square: two)")
     axes.set_title("Quality against latency; lines: what is asked; pale: misses it")
     _save(figure, path)
+
+
+def plot_rankings(rankings: Mapping[str, Mapping[str, float]], metric: str, path: Path) -> None:
+    """Draw a bar for every ranking: {"estimate", "low", "high"} of `metric`."""
+    figure, axes = _figure()
+    for place, value in enumerate(rankings.values()):
+        axes.barh(place, value["estimate"], 0.7, color=STAGE_COLOURS[0])
+        axes.plot([value["low"], value["high"]], [place, place], color="black")
+    axes.set_yticks(range(len(rankings)), list(rankings), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(metric)
+    axes.set_ylabel("ranking")
+    axes.set_title("Quality of what is served")
+    _save(figure, path)
+
+
+def plot_query_cycles(queries: Sequence[tuple[str, int]], path: Path) -> None:
+    """Draw the cycles of every query, one colour for each split. queries : (split, cycles)."""
+    figure, axes = _figure()
+    splits = list(dict.fromkeys(split for split, _ in queries))
+    for place, split in enumerate(splits):
+        mine = [(n, cycles) for n, (of, cycles) in enumerate(queries) if of == split]
+        numbers, heights = zip(*mine, strict=True)
+        axes.bar(numbers, heights, 0.7, color=STAGE_COLOURS[place], label=split)
+    axes.set_xlabel("query, in the order of asking")
+    axes.set_ylabel("cycles from leaving the queue to the answer")
+    axes.set_title("Queries that share the lanes")
+    axes.legend(title="split of the array")
+    _save(figure, path)

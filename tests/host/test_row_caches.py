@@ -130,3 +130,15 @@ def test_bad_pins():
     rows = ([("small", ranker.features[0].name, 10**6)], [])
     with pytest.raises(ValueError, match="pins must name rows of the models, not small"):
         compile_models([ranker], config, pins=Pins(split=1, rows=rows))
+
+
+def test_rows_of_other_lanes_are_pinned():
+    rng = np.random.default_rng(2)
+    other = compile_models([random_ranker(rng, CACHED, name="other")], CACHED)
+    ranker = random_ranker(rng, CACHED, name="small")
+    pins = Pins(split=12, rows=([], [("other", other.tables[0].feature, 0)]))
+    with pytest.raises(ValueError, match="pins must name rows of the models, not other"):
+        compile_models([ranker], CACHED, base=other.limit, pins=pins)
+    compiled = compile_models([ranker], CACHED, base=other.limit, pins=pins, beside=[other])
+    beats = -(-other.tables[0].row_bytes // CACHED.beat_bytes)
+    assert compiled.manifest["static_caches"]["pinned_beats"] == [0, beats]

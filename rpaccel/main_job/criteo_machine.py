@@ -1,0 +1,117 @@
+"""A device whose lanes run both Criteo rankers, and whose split changes while queries come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rpaccel.golden.lane import Query, QueryResult, run_query
+from rpaccel.host.bus import Bus
+from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.records import padded_record_bytes
+from rpaccel.main_job.criteo_models import EIGHT_TWO, CriteoImages, CriteoModels
+from rpaccel.main_job.netlist import difference
+from rpaccel.spec.isa import StageMode
+
+__all__ = ["MEMORY_BYTES", "MODES", "CriteoAnswer", "CriteoMachine"]
+
+MEMORY_BYTES = 1 << 26
+MODES = tuple(StageMode)
+LIMIT_CYCLES = 50_000_000  # of one wait
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CriteoAnswer:
+    """A query's answer with what was asked, and under which split."""
+
+    number: int
+    mode: StageMode
+    split: str
+    completion: Completion
+    golden: QueryResult
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    number: int
+    mode: StageMode
+    query: Query
+    request: Request
+    tag: int
+
+
+class CriteoMachine:
+    """A driver over a device that is split 8 + 2 and holds both rankers.
+
+    Parameters
+    ----------
+    device : Bus  With MEMORY_BYTES of memory.
+    depth : queries in flight at most, a power of two.
+    """
+
+    def __init__(
+        self, device: Bus, models: CriteoModels, images: CriteoImages, *, depth: int
+    ) -> None:
+        self.models, self.images = models, images
+        config = images.config
+        record_bytes = padded_record_bytes(models.workload.schema, "item", config)
+        self.driver = Driver(
+            device,
+            config,
+            MEMORY_BYTES,
+            depth=depth,
+            prefetch=True,
+            feature_bytes=depth * models.funnel.items * record_bytes,
+            limit_cycles=LIMIT_CYCLES,
+        )
+        self.split = EIGHT_TWO
+        self.driver.partition(images.splits[EIGHT_TWO])
+        self.driver.load_models(images.large, images.back)
+        self.driver.load_models(images.first, images.front[EIGHT_TWO])
+
+    def use(self, split: str) -> None:
+        """Split the machine in another way, and load the small ranker into its new lanes.
+
+        The large ranker's lanes stay as they are; no rows are pinned from then on.
+        """
+        images, driver = self.images, self.driver
+        driver.partition(images.splits[split])
+        driver.load_models(images.small[split], images.front[split])
+        self.split = split
+
+    def ask(self, numbers: Sequence[int]) -> Iterator[CriteoAnswer]:
+        """Yield the answers to queries of the workload, at most as many as the rings have entries.
+
+        All are in flight at once; modes take turns by the query's number.
+        Raises RuntimeError with the first bit that differs from the golden model.
+        """
+        asked = [self._submit(number) for number in numbers]
+        for each in asked:
+            completion = self.driver.wait(each.tag)
+            self.driver.release_feature_table(each.request.features)
+            golden = run_query(each.query, self.models.rankers, self.images.config)
+            name = f"query {each.number}, {each.mode.name}, split {self.split}"
+            wrong = difference(name, completion, golden)
+            if wrong is not None:
+                raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
+            yield CriteoAnswer(
+                number=each.number,
+                mode=each.mode,
+                split=self.split,
+                completion=completion,
+                golden=golden,
+            )
+
+    def _submit(self, number: int) -> _Asked:
+        models, mode = self.models, MODES[number % len(MODES)]
+        query = models.query(models.workload.query(number), mode, self.images.config)
+        request = Request(
+            user_record=query.user_record,
+            candidates=query.candidates,
+            features=self.driver.register_feature_table(query.features),
+            stages=[(models.rankers[slot].name, k) for slot, k in query.stages],
+            top_n=query.top_n,
+            tasks=query.tasks,
+        )
+        tag = self.driver.submit(request)
+        return _Asked(number=number, mode=mode, query=query, request=request, tag=tag)

@@ -1,0 +1,208 @@
+"""The Criteo job with few candidates on the software device; on the netlist where it is slow."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rpaccel.golden.lane import run_query
+from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.host.verilated_device import PortTraffic
+from rpaccel.main_job import criteo
+from rpaccel.main_job.criteo import CriteoAsk, criteo_parts, run_criteo
+from rpaccel.main_job.criteo_machine import MEMORY_BYTES, CriteoMachine
+from rpaccel.main_job.criteo_models import (
+    EIGHT_TWO,
+    QUARTERS,
+    CriteoFunnel,
+    compile_criteo,
+    quantise_criteo,
+)
+from rpaccel.main_job.criteo_quality import criteo_quality
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.isa import StageMode, Status
+from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
+
+DEFAULT = load_accelerator("default")
+WORKLOAD = CriteoConfig(items=512, scale_rows=500)
+ASK = CriteoAsk(preset="default", queries=4, live=4, quality=4, pins=True, workload=WORKLOAD)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return quantise_criteo(CriteoWorkload(WORKLOAD))
+
+
+@pytest.fixture(scope="module")
+def images(models):
+    return compile_criteo(models, DEFAULT)
+
+
+def machine(models, images):
+    return CriteoMachine(SoftwareDevice(DEFAULT, MEMORY_BYTES), models, images, depth=8)
+
+
+def test_funnel_is_recpipes():
+    funnel = CriteoFunnel(items=4096)
+    assert (funnel.keep, funnel.served) == (512, 64)
+    for mode in StageMode:
+        front, back = funnel.tasks(mode)
+        assert front.legal and front.mode is mode
+        assert front.sizes(4096) == ([512] * 8 if mode is StageMode.WHOLE else [1024] * 4)
+        assert back.sizes(512) == [128] * 4
+    assert funnel.tasks(StageMode.LOCAL)[0].shares(512, 4) == [128, 256, 384, 512]
+
+
+def test_images_leave_the_large_ranker_where_it_is(images):
+    eight_two, quarters = (images.splits[name] for name in (EIGHT_TWO, QUARTERS))
+    assert {lane: eight_two[lane] for lane in images.back} == {
+        lane: quarters[lane] for lane in images.back
+    }
+    assert len(images.front[EIGHT_TWO]) == 8
+    assert len(images.front[QUARTERS]) == len(images.back) == 2
+    for name, small in images.small.items():
+        assert small.base == images.first.base == images.large.limit
+        assert set(images.front[name]) | set(images.back) == set(images.splits[name])
+        assert [t.address for t in small.tables] == [t.address for t in images.first.tables]
+    pinned = images.first.manifest["static_caches"]
+    assert pinned["split"] == DEFAULT.static_cache_lines // 2
+    assert min(pinned["pinned_beats"]) > 1000
+
+
+def test_images_without_pins(models, images):
+    bare = compile_criteo(models, DEFAULT, pins=False)
+    assert bare.first.image == bare.small[EIGHT_TWO].image == images.small[EIGHT_TWO].image
+    assert "static_caches" not in bare.first.manifest
+
+
+def test_machine_without_such_lanes_is_refused(models):
+    three = DEFAULT.model_copy(update={"lanes": 11, "lane_blocks": (2, 2, 2, *(1,) * 8)})
+    with pytest.raises(ValueError, match=r"^lane_blocks must have four 2s, not \[2, 2, 2, 1"):
+        compile_criteo(models, three)
+    with pytest.raises(ValueError, match=r"^blocks must be 4 per side for 8 \+ 2, not 2$"):
+        compile_criteo(models, load_accelerator("tiny"))
+
+
+def test_parts_are_bit_exact_and_counted(models, images):
+    device, told = machine(models, images), []
+    clock = itertools.count(0, 10)
+    parts = list(criteo_parts(device, ASK, lambda: next(clock), told.append))
+    assert [part.split for part in parts] == [EIGHT_TWO, QUARTERS, EIGHT_TWO]
+    assert [len(part.answers) for part in parts] == [4, 4, 4]
+    assert [answer.number for answer in told] == list(range(12))
+    for part in parts:
+        assert {answer.mode for answer in part.answers} == set(StageMode)
+        assert part.cycles == 10
+        for answer in part.answers:
+            assert answer.completion.status is Status.OK
+            assert answer.completion.items[0] == 512
+            assert answer.completion.items[1] >= 64
+            assert len(set(answer.completion.ids.tolist())) == 8
+    assert parts[1].change_cycles == 10
+    assert not device.driver.poll()
+
+
+def test_wrong_bit_is_found(models, images):
+    last = models.large.top[-1]
+    top = (*models.large.top[:-1], replace(last, bias=last.bias + np.int32(4000)))
+    wrong = replace(models, large=replace(models.large, top=top))
+    with pytest.raises(RuntimeError, match=r"^the netlist is not bit-exact: query 0, WHOLE, "):
+        list(machine(wrong, images).ask([0]))
+
+
+def test_quality_of_every_way(models):
+    rankings = {ranking.name: ranking.to_json() for ranking in criteo_quality(models, 6)}
+    clicks = {name: row["ndcg_clicks"]["estimate"] for name, row in rankings.items()}
+    utility = {name: row["ndcg_utility"]["estimate"] for name, row in rankings.items()}
+    assert len(rankings) == 1 + 4 + 1 + len(StageMode)
+    assert utility["random"] < 0.2
+    assert utility["float one-stage small"] < 0.9 < utility["float one-stage large"]
+    whole = "int8 two-stage, WHOLE"
+    assert utility[whole] > utility["int8 one-stage small"]
+    assert clicks[whole] > clicks["random"] + 0.3
+    for mode in StageMode:
+        row = rankings[f"int8 two-stage, {mode.name}"]
+        assert row["survivors"] >= 64 or mode is StageMode.LOCAL
+        assert row["recall"] > 0.9
+    assert rankings["int8 two-stage, GLOBAL"]["survivors"] == rankings[whole]["survivors"]
+
+
+def test_quality_is_that_of_the_served_lists(models):
+    query = models.workload.query(1 << 19)
+    ranking = criteo_quality(models, 1)[-len(StageMode)]
+    golden = run_query(models.query(query, StageMode.WHOLE, DEFAULT), models.rankers, DEFAULT)
+    assert ranking.name.endswith("WHOLE")
+    assert ranking.survivors == (golden.items[1],)
+    hits = np.isin(golden.ids, query.best(8))
+    assert (ranking.utility[0] == 1) == hits.all()
+
+
+class Clocked(SoftwareDevice):
+    """A software device with what the job asks of a simulated one."""
+
+    def __init__(self, config, _timing, *, memory_bytes, library):
+        super().__init__(config, memory_bytes)
+        assert library is None
+        self.reads = 0
+
+    @property
+    def cycles(self):
+        self.reads += 1000
+        return self.reads
+
+    def port_traffic(self, port):
+        return PortTraffic(read_bursts=port, read_beats=12345, write_bursts=1, write_beats=2)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_job_writes_its_results(monkeypatch, tmp_path):
+    monkeypatch.setattr(criteo, "VerilatedDevice", Clocked)
+    monkeypatch.setattr(criteo, "build_simulator", lambda *_, **__: None)
+    page = tmp_path / "docs" / "criteo.md"
+    summary = run_criteo(ASK, tmp_path / "run", page)
+    figures = {row["name"]: row["value"] for row in summary}
+    assert figures["queries bit-exact"] == 12
+    assert figures["changes of the split"] == 2
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        *(f"{name}.json" for name in ("config", "counters", "manifest", "parts", "quality",
+                                      "seconds", "summary")),
+        "index.html", "quality.png", "cycles.png",
+    }  # fmt: skip
+    parts = json.loads((tmp_path / "run" / "parts.json").read_text())
+    assert [query["user"] for part in parts for query in part["queries"]] == list(range(12))
+    text = page.read_text()
+    assert "Written by `rpaccel criteo --preset default --queries 4 --live 4`" in text
+    assert "512 -> 64 -> 8" in text
+    assert "| port 1, read beats | 12,345 |" in " ".join(text.split())
+    assert "12 queries, every id" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"queries": 0}, r"^queries must be in 1\.\.32, not 0$"),
+        ({"live": 33}, r"^live must be in 0\.\.32, not 33$"),
+    ],
+)
+def test_rejects(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(ASK, **change)
+
+
+@pytest.mark.slow
+def test_netlist_is_bit_exact_over_two_changes_of_the_split(tmp_path):
+    ask = replace(ASK, live=2)
+    summary = {row["name"]: row["value"] for row in run_criteo(ask, tmp_path, None)}
+    assert summary["queries bit-exact"] == 8
+    assert summary["changes of the split"] == 2
+    counters = json.loads((tmp_path / "counters.json").read_text())
+    assert min(counters["rows"][name] for name in ("pinned", "hits", "misses")) > 0
+    assert min(port["read_beats"] for port in counters["ports"]) > 0
