@@ -339,9 +339,7 @@ class FunnelBench:
                 fields = descriptor(self.queries[tag], tag, **self.fields[tag])
                 while not ctx.get(dut.idle[funnel]):
                     await ctx.tick()
-                await send(
-                    ctx, dut.query[funnel], [{"descriptor": fields, "waited": 7 + tag}]
-                )
+                await send(ctx, dut.query[funnel], [{"descriptor": fields, "waited": 7 + tag}])
                 (done,) = await receive(ctx, dut.completion[funnel], 1, idle)
                 results = await receive(ctx, dut.result[funnel], done["count"], idle)
                 await expect_silence(ctx, dut.result[funnel], 10)
@@ -408,4 +406,3 @@ class FunnelBench:
         given = [[i for task in mine if task.owner["stage"] == s for i in task.ids]
                  for s in range(len(expected.stages))]  # fmt: skip
         assert given == [stage.ids.tolist() for stage in expected.stages]
-
