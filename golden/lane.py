@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +128,7 @@ def survivors(
     first : of the query's stages; of a later one the device does not know how many are to come.
     """
     edges, threshold = ranker.edges, ranker.threshold
-    options = {"exact": tasks.exact, "adaptive": tasks.adaptive, "limit": limit}
+    options: dict[str, Any] = {"exact": tasks.exact, "adaptive": tasks.adaptive, "limit": limit}
     if tasks.mode is StageMode.WHOLE:
         return [bucket_filter(scores.ids, scores.logits, edges, threshold, k, **options)]
     ends = np.cumsum(tasks.sizes(len(scores.ids)))

@@ -11,8 +11,8 @@ from rpaccel.spec.isa import StageMode, StageOption
 class StageTasks:
     """One stage's part of a descriptor that has to do with tasks and its filter.
 
-    task_items : items of a task, the last one has the rest; 0: all of the stage in one task. RecPipe
-    calls a query's task a sub-batch.
+    task_items : items of a task, the last one has the rest; 0: all of the stage in one task.
+    RecPipe calls a query's task a sub-batch.
     task_k : LOCAL, PROPORTIONAL: how many of k a full task is worth.
     exact, adaptive : see StageOption.
     """

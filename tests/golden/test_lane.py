@@ -1,5 +1,6 @@
 import time
 from dataclasses import replace
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -259,7 +260,7 @@ def test_modes_choose_what_the_whole_stage_would(seed, adaptive):
         for first in (False, True):
             split = StageTasks(mode=StageMode.GLOBAL, **options)
             parts = released(logits, k, split, first=first)
-            assert sorted(sum(parts, [])) == sorted(whole)
+            assert sorted(chain(*parts)) == sorted(whole)
         assert len(whole) == k if exact else len(whole) >= k
         local = StageTasks.shared(task_items, k, 60)
         shares = np.diff(local.shares(k, len(local.sizes(60))), prepend=0)
@@ -267,7 +268,7 @@ def test_modes_choose_what_the_whole_stage_would(seed, adaptive):
         sizes = [min(n, max(1, s)) for n, s in zip(local.sizes(60), shares, strict=True)]
         assert all(len(p) == n if exact else len(p) >= n for p, n in zip(parts, sizes, strict=True))
     more = StageTasks.shared(task_items, k, 60, StageMode.PROPORTIONAL)
-    parts = sum(released(logits, k, replace(more, adaptive=adaptive)), [])
+    parts = list(chain(*released(logits, k, replace(more, adaptive=adaptive))))
     (whole,) = released(logits, k, StageTasks())
     assert all(parts.count(logit) >= whole.count(logit) for logit in range(16))
 
