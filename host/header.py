@@ -26,6 +26,8 @@ LAYOUTS: tuple[PackedLayout, ...] = (
 _CODES: tuple[type[IntEnum] | type[IntFlag], ...] = (
     isa.Opcode,
     isa.StageKind,
+    isa.StageMode,
+    isa.StageOption,
     isa.Status,
     isa.StatusFlag,
     isa.Op,
@@ -37,7 +39,12 @@ _CODES: tuple[type[IntEnum] | type[IntFlag], ...] = (
     registers.Irq,
     registers.Permission,
 )
-_NAMES = {isa.StageKind: "STAGE_KIND", isa.StatusFlag: "STATUS_FLAG"}
+_NAMES = {
+    isa.StageKind: "STAGE_KIND",
+    isa.StageMode: "STAGE_MODE",
+    isa.StageOption: "STAGE_OPTION",
+    isa.StatusFlag: "STATUS_FLAG",
+}
 
 _ACCESSORS = """\
 /* A field of a little-endian packed layout at `base`: its lowest bit and its width (1..64). */
@@ -113,6 +120,16 @@ def _register_lines(config: AcceleratorConfig) -> list[str]:
         )
         for lane in range(config.lanes)
         for unit in registers.COUNTER_UNITS
+        for word in registers.COUNTER_WORDS
+    ]
+    lines += [
+        _define(
+            f"REG_FUNNEL{funnel}_{unit}_{word}",
+            registers.funnel_counter_address(funnel, unit, word),
+            hexadecimal=True,
+        )
+        for funnel in range(config.funnels)
+        for unit in registers.FUNNEL_COUNTER_UNITS
         for word in registers.COUNTER_WORDS
     ]
     for port in range(config.memory_ports):
