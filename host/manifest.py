@@ -36,13 +36,20 @@ def _memory(config: AcceleratorConfig) -> dict[str, Any]:
 
 
 def _counters(config: AcceleratorConfig) -> list[dict[str, Any]]:
+    owners = (
+        ("lane", config.lanes, registers.COUNTER_UNITS, registers.counter_address),
+        (
+            "funnel",
+            config.funnels,
+            registers.FUNNEL_COUNTER_UNITS,
+            registers.funnel_counter_address,
+        ),
+    )
     return [
-        {
-            "name": f"lane{lane}.{unit}.{word}",
-            "address": registers.counter_address(lane, unit, word),
-        }
-        for lane in range(config.lanes)
-        for unit in registers.COUNTER_UNITS
+        {"name": f"{owner}{number}.{unit}.{word}", "address": address(number, unit, word)}
+        for owner, count, units, address in owners
+        for number in range(count)
+        for unit in units
         for word in registers.COUNTER_WORDS
     ]
 

@@ -1,14 +1,17 @@
 import time
 from dataclasses import replace
+from itertools import chain
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from rpaccel.golden.bucket_filter import bucket_filter
-from rpaccel.golden.lane import rank, run_query
+from rpaccel.golden.lane import StageScores, rank, run_query, survivors
 from rpaccel.golden.sigmoid import ctr
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.isa import Interaction, Status, StatusFlag
+from rpaccel.spec.isa import Interaction, StageMode, Status, StatusFlag
+from rpaccel.spec.stage_tasks import StageTasks
 from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
@@ -143,6 +146,9 @@ def plain_mlp(layers, x, *, logit=False):
         ({"stages": ((0, 21), (1, 5))}, Status.BAD_K),
         ({"stages": ((0, 0), (1, 5))}, Status.BAD_K),
         ({"stages": ((0, 5), (0, 6), (1, 5))}, Status.BAD_K),
+        ({"tasks": (StageTasks(task_items=3),)}, Status.BAD_TASK),
+        ({"tasks": (StageTasks(task_items=4, mode=StageMode.LOCAL),)}, Status.BAD_TASK),
+        ({"tasks": (StageTasks(task_k=4, mode=StageMode.PROPORTIONAL),)}, Status.BAD_TASK),
         ({"top_n": 0}, Status.BAD_K),
         ({"top_n": 9}, Status.BAD_K),
         ({"user_record": bytes(12)}, Status.BAD_RECORD),
@@ -199,6 +205,100 @@ def test_four_stages():
     assert result.count == 8
     assert list(result.items) == sorted(result.items, reverse=True)
     assert result.items[3] >= 10
+
+
+ONE_PER_BIN = SimpleNamespace(edges=np.arange(1, 16), threshold=0)  # logit b is in bin b
+
+
+def released(logits, k, tasks, *, first=True, limit=0, ranker=ONE_PER_BIN):
+    """Return the logits of each release; id i is item i."""
+    logits = np.array(logits)
+    scores = StageScores(ids=np.arange(len(logits)), logits=logits, error=Status.OK)
+    releases = survivors(scores, ranker, k, tasks, limit, first)
+    assert all(logits[release.ids].tolist() == release.logits.tolist() for release in releases)
+    return [release.logits.tolist() for release in releases]
+
+
+@pytest.mark.parametrize(
+    ("mode", "k", "releases"),
+    [
+        (StageMode.WHOLE, 4, [[7, 6, 5, 4]]),
+        # each task gives the best 2 of its own
+        (StageMode.LOCAL, 4, [[3, 2], [7, 6]]),
+        # 4 are to come: of the first task 6 - 4 are sure
+        (StageMode.GLOBAL, 4, [[], [7, 6, 5, 4]]),
+        (StageMode.GLOBAL, 6, [[3, 2], [7, 6, 5, 4]]),
+        # the best 2 of all so far, then the best 4
+        (StageMode.PROPORTIONAL, 4, [[3, 2], [7, 6, 5, 4]]),
+    ],
+)
+def test_modes_by_hand(mode, k, releases):
+    tasks = StageTasks(task_items=4, task_k=2, mode=mode)
+    assert released([3, 1, 2, 0, 7, 6, 5, 4], k, tasks) == releases
+
+
+def test_of_a_later_stage_nothing_is_sure_before_its_end():
+    tasks = StageTasks(task_items=4, mode=StageMode.GLOBAL)
+    logits = [3, 1, 2, 0, 7, 6, 5, 4]
+    assert released(logits, 6, tasks, first=False) == [[], [7, 6, 5, 4, 3, 2]]
+
+
+def test_a_share_that_is_used_up_still_lets_one_pass():
+    tasks = StageTasks(task_items=2, task_k=2, mode=StageMode.LOCAL)
+    assert released([1, 0, 3, 2, 5, 4], 2, tasks) == [[1, 0], [3], [5]]
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_modes_choose_what_the_whole_stage_would(seed, adaptive):
+    rng = np.random.default_rng(seed)
+    logits = rng.integers(0, 16, 60).tolist()
+    k, task_items = int(rng.integers(1, 60)), int(rng.integers(1, 30))
+    for exact in (False, True):
+        options = {"task_items": task_items, "exact": exact, "adaptive": adaptive}
+        (whole,) = released(logits, k, StageTasks(exact=exact, adaptive=adaptive))
+        for first in (False, True):
+            split = StageTasks(mode=StageMode.GLOBAL, **options)
+            parts = released(logits, k, split, first=first)
+            assert sorted(chain(*parts)) == sorted(whole)
+        assert len(whole) == k if exact else len(whole) >= k
+        local = StageTasks.shared(task_items, k, 60)
+        shares = np.diff(local.shares(k, len(local.sizes(60))), prepend=0)
+        parts = released(logits, k, replace(local, exact=exact, adaptive=adaptive))
+        sizes = [min(n, max(1, s)) for n, s in zip(local.sizes(60), shares, strict=True)]
+        assert all(len(p) == n if exact else len(p) >= n for p, n in zip(parts, sizes, strict=True))
+    more = StageTasks.shared(task_items, k, 60, StageMode.PROPORTIONAL)
+    parts = list(chain(*released(logits, k, replace(more, adaptive=adaptive))))
+    (whole,) = released(logits, k, StageTasks())
+    assert all(parts.count(logit) >= whole.count(logit) for logit in range(16))
+
+
+def test_a_limit_counts_per_release():
+    tasks = StageTasks(task_items=4, task_k=3, mode=StageMode.LOCAL)
+    logits = [3, 1, 2, 0, 7, 6, 5, 4]
+    assert released(logits, 6, tasks, limit=2) == [[3, 2], [7, 6]]
+
+
+def test_tasks_over_stages_serve_the_same_list():
+    rng, rankers = two_models(7)
+    query = random_models.random_query(rng, TINY, rankers, items=60, keep=(20,), top_n=8)
+    whole = run_query(query, rankers, TINY)
+    for task_items in (2, 10, 32, 60, 64):
+        tasks = StageTasks(task_items=task_items, mode=StageMode.GLOBAL)
+        split = run_query(replace(query, tasks=(tasks,)), rankers, TINY)
+        assert split.ids.tolist() == whole.ids.tolist()
+        assert (split.items, split.overshoot) == (whole.items, whole.overshoot)
+        assert split.overshoot == whole.items[1] - 20
+
+
+def test_an_error_keeps_items_flags_and_overshoot():
+    rng, rankers = two_models(1)
+    query = random_models.random_query(rng, TINY, rankers, items=20)
+    good = run_query(query, rankers, TINY)
+    record = replace(query, candidates=np.append(query.candidates[:-1], 50).astype(np.uint32))
+    bad = run_query(record, rankers, TINY)
+    assert (good.status, bad.status, bad.count) == (Status.OK, Status.BAD_ID, 0)
+    assert bad.overshoot == bad.items[1] - query.stages[0][1]
 
 
 def test_a_large_query_is_quick():

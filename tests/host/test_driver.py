@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,14 @@ from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Driver, Request
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
-from rpaccel.spec.isa import Opcode, Status, StatusFlag
+from rpaccel.spec.isa import Opcode, StageMode, Status, StatusFlag
 from rpaccel.spec.registers import ADDRESS, Irq
+from rpaccel.spec.stage_tasks import StageTasks
 from rpaccel.workloads import random_models
 from tests import factories
 
 MEMORY_BYTES = 1 << 20
+PROPORTIONAL_EXACT = StageTasks(task_items=4, task_k=1, mode=StageMode.PROPORTIONAL, exact=True)
 
 
 def rankers_for(rng: np.random.Generator, config: AcceleratorConfig) -> list[QuantisedRanker]:
@@ -118,6 +122,21 @@ BAD = [
     ({"stages": []}, r"^stages must be 1\.\.4, not 0$", Status.BAD_STAGES),
     ({"stages": [("small", 99), ("large", 5)]}, r"^k of stage 0 must be", Status.BAD_K),
     ({"stages": [("small", 0), ("large", 5)]}, r"^k of stage 0 must be", Status.BAD_K),
+    (
+        {"tasks": [StageTasks(task_items=3)]},
+        r"^task_items of stage 0 must be a multiple of 2 in 0\.\.64, not 3$",
+        Status.BAD_TASK,
+    ),
+    (
+        {"tasks": [StageTasks(task_items=4, mode=StageMode.LOCAL)]},
+        r"^tasks of stage 0 must have task_k and task_items if LOCAL,",
+        Status.BAD_TASK,
+    ),
+    (
+        {"tasks": [PROPORTIONAL_EXACT]},
+        r"^tasks of stage 0 must have .* no exact k if PROPORTIONAL,",
+        Status.BAD_TASK,
+    ),
     ({"top_n": 0}, r"^top_n must be in 1\.\.8, not 0$", Status.BAD_K),
     ({"top_n": 9}, r"^top_n must be in 1\.\.8, not 9$", Status.BAD_K),
     ({"user_record": b""}, r"^user_record must have", Status.BAD_RECORD),
@@ -137,6 +156,27 @@ def test_bad_requests(changes, message, status):
     assert completion.status is status
     assert completion.ids.size == 0
     session.check(session.driver.wait(session.driver.submit(good)), query)
+
+
+@pytest.mark.parametrize("name", ["survivor_limit", "deadline_cycles"])
+def test_rejects_negative_limits(name):
+    session = Session(4)
+    query, _ = session.query(items=12)
+    with pytest.raises(ValueError, match=rf"^{name} must be at least 0, not -1$"):
+        session.driver.submit(session.request(query, **{name: -1}))
+
+
+def test_tasks_and_a_limit_reach_the_device():
+    session = Session(12)
+    query, _ = session.query(items=40, keep=(20,))
+    tasks = (StageTasks(task_items=8, task_k=4, mode=StageMode.LOCAL, exact=True),)
+    split = replace(query, tasks=tasks, survivor_limit=3)
+    request = session.request(query, tasks=tasks, survivor_limit=3)
+    completion = session.driver.wait(session.driver.submit(request))
+    session.check(completion, split)
+    assert completion.items[:2] == (40, 15)
+    assert completion.flags == StatusFlag.OVERFILL
+    assert completion.overshoot == 0
 
 
 def test_unknown_model():
@@ -159,6 +199,10 @@ def test_unknown_model():
         ({"version": 9}, Status.BAD_VERSION),
         ({"stage0_kind": 2}, Status.BAD_STAGES),
         ({"stages": 5}, Status.BAD_STAGES),
+        ({"stage0_mode": 4}, Status.BAD_TASK),
+        ({"stage0_options": 4}, Status.BAD_TASK),
+        ({"stage0_lanes": 2}, Status.BAD_LANE),
+        ({"stage1_lanes": 2}, Status.BAD_LANE),
         ({"item_record_bytes": 24}, Status.BAD_RECORD),
         ({"features_rows": 0}, Status.BAD_ID),
     ],

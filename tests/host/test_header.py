@@ -48,6 +48,10 @@ def test_has_every_register_layout_and_code():
     assert values["STATUS_BAD_IMAGE"] == isa.Status.BAD_IMAGE
     assert values["ISA_VERSION"] == isa.ISA_VERSION
     assert values["CONFIG_ARRAY_SIZE"] == TINY.array_size
+    assert values["STAGE_MODE_PROPORTIONAL"] == isa.StageMode.PROPORTIONAL
+    assert values["STAGE_OPTION_ADAPTIVE"] == isa.StageOption.ADAPTIVE
+    last = registers.funnel_counter_address(1, "ordered_top_n", "items")
+    assert values["REG_FUNNEL1_ORDERED_TOP_N_ITEMS"] == last
     assert values["REG_LANE0_GATHER_ITEMS"] == registers.counter_address(0, "gather", "items")
 
 

@@ -10,7 +10,7 @@ from rpaccel.host.design_files import write_design
 from rpaccel.host.netlist_checks import NetlistError, check_netlist, check_structure, synthesise
 from rpaccel.rtl.netlist import write_netlist
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.registers import REGISTERS
+from rpaccel.spec.registers import REGISTERS, counter_address, funnel_counter_address
 
 TINY = load_accelerator("tiny")
 
@@ -73,6 +73,11 @@ def test_design_files(tmp_path):
     assert manifest["config"]["name"] == "tiny"
     assert len(manifest["registers"]) == len(REGISTERS)
     assert {"name": "irq", "direction": "output", "bits": 1} in manifest["ports"]
+    counters = {each["name"]: each["address"] for each in manifest["counters"]}
+    assert len(set(counters.values())) == len(counters) == len(manifest["counters"])
+    assert counters["lane0.gather.items"] == counter_address(0, "gather", "items")
+    last = funnel_counter_address(1, "ordered_top_n", "items")
+    assert counters["funnel1.ordered_top_n.items"] == last
     assert set(manifest["files"]) == {"rpaccel.v", "rpaccel.h"}
     assert "$finish" not in paths["verilog"].read_text()
 

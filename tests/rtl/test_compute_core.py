@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -160,6 +162,64 @@ def test_score_layer_waits_for_room():
     background = [recorder({"stb": core.release_stb}, run.released, "stb")]
     simulate(core, feed, drain, monitors=[core.score], background=background)
     assert run.scores == run.workload.expected
+
+
+@pytest.mark.parametrize("kind", ["none", pytest.param("both", marks=pytest.mark.slow)])
+def test_two_stages_with_users_of_their_own(kind):
+    config = core_config()
+    ranker = random_ranker(np.random.default_rng(6), config, bottom=(12, 20), top=(16,))
+    stages = [Workload(config, ranker, counts, seed=n) for n, counts in enumerate(([9, 3], [4, 9]))]
+    assert stages[0].query.user_record != stages[1].query.user_record
+    run = Run(stages[0])
+    core, ended, worked = run.core, [], []
+    source, sink = stalls(kind, 7)
+    expected = [score for stage in stages for score in stage.expected]
+
+    def second_bank(one):
+        words = config.user_vector_words if one.vector else config.user_words
+        return replace(one, address=one.address + words)
+
+    async def feed(ctx):
+        await load(ctx, core, stages[0])
+        for number in range(4):
+            stage, of_stage = divmod(number, 2)
+            while number - len(run.released) >= 2:
+                await ctx.tick()
+            if not of_stage:  # the user before is still at work
+                writes = stages[stage].user_writes()
+                await write(ctx, core.vectors, map(second_bank, writes) if stage else writes)
+            await write(ctx, core.vectors, stages[stage].batch_writes(of_stage))
+            ctx.set(core.user_bank, stage)
+            items = stages[stage].counts[of_stage]
+            batch = {"bank": number % 2, "items": items, "last": of_stage}
+            await send(ctx, core.batch, [batch], source)
+
+    async def drain(ctx):
+        run.scores += await receive(ctx, core.score, len(expected), sink)
+        await expect_silence(ctx, core.score, 60)
+
+    busy = {
+        "array": (core.array_busy, core.array_user_bank),
+        "interaction": (core.interaction_busy, core.interaction_user_bank),
+    }
+    signals = {
+        f"{name}{n}": level & (bank == n) for name, (level, bank) in busy.items() for n in (0, 1)
+    }
+    simulate(
+        core, feed, drain,
+        monitors=[core.score],
+        background=[
+            recorder({"stb": core.release_stb}, run.released, "stb"),
+            recorder({"stb": core.stage_done_stb}, ended, "stb"),
+            recorder(signals | {"any": core.array_busy | core.interaction_busy}, worked, "any"),
+        ],
+    )  # fmt: skip
+    assert run.scores == expected
+    assert len(ended) == 2
+    for n, stage in enumerate(stages):
+        times = core_times(config, program_shape(stage.compiled), stage.counts)
+        assert sum(row[f"array{n}"] for row in worked) == int(times.array_busy.sum())
+        assert sum(row[f"interaction{n}"] for row in worked) == int(times.interaction_busy.sum())
 
 
 RECTANGLES = [(1, 2), (1, 4), (2, 4), (4, 2), (2, 1), (4, 1), (2, 2)]

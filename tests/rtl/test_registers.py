@@ -9,6 +9,7 @@ from rpaccel.spec.registers import (
     COUNTER_UNITS,
     COUNTER_WORDS,
     DEVICE_ID,
+    FUNNEL_COUNTER_UNITS,
     PORT_COUNTER_BASE,
     REGIONS,
     REGISTERS,
@@ -16,6 +17,7 @@ from rpaccel.spec.registers import (
     Permission,
     config_registers,
     counter_address,
+    funnel_counter_address,
     partition_word,
 )
 from tests.streams import plain, simulate
@@ -237,6 +239,22 @@ def test_counters_and_status():
         ):
             ctx.set(signal, value)
             assert await read(ctx, dut.axil, ADDRESS[name]) == value
+
+    run(bench)
+
+
+def test_counters_of_funnels():
+    async def bench(ctx, dut):
+        words = {}
+        for funnel in range(CONFIG.funnels):
+            for i, unit in enumerate(FUNNEL_COUNTER_UNITS):
+                for j, word in enumerate(COUNTER_WORDS):
+                    value = 100 * funnel + 10 * i + j
+                    ctx.set(dut.funnel_counters[funnel][unit][word], value)
+                    words[funnel_counter_address(funnel, unit, word)] = value
+        assert len(words) == 2 * 2 * 4
+        for address, value in words.items():
+            assert await read(ctx, dut.axil, address) == value
 
     run(bench)
 

@@ -7,7 +7,13 @@ from rpaccel.host.driver import Driver, Request
 from rpaccel.host.partition import Rectangle
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Opcode, Status
-from rpaccel.spec.registers import ADDRESS, PORT_COUNTER_BASE, counter_address
+from rpaccel.spec.registers import (
+    ADDRESS,
+    FUNNEL_COUNTER_UNITS,
+    PORT_COUNTER_BASE,
+    counter_address,
+    funnel_counter_address,
+)
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.simulated_device import SimulatedDevice
 
@@ -76,7 +82,12 @@ def test_matches_golden(lanes, ports):
     gathered = sum(
         device.read_register(counter_address(lane, "gather", "items")) for lane in range(lanes)
     )
-    assert gathered == sum(sum(done.items) for done in completions)
+    ranked = sum(
+        device.read_register(funnel_counter_address(funnel, unit, "items"))
+        for funnel in range(config.funnels)
+        for unit in FUNNEL_COUNTER_UNITS
+    )
+    assert gathered == ranked == sum(sum(done.items) for done in completions)
     used = {identity for identity, _, _ in device.memory.reads}
     assert len(used) > 4 and max(used) < 1 << config.axi_id_bits
 
