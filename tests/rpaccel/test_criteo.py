@@ -77,6 +77,15 @@ def test_images_without_pins(models, images):
     assert "static_caches" not in bare.first.manifest
 
 
+def test_paper_runs_the_same_queries(models):
+    paper = load_accelerator("paper")
+    bare = compile_criteo(models, paper, pins=False)
+    device = CriteoMachine(SoftwareDevice(paper, MEMORY_BYTES), models, bare, depth=8)
+    for number, split in enumerate((QUARTERS, EIGHT_TWO)):
+        device.use(split)
+        assert [answer.number for answer in device.ask([number])] == [number]
+
+
 def test_machine_without_such_lanes_is_refused(models):
     three = DEFAULT.model_copy(update={"lanes": 11, "lane_blocks": (2, 2, 2, *(1,) * 8)})
     with pytest.raises(ValueError, match=r"^lane_blocks must have four 2s, not \[2, 2, 2, 1"):
