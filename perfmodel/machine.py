@@ -1,174 +1,46 @@
-"""A whole machine under a load: funnels, tasks, lanes, shared memory; an event per grant.
+"""A whole machine under a load: funnels, tasks, lanes, filters, shared memory; event by event.
 
-A query's tasks are placed when they are granted, from what was granted before: formulas of
-`perfmodel.task_profile` for the lane, the turns of `perfmodel.shared_memory` for what lanes share.
-A single query on a single lane takes exactly what `perfmodel.lane.predict_query` says.
+Chains of layers are exact (`perfmodel.lane_core`), gathers are those of `perfmodel.costs`, and
+what lanes share is dealt out by `perfmodel.shared_memory`. A query on a machine that is idle, each
+stage a task on one lane, takes what `perfmodel.lane.predict_query` says.
 
-Simplified: memory serves the task that was granted first; the four-deep queue of a lane's answers
-and reading ahead are left out.
+Simplified: memory serves who asks first, where the netlist takes turns; a fourth stage does not
+wait for the filter of the first; a lane whose scores find no place stops before the top chain, not
+inside it; reading ahead is left out.
 """
 
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rpaccel.perfmodel import ordered_top_n
 from rpaccel.perfmodel.lane import END_CYCLES, OPEN_CYCLES, SCORE_CYCLES
-from rpaccel.perfmodel.layer_engine import LONG_AGO
-from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad, expected_ids
+from rpaccel.perfmodel.machine_funnel import FunnelStage, QueryFunnel
+from rpaccel.perfmodel.machine_lane import LaneTask, MachineLane
+from rpaccel.perfmodel.machine_load import Machine, QueryLoad, StageLoad
+from rpaccel.perfmodel.machine_report import MachineReport, QueryRecord, StageRecord, TaskRecord
+from rpaccel.perfmodel.sequencer import NEVER
 from rpaccel.perfmodel.shared_memory import SharedMemory
 from rpaccel.perfmodel.task_profile import TaskProfile, task_profile
 from rpaccel.spec.isa import StageMode
 
-__all__ = ["MachineReport", "QueryRecord", "TaskRecord", "simulate"]
+__all__ = ["simulate"]
 
 ACCEPT_CYCLES = 1  # Funnel: IDLE to RUN
 OFFER_CYCLES = 1  # Funnel: offer register
 TASK_CYCLES = 2  # TaskGrant: choice, grant; to the task's first cycle
-GRANT_GAP_CYCLES = 2  # TaskGrant: one task in 2 cycles
-AGAIN_CYCLES = 2  # Funnel: from a choice to when the next offer is made
+GRANT_GAP_CYCLES = 2  # TaskGrant: one task in 2 cycles; Funnel: from a choice to the next offer
 HANDED_CYCLES = 1  # Gather: busy falls after the last sub-batch
 COMPUTED_CYCLES = 2  # Lane: last logit to `computed`
+ANSWERED_CYCLES = 2  # Lane: last score to the end of the task
 RELEASE_CYCLES = 2  # BucketFilter: idle to the next release
 ANSWER_CYCLES = 4  # Funnel: from the completion to IDLE, without the results
-FORGET_EVERY = 4096  # grants
-ROUNDING = 1e-6  # [cycles] of sums of parts of cycles
+FORGET_EVERY = 4096  # tasks
 
-ARRIVE, OFFER, WAKE, READY, COUNTED, FREE = range(6)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskRecord:
-    """One task; times in cycles of the machine.
-
-    start : given to the lane. gathered : all its data are there. end : after its last logit.
-    scored : its last score is taken.
-    """
-
-    query: int
-    stage: int
-    lane: int
-    items: int
-    start: int
-    gathered: int
-    end: int
-    scored: int
-
-
-@dataclass(kw_only=True, slots=True)
-class QueryRecord:
-    """One query. accepted : by a funnel. end : its completion is offered.
-
-    stages : (first cycle, end, items) of each stage that ran.
-    """
-
-    arrival: int
-    accepted: int = 0
-    end: int = 0
-    stages: list[tuple[int, int, int]]
-
-    @property
-    def total_cycles(self) -> int:
-        """From its acceptance to its completion: the completion's field."""
-        return self.end - self.accepted
-
-    @property
-    def latency_cycles(self) -> int:
-        """From its arrival to its completion."""
-        return self.end - self.arrival
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachineReport:
-    """What became of a load, in the order of the queries given.
-
-    array_cycles : by lane, in which a row enters its array.
-    memory_cycles : in which the shared memory is used up.
-    """
-
-    queries: tuple[QueryRecord, ...]
-    tasks: tuple[TaskRecord, ...]
-    array_cycles: dict[int, int]
-    memory_cycles: float
-
-    @property
-    def cycles(self) -> int:
-        """End of the last query."""
-        return max(query.end for query in self.queries)
-
-    @property
-    def queries_per_cycle(self) -> float:
-        """Rate of completions between the first and the last one, after a tenth of them."""
-        ends = sorted(query.end for query in self.queries)
-        first = len(ends) // 10
-        span = ends[-1] - ends[first]
-        return (len(ends) - 1 - first) / span if span else 0.0
-
-
-class _Lane:
-    """What a lane has been given."""
-
-    __slots__ = ("array", "ends", "given", "model", "number", "scored", "waiting")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.model = ""
-        self.ends = LONG_AGO  # last logit of the last task
-        self.scored = 0  # last score taken
-        self.given = 0  # items so far
-        self.waiting: deque[tuple[int, int]] = deque()  # items so far, when their scores have gone
-        self.array = 0
-
-
-class _Stage:
-    """A stage of a query in a funnel.
-
-    given, there : items that have been dealt out, that can be. known : there are no more.
-    receiving : until then the lane of the last task takes its ids.
-    open : from then on the sink takes the next score. begun : first cycle.
-    tasks : granted. left : ids that have left its filter.
-    """
-
-    __slots__ = ("begun", "given", "known", "lanes", "left", "load", "open", "receiving",
-                 "releases", "tasks", "there")  # fmt: skip
-
-    def __init__(self, load: StageLoad, lanes: int) -> None:
-        self.load, self.lanes = load, lanes
-        self.there = self.given = self.receiving = self.open = self.tasks = self.left = 0
-        self.known = False
-        self.begun = -1
-        self.releases: deque[Release] = deque(load.releases)
-
-
-class _Funnel:
-    """A query at work. offer : (stage, items, final), seen by the grant from cycle `valid` on."""
-
-    __slots__ = ("index", "offer", "query", "record", "stages", "valid")
-
-    def __init__(self, index: int, query: QueryLoad, record: QueryRecord, masks: list[int]) -> None:
-        self.index, self.query, self.record = index, query, record
-        self.stages = [_Stage(*each) for each in zip(query.stages, masks, strict=True)]
-        self.stages[0].there, self.stages[0].known = query.items, True
-        self.offer: tuple[int, int, bool] | None = None
-        self.valid = 0
-
-    def due(self, now: int) -> tuple[int, int, bool] | None:
-        """Return the task of the highest stage that has one: (stage, items, final)."""
-        for number in reversed(range(len(self.stages))):
-            stage = self.stages[number]
-            rest, size = stage.there - stage.given, stage.load.tasks.task_items
-            if rest == 0 or stage.receiving > now:
-                continue
-            if size and (rest > size or (rest == size and stage.known)):
-                return number, size, stage.known and rest == size
-            if stage.known:
-                return number, rest, True
-        return None
+ARRIVE, OFFER, WAKE, COUNTED, FREE, CHAIN, HANDED, COMPUTED, ANSWERED, DRAINED = range(10)
 
 
 class _Run:
@@ -176,54 +48,57 @@ class _Run:
 
     def __init__(self, machine: Machine, queries: Sequence[QueryLoad]) -> None:
         self.machine, self.queries = machine, queries
-        self.config = machine.config
-        self.records = [QueryRecord(arrival=query.arrival, stages=[]) for query in queries]
-        self.lanes = {number: _Lane(number) for number in machine.lanes}
+        self.records = [QueryRecord(arrival=query.arrival) for query in queries]
         self.memory = SharedMemory()
-        self.memory_work = 0.0
+        self.memory_cycles = 0.0
+        self.lanes = {
+            number: MachineLane(number, machine.config.lane(number), self.memory)
+            for number in machine.lanes
+        }
+        self.configs = {number: machine.config.lane(number) for number in machine.lanes}
         self.tasks: list[TaskRecord] = []
-        self.events: list[tuple[int, int, int, object, object]] = []
+        self.events: list[tuple[int, int, int, Any, Any]] = []
         self.sequence = 0
         self.waiting: deque[int] = deque()
         self.free = machine.config.funnels
-        self.working: list[_Funnel] = []  # the oldest first
+        self.working: list[QueryFunnel] = []  # the oldest first
         self.ready = sum(1 << number for number in machine.lanes)
         self.next_choice = 0
         self.profiles: dict[tuple[object, ...], TaskProfile] = {}
         self.masks: dict[tuple[str, tuple[int, ...]], int] = {}
-        # Lanes of one shape share their profiles.
-        self.shape_of = {number: self.config.lane_shape(number) for number in machine.lanes}
 
     def run(self) -> MachineReport:
         """Serve every query."""
+        handlers = (
+            self._arrive, self._offer, self._wake, self._counted, self._freed, self._chain,
+            self._handed, self._computed, self._answered, self._drained,
+        )  # fmt: skip
         for index, query in enumerate(self.queries):
             self._at(query.arrival, ARRIVE, index)
-        handlers = (
-            self._arrive, self._offer, self._nothing, self._lane_ready, self._counted, self._freed,
-        )  # fmt: skip
-        events = self.events
+        events, pop = self.events, heapq.heappop
         while events:
             now = events[0][0]
             while events and events[0][0] == now:
-                _, _, kind, one, other = heapq.heappop(events)
+                _, _, kind, one, other = pop(events)
                 handlers[kind](now, one, other)
-            self._choose(now)
+            if now >= self.next_choice and self.ready:
+                self._choose(now)
         assert not self.waiting and not self.working, "queries wait and nothing moves"
         return MachineReport(
             queries=tuple(self.records),
             tasks=tuple(self.tasks),
-            array_cycles={number: lane.array for number, lane in self.lanes.items()},
-            memory_cycles=self.memory_work,
+            array_cycles={number: lane.array_cycles for number, lane in self.lanes.items()},
+            memory_cycles=self.memory_cycles,
         )
 
     def _at(self, time: int, kind: int, one: object = None, other: object = None) -> None:
         self.sequence += 1
         heapq.heappush(self.events, (time, self.sequence, kind, one, other))
 
-    def _nothing(self, now: int, one: Any, other: Any) -> None:
-        """Wake the grant."""
+    def _wake(self, now: int, _: Any, __: Any) -> None:
+        """Let the grant look again."""
 
-    def _arrive(self, now: int, index: Any, _: Any) -> None:
+    def _arrive(self, now: int, index: int, _: Any) -> None:
         self.waiting.append(index)
         self._accept(now)
 
@@ -231,18 +106,15 @@ class _Run:
         self.free += 1
         self._accept(now)
 
-    def _lane_ready(self, now: int, lane: Any, _: Any) -> None:
-        self.ready |= 1 << lane
-
     def _accept(self, now: int) -> None:
         """Give the query that waits longest to a free funnel."""
         if not self.waiting or not self.free:
             return
         self.free -= 1
         index = self.waiting.popleft()
-        query, record = self.queries[index], self.records[index]
+        load, record = self.queries[index], self.records[index]
         record.accepted = now + ACCEPT_CYCLES
-        funnel = _Funnel(index, query, record, [self._mask(stage) for stage in query.stages])
+        funnel = QueryFunnel(index, load, record, [self._mask(stage) for stage in load.stages])
         self.working.append(funnel)
         self._at(record.accepted + OPEN_CYCLES, OFFER, funnel)
 
@@ -252,7 +124,7 @@ class _Run:
             self.masks[key] = sum(1 << lane for lane in self.machine.lanes_of(stage))
         return self.masks[key]
 
-    def _offer(self, now: int, funnel: Any, _: Any) -> None:
+    def _offer(self, now: int, funnel: QueryFunnel, _: Any) -> None:
         """Offer a task if there is one and none is offered; it stays until it is granted."""
         if funnel.offer is None and now + OFFER_CYCLES > funnel.valid:
             funnel.offer = funnel.due(now)
@@ -262,149 +134,183 @@ class _Run:
 
     def _choose(self, now: int) -> None:
         """Grant a task of the oldest query that has one for a lane that is ready."""
-        if now < self.next_choice or not self.ready:
-            return
         for funnel in self.working:
             offer = funnel.offer
-            if offer is not None and funnel.valid <= now:
-                able = funnel.stages[offer[0]].lanes & self.ready
-                if able:
-                    lane = self.lanes[(able & -able).bit_length() - 1]
-                    self.ready &= ~(1 << lane.number)
-                    self.next_choice = now + GRANT_GAP_CYCLES
-                    funnel.offer, funnel.valid = None, now + AGAIN_CYCLES
-                    self._grant(now, funnel, lane, *offer)
-                    self._at(now + GRANT_GAP_CYCLES, OFFER, funnel)
-                    return
+            if offer is None or funnel.valid > now:
+                continue
+            able = offer[0].lanes & self.ready
+            if able:
+                self.next_choice = now + GRANT_GAP_CYCLES
+                funnel.offer, funnel.valid = None, now + GRANT_GAP_CYCLES
+                self._at(now + GRANT_GAP_CYCLES, OFFER, funnel)
+                self._grant(now, funnel, self.lanes[(able & -able).bit_length() - 1], *offer)
+                return
 
-    def _profile(
-        self, lane: _Lane, load: StageLoad, query: QueryLoad, items: int, first: bool
-    ) -> TaskProfile:
-        key = self.shape_of[lane.number], load.model, items, load.sub_batch, query.records, first
-        profile = self.profiles.get(key)
-        if profile is None:
-            profile = task_profile(
-                self.config.lane(lane.number),
-                self.machine.lanes[lane.number][load.model],
+    def _profile(self, lane: int, stage: FunnelStage, load: QueryLoad, items: int) -> TaskProfile:
+        asked = stage.load
+        shape = self.machine.lanes[lane][asked.model]
+        key = lane, asked.model, items, asked.sub_batch, load.records, stage.number == 0
+        if key not in self.profiles:
+            self.profiles[key] = task_profile(
+                self.configs[lane],
+                shape,
                 items,
-                load.sub_batch,
+                asked.sub_batch,
                 self.machine.memory,
-                query.records,
-                first=first,
-                row_hits=self.machine.row_hits.get(load.model, 0.0),
+                load.records,
+                first=stage.number == 0,
+                row_hits=self.machine.row_hits.get(asked.model, 0.0),
             )
-            self.profiles[key] = profile
-        return profile
+        return self.profiles[key]
 
     def _grant(
-        self, now: int, funnel: _Funnel, lane: _Lane, number: int, items: int, final: bool
+        self,
+        now: int,
+        funnel: QueryFunnel,
+        lane: MachineLane,
+        stage: FunnelStage,
+        items: int,
+        final: bool,
     ) -> None:
-        """Place a task: its gather, its computing, its scores, what follows from them."""
-        stage = funnel.stages[number]
-        profile = self._profile(lane, stage.load, funnel.query, items, number == 0)
+        """Give a task to a lane."""
         start = now + TASK_CYCLES
-        begin = start
-        if lane.model != stage.load.model:
-            begin = max(begin, lane.ends + COMPUTED_CYCLES)  # the array is idle
-            lane.model = stage.load.model
-        served = self.memory.reserve(begin, profile.gather, profile.memory)
-        gathered = math.ceil(served - ROUNDING)
-        late = gathered - profile.gather
-        open_at = max(stage.open, lane.scored)
-        end = max(
-            late + profile.end, lane.ends + profile.interval, self._room(lane, profile, open_at)
+        task = LaneTask(
+            owner=(funnel, stage, lane, final),
+            model=stage.load.model,
+            items=items,
+            profile=self._profile(lane.number, stage, funnel.load, items),
+            start=start,
         )
-        handed = max(late + profile.handed_over, end - profile.drain)
-        scored = max(end + SCORE_CYCLES, open_at + items)
-
-        before, lane.ends = lane.ends, end
-        lane.scored, stage.open = scored, scored
-        lane.given += items
-        lane.array += profile.array
-        lane.waiting.append((lane.given, scored))
-        self.memory_work += profile.memory
-        self._at(max(handed + HANDED_CYCLES, before + COMPUTED_CYCLES), READY, lane.number)
-        if stage.begun < 0:
-            stage.begun = start
+        if stage.start < 0:
+            stage.start = start
         stage.given += items
-        stage.tasks += 1
+        stage.turns.append(task)
+        self.memory_cycles += sum(batch[2] for batch in task.profile.batches)
+        lane.give(task)
+        self.ready &= ~(1 << lane.number)
+        if stage.number:
+            stage.receiving = start + items
+            self._at(stage.receiving, OFFER, funnel)
+        self._flow(stage)
+        self._schedule(lane)
+
+    def _schedule(self, lane: MachineLane) -> None:
+        """Note when the lane's core chooses next."""
+        due = lane.next_cycle()
+        if due < NEVER and due != lane.due:
+            lane.due = due
+            self._at(due, CHAIN, lane)
+
+    def _chain(self, now: int, lane: MachineLane, _: Any) -> None:
+        """Place the chain that is due, unless a later event does."""
+        if lane.due != now or lane.next_cycle() != now:
+            return
+        lane.due = NEVER
+        batch, is_top = lane.choose(now)
+        if batch.last:
+            if is_top:
+                self._at(batch.logit + COMPUTED_CYCLES, COMPUTED, lane)
+                self._flow(batch.task.owner[1])
+            else:
+                self._at(now + HANDED_CYCLES, HANDED, lane)
+        self._schedule(lane)
+
+    def _handed(self, now: int, lane: MachineLane, _: Any) -> None:
+        lane.handed_over()
+        self._look(lane)
+
+    def _computed(self, now: int, lane: MachineLane, _: Any) -> None:
+        lane.computed(now)
+        self._look(lane)
+        self._schedule(lane)
+
+    def _answered(self, now: int, lane: MachineLane, _: Any) -> None:
+        lane.answered()
+        self._look(lane)
+
+    def _look(self, lane: MachineLane) -> None:
+        if lane.ready:
+            self.ready |= 1 << lane.number
+
+    def _drained(self, now: int, lane: MachineLane, items: int) -> None:
+        """Make place for scores."""
+        lane.held -= items
+        self._schedule(lane)
+
+    def _flow(self, stage: FunnelStage) -> None:
+        """Take the scores of the tasks whose turn it is, in their stage and in their lane."""
+        while stage.turns:
+            task = stage.turns[0]
+            funnel, _, lane, final = task.owner
+            if lane.turns[0] is not task:
+                return  # looked at again when the lane's task before is scored
+            opened = max(stage.open, lane.scored)
+            if not task.flows:
+                task.flows = True
+                if task.held:
+                    self._at(opened + task.held, DRAINED, lane, task.held)
+                self._schedule(lane)
+            if task.end == NEVER:
+                return
+            scored = max(task.end + SCORE_CYCLES, opened + task.items)
+            stage.turns.popleft()
+            lane.turns.popleft()
+            lane.scored = stage.open = scored
+            stage.scored += task.items
+            stage.tasks += 1
+            self._at(scored + ANSWERED_CYCLES, ANSWERED, lane)
+            self._record(funnel.index, stage.number, lane.number, task, scored)
+            self._release(funnel, stage, scored, final=final)
+            if lane.turns and lane.turns[0].owner[1] is not stage:
+                self._flow(lane.turns[0].owner[1])
+
+    def _record(self, query: int, stage: int, lane: int, task: LaneTask, scored: int) -> None:
         self.tasks.append(
             TaskRecord(
-                query=funnel.index, stage=number, lane=lane.number, items=items, start=start,
-                gathered=gathered, end=end, scored=scored,
+                query=query, stage=stage, lane=lane, items=task.items, start=task.start,
+                gathered=task.gathered, computing=task.computing, end=task.end, scored=scored,
             )
         )  # fmt: skip
-        if number:
-            over = items - self.config.sub_batch_max  # more than the lane has place for
-            stage.receiving = start + items if over <= 0 else gathered
-            self._at(stage.receiving, OFFER, funnel)
-        self._release(funnel, number, final, scored)
         if len(self.tasks) % FORGET_EVERY == 0:
-            self.memory.forget(now)
+            self.memory.forget(task.start)
 
-    def _room(self, lane: _Lane, profile: TaskProfile, open_at: int) -> int:
-        """Return the earliest last logit for which the lane has room: scores wait in the lane."""
-        needed = lane.given + profile.items - self.config.sub_batch_max
-        waiting = lane.waiting
-        while waiting and waiting[0][0] < needed:
-            waiting.popleft()
-        if needed <= 0:
-            return 0
-        if waiting:
-            given, scored = waiting[0]
-            return scored - (given - needed) + profile.largest
-        return open_at + needed - lane.given + profile.largest
-
-    def _release(self, funnel: _Funnel, number: int, final: bool, scored: int) -> None:
-        """Let go what leaves the filter after this task, or end the query with its list."""
-        stage = funnel.stages[number]
-        if number == len(funnel.stages) - 1:
+    def _release(
+        self, funnel: QueryFunnel, stage: FunnelStage, scored: int, *, final: bool
+    ) -> None:
+        """Let go what leaves the filter after a task, or end the query with its list."""
+        if funnel.is_last(stage):
             if final:
-                self._end(funnel, number, scored + ordered_top_n.LATENCY_CYCLES + 1)
-            return
-        if stage.load.tasks.mode is StageMode.WHOLE and not final:
-            return
-        release = self._leaving(funnel, stage, final)
-        stage.left += release.ids
-        counted = scored + release.cycles
-        stage.open = counted + release.ids + RELEASE_CYCLES
-        self._at(counted, COUNTED, funnel, (number, release.ids, final))
+                self._end(funnel, stage, scored + ordered_top_n.LATENCY_CYCLES + 1)
+        elif final or stage.load.tasks.mode is not StageMode.WHOLE:
+            release = stage.leaving(final=final)
+            stage.left += release.ids
+            counted = scored + release.cycles
+            stage.open = counted + release.ids + RELEASE_CYCLES
+            self._at(counted, COUNTED, funnel, (stage, release.ids, final))
 
-    def _leaving(self, funnel: _Funnel, stage: _Stage, final: bool) -> Release:
-        if stage.load.releases:
-            return stage.releases.popleft()
-        return Release(
-            ids=expected_ids(
-                stage.load,
-                task=stage.tasks - 1,
-                done=stage.given,
-                left=stage.left,
-                items=funnel.query.items if stage is funnel.stages[0] else None,
-                final=final,
-            )
-        )
-
-    def _counted(self, now: int, funnel: Any, what: Any) -> None:
-        """Make survivors candidates of the next stage."""
-        number, ids, final = what
-        stage, following = funnel.stages[number], funnel.stages[number + 1]
+    def _counted(self, now: int, funnel: QueryFunnel, what: tuple[FunnelStage, int, bool]) -> None:
+        """Make survivors items of the next stage."""
+        stage, ids, final = what
+        following = funnel.stages[stage.number + 1]
         following.there += ids
         following.known = final
         if final:
-            funnel.record.stages.append((stage.begun, now, stage.given))
+            self._close(funnel, stage, now)
             if following.there == 0:
-                self._end(funnel, number + 1, now)
+                self._end(funnel, following, now)
                 return
         self._offer(now, funnel, None)
 
-    def _end(self, funnel: _Funnel, number: int, closed: int) -> None:
-        """End the query: its last stage ends in cycle `closed`."""
-        stage = funnel.stages[number]
-        if stage.begun >= 0:
-            funnel.record.stages.append((stage.begun, closed, stage.given))
+    def _close(self, funnel: QueryFunnel, stage: FunnelStage, now: int) -> None:
+        funnel.record.stages.append(StageRecord(start=stage.start, end=now, items=stage.given))
+
+    def _end(self, funnel: QueryFunnel, stage: FunnelStage, closed: int) -> None:
+        """End the query: `stage`, its last one, ends in cycle `closed`."""
+        if stage.given:
+            self._close(funnel, stage, closed)
         funnel.record.end = closed + END_CYCLES
         self.working.remove(funnel)
-        self._at(funnel.record.end + ANSWER_CYCLES + funnel.query.top_n, FREE)
+        self._at(funnel.record.end + ANSWER_CYCLES + funnel.load.top_n, FREE)
 
 
 def simulate(machine: Machine, queries: Sequence[QueryLoad]) -> MachineReport:

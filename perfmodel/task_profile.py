@@ -1,4 +1,4 @@
-"""What a task costs a lane: its gather, its computing alone and in a row, its share of memory."""
+"""What a task costs a lane: its gather, its computing, its share of what all lanes use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from rpaccel.perfmodel.costs import HIT_CYCLES, MISS_CYCLES, GatherMachine, gather_cost
 from rpaccel.perfmodel.lane import TAKE_CYCLES, split_items
+from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
 from rpaccel.perfmodel.memory import RecordSizes, list_beats, traffic_of
-from rpaccel.perfmodel.sequencer import ProgramShape, core_times
+from rpaccel.perfmodel.sequencer import ProgramShape
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.platform import MemoryTiming
@@ -17,26 +18,19 @@ from rpaccel.spec.platform import MemoryTiming
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskProfile:
-    """A task on a lane, times from its first cycle (the one after it was given) [cycles].
+    """A task on a lane.
 
-    gather : until everything is gathered. handed_over : until the core takes the last sub-batch.
-    first, end : until the first sub-batch's last logit, and the task's; all on an idle lane.
-    interval : from the last logit of the task before, of the same kind, if its data are there.
-    drain : from the last sub-batch's transfer to the last logit, in a row of such tasks.
-    last_items : of the last sub-batch, largest : of the largest one.
-    array, memory : cycles of the array, and of all memory ports and row banks.
+    start : cycles from its first one until the walker takes the first item.
+    batches : (work, cycles of its walk, cycles of the shared memory, no more than those) of each
+    sub-batch.
+    handover : from the end of a walk to the first possible transfer [cycles].
+    array : cycles in which a row enters.
     """
 
-    items: int
-    gather: int
-    handed_over: int
-    first: int
-    end: int
-    interval: int
-    drain: int
-    largest: int
+    start: int
+    batches: tuple[tuple[SubBatchWork, int, float], ...]
+    handover: int
     array: int
-    memory: float
 
 
 def task_profile(
@@ -62,22 +56,15 @@ def task_profile(
     gather = gather_cost(machine, shape, records, items, first)
     ends = np.rint(np.cumsum([gather.sub_batch(size) for size in sizes])).astype(np.int64)
     walks = np.diff(ends, prepend=0)
-    start = TAKE_CYCLES + round(gather.record + gather.user)
-    alone = core_times(config, program, sizes, walks, start, round(gather.drain))
-    # Three such tasks with all their data there: the last one is in step.
-    row = core_times(config, program, sizes * 3)
-    before = 2 * len(sizes) - 1
+    shared = memory_cycles(config, shape, items, records, first=first, row_hits=row_hits)
     return TaskProfile(
-        items=items,
-        gather=int(alone.gathered[-1, 0]),
-        handed_over=int(alone.transfer[-1, 0]),
-        first=int(alone.logit[0, 0]),
-        end=int(alone.logit[-1, 0]),
-        interval=int(row.logit[-1, 0] - row.logit[before, 0]),
-        drain=int(row.logit[-1, 0] - row.transfer[-1, 0]),
-        largest=max(sizes),
-        array=int(alone.array_busy[0]),
-        memory=memory_cycles(config, shape, items, records, first=first, row_hits=row_hits),
+        start=TAKE_CYCLES + round(gather.record + gather.user),
+        batches=tuple(
+            (sub_batch_work(config, program, size), int(walk), min(shared * size / items, float(walk)))
+            for size, walk in zip(sizes, walks, strict=True)
+        ),
+        handover=round(gather.drain),
+        array=program.tiles * items,
     )
 
 
