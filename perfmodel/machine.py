@@ -176,7 +176,7 @@ class _Run:
         start = now + TASK_CYCLES
         task = LaneTask(
             owner=(funnel, stage, lane, final),
-            model=stage.load.model,
+            model=self.machine.lanes[lane.number][stage.load.model].name,
             items=items,
             profile=self._profile(lane.number, stage, funnel.load, items),
             start=start,

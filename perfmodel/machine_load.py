@@ -69,7 +69,8 @@ class QueryLoad:
 class Machine:
     """A machine as its partition has it.
 
-    lanes : number -> model -> its shape on config.lane(number).
+    lanes : number -> model -> its shape on config.lane(number). Shapes of one name are the same
+    model with other records: a lane does not change between them.
     row_hits : model -> share of its rows' beats that read no memory; 0 if left out.
     """
 

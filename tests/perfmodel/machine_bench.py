@@ -8,7 +8,6 @@ from rpaccel.golden.lane import run_query, survivors
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
 from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
-from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.scheduler.shapes import compiled_shape
@@ -16,7 +15,6 @@ from rpaccel.spec.platform import MemoryTiming
 from tests.host.funnel_machine import FOUR, QUARTERS, random_ask
 
 MEMORY_BYTES = 1 << 22
-FETCH_CYCLES = 64  # from one descriptor to the next, about
 
 
 def load_of(session, query, request, arrival, name):
@@ -63,8 +61,8 @@ def load_of(session, query, request, arrival, name):
     return load, shapes
 
 
-def compare(seed, count, *, change=None, depth=16):
-    """Run `count` random queries, all at once; return their completions and the model's report.
+def measure(seed, count, *, change=None, depth=16):
+    """Run `count` random queries, all at once; return their completions, and what the model is asked.
 
     change : of (query, request), before they are asked.
     """
@@ -77,13 +75,16 @@ def compare(seed, count, *, change=None, depth=16):
         asks = [random_ask(session) for _ in range(count)]
         if change is not None:
             asks = [change(*ask) for ask in asks]
-        tags = [session.driver.submit(request) for _, request in asks]
+        tags, arrivals = [], []
+        for _, request in asks:
+            tags.append(session.driver.submit(request))
+            arrivals.append(device.cycles)
         completions = [session.driver.wait(tag) for tag in tags]
         for number, (completion, (query, _)) in enumerate(zip(completions, asks, strict=True)):
             session.check(completion, query, f"query {number}")
     loads, shapes = [], {}
     for number, (query, request) in enumerate(asks):
-        load, named = load_of(session, query, request, number * FETCH_CYCLES, str(number))
+        load, named = load_of(session, query, request, arrivals[number] - arrivals[0], str(number))
         loads.append(load)
         shapes |= named
     machine = Machine(
@@ -91,4 +92,4 @@ def compare(seed, count, *, change=None, depth=16):
         memory=MemoryTiming(latency_cycles=latency, source="the simulated memory"),
         lanes=dict.fromkeys(QUARTERS, shapes),
     )
-    return completions, simulate(machine, loads)
+    return completions, machine, loads
