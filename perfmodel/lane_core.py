@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from rpaccel.perfmodel.layer_engine import (
     LONG_AGO,
     SETTLE_CYCLES,
@@ -78,11 +80,12 @@ def _chain(
     if layers[0].reads_act:
         raise ValueError("a chain must not begin with a layer that reads activations")
     first, *rest = layers
-    times = place_layer(config, first, items, 0, ArrayState.idle())
+    rows, zero = np.full(1, items, np.int64), np.zeros(1, np.int64)
+    times = place_layer(config, first, rows, zero, ArrayState.idle())
     row = int(times.after.row[0])
     begin = row - (first.tiles - 1) * int(tile_cycles(config, items))
     for layer in rest:
-        times = place_layer(config, layer, items, times.taken + FETCH_CYCLES, times.after)
+        times = place_layer(config, layer, rows, times.taken + FETCH_CYCLES, times.after)
     return Chain(
         items=items,
         last_row=int(times.after.row[0]) - begin,

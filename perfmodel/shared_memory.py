@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WINDOW_CYCLES = 256  # in which shares are counted: well below the cycles of a task
+WINDOW_CYCLES = 512  # in which shares are counted: well below the cycles of a task
 LEAST = 1e-6  # [cycles] of memory that count as nothing
 
 

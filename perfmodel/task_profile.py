@@ -60,7 +60,11 @@ def task_profile(
     return TaskProfile(
         start=TAKE_CYCLES + round(gather.record + gather.user),
         batches=tuple(
-            (sub_batch_work(config, program, size), int(walk), min(shared * size / items, float(walk)))
+            (
+                sub_batch_work(config, program, size),
+                int(walk),
+                min(shared * size / items, float(walk)),
+            )
             for size, walk in zip(sizes, walks, strict=True)
         ),
         handover=round(gather.drain),

@@ -53,19 +53,14 @@ def load_of(session, query, request, arrival, name):
         arrival=arrival,
         items=len(query.candidates),
         stages=tuple(stages),
-        records=RecordSizes(
-            user_bytes=len(query.user_record), item_bytes=query.features.shape[1]
-        ),
+        records=RecordSizes(user_bytes=len(query.user_record), item_bytes=query.features.shape[1]),
         top_n=query.top_n,
     )
     return load, shapes
 
 
-def measure(seed, count, *, change=None, depth=16):
-    """Run `count` random queries, all at once; return their completions, and what the model is asked.
-
-    change : of (query, request), before they are asked.
-    """
+def measure(seed, count, depth=16):
+    """Run `count` random queries, all at once; return their completions, machine and loads."""
     library = build_simulator(FOUR)
     with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
         session = Session(
@@ -73,8 +68,6 @@ def measure(seed, count, *, change=None, depth=16):
         )
         latency = device.timing.read_latency_cycles
         asks = [random_ask(session) for _ in range(count)]
-        if change is not None:
-            asks = [change(*ask) for ask in asks]
         tags, arrivals = [], []
         for _, request in asks:
             tags.append(session.driver.submit(request))
