@@ -12,7 +12,7 @@ inside it; reading ahead is left out.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +65,7 @@ class _Run:
         self.ready = sum(1 << number for number in machine.lanes)
         self.next_choice = 0
         self.profiles: dict[tuple[object, ...], TaskProfile] = {}
+        self.followers: defaultdict[int, list[int]] = defaultdict(list)
         self.masks: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def run(self) -> MachineReport:
@@ -74,7 +75,10 @@ class _Run:
             self._handed, self._computed, self._answered, self._drained,
         )  # fmt: skip
         for index, query in enumerate(self.queries):
-            self._at(query.arrival, ARRIVE, index)
+            if query.after is None:
+                self._at(query.arrival, ARRIVE, index)
+            else:
+                self.followers[query.after].append(index)
         events, pop = self.events, heapq.heappop
         while events:
             now = events[0][0]
@@ -84,6 +88,8 @@ class _Run:
             if now >= self.next_choice and self.ready:
                 self._choose(now)
         assert not self.waiting and not self.working, "queries wait and nothing moves"
+        if self.followers:
+            raise ValueError(f"after must be a query that ends, not {sorted(self.followers)}")
         return MachineReport(
             queries=tuple(self.records),
             tasks=tuple(self.tasks),
@@ -99,6 +105,7 @@ class _Run:
         """Let the grant look again."""
 
     def _arrive(self, now: int, index: int, _: Any) -> None:
+        self.records[index].arrival = now
         self.waiting.append(index)
         self._accept(now)
 
@@ -309,6 +316,8 @@ class _Run:
         if stage.given:
             self._close(funnel, stage, closed)
         funnel.record.end = closed + END_CYCLES
+        for index in self.followers.pop(funnel.index, ()):
+            self._at(funnel.record.end + self.queries[index].arrival, ARRIVE, index)
         self.working.remove(funnel)
         self._at(funnel.record.end + ANSWER_CYCLES + funnel.load.top_n, FREE)
 

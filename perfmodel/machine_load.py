@@ -48,13 +48,18 @@ class StageLoad:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryLoad:
-    """A query that waits from cycle `arrival` on. items : candidates of the first stage."""
+    """A query that waits from cycle `arrival` on.
+
+    items : candidates of the first stage. after : number of another query of the load, at whose end
+    it is made; `arrival` is then the time from that end, in which the host works, say.
+    """
 
     arrival: int
     items: int
     stages: tuple[StageLoad, ...]
     records: RecordSizes
     top_n: int
+    after: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.stages) <= MAX_STAGES:

@@ -171,6 +171,15 @@ def test_a_change_of_model_waits_for_the_array():
         assert after.computing > before.end
 
 
+def test_a_query_is_made_at_the_end_of_another():
+    stage = (StageLoad(model="rmlarge"),)
+    loads = [load(stage, items=256), replace(load(stage, items=256, arrival=777), after=0)]
+    first, second = simulate(machine(TWOS), loads).queries
+    assert second.arrival == first.end + 777
+    with pytest.raises(ValueError, match=r"^after must be a query that ends, not \[5\]"):
+        simulate(machine(TWOS), [replace(loads[0], after=5)])
+
+
 def test_expected_ids_sum_to_k():
     for mode in (StageMode.LOCAL, StageMode.PROPORTIONAL, StageMode.GLOBAL):
         stage = two_stages(mode)[0]
