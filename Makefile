@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model report clean
+.PHONY: help setup run test test-slow formal verilog sim fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model ablation report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -90,6 +90,9 @@ row-caches: setup ## pinned rows and prefetches in the netlist, on the main job'
 
 row-model: setup ## the model of the row banks beside the netlist, and the traffic they save (docs/generated/row_model.md)
 	$(BIN)/rpaccel row-model $(ARGS)
+
+ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
+	$(BIN)/rpaccel ablation $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

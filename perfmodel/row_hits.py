@@ -58,7 +58,8 @@ def machine_hits(
 ) -> Mapping[str, float]:
     """Return hit rates of `config`'s caches: pinned beats, then look-ahead.
 
-    The look-ahead caches are taken to be one, fully associative. Rows are packed into beats. The stages share the pinned beats equally and compete for the rest.
+    The look-ahead caches are taken to be one, fully associative. Rows are packed into beats. The
+    stages share the pinned beats equally and compete for the rest.
     """
     static_bytes, ahead_bytes = cache_bytes(config)
     beat = config.beat_bytes
