@@ -22,8 +22,9 @@ from rpaccel.perfmodel.machine_load import Machine, QueryLoad, StageLoad
 from rpaccel.perfmodel.memory import padded_records
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
 from rpaccel.perfmodel.row_hits import cache_bytes, machine_hits, static_hits
+from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import ModelShape, NetworkShape, compile_shape
-from rpaccel.perfmodel.task_profile import task_profile
+from rpaccel.perfmodel.task_profile import TaskProfile, task_profile
 from rpaccel.scheduler.arrivals import poisson_arrivals_s
 from rpaccel.scheduler.queueing import WARM_UP, serve
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
@@ -33,7 +34,8 @@ from rpaccel.spec.stage_tasks import StageTasks
 
 __all__ = [
     "CANDIDATES", "IDEAS", "KEPT", "SERVED", "Bound", "Design", "Load", "Setup", "bounds",
-    "designs", "host_sort_s", "measure", "saturated_qps", "stage_alone_qps",
+    "designs", "host_sort_s", "lane_use", "measure", "pace_cycles", "saturated_qps",
+    "stage_alone_qps",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -48,6 +50,7 @@ HOST_SORT_S = ((512, 0.03e-3), (1024, 0.07e-3), (4096, 0.35e-3))
 SPLIT_TASKS = (256, 128)
 WHOLE_TASKS = (1024, 128)  # RecPipe O.5: four sub-batches a query
 SPLIT_SUB_BATCH = 64  # of stage 0 on a block: the compiler's 84 leaves a rest of every task
+PACED = 14  # sub-batches of a row
 SATURATED = 48  # queries that are there from the start
 
 
@@ -314,9 +317,8 @@ def bounds(setup: Setup) -> list[Bound]:
     memory = 0.0
     for stage, (_, items) in zip(setup.stages, setup.design.stages, strict=True):
         for lane in stage.lanes:
-            config = setup.config.lane(lane)
             share = items / len(stage.lanes)
-            use = lane_use(setup, config, stage, lane)
+            use = lane_use(setup, stage, lane)
             for resource, lanes in busy.items():
                 lanes[lane] = lanes.get(lane, 0.0) + use[resource] * share
             memory += use["memory"] * share
@@ -326,15 +328,32 @@ def bounds(setup: Setup) -> list[Bound]:
     return sorted(found, key=lambda bound: bound.qps)
 
 
-def lane_use(
-    setup: Setup, config: AcceleratorConfig, stage: StageLoad, lane: int
-) -> dict[str, float]:
-    """Return the cycles per item that a stage takes of a lane's units, and of the shared memory."""
+def pace_cycles(setup: Setup, number: int, *, drained: bool) -> float:
+    """Return the cycles per item of a stage's lane in a long row of its sub-batches.
+
+    drained : with the time from the last row that is asked for to the hand-over.
+    """
+    stage = setup.stages[number]
+    lane = stage.lanes[0]
     shape = setup.machine.lanes[lane][stage.model]
-    items = shape.slot["sub_batch"]
-    profile = task_profile(
-        config,
-        shape,
+    size = min(stage.sub_batch or shape.slot["sub_batch"], shape.slot["sub_batch"])
+    profile = _profile(setup, stage, lane, PACED * size)
+    line = core_times(
+        setup.config.lane(lane),
+        ProgramShape.of(shape.program, shape.slot["row_bytes"]),
+        [size] * PACED,
+        [walk for _, walk, _ in profile.batches],
+        0,
+        profile.handover if drained else 0,
+    )
+    first, last = PACED // 2, PACED - 2  # in step, and with a sub-batch behind
+    return float(line.logit[last, 0] - line.logit[first, 0]) / ((last - first) * size)
+
+
+def _profile(setup: Setup, stage: StageLoad, lane: int, items: int) -> TaskProfile:
+    return task_profile(
+        setup.config.lane(lane),
+        setup.machine.lanes[lane][stage.model],
         items,
         stage.sub_batch,
         setup.machine.memory,
@@ -342,6 +361,12 @@ def lane_use(
         first=False,
         row_hits=setup.machine.row_hits[stage.model],
     )
+
+
+def lane_use(setup: Setup, stage: StageLoad, lane: int) -> dict[str, float]:
+    """Return the cycles per item that a stage takes of a lane's units, and of the shared memory."""
+    items = setup.machine.lanes[lane][stage.model].slot["sub_batch"]
+    profile = _profile(setup, stage, lane, items)
     return {
         "array": profile.array / items,
         "gather": sum(walk for _, walk, _ in profile.batches) / items,

@@ -17,7 +17,9 @@ from rpaccel.scheduler.ablation import (
     bounds,
     designs,
     host_sort_s,
+    lane_use,
     measure,
+    pace_cycles,
     saturated_qps,
     stage_alone_qps,
 )
@@ -66,9 +68,10 @@ class DesignRow:
 class AblationStudy:
     """All rows: `rows` of `designs()`, then `fair` (baseline B) and the variants of the whole.
 
-    stage_qps : of each stage of the whole if it were alone. caches : (name, hit rates, queries per
-    second that memory then allows) of both stages. phases, point : of the published baseline (A),
-    and its latencies at POINT of its capacity.
+    stage_qps : of each stage of the whole if it were alone. paces : cycles per item of a lane of
+    its first stage: array alone, with gathers, and with gathers that hand over at once.
+    caches : (name, hit rates, queries per second that memory then allows) of both stages.
+    phases, point : of the published baseline (A), and its latencies at POINT of its capacity.
     """
 
     rows: tuple[DesignRow, ...]
@@ -77,6 +80,7 @@ class AblationStudy:
     fair_ids: DesignRow
     whole_ids: DesignRow
     stage_qps: tuple[float, ...]
+    paces: tuple[float, float, float]
     caches: tuple[tuple[str, Mapping[str, float], float], ...]
     phases: tuple[Phase, ...]
     point: Load
@@ -139,6 +143,11 @@ def run_ablation(
         fair_ids=row(Design(name="B, ids only", ideas=fair, ids_only=True)),
         whole_ids=row(Design(name="all, ids only", ideas=every, ids_only=True)),
         stage_qps=tuple(stage_alone_qps(whole, n) for n in range(len(whole.stages))),
+        paces=(
+            lane_use(whole, whole.stages[0], whole.stages[0].lanes[0])["array"],
+            pace_cycles(whole, 0, drained=True),
+            pace_cycles(whole, 0, drained=False),
+        ),
         caches=tuple(_caches()),
         phases=tuple(phases),
         point=point,

@@ -31,7 +31,8 @@ Written by `rpaccel ablation` (`make ablation`): `perfmodel/machine.py`, an even
 tasks, lanes, filters and shared memory that is compared with the netlist in
 `tests/perfmodel/test_machine_rtl.py`, on the `paper` preset at 250 MHz. Criteo: RMlarge on
 {candidates} candidates (one stage), or RMsmall on {candidates} and RMlarge on {kept} (two);
-{served} are served. Poisson arrivals, {queries} queries per load, the first tenth left out, seed {seed}.
+{served} are served. Poisson arrivals, {queries} queries per load, the first tenth left out, seed
+{seed}.
 
 *Base*: one model, the whole array as one lane, a static cache, the host sorts; weights stay, gather
 and compute overlap. O.1 two stages; O.2 filter and list on the chip; O.3 8 + 2 lanes (a single
@@ -41,9 +42,9 @@ lanes of a stage, the next one begins with the first survivors. *A*: the baselin
 
 ## Designs
 Unloaded: one query. Capacity: of machine and link. Bound: what the scarcest resource allows if
-nothing else binds. p99 at A's load: at {point_qps:.0f} queries/s, {point:.0%} of A's capacity.
-Within A's p99: the largest of the loads 30, 50, 70, 80, 90, 95 and 98 % of the capacity with a p99
-of at most {p99:.2f} ms.
+nothing else binds; a capacity that the link binds reaches 100 % of it. p99 at A's load: at
+{point_qps:.0f} queries/s, {point:.0%} of A's capacity. Within A's p99: the largest of the loads
+30, 50, 70, 80, 90, 95 and 98 % of the capacity with a p99 of at most {p99:.2f} ms.
 
 {designs}
 ## Beside the paper
@@ -57,8 +58,7 @@ queries/s; at {point:.0%} of that p50 {a_p50:.2f} ms, p99 {p99:.2f} ms.
 
 {phases}
 ## Goals
-{goals}
-{fair}
+{goals}{fair}
 ## What binds the whole
 All ideas, 8 + 2. Of the machine's resources, the queries per second that each allows:
 
@@ -91,9 +91,11 @@ Hit rates on the Criteo-like trace, and what memory (ports and row banks) then a
 
 _STAGES = """\
 The machine itself does {machine:.0f} queries/s. Its stages alone: RMsmall {first:.0f}, RMlarge
-{second:.0f}. On a block, RMsmall's array waits: one of two item banks is held while a sub-batch is
-gathered, until the array is free for its first layers, and until its interaction is done, one
-after the other, and these together take longer than two sub-batches take the array."""
+{second:.0f}. An item of RMsmall takes the array of a block {array:.1f} cycles, but {gathered:.1f}
+in sub-batches that are gathered meanwhile; {at_once:.1f} if these were handed over at once. One of
+two item banks is held while a sub-batch is gathered, until its last row has come from memory,
+until the array is free for its first layers, and until its interaction is done; where that takes
+longer than two sub-batches take the array, it waits."""
 
 
 def ablation_text(study: AblationStudy) -> str:
@@ -147,6 +149,7 @@ def ablation_values(study: AblationStudy) -> dict[str, Any]:
         "phases": [asdict(phase) for phase in study.phases],
         "point": asdict(study.point),
         "stage_qps": study.stage_qps,
+        "paces_cycles": study.paces,
         "caches": [
             {"name": name, "hits": dict(hits), "memory_qps": qps}
             for name, hits, qps in study.caches
@@ -238,4 +241,12 @@ def _fair(study: AblationStudy) -> str:
 
 def _stages(study: AblationStudy) -> str:
     first, second = study.stage_qps
-    return _STAGES.format(machine=study.whole.machine_qps, first=first, second=second)
+    array, gathered, at_once = study.paces
+    return _STAGES.format(
+        machine=study.whole.machine_qps,
+        first=first,
+        second=second,
+        array=array,
+        gathered=gathered,
+        at_once=at_once,
+    )

@@ -10,7 +10,9 @@ from rpaccel.scheduler.ablation import (
     bounds,
     designs,
     host_sort_s,
+    lane_use,
     measure,
+    pace_cycles,
     saturated_qps,
     stage_alone_qps,
 )
@@ -79,6 +81,13 @@ def test_no_rate_is_above_its_bound(setup):
     assert [bound.qps for bound in allowed] == sorted(bound.qps for bound in allowed)
     for number in range(len(setup.stages)):
         assert stage_alone_qps(setup, number) >= 0.97 * saturated_qps(setup)
+
+
+def test_the_pace_of_a_block_waits_for_the_hand_over():
+    array = lane_use(WHOLE, WHOLE.stages[0], WHOLE.stages[0].lanes[0])["array"]
+    at_once, drained = (pace_cycles(WHOLE, 0, drained=drained) for drained in (False, True))
+    assert array == 30
+    assert array < at_once < 1.03 * array < drained
 
 
 def test_the_hosts_round_trip_takes_its_time():
