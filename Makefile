@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model criteo paper report clean
+.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model criteo paper ablation report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -99,6 +99,9 @@ criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8
 
 paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (slow)
 	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper $(ARGS)
+
+ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
+	$(BIN)/rpaccel ablation $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

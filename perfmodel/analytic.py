@@ -7,7 +7,7 @@ Equal to perfmodel.lane.predict_query at every point; see tests/perfmodel/test_a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,19 +52,28 @@ def predict_points(
     beat_bytes: Integers,
     latency_cycles: Integers,
     records: RecordSizes,
-    hit_shares: Sequence[float] | None = None,
+    row_hits: Sequence[float] | None = None,
 ) -> PointsReport:
     """Return the cycles of one query on `config` with these sizes replaced, point by point.
 
     stages : (shape, items). sub_batch, beat_bytes, latency_cycles : int64[points].
     records : integers, or int64[points]. Every filter scans all bins.
-    hit_shares : of each stage's rows, as of gather_cost; None: all rows miss.
+    row_hits : of each stage, as of GatherMachine; None: all rows miss.
     """
     machine = GatherMachine.of(config, latency_cycles, beat_bytes)
-    shares = [0.0] * len(stages) if hit_shares is None else hit_shares
+    hits = [0.0] * len(stages) if row_hits is None else row_hits
     columns = [
-        _stage(config, machine, shape, items, sub_batch, records, index, len(stages), share)
-        for index, ((shape, items), share) in enumerate(zip(stages, shares, strict=True))
+        _stage(
+            config,
+            replace(machine, row_hits=share),
+            shape,
+            items,
+            sub_batch,
+            records,
+            index,
+            len(stages),
+        )
+        for index, ((shape, items), share) in enumerate(zip(stages, hits, strict=True))
     ]
     fields = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
     control = OPEN_CYCLES + GRANT_CYCLES * len(stages) + END_CYCLES
@@ -89,10 +98,9 @@ def _stage(
     records: RecordSizes,
     index: int,
     stages: int,
-    hit_share: float,
 ) -> dict[str, Integers]:
     sizes = _sizes(items, np.minimum(sub_batch, shape.slot["sub_batch"]))
-    gather = gather_cost(machine, shape, records, items, index == 0, hit_share)
+    gather = gather_cost(machine, shape, records, items, index == 0)
     ends = np.rint(np.cumsum(gather.sub_batch(sizes), axis=0)).astype(np.int64)
     start = TAKE_CYCLES + np.rint(gather.record + gather.user).astype(np.int64)
     drain = np.rint(gather.drain).astype(np.int64)

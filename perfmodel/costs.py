@@ -22,7 +22,7 @@ BATCH_QUEUE_CYCLES = 1  # Gather: queue of sub-batches
 WALK_RECORD_CYCLES = 2  # FeatureWalker: take a record, finish it
 LIST_BURSTS = 4  # MemoryFabric: a list's bursts in flight
 
-MISS_CYCLES, HIT_CYCLES = 2, 1  # RowBank: of a beat that misses; of one that hits, or merges
+HIT_CYCLES, MISS_CYCLES = 1, 2  # RowBank: of a beat that hits, and of one that misses
 RECORDS_AHEAD = 16  # RecordReader: item records of the largest size in its ring
 
 FABRIC_CYCLES = read_cycles(0)  # a record's or a list's
@@ -42,6 +42,12 @@ class GatherMachine:
     row_groups: Number  # rows that a bank reads at a time
     lookup_cycles: int  # of its static cache
     latency_cycles: Number
+    memory_ports: int = 1  # among which records and rows are striped
+    row_hits: float = 0.0  # share of the rows' beats that read no memory
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.row_hits <= 1:
+            raise ValueError(f"row_hits must be in 0..1, not {self.row_hits}")
 
     @classmethod
     def of(
@@ -49,6 +55,7 @@ class GatherMachine:
         config: AcceleratorConfig,
         latency_cycles: Number,
         beat_bytes: Number | None = None,
+        row_hits: float = 0.0,
     ) -> GatherMachine:
         """Return the gather's view of `config`; its beat may be replaced by one per point."""
         beat = config.beat_bytes if beat_bytes is None else beat_bytes
@@ -64,6 +71,8 @@ class GatherMachine:
             row_groups=config.row_reads // row_beats,
             lookup_cycles=lookup_cycles(config.static_cache_lines),
             latency_cycles=latency_cycles,
+            memory_ports=config.memory_ports,
+            row_hits=row_hits,
         )
 
 
@@ -104,16 +113,12 @@ def gather_cost(
     records: RecordSizes,
     items: int,
     first: bool,
-    hit_share: float = 0.0,
 ) -> GatherCost:
     """Return the gather costs of a stage of `items`; only the first one reads a candidate list.
 
-    hit_share : of the beats of rows, those that the banks need not read; 0..1. A row's round trip
-    stays that of a miss: rows come in order, and one that hits waits for those before it.
-    Raises ValueError for a share outside 0..1.
+    A row's round trip stays that of a miss, whatever hits: rows come in order, and one that hits
+    waits for those before it.
     """
-    if not 0 <= hit_share <= 1:
-        raise ValueError(f"hit_share must be in 0..1, not {hit_share}")
     beat_bytes, window = machine.beat_bytes, machine.reads_in_flight
     traffic = traffic_of(beat_bytes, shape, records)
     listed = list_beats(beat_bytes, items) if first else 0
@@ -125,8 +130,9 @@ def gather_cost(
     row_trip = REQUEST_BUFFER_CYCLES + row_fabric + 2 * traffic.row_beats
     ports = machine.ports
     row_window = np.minimum(window, machine.banks * machine.row_groups / ports)
-    beat_cycles = hit_share * HIT_CYCLES + (1 - hit_share) * MISS_CYCLES
-    bank = beat_cycles * traffic.row_beats / machine.banks
+    misses = 1 - machine.row_hits
+    lookup = HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses
+    bank = lookup * traffic.row_beats / machine.banks
     # rows of one share; the banks are shared by all
     share_rate = np.maximum(traffic.row_beats, row_trip / row_window)
     row_rate = np.maximum(share_rate, bank)
@@ -149,9 +155,11 @@ def gather_cost(
         traffic.item_rows * share_rate,
         record_trip / ahead_records,
     ]
+    read = traffic.item_record_beats + misses * traffic.item_rows * traffic.row_beats
+    port_beats = read + listed / items
     bounds = [
         traffic.item_rows * bank,
-        traffic.item_beats + listed / items,  # the port
+        port_beats / machine.memory_ports,
     ]
     if ports > 1:
         bounds.append(item_beats)  # dense beats: one of all shares per cycle

@@ -203,7 +203,28 @@ def criteo(
         print_json(summary)
 
 
+def ablation(
+    queries: Annotated[int, typer.Option(help="Arrivals of each load.", min=100)] = 1500,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/ablation.md"),
+    plots: Annotated[Path, typer.Option(help="Folder of figures, plots and timeline.")] = Path(
+        "results/ablation"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Switch RPAccel's ideas on, alone and one after another, in the model of the machine."""
+    from rpaccel.main_job.ablation_page import ablation_text, ablation_values  # noqa: PLC0415
+    from rpaccel.main_job.ablation_plots import write_ablation  # noqa: PLC0415
+    from rpaccel.scheduler.ablation_study import run_ablation  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    study = run_ablation(queries=queries, seed=seed, progress=say)
+    values = ablation_values(study)
+    write_ablation(study, values, plots)
+    show_page(out, ablation_text(study), values if json else None)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    criteo,
+    criteo, ablation,
 )  # fmt: skip

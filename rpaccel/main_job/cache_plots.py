@@ -13,18 +13,20 @@ COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756")
 FORMATS = ("png", "svg")
 
 
-def _axes(columns: int = 1, width: float = 8.0, height: float = 4.6) -> tuple[Any, Any]:
-    """Return a new figure and its axes, drawn without a display."""
+def new_axes(
+    columns: int = 1, width: float = 8.0, height: float = 4.6, *, share: bool = True
+) -> tuple[Any, Any]:
+    """Return a new figure and its axes, drawn without a display. share : one y axis."""
     import matplotlib  # noqa: PLC0415  (0.7 s: only when a plot is wanted)
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "rpaccel"  # equal ids in every run: equal bytes
     from matplotlib import pyplot  # noqa: PLC0415
 
-    return pyplot.subplots(1, columns, figsize=(width, height), layout="constrained", sharey=True)
+    return pyplot.subplots(1, columns, figsize=(width, height), layout="constrained", sharey=share)
 
 
-def _save(figure: Any, folder: Path, name: str) -> list[Path]:
+def save_figure(figure: Any, folder: Path, name: str) -> list[Path]:
     """Write `figure` as PNG and SVG without dates, and free it."""
     from matplotlib import pyplot  # noqa: PLC0415
 
@@ -42,7 +44,7 @@ def plot_hit_rates(
     folder: Path,
 ) -> list[Path]:
     """Draw published and simulated hit rates [%] against lines of 128 bytes."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     lines = sorted(simulated)
     axes.plot(lines, [simulated[n] for n in lines], "-", color=COLOURS[0], label="our trace")
     for marker, label, chosen in (
@@ -55,12 +57,12 @@ def plot_hit_rates(
     axes.set_ylabel("hit rate [%]")
     axes.set_title("The popularity law against the published hit rates")
     axes.legend()
-    return _save(figure, folder, "hit_rates")
+    return save_figure(figure, folder, "hit_rates")
 
 
 def plot_split(curves: Sequence[Curve], folder: Path) -> list[Path]:
     """Draw figure 10(c): AMAT against the front-end share, ours as lines, RecPipe's as circles."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for colour, curve in zip(COLOURS, _of(curves, AS_PUBLISHED.name), strict=False):
         label = f"{curve.total_mb} MB, 1/{curve.ratio}: best at {curve.best_share:.0%}"
         axes.plot(curve.shares, curve.amat_cycles, "-", color=colour, label=label)
@@ -70,13 +72,13 @@ def plot_split(curves: Sequence[Curve], folder: Path) -> list[Path]:
     axes.set_ylabel("mean access time [cycles] (hit 1, miss 100)")
     axes.set_title("RecPipe figure 10(c): FIFO, one vector per 128-byte line")
     axes.legend(fontsize=9)
-    return _save(figure, folder, "fig10c")
+    return save_figure(figure, folder, "fig10c")
 
 
 def plot_variants(curves: Sequence[Curve], total_mb: int, folder: Path) -> list[Path]:
     """Draw what packing, merging and pinning change, one panel a ratio."""
     ratios = sorted({curve.ratio for curve in curves})
-    figure, panels = _axes(len(ratios), width=10.0)
+    figure, panels = new_axes(len(ratios), width=10.0)
     for axes, ratio in zip(panels, ratios, strict=True):
         for colour, variant in zip(COLOURS, VARIANTS, strict=True):
             for curve in _of(curves, variant.name):
@@ -89,12 +91,12 @@ def plot_variants(curves: Sequence[Curve], total_mb: int, folder: Path) -> list[
         axes.set_title(f"{total_mb} MB, 1 candidate in {ratio} goes on")
         axes.legend(fontsize=8)
     panels[0].set_ylabel("mean access time [cycles] (hit 1, miss 100)")
-    return _save(figure, folder, "variants")
+    return save_figure(figure, folder, "variants")
 
 
 def plot_merging(reports: Sequence[MergeReport], folder: Path) -> list[Path]:
     """Draw the share of row fetches that a window of reads in flight saves."""
-    figure, axes = _axes(width=9.0)
+    figure, axes = new_axes(width=9.0)
     for number, report in enumerate(reports):
         colour, style = COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "--"
         saved = [100 * share for share in report.windows.values()]
@@ -104,7 +106,7 @@ def plot_merging(reports: Sequence[MergeReport], folder: Path) -> list[Path]:
     axes.set_ylabel("row fetches saved [%]")
     axes.set_title("Fetching an id in flight once")
     axes.legend(fontsize=7)
-    return _save(figure, folder, "merging")
+    return save_figure(figure, folder, "merging")
 
 
 def _of(curves: Sequence[Curve], variant: str) -> list[Curve]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,10 @@ def test_rows_that_hit_take_a_bank_less_time(share):
     shape = compile_shape(network, config, config.sub_batch_max)
     gather = GatherMachine.of(config, 2)
     records = padded_records(64, 64, config.beat_bytes)
-    costs = [gather_cost(gather, shape, records, items, True, hits) for hits in (0.0, share)]
+    costs = [
+        gather_cost(replace(gather, row_hits=hits), shape, records, items, True)
+        for hits in (0.0, share)
+    ]
     rows = traffic_of(config.beat_bytes, shape, records)
     assert [cost.item for cost in costs] == [
         rows.item_rows * rows.row_beats * cycles for cycles in (2, 2 - share)
@@ -69,7 +74,7 @@ def test_rows_that_hit_take_a_bank_less_time(share):
     assert costs[0] == gather_cost(gather, shape, records, items, True)
 
 
-def test_hit_shares_are_of_stages():
+def test_row_hits_are_of_stages():
     config = machine(32).model_copy(update={"row_banks": 1, "memory_ports": 1, "row_reads": 256})
     shapes = [
         (compile_shape(network, config, config.sub_batch_max), items)
@@ -80,9 +85,9 @@ def test_hit_shares_are_of_stages():
         "latency_cycles": np.array([2]), "records": padded_records(64, 64, config.beat_bytes),
     }  # fmt: skip
     none, front = (
-        predict_points(config, shapes, **sizes, hit_shares=shares).gather_cycles[:, 0]
+        predict_points(config, shapes, **sizes, row_hits=shares).gather_cycles[:, 0]
         for shares in (None, [0.5, 0.0])
     )
     assert front[0] < none[0] and front[1] == none[1]
-    with pytest.raises(ValueError, match=r"^hit_share must be in 0..1, not 2$"):
-        predict_points(config, shapes, **sizes, hit_shares=[2, 0])
+    with pytest.raises(ValueError, match=r"^row_hits must be in 0..1, not 2$"):
+        predict_points(config, shapes, **sizes, row_hits=[2, 0])

@@ -1,0 +1,96 @@
+"""How many of the rows' beats read no memory, on a Criteo-like trace, with the caches of a machine.
+
+Ref: RecPipe (MICRO'21), O.4. The trace: workloads.criteo_trace, all 26 tables. The second stage
+ranks the first candidates of the first stage, as in the artifact's cache study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rpaccel.golden.cache_sim import LINE_BYTES, CacheConfig, Event, pinned_rows, simulate
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.program_plan import row_bytes_of
+from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
+
+__all__ = ["cache_bytes", "machine_hits", "static_hits"]
+
+Ints = npt.NDArray[np.int64]
+Stage = tuple[str, int, int]  # name, dim, items of a query
+
+QUERIES = 12  # of the trace; the first third warms the look-ahead caches
+PROFILE_QUERIES = 24  # of the trace that the pinned rows come from
+
+
+def cache_bytes(config: AcceleratorConfig) -> tuple[int, int]:
+    """Return the bytes of all static caches and of all look-ahead caches."""
+    beat = config.beat_bytes * config.banks
+    return (
+        config.static_cache_lines * beat,
+        config.row_cache_sets * config.row_cache_ways * beat,
+    )
+
+
+def static_hits(
+    stages: Sequence[Stage], capacity_bytes: int, *, seed: int = 0
+) -> Mapping[str, float]:
+    """Return hit rates of pinned vectors, one per line of LINE_BYTES, as published.
+
+    The stages share the lines equally.
+    """
+    lines = capacity_bytes // LINE_BYTES // len(stages)
+    rates = {}
+    for name, _, items in stages:
+        profile = _keys(PROFILE_QUERIES, items, stages[0][2], seed + 1)
+        pinned = pinned_rows(profile, lines)
+        keys = _keys(QUERIES, items, stages[0][2], seed)
+        rates[name] = simulate(
+            CacheConfig(policy="pinned", rows=lines), keys, pinned=pinned
+        ).hit_rate
+    return rates
+
+
+def machine_hits(
+    config: AcceleratorConfig, stages: Sequence[Stage], *, seed: int = 0
+) -> Mapping[str, float]:
+    """Return hit rates of `config`'s caches: pinned beats, then look-ahead.
+
+    The look-ahead caches are taken to be one, fully associative. Rows are packed into beats. The
+    stages share the pinned beats equally and compete for the rest.
+    """
+    static_bytes, ahead_bytes = cache_bytes(config)
+    beat = config.beat_bytes
+    places = static_bytes // beat // len(stages)
+    parts, labels, base = [], [], 0
+    for number, (_, dim, items) in enumerate(stages):
+        size = row_bytes_of(dim)
+        profile = _keys(PROFILE_QUERIES, items, stages[0][2], seed + 1) * size // beat
+        pinned = pinned_rows(profile, places)
+        keys = _keys(QUERIES, items, stages[0][2], seed) * size // beat
+        run = simulate(CacheConfig(policy="pinned", rows=places), keys, pinned=pinned, record=True)
+        assert run.events is not None
+        missed = np.where(run.events == Event.HIT, -1, base + keys)
+        parts.append(missed.reshape(QUERIES, -1))
+        labels.append(np.full(parts[-1].shape, number))
+        base += KEYS * size // beat + 1
+    stream, label = np.hstack(parts).ravel(), np.hstack(labels).ravel()
+    asks = stream >= 0
+    ahead = CacheConfig(policy="lru", rows=ahead_bytes // beat)
+    events = simulate(ahead, stream[asks], record=True).events
+    assert events is not None
+    read = np.zeros(stream.size, bool)
+    read[asks] = events == Event.MISS
+    counted = np.repeat(np.arange(QUERIES) >= QUERIES // 3, stream.size // QUERIES)
+    return {
+        name: float(1 - read[counted & (label == number)].mean())
+        for number, (name, _, _) in enumerate(stages)
+    }
+
+
+def _keys(queries: int, items: int, candidates: int, seed: int) -> Ints:
+    """Return the keys of the first `items` candidates of each query, one after another."""
+    keys = criteo_trace(queries * candidates, seed=seed)
+    return keys.reshape(queries, candidates, -1)[:, :items].ravel()

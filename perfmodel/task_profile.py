@@ -1,0 +1,91 @@
+"""What a task costs a lane: its gather, its computing, its share of what all lanes use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpaccel.perfmodel.costs import HIT_CYCLES, MISS_CYCLES, GatherMachine, gather_cost
+from rpaccel.perfmodel.lane import TAKE_CYCLES, split_items
+from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
+from rpaccel.perfmodel.memory import RecordSizes, list_beats, traffic_of
+from rpaccel.perfmodel.sequencer import ProgramShape
+from rpaccel.perfmodel.shapes import ModelShape
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.platform import MemoryTiming
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskProfile:
+    """A task on a lane.
+
+    start : cycles from its first one until the walker takes the first item.
+    batches : (work, cycles of its walk, cycles of the shared memory, no more than those) of each
+    sub-batch.
+    handover : from the end of a walk to the first possible transfer [cycles].
+    array : cycles in which a row enters.
+    """
+
+    start: int
+    batches: tuple[tuple[SubBatchWork, int, float], ...]
+    handover: int
+    array: int
+
+
+def task_profile(
+    config: AcceleratorConfig,
+    shape: ModelShape,
+    items: int,
+    sub_batch: int,
+    memory: MemoryTiming,
+    records: RecordSizes,
+    *,
+    first: bool,
+    row_hits: float = 0.0,
+) -> TaskProfile:
+    """Return the profile of a task of `items`.
+
+    config : of the lane. sub_batch : of the descriptor; 0 takes the slot's. first : of the first
+    stage, which reads the list. row_hits : share of rows' beats that read no memory.
+    """
+    most = shape.slot["sub_batch"]
+    sizes = split_items(items, min(sub_batch or most, most))
+    program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
+    machine = GatherMachine.of(config, memory.latency_cycles, row_hits=row_hits)
+    gather = gather_cost(machine, shape, records, items, first)
+    ends = np.rint(np.cumsum([gather.sub_batch(size) for size in sizes])).astype(np.int64)
+    walks = np.diff(ends, prepend=0)
+    shared = memory_cycles(config, shape, items, records, first=first, row_hits=row_hits)
+    return TaskProfile(
+        start=TAKE_CYCLES + round(gather.record + gather.user),
+        batches=tuple(
+            (
+                sub_batch_work(config, program, size),
+                int(walk),
+                min(shared * size / items, float(walk)),
+            )
+            for size, walk in zip(sizes, walks, strict=True)
+        ),
+        handover=round(gather.drain),
+        array=program.tiles * items,
+    )
+
+
+def memory_cycles(
+    config: AcceleratorConfig,
+    shape: ModelShape,
+    items: int,
+    records: RecordSizes,
+    *,
+    first: bool,
+    row_hits: float = 0.0,
+) -> float:
+    """Return the cycles that a task takes of what all lanes share: ports or row banks."""
+    traffic = traffic_of(config.beat_bytes, shape, records)
+    rows = (traffic.user_rows + items * traffic.item_rows) * traffic.row_beats
+    listed = list_beats(config.beat_bytes, items) if first else 0
+    read = listed + traffic.user_record_beats + items * traffic.item_record_beats
+    port = (read + rows * (1 - row_hits)) / config.memory_ports
+    bank = rows * (HIT_CYCLES * row_hits + MISS_CYCLES * (1 - row_hits)) / config.banks
+    return float(max(port, bank))

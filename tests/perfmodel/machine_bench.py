@@ -1,0 +1,88 @@
+"""Random loads on a Verilated machine, and the same loads for perfmodel.machine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rpaccel.golden.lane import run_query, survivors
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.main_job.session import Session
+from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
+from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.scheduler.shapes import compiled_shape
+from rpaccel.spec.platform import MemoryTiming
+from tests.host.funnel_machine import FOUR, QUARTERS, random_ask
+
+MEMORY_BYTES = 1 << 22
+
+
+def load_of(session, query, request, arrival, name):
+    """Return the load that a query is, and the shapes of its stages by name."""
+    golden = run_query(query, session.rankers, session.config)
+    user = np.frombuffer(query.user_record, np.uint8)[None, :]
+    stages, shapes = [], {}
+    for index, (scores, (slot, k)) in enumerate(zip(golden.stages, query.stages, strict=False)):
+        ranker, tasks = session.rankers[slot], query.tasks_of(index)
+        model = f"{name}.{index}"
+        shapes[model] = compiled_shape(
+            session.compiled, ranker.name, user, query.features[scores.ids]
+        )
+        releases = ()
+        if index < len(query.stages) - 1:
+            found = survivors(scores, ranker, k, tasks, query.survivor_limit, index == 0)
+            releases = tuple(
+                Release(
+                    ids=len(each.ids),
+                    cycles=first_survivor_cycles(each.bins_scanned, passes=each.passes),
+                )
+                for each in found
+            )
+        stages.append(
+            StageLoad(
+                model=model, k=k, tasks=tasks, lanes=request.lanes, releases=releases,
+                sub_batch=request.sub_batch,
+            )
+        )  # fmt: skip
+    # a stage that nothing reached still counts as one
+    for slot, k in query.stages[len(stages) :]:
+        model = f"{name}.{len(stages)}"
+        shapes[model] = compiled_shape(session.compiled, session.rankers[slot].name)
+        stages.append(StageLoad(model=model, k=k, lanes=request.lanes))
+    load = QueryLoad(
+        arrival=arrival,
+        items=len(query.candidates),
+        stages=tuple(stages),
+        records=RecordSizes(user_bytes=len(query.user_record), item_bytes=query.features.shape[1]),
+        top_n=query.top_n,
+    )
+    return load, shapes
+
+
+def measure(seed, count, depth=16):
+    """Run `count` random queries, all at once; return their completions, machine and loads."""
+    library = build_simulator(FOUR)
+    with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
+        session = Session(
+            device, FOUR, seed=seed, depth=depth, split=QUARTERS, memory_bytes=MEMORY_BYTES
+        )
+        latency = device.timing.read_latency_cycles
+        asks = [random_ask(session) for _ in range(count)]
+        tags, arrivals = [], []
+        for _, request in asks:
+            tags.append(session.driver.submit(request))
+            arrivals.append(device.cycles)
+        completions = [session.driver.wait(tag) for tag in tags]
+        for number, (completion, (query, _)) in enumerate(zip(completions, asks, strict=True)):
+            session.check(completion, query, f"query {number}")
+    loads, shapes = [], {}
+    for number, (query, request) in enumerate(asks):
+        load, named = load_of(session, query, request, arrivals[number] - arrivals[0], str(number))
+        loads.append(load)
+        shapes |= named
+    machine = Machine(
+        config=FOUR,
+        memory=MemoryTiming(latency_cycles=latency, source="the simulated memory"),
+        lanes=dict.fromkeys(QUARTERS, shapes),
+    )
+    return completions, machine, loads

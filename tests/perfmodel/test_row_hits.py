@@ -1,0 +1,37 @@
+import pytest
+
+from rpaccel.perfmodel.row_hits import cache_bytes, machine_hits, static_hits
+from rpaccel.spec.accelerator import load_accelerator
+
+PAPER = load_accelerator("paper")
+STAGES = [("small", 4, 256), ("large", 32, 64)]
+
+
+def test_the_published_sizes():
+    assert cache_bytes(PAPER) == (12 << 20, 4 << 20)
+
+
+def test_larger_caches_hit_more():
+    rates = [static_hits(STAGES, size << 10) for size in (1, 16, 256)]
+    for name, _, _ in STAGES:
+        hits = [rate[name] for rate in rates]
+        assert hits == sorted(hits)
+        assert 0 < hits[0] < hits[-1] < 1
+
+
+def test_packed_beats_hit_more_than_vectors_in_lines():
+    static = static_hits(STAGES, sum(cache_bytes(PAPER)))
+    ours = machine_hits(PAPER, STAGES)
+    assert all(ours[name] > static[name] for name in static)
+    assert ours["small"] > ours["large"]  # 16 rows in a beat, not 2
+
+
+def test_without_caches_only_the_look_ahead_is_left():
+    small = PAPER.model_copy(update={"static_cache_lines": 0, "row_cache_sets": 1})
+    ours = machine_hits(small, STAGES)
+    assert all(ours[name] < rate for name, rate in machine_hits(PAPER, STAGES).items())
+
+
+def test_same_seed_same_rates():
+    assert machine_hits(PAPER, STAGES, seed=3) == machine_hits(PAPER, STAGES, seed=3)
+    assert machine_hits(PAPER, STAGES, seed=3) != pytest.approx(machine_hits(PAPER, STAGES, seed=4))

@@ -1,0 +1,56 @@
+import pytest
+
+from rpaccel.perfmodel.costs import GatherMachine, gather_cost
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.networks import RM_LARGE
+from rpaccel.perfmodel.shapes import compile_shape
+from rpaccel.perfmodel.task_profile import memory_cycles, task_profile
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.platform import MemoryTiming
+
+PAPER = load_accelerator("paper")
+SHAPE = compile_shape(RM_LARGE, PAPER.lane(0))
+RECORDS = RecordSizes(user_bytes=64, item_bytes=128)
+MEMORY = MemoryTiming(latency_cycles=100, source="RecPipe table 3")
+
+
+def cost(config, hits):
+    machine = GatherMachine.of(config, 100, row_hits=hits)
+    return gather_cost(machine, SHAPE, RECORDS, 64, first=False)
+
+
+def test_the_ports_share_what_is_read():
+    """2 beats of a record and 26 rows of a beat per item; the banks do not bind."""
+    for ports in (1, 2, 4):
+        config = PAPER.model_copy(update={"memory_ports": ports})
+        assert cost(config, 0.0).item == 28 / ports
+        assert cost(config, 0.5).item == 15 / ports
+
+
+def test_the_banks_bind_if_rows_hit():
+    """A hit takes a bank 1 cycle, a miss 2."""
+    config = PAPER.model_copy(update={"memory_ports": 1, "row_banks": 4})
+    assert cost(config, 1.0).item == 26 / 4
+    assert cost(PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16}), 0.0).item == 3.25
+
+
+def test_memory_cycles_by_hand():
+    def cycles(hits, first):
+        return memory_cycles(PAPER, SHAPE, 64, RECORDS, first=first, row_hits=hits)
+
+    assert cycles(0.0, False) == (1 + 64 * 28) / 4
+    assert cycles(0.5, True) == (4 + 1 + 64 * 15) / 4  # 64 ids of 4 bytes are 4 beats
+
+
+def test_a_profile_is_the_tasks():
+    profile = task_profile(PAPER.lane(0), SHAPE, 1000, 0, MEMORY, RECORDS, first=False)
+    sizes = [work.items for work, _, _ in profile.batches]
+    assert sizes == [256, 256, 256, 232]
+    assert profile.array == 17 * 1000
+    expected = memory_cycles(PAPER, SHAPE, 1000, RECORDS, first=False)
+    assert sum(memory for _, _, memory in profile.batches) == pytest.approx(expected, rel=1e-3)
+
+
+def test_rejects():
+    with pytest.raises(ValueError, match=r"^row_hits must be in 0\.\.1, not 1\.5"):
+        GatherMachine.of(PAPER, 100, row_hits=1.5)
