@@ -76,7 +76,9 @@ def _opening(read: dict[str, Any]) -> str:
         f"Verilated netlist of `{machine['name']}` ({size} x {size}, {machine['funnels']} funnels, "
         f"{machine['lanes']} lanes). {figures['queries bit-exact']} queries, every id, logit, CTR "
         f"and count equal to the golden model's. {figures['simulated']:,} cycles simulated in "
-        f"{figures['simulation']} s ({figures['simulation speed']:,} cycles/s)."
+        f"{figures['simulation']} s, {figures['simulation, CPU']} s of CPU "
+        f"({figures['simulation speed']:,} cycles in each of them); other work may share the "
+        "machine."
     )
 
 
