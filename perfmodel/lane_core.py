@@ -130,7 +130,6 @@ class LaneCore:
         self._row, self._items, self._stack = LONG_AGO, 0, 0  # of the array's last tile
         self._choose = 0  # the sequencer is free to choose
         self._crossed = 0  # the interaction before is done
-        self._top_done = [0] * BANKS  # of the last sub-batches, by number
         self.batches: list[SubBatch] = []  # not yet scored, the oldest first
         self.bottoms = 0  # of them that have been taken
         self.taken = 0  # sub-batches so far
@@ -157,7 +156,8 @@ class LaneCore:
         if self._may_bottom() <= now:
             batch = self.batches[self.bottoms]
             done = self._place(batch.work.bottom, now, INTERACT_CYCLES)
-            begin = max(done, self._crossed, self._top_done[self.taken % BANKS])
+            # The top chain that read this bank went before: its logits are no later than `done`.
+            begin = max(done, self._crossed)
             batch.transfer = now
             batch.crossed = self._crossed = begin + START_CYCLES + batch.work.crossing
             self.bottoms += 1
@@ -166,7 +166,6 @@ class LaneCore:
         batch = self.batches.pop(0)
         self.bottoms -= 1
         batch.logit = self._place(batch.work.top, now, CHOOSE_CYCLES)
-        self._top_done[(self.taken - self.bottoms - 1) % BANKS] = batch.logit + 1
         return batch, True
 
     def _place(self, chain: Chain, now: int, pause: int) -> int:

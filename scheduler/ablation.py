@@ -51,7 +51,8 @@ SPLIT_TASKS = (256, 128)
 WHOLE_TASKS = (1024, 128)  # RecPipe O.5: four sub-batches a query
 SPLIT_SUB_BATCH = 64  # of stage 0 on a block: the compiler's 84 leaves a rest of every task
 PACED = 14  # sub-batches of a row
-SATURATED = 48  # queries that are there from the start
+SATURATED = 96  # queries of the shorter of two loads
+IN_FLIGHT = 32  # the machine's and the host's: more than both need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,14 +272,18 @@ class Setup:
 
 
 def saturated_qps(setup: Setup) -> float:
-    """Return the rate of a machine that always has queries waiting; the link apart.
+    """Return the rate of a machine with IN_FLIGHT queries, a new one with every answer; no link.
 
     From the ends of two loads, of which one is twice the other: what begins and ends them is out.
     """
-    ends = [
-        simulate(setup.machine, setup.loads([0] * queries)).cycles
-        for queries in (SATURATED, 2 * SATURATED)
-    ]
+    ends = []
+    for queries in (SATURATED, 2 * SATURATED):
+        loads = setup.loads([0] * queries)
+        parts = len(loads) // queries
+        for number in range(IN_FLIGHT, queries):
+            answered = (parts - 1) * queries + number - IN_FLIGHT
+            loads[number] = replace(loads[number], after=answered)
+        ends.append(simulate(setup.machine, loads).cycles)
     return SATURATED / (ends[1] - ends[0]) * setup.platform.accelerator.clock_hz
 
 
@@ -346,7 +351,7 @@ def pace_cycles(setup: Setup, number: int, *, drained: bool) -> float:
         0,
         profile.handover if drained else 0,
     )
-    first, last = PACED // 2, PACED - 2  # in step, and with a sub-batch behind
+    first, last = PACED // 2 - 1, PACED - 2  # in step, pairs of them, and with one behind
     return float(line.logit[last, 0] - line.logit[first, 0]) / ((last - first) * size)
 
 
