@@ -88,7 +88,9 @@ def _quality(rows: list[dict[str, Any]], served: int) -> _Section:
 
     return _Section(
         title="Quality",
-        text=f"{rows[0]['queries']} queries. Clicks are drawn from planted utilities. "
+        text=f"{rows[0]['queries']} queries other than those of the netlist, by the golden model. "
+        "Clicks are drawn from planted utilities, and so are both rankers: what they know is "
+        "chosen, not learnt. "
         f"NDCG@{served} against what was clicked, and against the {served} items of the greatest "
         "utility; bootstrap 95 % intervals. Survivors of the first stage, and the share of its "
         "exact best "
