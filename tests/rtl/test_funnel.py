@@ -6,7 +6,8 @@ import pytest
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import StageMode, Status, StatusFlag
 from rpaccel.spec.stage_tasks import StageTasks
-from tests.rtl.funnel_bench import FunnelBench, Model, expect, random_query
+from tests.rtl.funnel_bench import FunnelBench
+from tests.rtl.funnel_queries import Model, expect, random_query
 
 CONFIG = load_accelerator("tiny").model_copy(update={"lanes": 3, "funnels": 1})
 TWO = CONFIG.model_copy(update={"funnels": 2})
