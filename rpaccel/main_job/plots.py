@@ -129,6 +129,7 @@ def plot_query_cycles(queries: Sequence[tuple[str, int]], path: Path) -> None:
         mine = [(n, cycles) for n, (of, cycles) in enumerate(queries) if of == split]
         numbers, heights = zip(*mine, strict=True)
         axes.bar(numbers, heights, 0.7, color=STAGE_COLOURS[place], label=split)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("query, in the order of asking")
     axes.set_ylabel("cycles from leaving the queue to the answer")
     axes.set_title("Queries that share the lanes")
