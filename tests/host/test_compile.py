@@ -337,7 +337,7 @@ def test_images_are_checked():
     wrong = [
         (image[:8], "an image must have 16 bytes, not 8"),
         (b"X" + image[1:], "image magic must be 0x31415052"),
-        (image[:4] + b"\x09" + image[5:], "image version must be 0x2, not 0x9"),
+        (image[:4] + b"\x09" + image[5:], "image version must be 0x3, not 0x9"),
         (image[:-8], "image length must be 48, not 40"),
         (image[:16] + b"\x63" + image[17:], r"section target must be in 0..8, not 99"),
         (image[:17] + b"\x02" + image[18:], "PAIR entries must have 1 words, not 2"),

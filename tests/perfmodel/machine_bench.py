@@ -12,7 +12,7 @@ from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoa
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.platform import MemoryTiming
-from tests.host.funnel_machine import FOUR, QUARTERS, random_ask
+from tests.host.funnel_machine import SPLIT, QUARTERS, random_ask
 
 MEMORY_BYTES = 1 << 22
 
@@ -61,10 +61,10 @@ def load_of(session, query, request, arrival, name):
 
 def measure(seed, count, depth=16):
     """Run `count` random queries, all at once; return their completions, machine and loads."""
-    library = build_simulator(FOUR)
-    with VerilatedDevice(FOUR, memory_bytes=MEMORY_BYTES, library=library) as device:
+    library = build_simulator(SPLIT)
+    with VerilatedDevice(SPLIT, memory_bytes=MEMORY_BYTES, library=library) as device:
         session = Session(
-            device, FOUR, seed=seed, depth=depth, split=QUARTERS, memory_bytes=MEMORY_BYTES
+            device, SPLIT, seed=seed, depth=depth, split=QUARTERS, memory_bytes=MEMORY_BYTES
         )
         latency = device.timing.read_latency_cycles
         asks = [random_ask(session) for _ in range(count)]
@@ -81,7 +81,7 @@ def measure(seed, count, depth=16):
         loads.append(load)
         shapes |= named
     machine = Machine(
-        config=FOUR,
+        config=SPLIT,
         memory=MemoryTiming(latency_cycles=latency, source="the simulated memory"),
         lanes=dict.fromkeys(QUARTERS, shapes),
     )
