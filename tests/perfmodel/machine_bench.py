@@ -12,7 +12,7 @@ from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoa
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.platform import MemoryTiming
-from tests.host.funnel_machine import SPLIT, QUARTERS, random_ask
+from tests.host.funnel_machine import QUARTERS, SPLIT, random_ask
 
 MEMORY_BYTES = 1 << 22
 
