@@ -40,7 +40,8 @@ class FakeLane:
         self.bench, self.number, self.pace = bench, number, pace
         self.port = bench.dut.lane[number]
         self.random = random.Random(bench.seed * 100 + number)
-        self.given, self.reset_at = 0, 0  # reset_at : with this task the lane is reset
+        self.reset: tuple[int, int] | None = None  # (stage, n): with its nth task of that stage
+        self.given = [0] * MAX_STAGES
         self._forget()
 
     def _forget(self) -> None:
@@ -70,7 +71,7 @@ class FakeLane:
                 ctx.set(port.score.valid, 0)
             if done:
                 ctx.set(port.done.valid, 0)
-            if task and self.given == self.reset_at:
+            if task and self.reset == (stage := self.now.owner["stage"], self.given[stage]):
                 self._reset(ctx)
             self._fetch(ctx)
             self._answer(ctx)
@@ -93,7 +94,7 @@ class FakeLane:
             assert number == task.tag and offset % self.bench.config.beat_bytes == 0
             ids = self.bench.queries[number].candidates
             task.ids = ids[offset // 4 : offset // 4 + task.items].tolist()
-        self.given += 1
+        self.given[owner["stage"]] += 1
         self.bench.tasks.append(task)
         self.now = task
         self.waiting.append(task)

@@ -81,6 +81,36 @@ def test_edges(monkeypatch):
     assert all(done["flags"] == StatusFlag.UNDERFILL and done["items1"] == 0 for done in empty)
 
 
+def test_a_stage_ends_though_its_last_release_is_empty(monkeypatch):
+    rng = np.random.default_rng(7)
+    model = Model(rng, threshold=0)
+    bench = FunnelBench(CONFIG, [model, model], paces=QUICK)
+    ids = rng.integers(1 << 32, size=99, dtype=np.uint32)
+    passes = np.array([model.logit(int(i)) >= 0 for i in ids])
+    candidates = np.concatenate([ids[passes][:8], ids[~passes][:4]])
+    query = random_query(rng, CONFIG, stages=2, items=12)
+    query = replace(query, candidates=candidates, stages=((0, 12), (1, 1)))
+    local = StageTasks(task_items=4, task_k=4, mode=StageMode.LOCAL)
+    for task_items in (1, 2, 4, 8, 0):
+        bench.add(replace(query, tasks=(local, StageTasks(task_items=task_items))))
+    bench.run()
+    check_all(bench, monkeypatch)
+    assert all(done["items1"] == 8 for done, _ in bench.answers.values())
+
+
+def test_a_filter_waits_until_its_last_survivors_are_taken(monkeypatch):
+    rng = np.random.default_rng(8)
+    bench = FunnelBench(CONFIG, [Model(rng)] * 2, paces=(1.0, 0.1, 1.0))
+    query = random_query(rng, CONFIG, stages=4, items=24)
+    tasks = tuple(
+        StageTasks(task_items=n, task_k=n, mode=StageMode.LOCAL, adaptive=True) for n in (8, 2, 1)
+    )
+    query = replace(query, stages=((0, 24),) * 4, tasks=tasks)
+    bench.add(query, stage0_lanes=0b001, stage1_lanes=0b010, stage2_lanes=0b100)
+    bench.run()
+    check_all(bench, monkeypatch)
+
+
 def test_lanes_that_own_nothing_get_no_task(monkeypatch):
     rng = np.random.default_rng(2)
     bench = FunnelBench(CONFIG, [Model(rng)] * 2, paces=QUICK)
@@ -141,11 +171,11 @@ def test_a_deadline_gives_a_query_up_and_leaves_the_funnel_ready(config, monkeyp
     assert {1, 30, 80} <= set(late) and 1 << 33 not in late
 
 
-@pytest.mark.parametrize("reset_at", [1, 2, 5])
-def test_a_lost_task_gives_its_query_up(reset_at, monkeypatch):
-    rng = np.random.default_rng(reset_at)
-    bench = FunnelBench(TWO, [Model(rng), Model(rng)], seed=reset_at, paces=UNEVEN)
-    bench.lanes[1].reset_at = reset_at
+@pytest.mark.parametrize("reset", [(0, 1), (0, 4), (1, 1), (1, 3)], ids=str)
+def test_a_lost_task_gives_its_query_up(reset, monkeypatch):
+    rng = np.random.default_rng(reset)
+    bench = FunnelBench(TWO, [Model(rng), Model(rng)], seed=sum(reset), paces=UNEVEN)
+    bench.lanes[1].reset = reset
     for _ in range(8):
         query = random_query(rng, TWO, stages=2, items=40)
         bench.add(replace(query, tasks=(StageTasks(task_items=4),) * 2))
