@@ -51,7 +51,7 @@ class Dispatcher(wiring.Component):
     queries : Out(32)  completions of QUERY descriptors.
     busy : Out(1)
     clock : In(32)  for waits, and the ends of what does not reach a funnel.
-    abort : In(1)  end every QUERY with ABORTED; what is in the ring is still taken.
+    give_up : In(1)  end every QUERY with ABORTED; what is in the ring is still taken.
     hold : In(1), held : Out(1)  no descriptor is at work, funnels and lanes are idle.
     loads : Out(1)  a LOAD waits or runs. quiet : In(1)  nothing but lanes is at work: a LOAD waits.
     lane_owns : In(1) per lane  the lane owns blocks. lane_idle : In(1) per lane.
@@ -77,7 +77,7 @@ class Dispatcher(wiring.Component):
                 "queries": Out(32),
                 "busy": Out(1),
                 "clock": In(32),
-                "abort": In(1),
+                "give_up": In(1),
                 "hold": In(1),
                 "held": Out(1),
                 "loads": Out(1),
@@ -177,7 +177,7 @@ class Dispatcher(wiring.Component):
                 with m.If(check.status == Status.OK):
                     m.next = "CHOOSE"
             with m.State("CHOOSE"):
-                with m.If(late | self.abort):
+                with m.If(late | self.give_up):
                     m.d.sync += error.eq(Mux(late, Status.LATE, Status.ABORTED))
                     m.next = "LOCAL"
                 with m.Else():

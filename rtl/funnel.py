@@ -80,7 +80,7 @@ class Funnel(wiring.Component):
     query : In(stream of waiting_layout())  accepted when idle.
     clock : In(32)  for the query's end.
     idle, accepted_stb : Out(1). tag : Out(32)  of the query.
-    abort : In(1)  give the query up.
+    give_up : In(1)  give the query up.
     lane_owns : In(lanes)  lanes that own blocks.
     offer : Out(offer_layout())  stays until it is granted or given up.
     grant_stb, grant_lane : In  the lane takes the task in this cycle.
@@ -94,7 +94,7 @@ class Funnel(wiring.Component):
     result : Out(stream of result_layout())  `count` of them, from the completion's cycle on.
     counters : Out(counters_layout(FUNNEL_COUNTER_UNITS))  since reset, of all filters together.
     prefetch : In(1), to_read : Out(ahead_layout()), to_read_lanes : Out, ahead_ids : Out(stream)
-        ids that will probably reach stage 1, for one of these lanes to read ahead.
+        ids that will probably reach the next stage, for one of these lanes to read ahead.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
@@ -108,7 +108,7 @@ class Funnel(wiring.Component):
                 "accepted_stb": Out(1),
                 "clock": In(32),
                 "tag": Out(32),
-                "abort": In(1),
+                "give_up": In(1),
                 "lane_owns": In(config.lanes),
                 "offer": Out(offer_layout(config)),
                 "grant_stb": In(1),
@@ -333,27 +333,45 @@ class Funnel(wiring.Component):
             m.d.sync += self._of("closed", self.best.stage).eq(1)
 
     def _read_ahead(self, m: Module) -> None:
-        """While stage 0 is scored: those that will probably reach stage 1."""
-        query, forecast, sink = self.descriptor, self.forecast, self.filters[0]
-        lanes = query.stage1_lanes[: self.config.lanes]
+        """While a stage is scored: those that will probably reach the next one.
+
+        The filter of the lower stage is followed; when it is done, the other one.
+        """
+        query, forecast = self.descriptor, self.forecast
+        one, other = self.filters
+        second, before = Signal(), Signal()
+        m.d.comb += second.eq(other.busy & ~one.busy)
+        m.d.sync += before.eq(second)
+
+        def followed(name: str) -> Value:
+            return Mux(second, getattr(other, name), getattr(one, name))
+
+        stage = followed("stage")
+        following = (stage + 1)[:2]
+        lanes = self._field("lanes", following)
         active = Signal()
         m.d.comb += [
-            active.eq(self.prefetch & self.running & sink.busy & (sink.stage == 0)),
+            active.eq(
+                self.prefetch & self.running & (second == before)
+                & followed("busy") & self._of("known", stage)
+            ),
             forecast.active.eq(active),
-            forecast.start_stb.eq(sink.begin_stb),
-            forecast.k.eq(query.stage0_k),
-            forecast.items.eq(self.stages[0].there),
-            forecast.scored_stb.eq(sink.taken),
-            forecast.stored_stb.eq(sink.stored_stb),
-            forecast.stored_id.eq(sink.stored_id),
-            forecast.stored_bin.eq(sink.stored_bin),
+            forecast.start_stb.eq(followed("begin_stb") | (second != before)),
+            forecast.k.eq(self._field("k", stage)),
+            forecast.items.eq(self._of("there", stage)),
+            forecast.scored_stb.eq(followed("taken")),
+            forecast.stored_stb.eq(followed("stored_stb")),
+            forecast.stored_id.eq(followed("stored_id")),
+            forecast.stored_bin.eq(followed("stored_bin")),
             self.to_read.active.eq(active),
-            self.to_read.model.eq(query.stage1_model),
+            self.to_read.model.eq(self._field("model", following)),
             self.to_read.records.features_address.eq(query.features_address),
             self.to_read.records.features_rows.eq(query.features_rows),
             self.to_read.records.item_record_bytes.eq(query.item_record_bytes),
-            self.to_read_lanes.eq(Mux(query.stage1_lanes == 0, ~0, lanes) & self.lane_owns),
-        ]
+            self.to_read_lanes.eq(
+                Mux(lanes == 0, ~0, lanes[: self.config.lanes]) & self.lane_owns
+            ),
+        ]  # fmt: skip
         connect(m, forecast.id, flipped(self.ahead_ids))
 
     def _account(self, m: Module) -> None:
@@ -452,7 +470,7 @@ class Funnel(wiring.Component):
                     m.d.sync += record.count.eq(Mux(listed & (record.status == 0),
                                                     self.best.count, 0))  # fmt: skip
                     m.next = "DONE"
-                with m.Elif(late | lost | self.abort):
+                with m.Elif(late | lost | self.give_up):
                     reason = Mux(late, Status.LATE, Status.ABORTED)
                     m.d.sync += [
                         record.status.eq(Mux(lost, Status.LANE_RESET, reason)),

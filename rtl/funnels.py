@@ -58,7 +58,7 @@ class Funnels(wiring.Component):
     idle : Out(1) per funnel
     completion : Out(stream of struct(COMPLETION)), result : Out(stream) per funnel; see Funnel.
     lane : Out(LanePort()) per lane
-    lane_owns : In(lanes), prefetch, abort : In(1), clock : In(32)  see Funnel.
+    lane_owns : In(lanes), prefetch, give_up : In(1), clock : In(32)  see Funnel.
     counters : Out per funnel; see Funnel.
     log_stb : Out(1), log : Out(struct(TASK_LOG))  a task has ended.
     epochs : Out(2) per lane  one more with every query that the lane has read ahead for.
@@ -76,7 +76,7 @@ class Funnels(wiring.Component):
                 "lane": Out(LanePort(config)).array(config.lanes),
                 "lane_owns": In(config.lanes),
                 "prefetch": In(1),
-                "abort": In(1),
+                "give_up": In(1),
                 "clock": In(32),
                 "epochs": Out(2).array(config.lanes),
                 "log_stb": Out(1),
@@ -101,7 +101,7 @@ class Funnels(wiring.Component):
                 self.counters[f].eq(funnel.counters),
                 funnel.lane_owns.eq(self.lane_owns),
                 funnel.prefetch.eq(self.prefetch),
-                funnel.abort.eq(self.abort),
+                funnel.give_up.eq(self.give_up),
                 funnel.clock.eq(self.clock),
                 grant.accepted_stb[f].eq(funnel.accepted_stb),
                 grant.offer[f].eq(funnel.offer),
@@ -208,13 +208,13 @@ class Funnels(wiring.Component):
         lane, epoch = self.lane[i], self.epochs[i]
         owned = Signal(name=f"ahead_owned_{i}")
         owner = Signal(range(max(2, len(funnels))), name=f"ahead_owner_{i}")
-        asks = [
+        # of the lanes that may, the lowest
+        asks = Array(
             funnel.to_read.active
-            # of its lanes the lowest
             & funnel.to_read_lanes[i]
             & ((funnel.to_read_lanes & ((1 << i) - 1)) == 0)
             for funnel in funnels
-        ]
+        )
         to_read = Array(funnel.to_read for funnel in funnels)[owner]
         ids = [funnel.ahead_ids for funnel in funnels]
         with m.If(~owned):
@@ -225,10 +225,10 @@ class Funnels(wiring.Component):
             m.d.sync += [owned.eq(0), epoch.eq(epoch + 1)]
         m.d.comb += [
             lane.to_read.eq(to_read),
-            lane.to_read.active.eq(owned & to_read.active),
-            lane.ahead_ids.valid.eq(owned & Array(each.valid for each in ids)[owner]),
+            lane.to_read.active.eq(owned & asks[owner]),
+            lane.ahead_ids.valid.eq(owned & asks[owner] & Array(each.valid for each in ids)[owner]),
             lane.ahead_ids.payload.eq(Array(each.payload for each in ids)[owner]),
         ]
         for f, funnel in enumerate(funnels):
-            with m.If(owned & (owner == f)):
+            with m.If(owned & (owner == f) & asks[f]):
                 m.d.comb += funnel.ahead_ids.ready.eq(lane.ahead_ids.ready)

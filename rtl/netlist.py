@@ -136,9 +136,11 @@ def _loop(filled: re.Match[str]) -> str:
     memory, value, others = filled.groups()
     words = 1 + others.count("\n")
     name = re.sub(r"\W+", "_", memory.strip("\\ "))
+    count = f"fill_{name}_n"  # of no signal's name
+    loop = f"for ({count} = 0; {count} < {words}; {count} = {count} + 1)"
     return (
-        f"  initial begin : fill_{name}\n    integer place;\n    for (place = 0; place < {words}; "
-        f"place = place + 1)\n      {memory}[place] = {value};\n  end"
+        f"  initial begin : fill_{name}\n    integer {count};\n    {loop}\n"
+        f"      {memory}[{count}] = {value};\n  end"
     )
 
 

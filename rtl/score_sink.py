@@ -208,7 +208,7 @@ class FilterSink(wiring.Component):
         """Say what the next release is for."""
         settings, start, final = self.settings, unit.start.payload, turns.head.final
         mode, k = settings.mode, settings.k
-        wanted, so_far, wants = Signal(16), Signal(16), Signal(16)
+        wanted, so_far, wants, held = Signal(16), Signal(16), Signal(16), Signal(16)
         # what should have left after the release: a share, in the end all
         total = so_far + settings.task_k
         to_come = Mux(settings.first, settings.items - turns.head.after, k)
@@ -218,6 +218,7 @@ class FilterSink(wiring.Component):
             so_far.eq(Mux(turns.first, 0, wanted)),
             wants.eq(Mux(final | (total > k), k, total)),
             start.k.eq(Mux(mode == StageMode.LOCAL, share, k)),
+            start.held.eq(held),
             start.limit.eq(settings.limit),
             start.exact.eq((settings.options & StageOption.EXACT) != 0),
             start.adaptive.eq((settings.options & StageOption.ADAPTIVE) != 0),
@@ -225,9 +226,9 @@ class FilterSink(wiring.Component):
         ]
         with m.Switch(mode):
             with m.Case(StageMode.GLOBAL):
-                m.d.comb += start.held.eq(Mux(final, 0, to_come))
+                m.d.comb += held.eq(Mux(final, 0, to_come))
             with m.Case(StageMode.PROPORTIONAL):
-                m.d.comb += start.held.eq(k - wants)
+                m.d.comb += held.eq(k - wants)
         with m.If(unit.start.valid & unit.start.ready):
             m.d.sync += wanted.eq(wants)
 

@@ -143,8 +143,8 @@ class Top(wiring.Component):
             u.funnels.lane_owns.eq(u.dispatcher.lane_owns),
             u.funnels.prefetch.eq(u.registers.prefetch),
             u.funnels.clock.eq(u.registers.clock),
-            u.funnels.abort.eq(u.registers.soft_reset),
-            u.dispatcher.abort.eq(u.registers.soft_reset),
+            u.funnels.give_up.eq(u.registers.soft_reset),
+            u.dispatcher.give_up.eq(u.registers.soft_reset),
         ]
         # Soft reset: lanes once, then until every query has been answered.
         resetting, self.reset_stb = Signal(), Signal()

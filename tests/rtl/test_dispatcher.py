@@ -382,7 +382,7 @@ def test_abort_ends_what_waits():
         dut = bench.dut
         ctx.set(dut.rings, rings(8, 8, sq_tail=6))
         await until(ctx, dut, 1)
-        ctx.set(dut.abort, 1)
+        ctx.set(dut.give_up, 1)
         await until(ctx, dut, 6)
 
     bench.run(host)

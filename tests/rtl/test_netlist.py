@@ -155,8 +155,8 @@ def test_equal_initial_values_are_a_loop(tmp_path):
             return m
 
     text = write_netlist(Tables(), "tables", tmp_path).verilog.read_text()
-    loops = re.findall(r"for \(place = 0; place < 9; .*\n\s+\S+ ?\[place\] = (\S+);", text)
-    assert sorted(loops) == ["8'h00", "8'h05"]
+    loops = re.findall(r"for \((\w+) = 0; \1 < 9; .*\n\s+\S+ ?\[\1\] = (\S+);", text)
+    assert sorted(value for _, value in loops) == ["8'h00", "8'h05"]
     assert len(re.findall(r"\[\d\] = 8'h0\d;", text)) == 9
 
 
