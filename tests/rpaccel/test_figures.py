@@ -110,6 +110,7 @@ def test_user_rows_once_is_what_merging_saves_most(job):
     assert unique[0] == pytest.approx(unique[1])  # the same rows, in another order
 
 
+@pytest.mark.slow
 def test_all_tables_are_reported():
     rows = {(r.rows, r.cache): r for r in table_study(1 << 18, seed=0)}
     pinned = rows["fp32", PINNED.name]

@@ -49,7 +49,13 @@ def run(job):
         cycles = {name: tuple(fields.get(f"{name}{s}", 0) for s in range(4)) for name in COUNTERS}
         completions.append(replace(found, total_cycles=fields["total_cycles"], **cycles))
     return NetlistRun(
-        users=users, completions=tuple(completions), golden=golden, cycles=1000, seconds=2.0
+        users=users,
+        completions=tuple(completions),
+        golden=golden,
+        cycles=1000,
+        seconds=2.0,
+        overlapped_cycles=900,
+        events=(),
     )
 
 

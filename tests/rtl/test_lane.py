@@ -228,6 +228,7 @@ def test_tasks_of_a_list_and_of_survivors(stall):
     assert bench.check() == [Status.OK] * 6
 
 
+@pytest.mark.slow
 def test_gathers_the_next_task_while_it_computes():
     rng, rankers = models(2)
     bench = Bench(rankers, latency=(30, 30))

@@ -18,7 +18,7 @@ from rpaccel.workloads.random_models import random_query, random_ranker, shared_
 from tests.simulated_device import SimulatedDevice
 
 TINY = load_accelerator("tiny")
-SIZES = [(1, 1), (2, 2)]
+SIZES = [pytest.param(1, 1, marks=pytest.mark.slow), (2, 2)]
 MEMORY_BYTES = 1 << 18
 LIMIT_CYCLES = 20_000
 
