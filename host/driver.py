@@ -77,7 +77,8 @@ class Driver:
     update_depth : entries of the queue of row updates, a power of two; 0: there is none.
     feature_bytes : size of the feature arena [B]; default a quarter of memory.
     limit_cycles : longest wait for a completion; see `Bus.wait_interrupt`.
-    watchdog_cycles : a lane that makes no progress for so long is reset, 0: never.
+    watchdog_cycles : a lane that makes no progress for so long is reset, 0: never. More than the
+        layers of a sub-batch take.
 
     task_log_entries : of the log of tasks, a power of two; 0: none is kept.
 

@@ -96,7 +96,8 @@ class GuardedLane(wiring.Component):
 
     Members: those of Lane, and
     -------
-    watchdog_cycles : In(32)  without progress until the lane is reset; 0: never.
+    watchdog_cycles : In(32)  without progress until the lane is reset, more than the layers of a
+        sub-batch take; 0: never.
     reset_stb : In(1)  reset it now.
     resets_stb : Out(1)  it is reset.
     """

@@ -91,7 +91,8 @@ class Lane(wiring.Component):
     score : Out(stream of lane_score_layout())
     done : Out(stream of task_done_layout())  some time after the last score.
     clock : In(32)  for the times in `done`.
-    idle : Out(1)  there is no task. moves : Out(1)  something has happened in this cycle.
+    idle : Out(1)  there is no task. moves : Out(1)  progress: gather works, a sub-batch's data have
+        been used, a score is taken; of each there is a limited number in a task. Or idle.
     loaded : Out(model_slots)  see SlotTable.
     list, ahead : Out(ReadPort)  ahead: records of candidates that will probably reach the next
         stage. record, row : Out(ReadPort) x gather_ports  those of `row` with rows.
@@ -346,8 +347,7 @@ class Lane(wiring.Component):
                 m.d.sync += self.counters[unit][word].eq(self.counters[unit][word] + level)
         m.d.comb += self.moves.eq(
             (gather.busy & ~gather.stalled_input & ~gather.stalled_output)
-            | core.array_busy
-            | core.interaction_busy
+            | core.release_stb
             | self.taken
             | self.idle
         )
