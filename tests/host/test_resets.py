@@ -69,7 +69,7 @@ def test_a_stuck_lane_is_reset_alone(session):
             assert completion.status is Status.LANE_RESET and completion.ids.size == 0
         else:
             session.check(completion, query)
-    assert driver.bus.read_register(ADDRESS["LANE_RESETS"]) >= 12
+    assert driver.bus.read_register(ADDRESS["LANE_RESETS"]) >= 3  # several queries each
     driver.load_models(session.compiled, [3])  # a good image, and it works again
     query, request = session.query(items=40)
     session.check(session.ask(replace(request, lanes=(3,))), query)
