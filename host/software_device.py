@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
@@ -312,8 +314,12 @@ class SoftwareDevice:
             result = run_query(self._read(numbered, descriptor, slots), rankers, self.config)
         except RefusedError as refused:
             return {"status": refused.status}
+        # every task on the lane of lowest number; no stage after the last that had items
+        used = [lanes[0] for lanes, items in zip(able, result.items, strict=False) if items]
         fields: dict[str, int] = {
             "status": result.status,
+            "lane": used[-1],
+            "lanes": reduce(or_, (1 << lane for lane in used)),
             "flags": result.flags,
             "overshoot": result.overshoot,
             "count": result.count,
