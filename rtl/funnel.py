@@ -400,20 +400,26 @@ class Funnel(wiring.Component):
             ]
 
         failed_in = Signal(range(MAX_STAGES))
+        fails: Value = Const(0, 1)  # a task of these sinks ends with an error, the lowest stage's
+        stage: Value = Const(0, 2)
+        status: Value = Const(0, len(record.status))
         for port, sink in zip(self.score, self.sinks, strict=True):
             score = port.payload
-            first = (record.status == 0) | (sink.stage < failed_in)
-            with m.If(sink.taken & score.last & (score.status != 0) & first):
-                m.d.sync += [record.status.eq(score.status), failed_in.eq(sink.stage)]
+            mine = sink.taken & score.last & (score.status != 0) & (~fails | (sink.stage < stage))
+            stage, status = Mux(mine, sink.stage, stage), Mux(mine, score.status, status)
+            fails = fails | mine
+        with m.If(fails & ((record.status == 0) | (stage < failed_in))):
+            m.d.sync += [record.status.eq(status), failed_in.eq(stage)]
+        passed: Value = record.overshoot  # both filters may have counted in this cycle
         for sink in self.filters:
-            told = (sink.settings.mode == StageMode.LOCAL) | sink.final
-            with m.If(sink.counted_stb):
-                with m.If(sink.underfill & told):
-                    m.d.sync += record.flags[StatusFlag.UNDERFILL.bit_length() - 1].eq(1)
-                with m.If(sink.overfill):
-                    m.d.sync += record.flags[StatusFlag.OVERFILL.bit_length() - 1].eq(1)
-                with m.If(told):
-                    m.d.sync += record.overshoot.eq(record.overshoot + sink.overshoot)
+            told = sink.counted_stb & ((sink.settings.mode == StageMode.LOCAL) | sink.final)
+            with m.If(told & sink.underfill):
+                m.d.sync += record.flags[StatusFlag.UNDERFILL.bit_length() - 1].eq(1)
+            with m.If(sink.counted_stb & sink.overfill):
+                m.d.sync += record.flags[StatusFlag.OVERFILL.bit_length() - 1].eq(1)
+            passed = passed + Mux(told, sink.overshoot, 0)
+        with m.If(self.running):
+            m.d.sync += record.overshoot.eq(passed)
 
     def _count(self, m: Module) -> None:
         """Count what the filters and the list do, since reset."""
