@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rpaccel.main_job.cache_plots import COLOURS, new_axes, save_figure
 from rpaccel.perfmodel.machine import simulate
-from rpaccel.perfmodel.timeline import trace_events
+from rpaccel.perfmodel.timeline import machine_events
+from rpaccel.perfmodel.trace_events import trace_json
 from rpaccel.results import RunFolder
 from rpaccel.scheduler.ablation import Setup
 from rpaccel.scheduler.ablation_study import AblationStudy
@@ -23,10 +24,11 @@ def write_ablation(study: AblationStudy, values: object, out: Path) -> list[Path
     setup = Setup(study.whole.design)
     gap = setup.cycles(TIMELINE_GAP_S)
     report = simulate(setup.machine, setup.loads([gap * n for n in range(TIMELINE_QUERIES)]))
-    trace = trace_events(report, setup.platform.accelerator.clock_hz)
+    trace = out / "trace.json"
+    trace.write_text(trace_json(machine_events(report)))
     return [
         folder.write_json("ablation", values),
-        folder.write_json("trace", trace),
+        trace,
         *_latency_under_load(study, out),
         *_steps(study, out),
     ]
