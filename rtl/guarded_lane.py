@@ -192,7 +192,7 @@ class GuardedLane(wiring.Component):
         given, answered = Signal(bits), Signal(bits)
         owners = Signal(data.ArrayLayout(owner_layout(self.config), TASKS))
         # A task that was on its way when the lane closed is lost with the others.
-        with m.If(self.task.valid & (lane.task.ready | closed)):
+        with m.If(self.task.valid & lane.task.ready):
             m.d.sync += [
                 owners[given[: bits - 1]].eq(self.task.payload.owner),
                 given.eq(given + 1),
