@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from rpaccel.spec.isa import BINS, MAX_BURST_BYTES, ROW_UPDATE
 from rpaccel.spec.preset_file import names_in, read_preset
+from rpaccel.spec.retrieval import LANES_LIMIT, MAX_ROW_BYTES, MIN_ROW_BYTES, RetrievalConfig
 
 BURST_BEATS = 16  # longest burst: HBM ports are AXI3
 PRESETS_DIR = Path(__file__).parent / "presets"
@@ -75,6 +76,10 @@ class AcceleratorConfig(BaseModel):
     feature_entries: int = Field(ge=1, le=256)
     user_record_bytes: int = Field(ge=64, le=4096)
     item_record_bytes: int = Field(ge=8, le=MAX_BURST_BYTES)
+    retrieval_queries: int = Field(default=0, ge=0, le=4)  # that share a scan; 0: no engine
+    retrieval_k_max: int = Field(default=1024, ge=16, le=4096)
+    retrieval_port_lanes: int = Field(default=1, ge=1, le=8)  # scores per cycle and memory port
+    retrieval_fifo_depth: int = Field(default=512, ge=16, le=4096)  # scores that wait per lane
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -84,7 +89,8 @@ class AcceleratorConfig(BaseModel):
                      "max_items", "sub_batch_max", "item_record_bytes", "user_record_bytes",
                      "max_dim",
                      "dense_words", "feature_words", "act_words", "cross_words",
-                     "weight_words", "param_entries"):  # fmt: skip
+                     "weight_words", "param_entries", "retrieval_port_lanes",
+                     "retrieval_fifo_depth"):  # fmt: skip
             value = getattr(self, name)
             if not is_power_of_two(value):
                 raise ValueError(f"{name} must be a power of two, not {value}")
@@ -136,6 +142,46 @@ class AcceleratorConfig(BaseModel):
                 f"not {self.row_reads}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_retrieval(self) -> Self:
+        if self.retrieval_queries == 0:
+            return self
+        if self.beat_bytes < MIN_ROW_BYTES:
+            raise ValueError(
+                f"axi_data_bits must be at least {8 * MIN_ROW_BYTES} with a retrieval engine, "
+                f"not {self.axi_data_bits}"
+            )
+        most = self.beat_bytes // MIN_ROW_BYTES
+        if self.retrieval_port_lanes > most:
+            raise ValueError(
+                f"retrieval_port_lanes must be in 1..{most} (rows of a beat), "
+                f"not {self.retrieval_port_lanes}"
+            )
+        lanes = self.memory_ports * self.retrieval_port_lanes
+        if lanes > LANES_LIMIT:
+            raise ValueError(
+                f"memory_ports * retrieval_port_lanes must be at most {LANES_LIMIT}, not {lanes}"
+            )
+        _ = self.retrieval
+        return self
+
+    @property
+    def retrieval(self) -> RetrievalConfig:
+        """Sizes of the retrieval engine. Raises ValueError if there is none."""
+        if self.retrieval_queries == 0:
+            raise ValueError("retrieval_queries must be at least 1 for a retrieval engine, not 0")
+        return RetrievalConfig(
+            lanes=self.memory_ports * self.retrieval_port_lanes,
+            k_max=self.retrieval_k_max,
+            fifo_depth=self.retrieval_fifo_depth,
+            beat_bytes=self.beat_bytes,
+        )
+
+    @property
+    def retrieval_row_bytes_max(self) -> int:
+        """Bytes of the longest row of a corpus: a row lies in one stripe."""
+        return min(MAX_ROW_BYTES, self.stripe_bytes)
 
     @property
     def beat_bytes(self) -> int:

@@ -28,7 +28,7 @@ class Opcode(IntEnum):
 
 
 class StageKind(IntEnum):
-    """What runs a stage. 2 (retrieval) and above are reserved for later units."""
+    """What runs a stage. RETRIEVE: stage 0 only; `candidates_address` is a RETRIEVAL's."""
 
     NONE = 0
     RANK = 1
@@ -78,6 +78,7 @@ class Status(IntEnum):
     LATE = 17  # the deadline has passed
     LANE_RESET = 18  # a lane that ran a part of the query made no progress and was reset
     ABORTED = 19  # the device was reset (CONTROL)
+    BAD_CORPUS = 20  # version, row size, metric or alignment of a CORPUS or a RETRIEVAL
 
 
 class StatusFlag(IntFlag):
@@ -142,6 +143,52 @@ TASK_LOG = PackedLayout(
 
 RESULT = PackedLayout("result", [("id", 32), ("logit", -16), ("ctr", 16)], 64)
 
+# A corpus: its rows are at base + id * row_bytes. `rows` is a version word: an append is a ROW_UPDATE
+# of the row behind the last one with version_address = the corpus and version = rows + 1.
+CORPUS = PackedLayout(
+    "corpus",
+    [
+        ("rows", 32), ("row_bytes", 16), ("metric", 8), ("version", 8),  # retrieval.Metric
+        ("base", 64),  # aligned to memory_ports * stripe_bytes
+        ("live", 64),  # a bit per row: 0: the row is deleted. 0: all live. Aligned to a beat
+        ("scales", 64),  # COSINE: uint16 per row, aligned to a beat
+        ("reserved", 256),
+    ],
+    512,
+)  # fmt: skip
+
+# What a RETRIEVE stage is asked for; aligned to a beat, as are the addresses in it.
+RETRIEVAL = PackedLayout(
+    "retrieval",
+    [
+        ("corpus", 64),  # address of a CORPUS
+        ("vector", 64),  # address of int8[row_bytes]
+        ("list", 64),  # the ids found are written here, if a stage follows
+        ("bitmap", 64),  # a bit per row: 0: the row is not looked at. 0: all are
+        ("base", -32), ("shift", 8),  # of the histogram's buckets: any give the same rows
+        ("flags", 8), ("version", 8), ("reserved", 8),  # RetrievalFlag
+        ("floor", -32),  # FLOOR: lower scores are not found
+        ("page_score", -32), ("page_id", 32),  # PAGE: only rows behind this one in the order
+        ("reserved1", 96),
+    ],
+    512,
+)  # fmt: skip
+
+
+class RetrievalFlag(IntFlag):
+    """Options of a RETRIEVAL."""
+
+    FLOOR = 1
+    PAGE = 2
+
+
+# An entry of the answer to a query whose only stage is RETRIEVE.
+RETRIEVED = PackedLayout("retrieved", [("id", 32), ("score", -32)], 64)
+
+# Of a RETRIEVE stage: items0 rows of the corpus, stage_cycles0 from the query's way in to its last
+# row's way out, gather_cycles0 of the scan, array_cycles0 beats scored, interaction_cycles0 the
+# epoch (row updates dealt with before the scan, modulo 2**16), filter_cycles0 waits of the scan
+# for the filter; overshoot: rows that qualify beyond those given.
 COMPLETION = PackedLayout(
     "completion",
     [

@@ -28,6 +28,7 @@ class Metric(IntEnum):
 
     INNER_PRODUCT = 0
     L2 = 1  # -||row - query||^2
+    COSINE = 2  # row . query * scale of the row >> 8
 
 
 @dataclass(frozen=True, kw_only=True)
