@@ -97,8 +97,8 @@ row-model: setup ## the model of the row banks beside the netlist, and the traff
 criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8 + 2 (docs/generated/criteo.md)
 	$(BIN)/rpaccel criteo --page docs/generated/criteo.md $(ARGS)
 
-paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (slow)
-	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper $(ARGS)
+paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (20 minutes; docs/generated/paper.md)
+	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper --page docs/generated/paper.md $(ARGS)
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
 	$(BIN)/rpaccel ablation $(ARGS)
