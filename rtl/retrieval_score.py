@@ -1,8 +1,8 @@
-"""Scores of int8 rows against a query, at the rate at which the corpus comes from memory."""
+"""Scores of int8 rows against several queries, at the rate at which the corpus comes from memory."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Cat, Elaboratable, Format, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -10,26 +10,35 @@ from amaranth.lib.wiring import Component, In, Out
 from rpaccel.rtl.retrieval_lane import row_layout
 from rpaccel.spec.retrieval import MAX_ROW_BYTES, MIN_ROW_BYTES, Metric, RetrievalConfig
 
-__all__ = ["ScoreUnit", "scan_layout", "set_layout"]
+__all__ = ["ROW_SIZES", "ScoreUnit", "beat_layout", "set_layout"]
 
-ROW_SIZES = (MAX_ROW_BYTES // MIN_ROW_BYTES).bit_length()
+ROW_SIZES = (MAX_ROW_BYTES // MIN_ROW_BYTES).bit_length()  # a row has 16 << size bytes
+SCALE_BITS = 16
 L2_BITS = 26  # of -512 * 255**2
+SUM_BITS = L2_BITS + 1
 
 
-def scan_layout(config: RetrievalConfig) -> data.StructLayout:
-    """A scan: `rows` rows of 16 << row_size bytes; ids count up from `first_id`."""
+def beat_layout(config: RetrievalConfig, queries: int) -> data.StructLayout:
+    """A beat of rows, packed, or a part of a long row.
+
+    id : of the first row in it. word : of the queries that belongs to it. ends : it has the last
+    byte of its row. masks : per query, rows of the beat that it looks at. scales : per row.
+    """
+    rows = config.beat_bytes // MIN_ROW_BYTES
     return data.StructLayout(
         {
-            "rows": unsigned(config.id_bits + 1),
-            "first_id": unsigned(config.id_bits),
-            "row_size": range(ROW_SIZES),
-            "metric": Metric,
+            "data": unsigned(8 * config.beat_bytes),
+            "id": unsigned(config.id_bits),
+            "word": range(MAX_ROW_BYTES // config.beat_bytes),
+            "ends": unsigned(1),
+            "masks": data.ArrayLayout(unsigned(rows), queries),
+            "scales": data.ArrayLayout(unsigned(SCALE_BITS), rows),
         }
     )
 
 
-def set_layout(config: RetrievalConfig) -> data.StructLayout:
-    """The scored rows of a cycle, as many as a beat may hold; `last` : the scan's last set.
+def set_layout(config: RetrievalConfig, queries: int) -> data.StructLayout:
+    """The scored rows of a beat, in the first lanes, for each query.
 
     Raises ValueError if a score of 512 dimensions does not fit.
     """
@@ -38,85 +47,110 @@ def set_layout(config: RetrievalConfig) -> data.StructLayout:
             f"score_bits must be at least {L2_BITS} for rows of {MAX_ROW_BYTES} bytes, "
             f"not {config.score_bits}"
         )
-    rows = config.beat_bytes // MIN_ROW_BYTES
-    return data.StructLayout(
-        {"lanes": data.ArrayLayout(row_layout(config), rows), "last": unsigned(1)}
-    )
+    rows = data.ArrayLayout(row_layout(config), config.beat_bytes // MIN_ROW_BYTES)
+    return data.StructLayout({"queries": data.ArrayLayout(rows, queries)})
 
 
 class ScoreUnit(Component):
-    """Scores one beat per cycle: several short rows, or a part of a long one. Exact.
+    """Scores one beat per cycle for all queries: several short rows, or a part of a long one. Exact.
 
-    A set leaves `latency_cycles` after its last beat came: the rows of a beat, in the first lanes,
-    or one row in lane 0 when its last beat has come. The last set may be partly invalid; a scan of
-    no rows gives one set without any.
+    A set leaves `latency_cycles` after the last beat of its rows came. Inner product; L2 is
+    -||row - query||^2; COSINE the inner product times the row's scale, without its low 8 bits.
 
     Members
     -------
-    query : In(stream of {index, data})  word `index` of the query, a beat each; a query shorter
-        than a beat is repeated to fill word 0. Taken while no scan is inside.
-    start : In(stream of scan_layout())  begins a scan. Taken while no scan is inside.
-    beat : In(stream of 8 * beat_bytes)  the rows, packed: ceil(rows * row_bytes / beat_bytes)
-        beats per scan; what lies behind the last row is ignored.
+    row_size, metric : In  of the rows inside: change only while `idle`.
+    bank : In(1)  of the query words that scores are made with; as above.
+    word : In(struct {valid, query, bank, index, data})  writes a word of a query.
+    beat : In(stream of beat_layout())
     sets : Out(stream of set_layout())
+    idle : Out(1)  no beat is inside.
     """
 
-    latency_cycles = 6  # beat, operands, products, sums of 16, sums of rows, result
+    latency_cycles = 7  # beat, operands, products, sums of 16, sums of rows, totals, scores
 
-    def __init__(self, config: RetrievalConfig) -> None:
-        self.config = config
+    def __init__(self, config: RetrievalConfig, queries: int) -> None:
+        self.config, self.queries = config, queries
         self.words = MAX_ROW_BYTES // config.beat_bytes
         self.segments = config.beat_bytes // MIN_ROW_BYTES
         word = data.StructLayout(
-            {"index": range(self.words), "data": unsigned(8 * config.beat_bytes)}
+            {
+                "valid": unsigned(1),
+                "query": range(queries),
+                "bank": unsigned(1),
+                "index": range(self.words),
+                "data": unsigned(8 * config.beat_bytes),
+            }
         )
         super().__init__(
             {
-                "query": In(stream.Signature(word)),
-                "start": In(stream.Signature(scan_layout(config))),
-                "beat": In(stream.Signature(unsigned(8 * config.beat_bytes))),
-                "sets": Out(stream.Signature(set_layout(config))),
+                "row_size": In(range(ROW_SIZES)),
+                "metric": In(Metric),
+                "bank": In(1),
+                "word": In(word),
+                "beat": In(stream.Signature(beat_layout(config, queries))),
+                "sets": Out(stream.Signature(set_layout(config, queries))),
+                "idle": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        config = self.config
-        advance, taken = Signal(), Signal()
-        m.d.comb += advance.eq(~self.sets.valid | self.sets.ready)
-        scan = Signal(scan_layout(config))
-
-        # stage 1: a beat and its word of the query
-        m.submodules.words = words = Memory(
-            shape=unsigned(8 * config.beat_bytes), depth=self.words, init=[]
-        )
-        load, read = words.write_port(), words.read_port()
-        word = Signal(range(self.words))
+        advance = Signal()
         m.d.comb += [
-            load.addr.eq(self.query.payload.index),
-            load.data.eq(self.query.payload.data),
-            load.en.eq(self.query.valid & self.query.ready),
-            read.addr.eq(word),
-            read.en.eq(advance),
+            advance.eq(~self.sets.valid | self.sets.ready),
+            self.beat.ready.eq(advance),
         ]
-        beat = Signal(8 * config.beat_bytes)
+
+        # what travels with a beat; stage 1 is the beat itself
+        stages = [Signal(self.beat.p.shape(), name=f"beat{i}") for i in range(self.latency_cycles)]
+        valid = Signal(self.latency_cycles)  # of stage 1 on; the last is that of `sets`
         with m.If(advance):
-            m.d.sync += beat.eq(self.beat.payload)
-        sums = self._sums(m, beat, read.data, scan.metric, advance)
-        flags = self._control(m, scan, word, advance, taken)
-        self._results(m, sums, scan, flags, advance)
+            m.d.sync += valid[: self.latency_cycles - 1].eq(
+                (valid << 1) | (self.beat.valid & self.beat.ready)
+            )
+            m.d.sync += stages[0].eq(self.beat.payload)
+            for stage, before in zip(stages[1:-1], stages, strict=False):
+                for name in ("id", "ends", "masks", "scales"):
+                    m.d.sync += stage[name].eq(before[name])
+        last = stages[-2]  # travels with the totals
+        m.d.comb += self.idle.eq(~valid[: self.latency_cycles - 1].any() & ~self.sets.valid)
+        with m.If(advance):
+            m.d.sync += self.sets.valid.eq(valid[self.latency_cycles - 2] & last.ends)
+
+        for query in range(self.queries):
+            words = self._words(m, query, advance)
+            sums = self._sums(m, query, stages[0].data, words, advance)
+            self._scores(m, query, sums, stages, valid, advance)
         return m
 
+    def _words(self, m: Module, query: int, advance: Signal) -> Signal:
+        """Return the query's word that belongs to the beat of stage 1."""
+        m.submodules[f"words{query}"] = words = Memory(
+            shape=unsigned(8 * self.config.beat_bytes), depth=2 * self.words, init=[]
+        )
+        load, read = words.write_port(), words.read_port()
+        m.d.comb += [
+            load.addr.eq(self.word.index + self.word.bank * self.words),
+            load.data.eq(self.word.data),
+            load.en.eq(self.word.valid & (self.word.query == query)),
+            read.addr.eq(self.beat.payload.word + self.bank * self.words),
+            read.en.eq(advance),
+        ]
+        return read.data
+
     def _sums(
-        self, m: Module, beat: Signal, query: Signal, metric: Signal, advance: Signal
+        self, m: Module, query: int, beat: Signal, words: Signal, advance: Signal
     ) -> list[Signal]:
         """Stages 2 to 4: return the sums of 16 products, of row . query or (row - query)^2."""
+        l2 = self.metric == Metric.L2
         products = []
         for index in range(self.config.beat_bytes):
-            row, other = (word.word_select(index, 8).as_signed() for word in (beat, query))
-            left, right = (Signal(signed(9), name=f"{side}{index}") for side in ("left", "right"))
-            product = Signal(signed(18), name=f"product{index}")
-            l2 = metric == Metric.L2
+            row, other = (word.word_select(index, 8).as_signed() for word in (beat, words))
+            left, right = (
+                Signal(signed(9), name=f"{side}{query}_{index}") for side in ("left", "right")
+            )
+            product = Signal(signed(18), name=f"product{query}_{index}")
             with m.If(advance):
                 m.d.sync += [
                     left.eq(Mux(l2, row - other, row)),
@@ -126,119 +160,63 @@ class ScoreUnit(Component):
             products.append(product)
         sums = []
         for segment in range(self.segments):
-            total = Signal(signed(22), name=f"segment{segment}")
+            total = Signal(signed(22), name=f"segment{query}_{segment}")
             part = products[MIN_ROW_BYTES * segment : MIN_ROW_BYTES * (segment + 1)]
             with m.If(advance):
                 m.d.sync += total.eq(_sum(part))
             sums.append(total)
         return sums
 
-    def _control(
-        self, m: Module, scan: data.View, word: Signal, advance: Signal, taken: Signal
-    ) -> Signal:
-        """Take scans and beats; return per stage from 1 on: the last beat of a row is there."""
-        config = self.config
-        per_beat = self.segments.bit_length() - 1  # log2 of the rows of 16 bytes in a beat
-        rows_left = Signal(config.id_bits + 1)
-        rows_of_set = Signal(range(self.segments + 1))
-        last_word = Signal(range(self.words))
-        with m.Switch(scan.row_size):
-            for size in range(ROW_SIZES):
-                with m.Case(size):
-                    m.d.comb += [
-                        rows_of_set.eq(1 << max(0, per_beat - size)),
-                        last_word.eq((1 << max(0, size - per_beat)) - 1),
-                    ]
-        whole = Signal()
-        flags = Signal(self.latency_cycles - 1)
-        final = self.sets.valid & self.sets.ready & self.sets.payload.last
-        m.d.comb += whole.eq(word == last_word)
-        with m.If(advance):
-            m.d.sync += flags.eq(Cat(taken & whole, flags))
-
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [
-                    self.query.ready.eq(1),
-                    self.start.ready.eq(1),
-                ]
-                m.d.sync += [scan.eq(self.start.payload), rows_left.eq(self.start.payload.rows)]
-                with m.If(self.start.valid):
-                    m.next = "TAKE"
-                    with m.If(self.start.payload.rows == 0):
-                        m.next = "EMPTY"
-                    m.d.sync += Assert(
-                        self.start.payload.row_size < ROW_SIZES,
-                        Format("row_size {} out of range", self.start.payload.row_size),
-                    )
-            with m.State("TAKE"):
-                m.d.comb += [self.beat.ready.eq(advance), taken.eq(self.beat.valid & advance)]
-                with m.If(taken):
-                    m.d.sync += word.eq(Mux(whole, 0, word + 1))
-                    with m.If(whole):
-                        m.d.sync += rows_left.eq(rows_left - rows_of_set)
-                        with m.If(rows_left <= rows_of_set):
-                            m.next = "LEAVE"
-            with m.State("EMPTY"):
-                m.d.sync += flags.eq(1 << self.latency_cycles - 2)
-                m.next = "LEAVE"
-            with m.State("LEAVE"), m.If(final):
-                m.next = "IDLE"
-        return flags
-
-    def _results(
-        self, m: Module, sums: list[Signal], scan: data.View, flags: Signal, advance: Signal
+    def _scores(
+        self,
+        m: Module,
+        query: int,
+        sums: list[Signal],
+        stages: list[Signal],
+        valid: Signal,
+        advance: Signal,
     ) -> None:
-        """Stages 5 and 6: sums of rows, of all beats of a long row; ids."""
-        config = self.config
+        """Stages 5 to 7: sums of rows, of all beats of a long row, scores."""
         levels = [sums]
         while len(levels[-1]) > 1:
             below = levels[-1]
             levels.append([a + b for a, b in zip(below[::2], below[1::2], strict=True)])
-        part = [Signal(signed(L2_BITS + 1), name=f"part{lane}") for lane in range(self.segments)]
-        with m.If(advance), m.Switch(scan.row_size):
+        lanes = range(self.segments)
+        part = [Signal(signed(SUM_BITS), name=f"part{query}_{lane}") for lane in lanes]
+        total = [Signal(signed(SUM_BITS), name=f"total{query}_{lane}") for lane in lanes]
+        in_beat = Signal(range(self.segments + 1), name=f"in_beat{query}")
+        with m.Switch(self.row_size):
             for size in range(ROW_SIZES):
                 with m.Case(size):
+                    m.d.comb += in_beat.eq(max(1, self.segments >> size))
                     level = levels[min(size, len(levels) - 1)]
-                    m.d.sync += [part[lane].eq(value) for lane, value in enumerate(level)]
+                    with m.If(advance):
+                        m.d.sync += [part[lane].eq(value) for lane, value in enumerate(level)]
 
-        # a beat of a long row is added to those before it; `flags[4]` ends a row
-        valid = Signal(5)
+        # a beat of a long row is added to those before it
+        so_far = Signal(signed(SUM_BITS), name=f"so_far{query}")
+        first = Signal(signed(SUM_BITS), name=f"first{query}")
+        m.d.comb += first.eq(so_far + part[0])
         with m.If(advance):
-            m.d.sync += valid.eq(Cat(self.beat.valid & self.beat.ready, valid))
-        so_far, total = Signal(signed(L2_BITS + 1)), Signal(signed(L2_BITS + 1))
-        m.d.comb += total.eq(so_far + part[0])
-        with m.If(advance & valid[4]):
-            m.d.sync += so_far.eq(Mux(flags[4], 0, total))
+            m.d.sync += [total[lane].eq(first if lane == 0 else part[lane]) for lane in lanes]
+            with m.If(valid[4]):
+                m.d.sync += so_far.eq(Mux(stages[4].ends, 0, first))
 
-        next_id, rows_left = Signal(config.id_bits), Signal(config.id_bits + 1)
-        rows_of_set = Signal(range(self.segments + 1))
-        per_beat = self.segments.bit_length() - 1
-        with m.Switch(scan.row_size):
-            for size in range(ROW_SIZES):
-                with m.Case(size):
-                    m.d.comb += rows_of_set.eq(1 << max(0, per_beat - size))
-        with m.If(self.start.valid & self.start.ready):
-            m.d.sync += [
-                next_id.eq(self.start.payload.first_id),
-                rows_left.eq(self.start.payload.rows),
-            ]
-        with m.If(advance):
-            m.d.sync += self.sets.valid.eq(flags[4])
-        with m.If(advance & flags[4]):
-            m.d.sync += [
-                next_id.eq(next_id + rows_of_set),
-                rows_left.eq(rows_left - rows_of_set),
-                self.sets.payload.last.eq(rows_left <= rows_of_set),
-            ]
-            for lane in range(self.segments):
-                score = total if lane == 0 else part[lane]
-                out = self.sets.payload.lanes[lane]
+        token = stages[5]
+        for lane in lanes:
+            out = self.sets.payload.queries[query][lane]
+            scaled = Signal(signed(SUM_BITS + SCALE_BITS), name=f"scaled{query}_{lane}")
+            m.d.comb += scaled.eq(total[lane] * token.scales[lane])
+            with m.If(advance):
                 m.d.sync += [
-                    out.valid.eq((lane < rows_of_set) & (lane < rows_left)),
-                    out.score.eq(Mux(scan.metric == Metric.L2, -score, score)),
-                    out.id.eq(next_id + lane),
+                    out.valid.eq(token.masks[query][lane] & (lane < in_beat)),
+                    out.id.eq(token.id + lane),
+                    out.score.eq(total[lane]),
                 ]
+                with m.If(self.metric == Metric.L2):
+                    m.d.sync += out.score.eq(-total[lane])
+                with m.If(self.metric == Metric.COSINE):
+                    m.d.sync += out.score.eq(scaled >> SCALE_BITS // 2)
 
 
 def _sum(values: list[Signal]) -> Signal:

@@ -180,8 +180,13 @@ class AcceleratorConfig(BaseModel):
 
     @property
     def retrieval_row_bytes_max(self) -> int:
-        """Bytes of the longest row of a corpus: a row lies in one stripe."""
-        return min(MAX_ROW_BYTES, self.stripe_bytes)
+        """Bytes of the longest row of a corpus: a row lies in one burst."""
+        return min(MAX_ROW_BYTES, self.retrieval_block_bytes)
+
+    @property
+    def retrieval_block_bytes(self) -> int:
+        """Bytes of a corpus that a scan reads, or skips, at a time: a burst."""
+        return BURST_BEATS * self.beat_bytes
 
     @property
     def beat_bytes(self) -> int:
