@@ -24,7 +24,9 @@ from rpaccel.rtl.retrieval_selector import scored_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.retrieval import MAX_ROW_BYTES, Metric
 
-__all__ = ["RetrievalEngine", "asked_layout", "guard_layout", "report_layout", "scan_layout"]
+__all__ = [
+    "RetrievalEngine", "asked_layout", "guard_layout", "report_layout", "scan_layout", "word_layout"
+]  # fmt: skip
 
 REPORTS = 4  # of a query place: its filter has three queries inside at most
 
@@ -42,6 +44,17 @@ def asked_layout(config: AcceleratorConfig) -> data.StructLayout:
             "page": data.StructLayout(
                 {"valid": unsigned(1), "score": score, "id": unsigned(sizes.id_bits)}
             ),
+        }
+    )
+
+
+def word_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A word of a query's vector, a beat."""
+    return data.StructLayout(
+        {
+            "query": range(config.retrieval_queries),
+            "index": range(MAX_ROW_BYTES // config.beat_bytes),
+            "data": unsigned(8 * config.beat_bytes),
         }
     )
 
@@ -112,17 +125,9 @@ class RetrievalEngine(wiring.Component):
         self.config = config
         sizes = config.retrieval
         queries = config.retrieval_queries
-        self.words = MAX_ROW_BYTES // config.beat_bytes
-        word = data.StructLayout(
-            {
-                "query": range(queries),
-                "index": range(self.words),
-                "data": unsigned(8 * config.beat_bytes),
-            }
-        )
         super().__init__(
             {
-                "word": In(stream.Signature(word)),
+                "word": In(stream.Signature(word_layout(config))),
                 "start": In(stream.Signature(scan_layout(config))),
                 "give_up": In(1),
                 "report": Out(stream.Signature(report_layout())).array(queries),

@@ -15,7 +15,7 @@ from rpaccel.spec.retrieval import MIN_ROW_BYTES
 
 __all__ = ["RetrievalPort"]
 
-DEPTH = 8  # bursts of rows, asked for or not
+DEPTH = 16  # bursts of rows, asked for or not
 
 
 class RetrievalPort(wiring.Component):

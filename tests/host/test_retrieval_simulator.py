@@ -1,0 +1,145 @@
+"""The retrieval engine on AXI memory, as a Verilated netlist: answers of whole scans."""
+
+import numpy as np
+import pytest
+
+from rpaccel.golden import retrieval
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.ideal_requester import requester_report
+from rpaccel.host.retrieval_simulator import (
+    RetrievalError,
+    ScanQuery,
+    ScanTask,
+    build_retrieval,
+    run_retrieval,
+)
+from rpaccel.spec.isa import Status
+from rpaccel.spec.retrieval import Metric
+from rpaccel.spec.stripe import port_of
+from tests.rtl.retrieval_engine_bench import machine
+
+SCORES = {Metric.INNER_PRODUCT: retrieval.inner_product, Metric.L2: retrieval.l2}
+SMALL = machine(2, 32, queries=2, k_max=64, retrieval_port_lanes=2)
+
+
+def scores_of(rows, scales, metric, vector):
+    if metric is Metric.COSINE:
+        return retrieval.cosine(rows, vector, scales)
+    return SCORES[metric](rows, vector)
+
+
+def wanted(corpus, metric, query):
+    """Return ids, scores and how many rows qualify, by a full sort."""
+    rows, live, scales = corpus
+    scores = scores_of(rows, scales, metric, query.vector)
+    keep = np.ones(len(rows), bool) if live is None else live.copy()
+    if query.bitmap is not None:
+        keep &= query.bitmap
+    if query.floor is not None:
+        keep &= scores >= query.floor
+    ids = np.flatnonzero(keep)
+    best = retrieval.top_k(scores[keep], query.k, ids) if len(ids) else ids
+    return ids[best], scores[keep][best], len(ids)
+
+
+def random_corpus(rng, row_bytes):
+    rows = rng.integers(-128, 128, (int(rng.integers(1, 900)), row_bytes)).astype(np.int8)
+    live = rng.random(len(rows)) < 0.9 if rng.random() < 0.5 else None
+    return rows, live, retrieval.cosine_scales(rows).astype(np.uint16)
+
+
+def random_query(rng, corpus, metric):
+    rows, _, scales = corpus
+    vector = rng.integers(-128, 128, rows.shape[1]).astype(np.int8)
+    scores = scores_of(rows, scales, metric, vector)
+    return ScanQuery(
+        vector=vector,
+        k=int(rng.integers(1, 65)),
+        base=int(rng.integers(-100_000, 100_000)),
+        shift=int(rng.integers(0, 20)),
+        bitmap=rng.random(len(rows)) < rng.choice([0.02, 0.5]) if rng.random() < 0.5 else None,
+        floor=int(np.median(scores)) if rng.random() < 0.3 else None,
+    )
+
+
+def random_load(seed, scans):
+    rng = np.random.default_rng(seed)
+    corpora = [random_corpus(rng, row_bytes) for row_bytes in (16, 32, 64, 128, 256, 512)]
+    tasks = []
+    for _ in range(scans):
+        number, metric = int(rng.integers(len(corpora))), Metric(int(rng.integers(3)))
+        asked = [
+            random_query(rng, corpora[number], metric) for _ in range(int(rng.integers(1, 3)))
+        ]
+        tasks.append(ScanTask(corpus=number, metric=metric, queries=asked))
+    return corpora, tasks
+
+
+def check(corpora, tasks, run):
+    assert [len(answers) for answers in run.answers] == [len(task.queries) for task in tasks]
+    failed = 0
+    for task, answers in zip(tasks, run.answers, strict=True):
+        for query, answer in zip(task.queries, answers, strict=True):
+            if answer.status != Status.OK:
+                failed += 1
+                continue
+            ids, scores, found = wanted(corpora[task.corpus], task.metric, query)
+            assert answer.ids.tolist() == ids.tolist()
+            assert answer.scores.tolist() == scores.tolist()
+            assert answer.found == found
+    return failed
+
+
+@pytest.mark.parametrize(
+    ("timing", "waits"),
+    [
+        (MemoryTiming(), 0),
+        (MemoryTiming(in_order=False, jitter_cycles=60, hold_per_mille=30), 300),
+        (MemoryTiming.of("hbm2"), 0),
+    ],
+)
+def test_random_scans(timing, waits):
+    corpora, tasks = random_load(1, 60)
+    run = run_retrieval(build_retrieval(SMALL), SMALL, corpora, tasks, timing, wait_per_mille=waits)
+    assert check(corpora, tasks, run) == 0
+
+
+def test_failed_reads_are_told_and_nothing_else_is_wrong():
+    corpora, tasks = random_load(2, 80)
+    timing = MemoryTiming(error_per_mille=3, spike_per_million=2000, spike_cycles=2000)
+    run = run_retrieval(build_retrieval(SMALL), SMALL, corpora, tasks, timing)
+    asked = sum(len(task.queries) for task in tasks)
+    assert 5 < check(corpora, tasks, run) < asked - 20
+
+
+def test_a_silent_memory_fails():
+    corpora, tasks = random_load(3, 3)
+    with pytest.raises(RetrievalError, match="the limit of cycles was reached"):
+        run_retrieval(
+            build_retrieval(SMALL), SMALL, corpora, tasks, MemoryTiming(), limit_cycles=300
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["random", "ascending"])
+def test_a_million_rows_at_the_speed_of_memory(order):
+    """K = 1024 of 2**20 rows of 64 B on four HBM2 ports, two queries a scan."""
+    config = machine(4, 64, queries=2, k_max=1024, reads_in_flight=64)
+    rng = np.random.default_rng(1)
+    count, row_bytes, k = 1 << 20, 64, 1024
+    rows = rng.integers(-128, 128, (count, row_bytes)).astype(np.int8)
+    vectors = rng.integers(-128, 128, (2, row_bytes)).astype(np.int8)
+    if order == "ascending":
+        rows = rows[np.argsort(retrieval.inner_product(rows, vectors[0]), kind="stable")]
+    queries = [ScanQuery(vector=vector, k=k, base=0, shift=10) for vector in vectors]
+    timing = MemoryTiming.of("hbm2")
+    corpus = (rows, None, None)
+    tasks = [ScanTask(corpus=0, metric=Metric.INNER_PRODUCT, queries=queries)] * 2
+    run = run_retrieval(build_retrieval(config), config, [corpus], tasks, timing)
+    assert check([corpus], tasks, run) == 0
+    addresses = config.stripe_bytes * (4 + np.arange(count * row_bytes // 1024))
+    ideal = requester_report(timing, addresses, 1024, port_of(config, addresses))
+    for answers in run.answers:
+        cycles = answers[0].reported - answers[0].started
+        assert ideal.cycles / cycles >= 0.97
+        assert cycles - ideal.cycles <= (0.01 if order == "random" else 0.05) * ideal.cycles
