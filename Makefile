@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model criteo paper ablation report clean
+.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan criteo paper ablation report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -93,6 +93,9 @@ row-caches: setup ## pinned rows and prefetches in the netlist, on the main job'
 
 row-model: setup ## the model of the row banks beside the netlist, and the traffic they save (docs/generated/row_model.md)
 	$(BIN)/rpaccel row-model $(ARGS)
+
+retrieval-scan: setup ## scans of a corpus in the netlist beside an ideal requester (docs/generated/retrieval_scan.md)
+	$(BIN)/rpaccel retrieval-scan $(ARGS)
 
 criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8 + 2 (docs/generated/criteo.md)
 	$(BIN)/rpaccel criteo --page docs/generated/criteo.md $(ARGS)

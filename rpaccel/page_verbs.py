@@ -129,6 +129,32 @@ def row_study(
     show_page(out, row_study_text(rows, updates), values)
 
 
+def retrieval_scan(
+    ports: Annotated[str, typer.Option(help="Memory ports: of 1, 2, 4, 8, 16.")] = "4,8,16",
+    rows: Annotated[int, typer.Option(help="Of 64 bytes; a power of two.", min=1 << 13)] = 1 << 20,
+    k: Annotated[int, typer.Option(help="Rows found, 1..4096.", min=1, max=4096)] = 1024,
+    queries: Annotated[int, typer.Option(help="That share a scan, 1..4.", min=1, max=4)] = 2,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/retrieval_scan.md"
+    ),
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Compare what scans of a corpus get of a memory with an ideal requester, in the netlist."""
+    from rpaccel.main_job import retrieval_scan as study  # noqa: PLC0415
+
+    if rows & (rows - 1):
+        raise ValueError(f"rows must be a power of two, not {rows}")
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    counts = [int(count) for count in ports.split(",")]
+    sizes = {"rows": rows, "k": k, "queries": queries, "seed": seed}
+    memories = ("hbm2", "ddr4")
+    found = list(study.scan_study(counts, memories, study.ORDERS, progress=say, **sizes))
+    masks = list(study.mask_study(counts[0], memories[0], progress=say, **sizes))
+    text = study.scan_text(found, masks, "rpaccel retrieval-scan")
+    show_page(out, text, study.scan_values(found, masks) if json else None)
+
+
 def row_caches(
     data: Data = "ml-100k",
     preset: Preset = "edge",
@@ -226,5 +252,5 @@ def ablation(
 
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    criteo, ablation,
+    retrieval_scan, criteo, ablation,
 )  # fmt: skip

@@ -1,0 +1,108 @@
+import pytest
+from amaranth.hdl import unsigned
+
+from rpaccel.rtl import (
+    retrieval_arbiter,
+    retrieval_fifo,
+    retrieval_histogram,
+    retrieval_lane_histogram,
+    retrieval_recent,
+    retrieval_threshold,
+)
+from rpaccel.spec.retrieval import RetrievalConfig
+from tests.formal.mutants import mutant
+from tests.formal.retrieval_properties import (
+    ArbiterProperties,
+    BoundProperties,
+    FifoProperties,
+    ThresholdProperties,
+)
+from tests.formal.sby import run
+
+FIFO_DEPTH = 8
+SMALL = RetrievalConfig(lanes=2, k_max=2, score_bits=8, id_bits=2, generation_bits=2)
+
+
+def fifo(module=retrieval_fifo):
+    return FifoProperties(module.HeadFifo(unsigned(2), FIFO_DEPTH))
+
+
+def arbiter(module=retrieval_arbiter, count=5):
+    return ArbiterProperties(module.Arbiter(unsigned(4), count), 3)
+
+
+def recent(module=retrieval_recent):
+    return BoundProperties(module.RecentBound(SMALL))
+
+
+def histogram(sweep=retrieval_histogram, lane=retrieval_lane_histogram):
+    """Four buckets in place of 256: the proof's memories stay small."""
+    few = "from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig"
+    small = "from rpaccel.spec.retrieval import RetrievalConfig\nBUCKETS = 4"
+    changed = mutant(sweep, few, small)
+    changed.LaneHistogram = mutant(lane, few, small).LaneHistogram
+    return BoundProperties(changed.Histogram(SMALL))
+
+
+def threshold(module=retrieval_threshold):
+    return ThresholdProperties(module.Threshold(SMALL))
+
+
+@pytest.mark.parametrize(
+    ("make", "depth"), [(fifo, 14), (arbiter, 9), (recent, 12), (threshold, 8)]
+)
+def test_proved(make, depth):
+    found = run(make(), depth)
+    assert found.passed, found
+
+
+def test_the_threshold_for_ever():
+    found = run(threshold(), 6, "prove")
+    assert found.passed, found
+
+
+@pytest.mark.slow
+def test_a_sweep_never_promises_too_much():
+    found = run(histogram(), 17)
+    assert found.passed, found
+
+
+@pytest.mark.parametrize(
+    ("make", "depth"), [(fifo, 14), (arbiter, 9), (recent, 12), (threshold, 8)]
+)
+def test_what_is_proved_is_reachable(make, depth):
+    found = run(make(), depth, "cover")
+    assert found.passed, found
+
+
+BUGS = {
+    "a pop moves nothing": (
+        fifo, retrieval_fifo, "next_first.eq(first + self.pop)", "next_first.eq(first)"),
+    "the head of the cycle before": (
+        fifo, retrieval_fifo, "read.addr.eq(next_first)", "read.addr.eq(first)"),
+    "a node that is full takes a token": (
+        arbiter, retrieval_arbiter, "space = ~node.valid | node.ready", "space = ~node.valid | 1"),
+    "two sources at once": (
+        arbiter, retrieval_arbiter, "source.ready.eq(space & (choice == number))",
+        "source.ready.eq(space & (number <= choice))"),
+    "a source first, always": (
+        arbiter, retrieval_arbiter, "turn.eq(choice + 1)", "turn.eq(0)"),
+    "a trial counts itself too early": (
+        recent, retrieval_recent, "enough.eq(total >= self.k)", "enough.eq(total + 2 >= self.k)"),
+    "scores of the trial before": (
+        recent, retrieval_recent, "total.eq(0), rows.eq(0)", "rows.eq(0)"),
+    "ties are dropped": (
+        threshold, retrieval_threshold, "below.eq(bound.score - 1)", "below.eq(bound.score)"),
+    "the threshold of the query before": (
+        threshold, retrieval_threshold,
+        "[self.threshold.valid.eq(0), self.floor.valid.eq(0), turn.eq(0)]", "[turn.eq(0)]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_planted_bug_is_found(bug):
+    make, module, old, new = BUGS[bug]
+    depth = {fifo: 14, arbiter: 14, recent: 16, threshold: 8}[make]
+    found = run(make(mutant(module, old, new)), depth)
+    assert not found.passed
+    assert found.broken, found
