@@ -94,21 +94,10 @@ class BitmapReader(wiring.Component):
         beat = [Signal(bits, name=f"beat{query}") for query in range(config.retrieval_queries)]
         have, left, index = Signal(), Signal(range(8)), Signal(32)
         rest, low = Signal(), Signal()
-        masks = [Signal(config.beat_bytes, name=f"mask{query}") for query, _ in enumerate(beat)]
-        behind = Signal(signed(40))  # rows from this chunk on
-        inside = Signal(config.beat_bytes)
-        m.d.comb += behind.eq(scan.rows - index * config.beat_bytes)
-        with m.If(behind >= config.beat_bytes):
-            m.d.comb += inside.eq(~0)
-        with m.Elif(behind > 0):
-            m.d.comb += inside.eq(~(~0 << behind[: (config.beat_bytes - 1).bit_length()]))
+        masks = self._masks(m, beat, scan.rows, index)
         m.d.comb += [
             rest.eq(Cat(one[config.beat_bytes :] for one in beat).any()),
             low.eq(Cat(masks).any()),
-            *(
-                mask.eq(one[: config.beat_bytes] & inside)
-                for mask, one in zip(masks, beat, strict=True)
-            ),
         ]
         next_beat = Signal()
         with m.FSM() as fsm:
@@ -152,6 +141,19 @@ class BitmapReader(wiring.Component):
                 with m.If(self.chunk.ready):
                     m.next = "IDLE"
         return m
+
+    def _masks(self, m: Module, beat: list[Signal], rows: Signal, index: Signal) -> list[Signal]:
+        """Return the lowest bits of each query, but for rows that are none."""
+        size = self.config.beat_bytes
+        behind, inside = Signal(signed(40)), Signal(size)  # rows from this chunk on
+        m.d.comb += behind.eq(rows - index * size)
+        with m.If(behind >= size):
+            m.d.comb += inside.eq(~0)
+        with m.Elif(behind > 0):
+            m.d.comb += inside.eq(~(~0 << behind[: (size - 1).bit_length()]))
+        masks = [Signal(size, name=f"mask{query}") for query, _ in enumerate(beat)]
+        m.d.comb += [mask.eq(one[:size] & inside) for mask, one in zip(masks, beat, strict=True)]
+        return masks
 
     def _read(
         self, m: Module, used: list[Value], begin: Signal, ending: Signal, idle: Signal

@@ -15,7 +15,7 @@ __all__ = ["RowGate", "bounds_layout"]
 
 
 def bounds_layout(config: RetrievalConfig) -> data.StructLayout:
-    """floor : scores below it do not qualify. page : nor do rows that are not behind this one."""
+    """Scores below `floor` do not qualify, nor do rows that are not behind `page` in the order."""
     score = signed(config.score_bits)
     return data.StructLayout(
         {

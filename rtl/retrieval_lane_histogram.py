@@ -77,7 +77,7 @@ class LaneHistogram(Component):
         m.d.sync += [
             valid.eq(Cat(self.valid, valid)),
             above.eq(Mux(difference < 0, 0, difference)),
-            bucket.eq(Mux(shifted[8:].any(), BUCKETS - 1, shifted)),
+            bucket.eq(Mux(shifted >= BUCKETS, BUCKETS - 1, shifted)),
         ]
         m.d.comb += self.busy.eq(valid.any() | self.valid)
 

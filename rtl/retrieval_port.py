@@ -146,11 +146,13 @@ class RetrievalPort(wiring.Component):
         group = Signal(SCALE_BITS * segments)
         bits = (segments - 1).bit_length()
         m.d.comb += group.eq(groups[place[bits:]])
+        lanes = group.word_select
         for lane in range(segments):
-            at = place[:bits] + lane if bits else 0
-            m.d.comb += out.scales[lane].eq(
-                group.word_select(at[:bits], SCALE_BITS) if bits else group
-            )
+            at = Signal(range(max(2, segments)), name=f"at{lane}")
+            m.d.comb += [
+                at.eq((place[:bits] + lane) & (segments - 1)),
+                out.scales[lane].eq(lanes(at, SCALE_BITS) if bits else group),
+            ]
 
         with m.If(self.at_end & self.pass_end):
             m.d.sync += first.eq(first + 1)

@@ -1,4 +1,4 @@
-"""Scores of int8 rows against several queries, at the rate at which the corpus comes from memory."""
+"""Scores of int8 rows against several queries, at the rate at which memory gives the rows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def set_layout(config: RetrievalConfig, queries: int) -> data.StructLayout:
 
 
 class ScoreUnit(Component):
-    """Scores one beat per cycle for all queries: several short rows, or a part of a long one. Exact.
+    """Scores one beat per cycle for all queries: short rows, or a part of a long one. Exact.
 
     A set leaves `latency_cycles` after the last beat of its rows came. Inner product; L2 is
     -||row - query||^2; COSINE the inner product times the row's scale, without its low 8 bits.

@@ -143,8 +143,8 @@ TASK_LOG = PackedLayout(
 
 RESULT = PackedLayout("result", [("id", 32), ("logit", -16), ("ctr", 16)], 64)
 
-# A corpus: its rows are at base + id * row_bytes. `rows` is a version word: an append is a ROW_UPDATE
-# of the row behind the last one with version_address = the corpus and version = rows + 1.
+# A corpus: its rows are at base + id * row_bytes. `rows` is a version word: an append is a
+# ROW_UPDATE of the row behind the last one; version_address = the corpus, version = rows + 1.
 CORPUS = PackedLayout(
     "corpus",
     [

@@ -1,4 +1,4 @@
-"""`rpaccel retrieval-scan`: what scans get of a memory in the netlist, beside an ideal requester."""
+"""`rpaccel retrieval-scan`: what scans in the netlist get of a memory, and what it could give."""
 
 from __future__ import annotations
 

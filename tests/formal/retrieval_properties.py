@@ -117,7 +117,7 @@ class ArbiterProperties(wiring.Component):
         ]
         # in turn: a source that waits is passed by each other one a bounded number of times
         waits, passed = Signal(), Signal(8)
-        m.d.comb += waits.eq(Cat(self.valid[n] & (self.watched == n) for n in range(dut.count)).any())
+        m.d.comb += waits.eq(((self.valid >> self.watched) & 1) == 1)
         others = Cat(s.valid & s.ready for s in dut.sources).any() & ~came
         with m.If(waits & ~came):
             m.d.sync += passed.eq(passed + others)

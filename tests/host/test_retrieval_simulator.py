@@ -68,9 +68,7 @@ def random_load(seed, scans):
     tasks = []
     for _ in range(scans):
         number, metric = int(rng.integers(len(corpora))), Metric(int(rng.integers(3)))
-        asked = [
-            random_query(rng, corpora[number], metric) for _ in range(int(rng.integers(1, 3)))
-        ]
+        asked = [random_query(rng, corpora[number], metric) for _ in range(int(rng.integers(1, 3)))]
         tasks.append(ScanTask(corpus=number, metric=metric, queries=asked))
     return corpora, tasks
 
@@ -118,6 +116,98 @@ def test_a_silent_memory_fails():
         run_retrieval(
             build_retrieval(SMALL), SMALL, corpora, tasks, MemoryTiming(), limit_cycles=300
         )
+
+
+def scan_all(corpus, queries, metric=Metric.INNER_PRODUCT, config=SMALL, **timing):
+    """Run one scan for each two queries and check all answers; return them in one list."""
+    pairs = [queries[i : i + 2] for i in range(0, len(queries), 2)]
+    tasks = [ScanTask(corpus=0, metric=metric, queries=pair) for pair in pairs]
+    run = run_retrieval(build_retrieval(config), config, [corpus], tasks, MemoryTiming(**timing))
+    assert check([corpus], tasks, run) == 0
+    return [answer for answers in run.answers for answer in answers]
+
+
+@pytest.mark.parametrize("row_bytes", [16, 32, 512])
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 63, 64, 65, 129])
+def test_edges_of_k_and_rows(count, row_bytes):
+    rng = np.random.default_rng(count)
+    rows = rng.integers(-128, 128, (count, row_bytes)).astype(np.int8)
+    vectors = rng.integers(-128, 128, (4, row_bytes)).astype(np.int8)
+    queries = [ScanQuery(vector=v, k=k) for v, k in zip(vectors, (1, 8, 63, 64), strict=True)]
+    answers = scan_all((rows, None, None), queries)
+    assert [len(answer.ids) for answer in answers] == [min(count, k) for k in (1, 8, 63, 64)]
+
+
+@pytest.mark.parametrize("order", ["equal", "ascending", "descending", "least", "one lane"])
+def test_orders(order):
+    count = 3000
+    values = {
+        "equal": np.full(count, 3),
+        "ascending": np.sort(np.random.default_rng(1).integers(-128, 128, count)),
+        "descending": np.sort(np.random.default_rng(1).integers(-128, 128, count))[::-1],
+        "least": np.full(count, -128),
+        "one lane": np.where(np.arange(count) % 4 == 2, 100, -100) + np.arange(count) % 16,
+    }
+    rows = np.ones((count, 16), np.int8)
+    rows[:, 0] = values[order]
+    vector = np.zeros(16, np.int8)
+    vector[0] = 127
+    queries = [ScanQuery(vector=v, k=k, shift=7) for v in (vector, -vector) for k in (64, 17)]
+    scan_all((rows, None, None), queries)
+
+
+def test_floor_and_pages():
+    """A floor counts what qualifies; pages together are the whole order, each row once."""
+    rng = np.random.default_rng(5)
+    rows = rng.integers(-128, 128, (190, 32)).astype(np.int8)
+    rows[::3] = rows[0]  # equal scores
+    vector = rng.integers(-128, 128, 32).astype(np.int8)
+    corpus = (rows, None, None)
+    scores = retrieval.inner_product(rows, vector)
+    names, page = [], None
+    for _ in range(5):
+        queries = [ScanQuery(vector=vector, k=42, page=page)]
+        tasks = [ScanTask(corpus=0, metric=Metric.INNER_PRODUCT, queries=queries)]
+        run = run_retrieval(build_retrieval(SMALL), SMALL, [corpus], tasks, MemoryTiming())
+        answer = run.answers[0][0]
+        names += answer.ids.tolist()
+        page = (int(answer.scores[-1]), int(answer.ids[-1]))
+    assert names == retrieval.top_k(scores, 190).tolist()
+    floor = int(np.sort(scores)[60])
+    above = int(scores.max()) + 1
+    queries = [
+        ScanQuery(vector=vector, k=k, floor=f) for k, f in ((64, floor), (5, floor), (5, above))
+    ]
+    answers = scan_all(corpus, queries)
+    assert [a.found for a in answers] == [int((scores >= floor).sum())] * 2 + [0]
+    assert len(answers[2].ids) == 0
+
+
+def a_beat_per_port_and_cycle(config, row_bytes):
+    """From the first beat to the last, but for the filter's waits."""
+    count = (1 << 18) * config.memory_ports // row_bytes
+    rng = np.random.default_rng(1)
+    rows = rng.integers(-128, 128, (count, row_bytes)).astype(np.int8)
+    vector = rng.integers(-128, 128, row_bytes).astype(np.int8)
+    query = ScanQuery(vector=vector, k=16, shift=10)
+    answer = scan_all((rows, None, None), [query], config=config)[0]
+    beats = rows.size // config.beat_bytes
+    assert answer.beats == beats
+    assert answer.stalled_cycles < 200
+    assert answer.scan_cycles - answer.stalled_cycles < beats / config.memory_ports * 1.005 + 150
+
+
+@pytest.mark.parametrize("row_bytes", [16, 64, 512])
+def test_a_beat_per_port_and_cycle(row_bytes):
+    a_beat_per_port_and_cycle(SMALL, row_bytes)
+
+
+@pytest.mark.parametrize("row_bytes", [16, 128])
+@pytest.mark.parametrize(("ports", "beat_bytes", "lanes"), [(1, 16, 1), (8, 64, 4)])
+@pytest.mark.slow
+def test_a_beat_per_port_and_cycle_of_other_machines(ports, beat_bytes, lanes, row_bytes):
+    config = machine(ports, beat_bytes, queries=1, k_max=16, retrieval_port_lanes=lanes)
+    a_beat_per_port_and_cycle(config, row_bytes)
 
 
 @pytest.mark.slow

@@ -9,9 +9,7 @@ from tests.streams import STALLS, expect_silence, receive, send, simulate, stall
 SCORES = {
     Metric.INNER_PRODUCT: retrieval.inner_product,
     Metric.L2: retrieval.l2,
-    Metric.COSINE: lambda rows, query: retrieval.cosine(
-        rows, query, retrieval.cosine_scales(rows)
-    ),
+    Metric.COSINE: lambda rows, query: retrieval.cosine(rows, query, retrieval.cosine_scales(rows)),
 }
 QUERIES = 2
 
@@ -123,9 +121,7 @@ def check(scans, answers):
     for one, sets in zip(scans, answers, strict=True):
         for query, vector in enumerate(one["queries"]):
             scores = SCORES[one["metric"]](one["rows"], vector).tolist()
-            wanted = [
-                (scores[i], one["first_id"] + i) for i in np.flatnonzero(one["masks"][query])
-            ]
+            wanted = [(scores[i], one["first_id"] + i) for i in np.flatnonzero(one["masks"][query])]
             assert [row for group in sets for row in group[query]] == wanted
 
 
