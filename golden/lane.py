@@ -200,6 +200,14 @@ def run_query(
     refused = validate(query, rankers, config)
     if refused is not Status.OK:
         return _refused(refused, StatusFlag(0), [])
+    return run_stages(query, rankers)
+
+
+def run_stages(query: Query, rankers: Sequence[QuantisedRanker | None]) -> QueryResult:
+    """Return what the stages of a `query` that was not refused come to; see `run_query`.
+
+    There may be fewer candidates than a stage's k: what a retrieval stage has found.
+    """
     ids = np.asarray(query.candidates, dtype=np.int64)
     status, flags, overshoot = Status.OK, StatusFlag(0), 0
     trace: list[StageScores] = []
