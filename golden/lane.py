@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rpaccel.golden.bucket_filter import FilterResult, bucket_filter, filter_sub_batches
+from rpaccel.golden.corpus import Found
 from rpaccel.golden.gather import gather_side, item_records, records_of
 from rpaccel.golden.interaction import interact
 from rpaccel.golden.ordered_top_n import ordered_top_n
@@ -245,4 +246,23 @@ def run_stages(query: Query, rankers: Sequence[QuantisedRanker | None]) -> Query
         items=tuple(items + [0] * (MAX_STAGES - len(items))),
         stages=tuple(trace),
         overshoot=overshoot,
+    )
+
+
+def run_behind(
+    found: Found, rows: int, query: Query, rankers: Sequence[QuantisedRanker | None]
+) -> QueryResult:
+    """Return what a query comes to whose stage 0 has `found` the candidates of `query`'s stages.
+
+    rows : of the corpus, the items of stage 0. `query` is one that was not refused; its own
+    candidates are not used. `stages` are those behind the retrieval.
+    """
+    if not found.ids.size:
+        return _refused(Status.OK, found.flags, [rows], found.overshoot)
+    result = run_stages(replace(query, candidates=found.ids.astype(np.uint32)), rankers)
+    return replace(
+        result,
+        flags=result.flags | found.flags,
+        items=(rows, *result.items[: MAX_STAGES - 1]),
+        overshoot=result.overshoot + found.overshoot,
     )
