@@ -9,6 +9,7 @@ from rpaccel.host.corpus import Corpus
 from rpaccel.host.retrieval import Retrieval
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status, StatusFlag
+from rpaccel.spec.registers import ADDRESS, Control
 from rpaccel.spec.retrieval import Metric
 from tests.host.retrieval_machine import machine, open_driver, random_corpus, random_rows
 
@@ -79,22 +80,25 @@ def test_every_epoch(metric):
     first = new_corpus(rows, metric, live=live, capacity=240)
     updates, kinds = [], rng.integers(0, 3, 100)
     for kind in kinds:
-        row = int(rng.integers(corpus.count))
-        if kind == 0 and corpus.count < corpus.capacity:
-            change = corpus.append(random_rows(rng, 1, DIM, 3)[0])
+        row, values = int(rng.integers(corpus.count)), random_rows(rng, 1, DIM, 3)[0]
+        if kind == 0:
+            change = corpus.append(values)
             assert change.row == corpus.count - 1
+            rows, live = np.vstack([rows, padded(corpus, values)]), np.append(live, True)
         elif kind == 1:
-            change = corpus.overwrite(row, random_rows(rng, 1, DIM, 3)[0])
+            change = corpus.overwrite(row, values)
+            rows[row] = padded(corpus, values)
         else:
             change = corpus.delete(row)
+            live[row] = False
         updates += change.updates
         vector = random_rows(rng, 1, DIM, 3)[0]
         (completion,) = corpus.retrieve([corpus.query(vector, 50)])
         assert corpus.wait(change) is Status.OK
         assert completion.epoch == len(updates)
-        now = after(first, updates, completion.epoch)
-        check(completion, retrieve(now, CorpusQuery(vector=padded(corpus, vector), k=50)),
-              corpus.count)  # fmt: skip
+        query = CorpusQuery(vector=padded(corpus, vector), k=50)
+        check(completion, retrieve(after(first, updates, completion.epoch), query), len(rows))
+        check(completion, retrieve(new_corpus(rows, metric, live=live), query), len(rows))
     assert corpus.count == 200 + int((kinds == 0).sum())
 
 
@@ -162,6 +166,21 @@ def test_a_change_rings_the_doorbell_once(monkeypatch):
     change = corpus.append(np.ones(DIM, dtype=np.int8))
     assert len(change.updates) == 2 and len(rung) == 1
     assert corpus.wait(change) is Status.OK
+
+
+def test_a_full_queue_waits():
+    driver = open_driver(update_depth=2, limit_cycles=5)
+    corpus, _, _ = random_corpus(driver, np.random.default_rng(3), Metric.L2)
+    driver.bus.write_register(ADDRESS["CONTROL"], 0)
+    changes = [corpus.delete(row) for row in range(2)]
+    with pytest.raises(TimeoutError, match=r"^nothing happened in 5 cycles"):
+        corpus.delete(2)
+    driver.bus.write_register(ADDRESS["CONTROL"], Control.RUN)
+    assert [corpus.wait(change) for change in changes] == [Status.OK] * 2
+    changes = [corpus.delete(row) for row in (2, 3)]
+    assert [corpus.wait(change) for change in changes] == [Status.OK] * 2
+    (found,) = corpus.retrieve_all([np.ones(DIM, dtype=np.int8)], 100)
+    assert found.epoch == 4
 
 
 def test_several_corpora_and_their_memory():
