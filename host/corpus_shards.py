@@ -163,8 +163,8 @@ class ShardedCorpus:
 
         per_shard : rows asked of each shard at a time; None: k. With fewer than k the answer is the
         same: a shard that may hide one of the k is asked for its next page. k may be larger than
-        what a device gives at a time. If a shard has changed between two pages, the query begins anew
-        with k rows of each: one page then, unless k is larger.
+        what a device gives at a time. If a shard has changed between two pages, the query begins
+        anew with k rows of each: one page then, unless k is larger.
         Raises ValueError for sizes that a device does not have, RuntimeError with the status of a
         query that failed.
         """

@@ -273,8 +273,8 @@ def test_rejects():
 
 
 def test_a_machine_without_an_engine():
-    driver = open_driver(load_accelerator("edge"))
-    message = r"^retrieval_queries of 'edge' must be at least 1 for a corpus, not 0$"
+    driver = open_driver(load_accelerator("tiny"))
+    message = r"^retrieval_queries of 'tiny' must be at least 1 for a corpus, not 0$"
     with pytest.raises(ValueError, match=message):
         Corpus(driver, np.zeros((4, 16), dtype=np.int8))
     place = open_driver()
