@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rpaccel.golden.bucket_filter import FilterResult, bucket_filter, filter_sub_batches
+from rpaccel.golden.corpus import Found
 from rpaccel.golden.gather import gather_side, item_records, records_of
 from rpaccel.golden.interaction import interact
 from rpaccel.golden.ordered_top_n import ordered_top_n
@@ -200,6 +201,14 @@ def run_query(
     refused = validate(query, rankers, config)
     if refused is not Status.OK:
         return _refused(refused, StatusFlag(0), [])
+    return run_stages(query, rankers)
+
+
+def run_stages(query: Query, rankers: Sequence[QuantisedRanker | None]) -> QueryResult:
+    """Return what the stages of a `query` that was not refused come to; see `run_query`.
+
+    There may be fewer candidates than a stage's k: what a retrieval stage has found.
+    """
     ids = np.asarray(query.candidates, dtype=np.int64)
     status, flags, overshoot = Status.OK, StatusFlag(0), 0
     trace: list[StageScores] = []
@@ -237,4 +246,23 @@ def run_query(
         items=tuple(items + [0] * (MAX_STAGES - len(items))),
         stages=tuple(trace),
         overshoot=overshoot,
+    )
+
+
+def run_behind(
+    found: Found, rows: int, query: Query, rankers: Sequence[QuantisedRanker | None]
+) -> QueryResult:
+    """Return what a query comes to whose stage 0 has `found` the candidates of `query`'s stages.
+
+    rows : of the corpus, the items of stage 0. `query` is one that was not refused; its own
+    candidates are not used. `stages` are those behind the retrieval.
+    """
+    if not found.ids.size:
+        return _refused(Status.OK, found.flags, [rows], found.overshoot)
+    result = run_stages(replace(query, candidates=found.ids.astype(np.uint32)), rankers)
+    return replace(
+        result,
+        flags=result.flags | found.flags,
+        items=(rows, *result.items[: MAX_STAGES - 1]),
+        overshoot=result.overshoot + found.overshoot,
     )

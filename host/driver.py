@@ -15,6 +15,7 @@ from rpaccel.host.compile import CompiledModels, RowUpdate, align
 from rpaccel.host.device_check import check_device
 from rpaccel.host.partition import Partition, check_partition, partition_words
 from rpaccel.host.query import Completion, FeatureTable, Request, check_request
+from rpaccel.host.retrieval import INPUT_BYTES, Retrieval, check_retrieval, encode
 from rpaccel.host.rings import Registers, Rings
 from rpaccel.host.task_log import TaskLogReader
 from rpaccel.host.update_queue import UpdateQueue
@@ -24,6 +25,7 @@ from rpaccel.spec.isa import (
     DESCRIPTOR,
     MAX_STAGES,
     RESULT,
+    RETRIEVED,
     TASK_LOG,
     Opcode,
     StageKind,
@@ -38,7 +40,7 @@ from rpaccel.spec.registers import (
     row_counter_address,
 )
 
-__all__ = ["Completion", "Driver", "FeatureTable", "Request"]
+__all__ = ["Completion", "Driver", "FeatureTable", "Request", "Retrieval"]
 
 PAGE = 4096
 APPLY_CYCLES = 64  # to look again whether an idle device has taken a partition
@@ -76,6 +78,7 @@ class Driver:
     prefetch : lanes read rows ahead for the next stage.
     update_depth : entries of the queue of row updates, a power of two; 0: there is none.
     feature_bytes : size of the feature arena [B]; default a quarter of memory.
+    corpus_bytes : size of the arena of corpora (host.corpus) [B].
     limit_cycles : longest wait for a completion; see `Bus.wait_interrupt`.
     watchdog_cycles : a lane that makes no progress for so long is reset, 0: never. More than the
         layers of a sub-batch take.
@@ -97,6 +100,7 @@ class Driver:
         prefetch: bool = False,
         update_depth: int = 0,
         feature_bytes: int | None = None,
+        corpus_bytes: int = 0,
         limit_cycles: int = 100_000_000,
         watchdog_cycles: int = 1 << 20,
         task_log_entries: int = 0,
@@ -121,6 +125,7 @@ class Driver:
         self.depth = depth
         self.update_depth = update_depth
         self.task_log_entries = task_log_entries
+        self._corpus_bytes = corpus_bytes
         self._control = Control.RUN | (Control.PREFETCH if prefetch else 0)
         self.limit_cycles = limit_cycles
         self.watchdog_cycles = watchdog_cycles
@@ -138,7 +143,13 @@ class Driver:
         config, depth = self.config, self.depth
         self._candidate_offset = align(config.user_record_bytes, 64)
         self._input_bytes = self._candidate_offset + align(4 * config.max_items, 64)
+        self._retrieval_offset = self._input_bytes
         self._result_bytes = align(RESULT.bytes * config.max_top_n, 64)
+        self._list_bytes = 0  # of the ids that a retrieval stage finds
+        if config.retrieval_queries:
+            self._input_bytes += align(INPUT_BYTES, 64)
+            self._result_bytes = max(self._result_bytes, RETRIEVED.bytes * config.retrieval_k_max)
+            self._list_bytes = align(4 * config.retrieval_k_max, 64)
         sizes = {
             "submissions": depth * DESCRIPTOR.bytes,
             "completions": depth * COMPLETION.bytes + self.task_log_entries * TASK_LOG.bytes,
@@ -146,8 +157,11 @@ class Driver:
             "results": depth * self._result_bytes,
             "features": align(feature_bytes, PAGE),
         }
-        if self.update_depth:
-            sizes["updates"] = self.update_depth * config.update_entry_bytes
+        # what the device both reads and writes: updates, lists of ids, corpora
+        lists = align(self.update_depth * config.update_entry_bytes, 64)
+        corpora = align(lists + depth * self._list_bytes, PAGE)
+        if corpora:
+            sizes["updates"] = corpora + align(self._corpus_bytes, PAGE)
         self.regions: dict[str, tuple[int, int]] = {}
         top = self.memory_bytes // PAGE * PAGE
         for name, length in sizes.items():
@@ -161,6 +175,9 @@ class Driver:
             )
         self._models_limit = top
         self._features = Arena("features", *self.regions["features"])
+        base, limit = self.regions.get("updates", (0, 0))
+        self._lists = base + lists
+        self.corpora = Arena("corpora", base + corpora if corpora else 0, limit)
 
     def _open_region(self, name: str, base: int, limit: int, *, live: bool = False) -> None:
         """Open [base, limit) to the device; multiples of 64. live : rows in it are updated."""
@@ -429,18 +446,22 @@ class Driver:
 
     def submit(
         self,
-        request: Request,
+        request: Request | Retrieval,
         *,
         validate: bool = True,
         fields: Mapping[str, int] | None = None,
     ) -> int:
         """Queue a query and return its tag; waits for a free ring entry if there is none.
 
+        A Retrieval is a query of that stage alone.
+
         validate : False lets the device find what is wrong.
         fields : descriptor fields to override, for tests.
         Raises ValueError for a request that the device would refuse, TimeoutError if no ring
         entry becomes free.
         """
+        if isinstance(request, Retrieval):
+            return self._submit_retrieval(request, validate, fields or {})
         placed = self._placed(request)
         if validate:
             check_request(request, [(each.slot, each.loaded) for each in placed], self.config)
@@ -469,22 +490,51 @@ class Driver:
             "survivor_limit": request.survivor_limit,
             "deadline_cycles": request.deadline_cycles,
         }
+        first = 0
+        if request.retrieval is not None:
+            values |= self._write_retrieval(request.retrieval, block)
+            values |= {"items": 0, "stages": len(placed) + 1}
+            first = 1
         for index, (each, (_, k)) in enumerate(
-            zip(placed[:MAX_STAGES], request.stages, strict=False)
+            zip(placed[: MAX_STAGES - first], request.stages, strict=False)
         ):
-            tasks = request.tasks_of(index)
+            tasks, stage = request.tasks_of(index), f"stage{first + index}"
             values |= {
-                f"stage{index}_kind": StageKind.RANK,
-                f"stage{index}_model": each.slot,
-                f"stage{index}_lanes": each.lanes,
-                f"stage{index}_task_items": tasks.task_items,
-                f"stage{index}_task_k": tasks.task_k,
-                f"stage{index}_mode": tasks.mode,
-                f"stage{index}_options": tasks.options,
-                f"stage{index}_sub_batch": request.sub_batch,
-                f"stage{index}_k": k,
+                f"{stage}_kind": StageKind.RANK,
+                f"{stage}_model": each.slot,
+                f"{stage}_lanes": each.lanes,
+                f"{stage}_task_items": tasks.task_items,
+                f"{stage}_task_k": tasks.task_k,
+                f"{stage}_mode": tasks.mode,
+                f"{stage}_options": tasks.options,
+                f"{stage}_sub_batch": request.sub_batch,
+                f"{stage}_k": k,
             }
         return self._rings.push(values | dict(fields or {}), block)
+
+    def _submit_retrieval(self, asked: Retrieval, validate: bool, fields: Mapping[str, int]) -> int:
+        if validate:
+            check_retrieval(asked, self.config, 0)
+        block = self._rings.take_block()
+        values = {
+            "opcode": Opcode.QUERY,
+            "stages": 1,
+            "top_n": 1,  # not used
+            "result_address": self.regions["results"][0] + block * self._result_bytes,
+            "deadline_cycles": asked.deadline_cycles,
+        }
+        return self._rings.push(values | self._write_retrieval(asked, block) | dict(fields), block)
+
+    def _write_retrieval(self, asked: Retrieval, block: int) -> dict[str, int]:
+        """Write what stage 0 is asked for; return its fields of the descriptor."""
+        address = self.regions["inputs"][0] + block * self._input_bytes + self._retrieval_offset
+        list_address = self._lists + block * self._list_bytes
+        self.bus.write_memory(address, encode(asked, address, list_address))
+        return {
+            "candidates_address": address,
+            "stage0_kind": StageKind.RETRIEVE,
+            "stage0_k": asked.k,
+        }
 
     def submit_fields(self, fields: Mapping[str, int]) -> int:
         """Queue a raw descriptor (`tag` and, unless given, `version` are filled in)."""
@@ -498,7 +548,7 @@ class Driver:
         """Return the completions that have come and were not taken yet; does not wait."""
         return self._rings.poll()
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Completion]:
+    def run(self, requests: Iterable[Request | Retrieval]) -> Iterator[Completion]:
         """Yield the completions of `requests` in their order, with `depth` of them in flight."""
         tags: deque[int] = deque()
         for request in requests:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rpaccel.host.retrieval import Retrieval, check_retrieval
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import COMPLETION, MAX_STAGES, RESULT, Status, StatusFlag
+from rpaccel.spec.isa import COMPLETION, MAX_STAGES, RESULT, RETRIEVED, Status, StatusFlag
 from rpaccel.spec.stage_tasks import StageTasks
 
 RESULT_DTYPE = np.dtype([("id", "<u4"), ("logit", "<i2"), ("ctr", "<u2")])
-assert RESULT_DTYPE.itemsize == RESULT.bytes
+RETRIEVED_DTYPE = np.dtype([("id", "<u4"), ("score", "<i4")])
+assert RESULT_DTYPE.itemsize == RESULT.bytes == RETRIEVED_DTYPE.itemsize == RETRIEVED.bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class FeatureTable:
 class Request:
     """One query: a user, candidates, and the stages that rank them.
 
+    retrieval : finds the candidates, as the query's stage 0; `candidates` is then empty. The ids
+    of a corpus are rows of `features`.
     user_record : bytes  Padded to a multiple of the beat by the driver.
     candidates : uint32[n] rows of `features`.
     stages : (model name or slot, k) in order. k is how many at least go on; the last stage's k is
@@ -41,7 +45,7 @@ class Request:
     """
 
     user_record: bytes
-    candidates: npt.NDArray[np.uint32] | Sequence[int]
+    candidates: npt.NDArray[np.uint32] | Sequence[int] = ()
     features: FeatureTable
     stages: Sequence[tuple[str | int, int]]
     top_n: int
@@ -50,6 +54,7 @@ class Request:
     tasks: tuple[StageTasks, ...] = ()
     survivor_limit: int = 0
     deadline_cycles: int = 0
+    retrieval: Retrieval | None = None
 
     def tasks_of(self, stage: int) -> StageTasks:
         """Return how a stage's items are dealt out."""
@@ -65,6 +70,7 @@ class Completion:
     ended_at : low 32 bits of the device's cycle counter when it was completed.
     overshoot : ids that filters let pass above k.
     ids : uint32[count], logits : int16[count], ctr : uint16[count], best first.
+    scores : int32[count], of a query that only retrieves; it has no logits.
     """
 
     tag: int
@@ -78,6 +84,7 @@ class Completion:
     ids: npt.NDArray[np.uint32]
     logits: npt.NDArray[np.int16]
     ctr: npt.NDArray[np.uint16]
+    scores: npt.NDArray[np.int32]
     total_cycles: int
     items: tuple[int, ...]
     stage_cycles: tuple[int, ...]
@@ -96,11 +103,30 @@ class Completion:
         """Whether a filter found fewer than k items above its threshold."""
         return StatusFlag.UNDERFILL in self.flags
 
+    @property
+    def found(self) -> int:
+        """Of a query that only retrieves: rows that qualify, those beyond k included."""
+        return len(self.ids) + self.overshoot
 
-def parse_completion(raw: bytes, results: bytes) -> Completion:
-    """Return the completion of `raw` with its served list, `count` RESULT entries."""
+    @property
+    def epoch(self) -> int:
+        """Of a retrieval stage: row updates dealt with before its scan, modulo 2**16."""
+        return self.interaction_cycles[0] & 0xFFFF
+
+    @property
+    def next_page(self) -> tuple[int, int] | None:
+        """Of a query that only retrieves: `Retrieval.page` of what comes next; None: no rows."""
+        return (int(self.scores[-1]), int(self.ids[-1])) if len(self.scores) else None
+
+
+def parse_completion(raw: bytes, results: bytes, *, retrieved: bool = False) -> Completion:
+    """Return the completion of `raw` with its served list, `count` RESULT entries.
+
+    retrieved : they are RETRIEVED entries.
+    """
     fields = COMPLETION.from_bytes(raw)
-    served = np.frombuffer(results, dtype=RESULT_DTYPE, count=len(results) // RESULT.bytes)
+    served = np.frombuffer(b"" if retrieved else results, dtype=RESULT_DTYPE)
+    rows = np.frombuffer(results if retrieved else b"", dtype=RETRIEVED_DTYPE)
 
     def per_stage(name: str) -> tuple[int, ...]:
         return tuple(fields[f"{name}{i}"] for i in range(MAX_STAGES))
@@ -114,9 +140,10 @@ def parse_completion(raw: bytes, results: bytes) -> Completion:
         queue_cycles=fields["queue_cycles"],
         ended_at=fields["ended_at"],
         overshoot=fields["overshoot"],
-        ids=served["id"],
+        ids=rows["id"] if retrieved else served["id"],
         logits=served["logit"],
         ctr=served["ctr"],
+        scores=rows["score"],
         total_cycles=fields["total_cycles"],
         items=per_stage("items"),
         stage_cycles=per_stage("stage_cycles"),
@@ -145,6 +172,26 @@ def _check_tasks(request: Request, config: AcceleratorConfig) -> None:
             )
 
 
+def _check_candidates(request: Request, config: AcceleratorConfig) -> int:
+    """Check the candidates, or what is to find them; return how many there are at most."""
+    n = len(request.candidates)
+    if request.retrieval is not None:
+        if n:
+            raise ValueError(f"candidates must be empty with a retrieval, not {n}")
+        check_retrieval(request.retrieval, config, len(request.stages))
+        return request.retrieval.k
+    if not 1 <= n <= config.max_items:
+        raise ValueError(f"candidates must be 1..{config.max_items}, not {n}")
+    ids = np.asarray(request.candidates, dtype=np.int64)
+    if int(ids.min()) < 0 or int(ids.max()) >= request.features.rows:
+        wrong = ids[(ids < 0) | (ids >= request.features.rows)][0]
+        raise ValueError(
+            f"candidates must be rows 0..{request.features.rows - 1} of the feature table, "
+            f"not {wrong}"
+        )
+    return n
+
+
 def check_request(
     request: Request, placed: Sequence[tuple[int, int]], config: AcceleratorConfig
 ) -> None:
@@ -154,15 +201,13 @@ def check_request(
 
     Raises ValueError that names the parameter, the rule and the value.
     """
-    n = len(request.candidates)
-    if not 1 <= n <= config.max_items:
-        raise ValueError(f"candidates must be 1..{config.max_items}, not {n}")
-    if not 1 <= len(placed) <= MAX_STAGES:
-        raise ValueError(f"stages must be 1..{MAX_STAGES}, not {len(placed)}")
+    limit = _check_candidates(request, config)
+    most = MAX_STAGES - (request.retrieval is not None)
+    if not 1 <= len(placed) <= most:
+        raise ValueError(f"stages must be 1..{most}, not {len(placed)}")
     for slot, loaded in placed:
         if not 0 <= slot < loaded:
             raise ValueError(f"model must be a slot in 0..{loaded - 1}, not {slot}")
-    limit = n
     for index, (_, k) in enumerate(request.stages[:-1]):
         if not 1 <= k <= limit:
             raise ValueError(f"k of stage {index} must be in 1..{limit}, not {k}")
@@ -179,11 +224,4 @@ def check_request(
     if not 1 <= user_bytes <= config.user_record_bytes:
         raise ValueError(
             f"user_record must have 1..{config.user_record_bytes} bytes, not {user_bytes}"
-        )
-    ids = np.asarray(request.candidates, dtype=np.int64)
-    if int(ids.min()) < 0 or int(ids.max()) >= request.features.rows:
-        wrong = ids[(ids < 0) | (ids >= request.features.rows)][0]
-        raise ValueError(
-            f"candidates must be rows 0..{request.features.rows - 1} of the feature table, "
-            f"not {wrong}"
         )

@@ -11,7 +11,15 @@ from operator import or_
 from rpaccel.host.bus import Bus
 from rpaccel.host.query import Completion, parse_completion
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import COMPLETION, DESCRIPTOR, ISA_VERSION, RESULT, Status
+from rpaccel.spec.isa import (
+    COMPLETION,
+    DESCRIPTOR,
+    ISA_VERSION,
+    RESULT,
+    Opcode,
+    StageKind,
+    Status,
+)
 from rpaccel.spec.registers import ADDRESS, RING_MODULO, Irq
 
 __all__ = ["Registers", "Rings"]
@@ -74,6 +82,7 @@ class Rings:
         self._free = deque(range(depth))
         self._block_of: dict[int, int] = {}  # tag -> block
         self._lanes_of: dict[int, int] = {}  # tag -> mask of the lanes that may run it
+        self._retrievals: set[int] = set()  # tags of queries that only retrieve
         self._done: dict[int, Completion] = {}
         for ring, address in (("SQ", submissions), ("CQ", completions)):
             self._registers.write_wide(f"{ring}_BASE", address)
@@ -123,6 +132,10 @@ class Rings:
         all_lanes = (1 << self.config.lanes) - 1
         masks = [values.get(f"stage{i}_lanes", 0) for i in range(max(1, values.get("stages", 1)))]
         self._lanes_of[tag] = reduce(or_, (mask or all_lanes for mask in masks))
+        if (values.get("opcode"), values.get("stages"), values.get("stage0_kind")) == (
+            Opcode.QUERY, 1, StageKind.RETRIEVE,
+        ):  # fmt: skip
+            self._retrievals.add(tag)
         self._submitted = (self._submitted + 1) % RING_MODULO
         self._registers.write("SQ_TAIL", self._submitted)
         return tag
@@ -200,9 +213,12 @@ class Rings:
             )
         block = self._block_of.pop(tag)
         del self._lanes_of[tag]
-        if count > self.config.max_top_n:
-            raise RuntimeError(f"count must be at most {self.config.max_top_n}, not {count}")
+        retrieved = tag in self._retrievals
+        self._retrievals.discard(tag)
+        limit = self.config.retrieval_k_max if retrieved else self.config.max_top_n
+        if count > limit:
+            raise RuntimeError(f"count must be at most {limit}, not {count}")
         address = self._results + block * self._result_bytes
         results = self._bus.read_memory(address, RESULT.bytes * count) if count else b""
-        self._done[tag] = parse_completion(raw, results)
+        self._done[tag] = parse_completion(raw, results, retrieved=retrieved)
         self._free.append(block)

@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import or_
+from typing import NamedTuple
 
 import numpy as np
 
-from rpaccel.golden.lane import Query, run_query, validate
+from rpaccel.golden.corpus import Found
+from rpaccel.golden.lane import Query, run_stages, validate
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.decode import DecodedSlot, OnChip
 from rpaccel.host.image import decode_image
-from rpaccel.host.query import RESULT_DTYPE
+from rpaccel.host.query import RESULT_DTYPE, RETRIEVED_DTYPE
+from rpaccel.host.refused import RefusedError
+from rpaccel.host.software_retrieval import read_scan, shifted
 from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
 from rpaccel.spec.isa import (
     COMPLETION,
@@ -51,12 +55,13 @@ _STATUS_ERROR = 2
 ADDRESSES = ("user_address", "candidates_address", "features_address", "result_address")
 
 
-class RefusedError(Exception):
-    """An access that a region refuses, or that memory does not have."""
+class _Plan(NamedTuple):
+    """A ranking query that is not refused: without its data, and what runs its stages."""
 
-    def __init__(self, status: Status) -> None:
-        super().__init__(status.name)
-        self.status = status
+    query: Query
+    able: list[list[int]]  # lanes
+    slots: list[DecodedSlot | None]
+    rankers: list[QuantisedRanker | None]
 
 
 class SoftwareDevice:
@@ -291,13 +296,23 @@ class SoftwareDevice:
 
     def _query(self, descriptor: dict[str, int]) -> dict[str, int]:
         """Run a query, write its results, and return its completion's fields."""
+        first = descriptor["stage0_kind"] if descriptor["stages"] else StageKind.NONE
+        try:
+            if first == StageKind.RETRIEVE and self.config.retrieval_queries:
+                return self._retrieve(descriptor)
+            return self._rank(self._plan(descriptor), descriptor)
+        except RefusedError as refused:
+            return {"status": refused.status}
+
+    def _plan(self, descriptor: dict[str, int]) -> _Plan:
+        """Return what runs a ranking query; RefusedError for one that no memory is touched for."""
         query = _described(descriptor, self.config)
         able = [
             sorted(self._lanes(descriptor, stage) & self._owners)
             for stage in range(max(1, len(query.stages)))
         ]
         if not all(able):
-            return {"status": Status.BAD_LANE}
+            raise RefusedError(Status.BAD_LANE)
         # a stage's model in the slot of its lanes, if all of them have it
         slots = [
             self._slots[lanes[0]][slot]
@@ -309,13 +324,14 @@ class SoftwareDevice:
         numbered = replace(query, stages=tuple((i, k) for i, (_, k) in enumerate(query.stages)))
         status = self._check(numbered, descriptor, rankers)
         if status is not Status.OK:
-            return {"status": status}
-        try:
-            result = run_query(self._read(numbered, descriptor, slots), rankers, self.config)
-        except RefusedError as refused:
-            return {"status": refused.status}
+            raise RefusedError(status)
+        return _Plan(numbered, able, slots, rankers)
+
+    def _rank(self, plan: _Plan, descriptor: dict[str, int]) -> dict[str, int]:
+        """Run the ranking stages of a query and return its completion's fields."""
+        result = run_stages(self._read(plan.query, descriptor, plan.slots), plan.rankers)
         # every task on the lane of lowest number; no stage after the last that had items
-        used = [lanes[0] for lanes, items in zip(able, result.items, strict=False) if items]
+        used = [lanes[0] for lanes, items in zip(plan.able, result.items, strict=False) if items]
         fields: dict[str, int] = {
             "status": result.status,
             "lane": used[-1],
@@ -327,15 +343,56 @@ class SoftwareDevice:
         fields |= {f"items{i}": items for i, items in enumerate(result.items)}
         served = np.zeros(result.count, dtype=RESULT_DTYPE)
         served["id"], served["logit"], served["ctr"] = result.ids, result.logits, result.ctr
-        raw = np.frombuffer(served.tobytes(), dtype=np.uint8)
-        address = descriptor["result_address"]
         try:
-            if raw.size:
-                self._require(address, raw.size, Permission.WRITE)
-                self.memory[address : address + raw.size] = raw
+            self._write(descriptor["result_address"], served)
         except RefusedError as refused:
             return fields | {"status": refused.status, "count": 0}
         return fields
+
+    def _write(self, address: int, values: np.ndarray) -> None:
+        """Write values to memory, or raise RefusedError."""
+        raw = np.frombuffer(values.tobytes(), dtype=np.uint8)
+        if raw.size:
+            self._require(address, raw.size, Permission.WRITE)
+            self.memory[address : address + raw.size] = raw
+
+    def _retrieve(self, descriptor: dict[str, int]) -> dict[str, int]:
+        """Run a query whose first stage is RETRIEVE and return its completion's fields."""
+        k, plan = descriptor["stage0_k"], None
+        later = [
+            descriptor[f"stage{i}_kind"] for i in range(1, min(descriptor["stages"], MAX_STAGES))
+        ]
+        if descriptor["stages"] > MAX_STAGES or any(kind != StageKind.RANK for kind in later):
+            raise RefusedError(Status.BAD_STAGES)
+        if not 1 <= k <= self.config.retrieval_k_max:
+            raise RefusedError(Status.BAD_K)
+        if later:
+            plan = self._plan(shifted(descriptor, items=k))
+        status = self._check_addresses(descriptor, ("candidates_address", "result_address"))
+        if status is not Status.OK:
+            raise RefusedError(status)
+        scan = read_scan(descriptor["candidates_address"], k, self.config, self._fetch)
+        found = scan.run()
+        fields: dict[str, int] = {
+            "items0": scan.corpus.count,
+            "interaction_cycles0": self._get("UQ_HEAD"),  # the epoch
+            "flags": found.flags,
+            "overshoot": found.overshoot,
+        }
+        if plan is None:
+            self._write(descriptor["result_address"], _retrieved(found))
+            return fields | {"count": len(found.ids)}
+        self._write(scan.list_address, found.ids.astype("<u4"))
+        if not found.ids.size:
+            return fields
+        behind = shifted(descriptor, items=len(found.ids), candidates_address=scan.list_address)
+        ranked = self._rank(plan, behind)
+        return fields | {
+            **{name: ranked[name] for name in ("status", "lane", "lanes", "count")},
+            "flags": fields["flags"] | ranked["flags"],
+            "overshoot": fields["overshoot"] + ranked["overshoot"],
+            **{f"items{i + 1}": ranked[f"items{i}"] for i in range(MAX_STAGES - 1)},
+        }
 
     def _check(
         self,
@@ -350,11 +407,13 @@ class SoftwareDevice:
         status = validate(query, rankers, self.config)
         if status is not Status.OK:
             return status
-        addresses = [descriptor[name] for name in ADDRESSES]
-        beat = self.config.beat_bytes
-        if any(address % beat for address in addresses) or (
-            descriptor["features_address"] % descriptor["item_record_bytes"]
-        ):
+        if descriptor["features_address"] % descriptor["item_record_bytes"]:
+            return Status.BAD_RECORD
+        return self._check_addresses(descriptor, ADDRESSES)
+
+    def _check_addresses(self, descriptor: dict[str, int], names: Sequence[str]) -> Status:
+        addresses = [descriptor[name] for name in names]
+        if any(address % self.config.beat_bytes for address in addresses):
             return Status.BAD_RECORD
         if any(address >> self.config.axi_address_bits for address in addresses):
             return Status.REGION
@@ -385,6 +444,12 @@ class SoftwareDevice:
                 self._require(start, end - start, Permission.READ)
         table = self.memory[base : base + rows * size].reshape(rows, size)
         return replace(query, user_record=user.tobytes(), candidates=ids, features=table)
+
+
+def _retrieved(found: Found) -> np.ndarray:
+    served = np.zeros(len(found.ids), dtype=RETRIEVED_DTYPE)
+    served["id"], served["score"] = found.ids, found.scores
+    return served
 
 
 def _described(descriptor: dict[str, int], config: AcceleratorConfig) -> Query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -72,13 +72,40 @@ class UpdateQueue:
         validate : False lets the device find what is wrong.
         Raises ValueError for a row that the device would refuse.
         """
+        return self.submit_together([update], validate=validate)[0]
+
+    def submit_together(
+        self, updates: Sequence[PlacedUpdate], *, validate: bool = True
+    ) -> list[int]:
+        """Queue updates one behind the other, ring the doorbell once, and return their tickets.
+
+        Waits until there are free entries for all. Raises ValueError for a row that the device
+        would refuse, or more updates than the queue has entries.
+        """
+        if not 1 <= len(updates) <= self._depth:
+            raise ValueError(f"updates must be 1..{self._depth} at a time, not {len(updates)}")
+        entries = [self._entry(update, validate) for update in updates]
+        while True:
+            with self._lock:
+                self._harvest()
+                if self.in_flight + len(entries) <= self._depth:
+                    first, self._submitted = self._submitted, self._submitted + len(entries)
+                    tickets = list(range(first, self._submitted))
+                    for ticket, entry in zip(tickets, entries, strict=True):
+                        self._bus.write_memory(self._place(ticket), entry)
+                    tail = (self._first + self._submitted) % RING_MODULO
+                    self._registers.write("UQ_TAIL", tail)
+                    return tickets
+                self._wait()
+
+    def _entry(self, update: PlacedUpdate, validate: bool) -> bytes:
         largest = self._config.row_beats_max * self._config.beat_bytes
         length = len(update.payload)
         if validate and (not is_power_of_two(length) or not 4 <= length <= largest):
             raise ValueError(f"row bytes must be a power of two in 4..{largest}, not {length}")
         if validate and update.address % length:
             raise ValueError(f"row address must be a multiple of {length}, not {update.address:#x}")
-        entry = ROW_UPDATE.to_bytes(
+        head = ROW_UPDATE.to_bytes(
             {
                 "row_address": update.address,
                 "version_address": update.version_address,
@@ -87,17 +114,7 @@ class UpdateQueue:
                 "status": UPDATE_PENDING,
             }
         )
-        entry += update.payload
-        while True:
-            with self._lock:
-                self._harvest()
-                if self.in_flight < self._depth:
-                    ticket, self._submitted = self._submitted, self._submitted + 1
-                    self._bus.write_memory(self._place(ticket), entry)
-                    tail = (self._first + self._submitted) % RING_MODULO
-                    self._registers.write("UQ_TAIL", tail)
-                    return ticket
-                self._wait()
+        return head + update.payload
 
     def wait(self, ticket: int) -> Status:
         """Return what an update came to, once: OK, STALE, or an error.

@@ -315,6 +315,34 @@ def schedule(
 
 
 @app.command()
+def retrieve(
+    corpus: Annotated[Path, typer.Argument(help=".npy, int8[n, d] or float32[n, d].")],
+    query: Annotated[Path, typer.Argument(help=".npy, [d] or [queries, d], of the same type.")],
+    k: Annotated[int, typer.Option("--k", help="Rows to find, 1..4096.")] = 10,
+    metric: Annotated[
+        str, typer.Option(help="ip, l2 (minus the squared distance), cosine.")
+    ] = "ip",
+    floor: Annotated[
+        int | None, typer.Option(help="Lowest score that is found, of the int8 values.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find the best rows of a corpus, exactly, by (score, id), on the software device.
+
+    float32 is rounded to int8 in equal steps; the output says of which size.
+    """
+    from rpaccel.main_job import retrieve as job  # noqa: PLC0415
+
+    if metric not in job.METRICS:
+        raise ValueError(f"metric must be one of {', '.join(job.METRICS)}, not {metric!r}")
+    tables = [job.read_vectors(corpus, "corpus"), job.read_vectors(query, "query")]
+    asked = job.symmetric(tables[0], tables[1], job.METRICS[metric])
+    found = job.retrieve_rows(asked, job.METRICS[metric], k, floor)
+    answers = job.answers_json(asked, metric, k, floor, found)
+    print_json(answers) if json else print(job.asked_text(answers))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("results/run"),
 ) -> None:
