@@ -11,7 +11,15 @@ from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status, StatusFlag
 from rpaccel.spec.registers import ADDRESS, Control
 from rpaccel.spec.retrieval import Metric
-from tests.host.retrieval_machine import machine, open_driver, random_corpus, random_rows
+from tests.host.retrieval_machine import (
+    device,
+    machine,
+    open_driver,
+    random_corpus,
+    random_rows,
+)
+
+__all__ = ["device"]  # a fixture
 
 DIM = 24
 
@@ -32,6 +40,7 @@ def check(completion, found, rows):
     assert completion.next_page == found.next_page
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("ports", [1, 4])
 def test_matches_golden(metric, ports):
@@ -60,6 +69,7 @@ def test_matches_golden(metric, ports):
     corpus.release_mask(mask)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("dim", [1, 16, 17, 64, 256])
 def test_rows_of_every_size(dim):
     rng = np.random.default_rng(dim)
@@ -72,6 +82,7 @@ def test_rows_of_every_size(dim):
         check(completion, want, 30)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("metric", Metric)
 def test_every_epoch(metric):
     rng = np.random.default_rng(7)
@@ -102,6 +113,7 @@ def test_every_epoch(metric):
     assert corpus.count == 200 + int((kinds == 0).sum())
 
 
+@pytest.mark.usefixtures("device")
 def test_appends_until_it_is_full():
     driver = open_driver()
     rng = np.random.default_rng(1)
