@@ -154,10 +154,10 @@ def queued_rows(
     """Return the rows that pass a threshold over all scanned rows, renewed every so many cycles.
 
     Random order, `lanes` rows per cycle. A threshold that knows s rows lets k / s of the next ones
-    pass. age_cycles : it knows the rows up to so long before it was renewed; of a histogram that is
-    swept while it counts, half a sweep (chosen of none, a half and one beside counted scans). tails : float[edges]
-    share of the scores at or above each edge a threshold may have, the first 1; the threshold is
-    the highest edge with at least k / s above it. None: any score.
+    pass. age_cycles : it knows the rows up to so long before it was renewed. A histogram that is
+    swept while it counts: half a sweep, chosen of none, a half and one beside counted scans.
+    tails : float[edges] share of the scores at or above each edge that a threshold may have, the
+    first 1; it is the highest edge with at least k / s above it. None: any score.
     """
     block = lanes * interval_cycles
     begins = np.arange(0, count, block)

@@ -224,7 +224,29 @@ def ablation(
     show_page(out, ablation_text(study), values if json else None)
 
 
+def retrieval_study(
+    rows: Annotated[int, typer.Option(help="Rows of the corpus.", min=4096)] = 1_000_000,
+    seeds: Annotated[int, typer.Option(help="Random orders of a scan.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/retrieval.md"),
+    plots: Annotated[Path, typer.Option(help="Folder of figures and plots.")] = Path(
+        "results/retrieval"
+    ),
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Model the retrieval engine on a board, beside published ones and Faiss on this CPU."""
+    from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values  # noqa: PLC0415
+    from rpaccel.main_job.retrieval_plots import write_retrieval  # noqa: PLC0415
+    from rpaccel.main_job.retrieval_study import run_retrieval_study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    study = run_retrieval_study(rows=rows, seeds=seeds, seed=seed, progress=say)
+    values = retrieval_values(study)
+    write_retrieval(study, values, plots)
+    show_page(out, retrieval_text(study), values if json else None)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    criteo, ablation,
+    criteo, ablation, retrieval_study,
 )  # fmt: skip
