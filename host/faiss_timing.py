@@ -35,10 +35,11 @@ INDEXES = {"float32": 4, "int8": 1}  # bytes of a component: IndexFlatIP, QT_8bi
 
 @dataclass(frozen=True, kw_only=True)
 class FaissTiming:
-    """The median time of a call [s] with `queries` queries.
+    """The least time of a call [s] with `queries` queries.
 
     threshold : a key of BLAS_THRESHOLDS; threshold_value : what that was. index : of INDEXES.
-    threads : of Faiss.
+    threads : of Faiss. cores : CPU seconds over seconds in that call: below `threads` where other
+    work took cores away. memory_bytes_per_s : that all cores read right behind the calls.
     """
 
     index: str
@@ -48,6 +49,8 @@ class FaissTiming:
     k: int
     threads: int
     call_s: float
+    cores: float
+    memory_bytes_per_s: float
     version: str
 
 
@@ -73,6 +76,7 @@ def time_faiss(
 
     scores = inner_product(rows, queries[0])
     best = scores[top_k(scores, k)]
+    words = np.ones(1 << 26, dtype=np.int64)  # 512 MB, far more than a cache
     found = []
     before = faiss.cvar.distance_compute_blas_threshold, faiss.omp_get_max_threads()
     try:
@@ -85,7 +89,7 @@ def time_faiss(
                 faiss.cvar.distance_compute_blas_threshold = value
                 faiss.omp_set_num_threads(threads)
                 search = partial(index.search, queries[:batch].astype(np.float32), k)
-                seconds, (values, _) = _median(search, repeats)
+                seconds, cores, (values, _) = _least(search, repeats)
                 if not (values[0] == best).all():
                     raise ValueError(f"Faiss's {name} index must give the scores of golden")
                 found.append(
@@ -97,6 +101,8 @@ def time_faiss(
                         k=k,
                         threads=faiss.omp_get_max_threads(),
                         call_s=seconds,
+                        cores=cores,
+                        memory_bytes_per_s=read_bytes_per_s(words),
                         version=faiss.__version__,
                     )
                 )
@@ -123,33 +129,31 @@ def _index(faiss: Any, name: str, rows: npt.NDArray[np.int8]) -> Any:
     return index
 
 
-def _median(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Return the median time of `repeats` calls after one more, and what the last returned."""
+def _least(call: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
+    """Return the least time [s] of `repeats` calls after one more, its cores, and the last result.
+
+    Other work on the machine only adds to a call's time.
+    """
     result, times = call(), []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         result = call()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)), result
+        seconds = time.perf_counter() - start
+        times.append((seconds, (time.process_time() - busy) / seconds))
+    return *min(times), result
 
 
-def read_bytes_per_s(size_bytes: int = 1 << 29, repeats: int = 5) -> float:
-    """Return the rate at which all cores read memory: the best of `repeats` sums of integers."""
-    words = np.ones(size_bytes // 8, dtype=np.int64)
+def read_bytes_per_s(words: npt.NDArray[np.int64], repeats: int = 3) -> float:
+    """Return the rate at which all cores read int64[n]: the best of `repeats` sums."""
     parts = np.array_split(words, os.cpu_count() or 1)
-    times = []
     with ThreadPoolExecutor(len(parts)) as pool:
-        for _ in range(repeats):
-            start = time.perf_counter()
-            total = sum(pool.map(np.sum, parts))
-            times.append(time.perf_counter() - start)
-            assert total == len(words)
-    return words.nbytes / min(times)
+        seconds, _, _ = _least(lambda: sum(pool.map(np.sum, parts)), repeats)
+    return words.nbytes / seconds
 
 
 def merge_seconds_per_row(k: int, shards: int, repeats: int = 20, seed: int = 1) -> float:
     """Return the host's time per row to order the rows of `shards` answers: golden.top_k."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(-(1 << 20), 1 << 20, (shards, k)).ravel()
-    seconds, _ = _median(lambda: top_k(scores, k), repeats)
+    seconds, _, _ = _least(lambda: top_k(scores, k), repeats)
     return seconds / len(scores)

@@ -133,7 +133,6 @@ class RetrievalStudy:
     costs: dict[tuple[int, int, int], UnitCosts]
     faiss: list[FaissTiming]
     cpu: str
-    cpu_bytes_per_s: float
     merge_s_per_row: float
     scale: list[ScaleRow]
     rounds: list[tuple[int, int, float, float]]  # shards, kept, formula, simulated
@@ -315,12 +314,12 @@ def run_retrieval_study(
     seeds: int = 8,
     trials: int = 4000,
     repeats: int = 3,
-    batches: tuple[int, ...] = (1, 4, 16, 64),
+    batches: tuple[int, ...] = (1, 4, 16, 64, 256),
     seed: int = 1,
     folder: Path = BUILD_DIR / "retrieval",
     progress: Say = print,
 ) -> RetrievalStudy:
-    """Return all figures. repeats : of a Faiss call; trials : of a simulated cut.
+    """Return all figures. repeats : of a Faiss call, the least counts; trials : of a simulated cut.
 
     Raises ModuleNotFoundError without faiss-cpu.
     """
@@ -329,7 +328,6 @@ def run_retrieval_study(
     corpus = rng.integers(-128, 128, (rows, ROW_BYTES), dtype=np.int8)
     queries = rng.integers(-128, 128, (max(batches), ROW_BYTES), dtype=np.int8)
     timings = faiss_timing.time_faiss(corpus, queries, k, batches, repeats, progress)
-    cpu_bytes_per_s = faiss_timing.read_bytes_per_s()
     merge = faiss_timing.merge_seconds_per_row(k, DEVICES[-1])
     del corpus
 
@@ -377,7 +375,6 @@ def run_retrieval_study(
         costs=unit_costs(K_VALUES, folder, progress),
         faiss=timings,
         cpu=_cpu_name(),
-        cpu_bytes_per_s=cpu_bytes_per_s,
         merge_s_per_row=merge,
         scale=scale_rows(design, constant, rows, k, merge),
         rounds=round_rows(rows, k, trials, seed),
