@@ -246,7 +246,25 @@ def retrieval_study(
     show_page(out, retrieval_text(study), values if json else None)
 
 
+def retrieval_area(
+    sizes: Annotated[str, typer.Option(help="K of the units.")] = "128,256,512,1024,2048,4096",
+    queues: Annotated[
+        str, typer.Option(help="K of the register queue; beyond the last by the slope.")
+    ] = "32,64,128",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/retrieval_area.md"
+    ),
+    json: Json = False,
+) -> None:
+    """Synthesise selector, score filter and a register queue: LUTs by K."""
+    from rpaccel.main_job.retrieval_area import area_rows, area_text, area_values  # noqa: PLC0415
+
+    chosen = [[int(k) for k in text.split(",")] for text in (sizes, queues)]
+    rows = area_rows(*chosen, progress=functools.partial(print, file=sys.stderr, flush=True))
+    show_page(out, area_text(rows), area_values(rows) if json else None)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    criteo, ablation, retrieval_study,
+    criteo, ablation, retrieval_study, retrieval_area,
 )  # fmt: skip

@@ -182,9 +182,9 @@ def _faiss(study: RetrievalStudy) -> str:
         for rate in (rates[0], median(rates), rates[-1])
     )
     rows = [
-        [t.index, f"{t.threshold} ({t.threshold_value:,})", str(t.threads), f"{t.cores:.1f}", str(t.queries),
-         f"{1e3 * t.call_s:.1f}", f"{t.queries / t.call_s:.1f}", f"{t.call_s / ours:.2f}",
-         f"{t.memory_bytes_per_s / 1e9:.1f}"]
+        [t.index, f"{t.threshold} ({t.threshold_value:,})", str(t.threads), f"{t.cores:.1f}",
+         str(t.queries), f"{1e3 * t.call_s:.1f}", f"{t.queries / t.call_s:.1f}",
+         f"{t.call_s / ours:.2f}", f"{t.memory_bytes_per_s / 1e9:.1f}"]
         for t in timings
     ]  # fmt: skip
     head = ["index", "BLAS threshold", "threads", "cores", "queries", "call [ms]", "queries/s",
