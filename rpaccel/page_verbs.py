@@ -249,7 +249,7 @@ def retrieval_study(
 def retrieval_area(
     sizes: Annotated[str, typer.Option(help="K of the units.")] = "128,256,512,1024,2048,4096",
     queues: Annotated[
-        str, typer.Option(help="K of the register queue; beyond the last by the slope.")
+        str, typer.Option(help="K of the register queue; beyond by the least per entry.")
     ] = "32,64,128",
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(
         "docs/generated/retrieval_area.md"
@@ -259,8 +259,9 @@ def retrieval_area(
     """Synthesise selector, score filter and a register queue: LUTs by K."""
     from rpaccel.main_job.retrieval_area import area_rows, area_text, area_values  # noqa: PLC0415
 
-    chosen = [[int(k) for k in text.split(",")] for text in (sizes, queues)]
-    rows = area_rows(*chosen, progress=functools.partial(print, file=sys.stderr, flush=True))
+    wanted, synthesised = ([int(k) for k in text.split(",")] for text in (sizes, queues))
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    rows = area_rows(wanted, synthesised, progress=say)
     show_page(out, area_text(rows), area_values(rows) if json else None)
 
 

@@ -19,7 +19,7 @@ from rpaccel.rtl.retrieval_filter import ScoreFilter
 from rpaccel.rtl.retrieval_selector import Selector
 from rpaccel.spec.retrieval import RetrievalConfig
 
-__all__ = ["AreaRow", "area_rows", "area_text", "area_values", "slope_of"]
+__all__ = ["AreaRow", "area_rows", "area_text", "area_values", "least_per_entry"]
 
 FANNS_LUTS = 215.5  # per entry: FANNS (SC 2023), systolic queue of 32-bit score and id, Vivado
 U50_LUTS = 871_680  # of SNARY's board
@@ -28,7 +28,10 @@ LANES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class AreaRow:
-    """What a unit for `k` rows needs; LUTs with those that hold memory. extrapolated : by slope."""
+    """What a unit for `k` rows needs; LUTs with those that hold memory.
+
+    extrapolated : not synthesised.
+    """
 
     unit: str
     k: int
@@ -44,7 +47,10 @@ def area_rows(
     folder: Path = BUILD_DIR / "retrieval_area",
     progress: Callable[[str], None] = print,
 ) -> list[AreaRow]:
-    """Return the units for every k; the register queue for `queue_k`, beyond by its slope."""
+    """Return the units for every k; the register queue for `queue_k`.
+
+    Beyond those it has as much per entry as the one of `queue_k` with the least.
+    """
 
     def row(component: Component, name: str, k: int) -> AreaRow:
         progress(f"{name}, K = {k}")
@@ -69,26 +75,32 @@ def area_rows(
     queues = [
         row(RegisterQueue(RetrievalConfig(lanes=1, k_max=k)), "RegisterQueue", k) for k in queue_k
     ]
-    slopes = {name: slope_of(queues, name) for name in ("lut", "ff")}
+    each = {name: least_per_entry(queues, name) for name in ("lut", "ff")}
     beyond = [
         AreaRow(
             unit="RegisterQueue",
             k=k,
-            **{name: round(getattr(queues[-1], name) + slope * (k - queues[-1].k))
-               for name, slope in slopes.items()},
+            lut=round(k * each["lut"]),
+            ff=round(k * each["ff"]),
             bram36=0,
             extrapolated=True,
         )
         for k in k_values
         if k > queues[-1].k
-    ]  # fmt: skip
+    ]
     return [*found, *queues, *beyond]
 
 
-def slope_of(queues: Sequence[AreaRow], name: str) -> float:
-    """Return what an entry more needs between the last two sizes that were synthesised."""
-    before, last = queues[-2:]
-    return float(getattr(last, name) - getattr(before, name)) / (last.k - before.k)
+def least_per_entry(queues: Sequence[AreaRow], name: str) -> float:
+    """Return the least that an entry needs in one of the queues."""
+    return min(float(getattr(queue, name)) / queue.k for queue in queues)
+
+
+def snary_luts() -> float:
+    """Return SNARY's LUTs per entry and query: between two builds with as many queries."""
+    first, second = SNARY[:2]
+    more = (second.lut_share - first.lut_share) * U50_LUTS
+    return more / first.queries / (second.k - first.k)
 
 
 def area_values(rows: Sequence[AreaRow]) -> list[dict[str, Any]]:
@@ -103,15 +115,19 @@ def area_text(rows: Sequence[AreaRow]) -> str:
     for row in rows:
         times = [
             f"{other / row.lut:.1f}" if other else ""
-            for other in (lut.get(("RegisterQueue", row.k)), FANNS_LUTS * row.k)
+            for other in (
+                lut.get(("RegisterQueue", row.k)),
+                FANNS_LUTS * row.k,
+                snary_luts() * row.k,
+            )
         ]
         name = f"{row.unit}, {LANES} lanes" if row.unit == "ScoreFilter" else row.unit
         table.append(
-            [name, str(row.k), f"{row.lut:,}", "by slope" if row.extrapolated else "Yosys",
+            [name, str(row.k), f"{row.lut:,}", "per entry" if row.extrapolated else "Yosys",
              f"{row.lut / row.k:.1f}", f"{row.ff:,}", str(row.bram36), *times]
         )  # fmt: skip
     head = ["unit", "K", "LUT", "by", "LUT per entry", "FF", "BRAM36", "our queue / this",
-            "FANNS / this"]  # fmt: skip
+            "FANNS / this", "SNARY / this"]  # fmt: skip
     queues = [row for row in rows if row.unit == "RegisterQueue" and not row.extrapolated]
     snary = [
         [str(point.k), f"{100 * point.lut_share:.2f}", str(point.queries),
@@ -119,22 +135,20 @@ def area_text(rows: Sequence[AreaRow]) -> str:
          f"{point.lut_share * U50_LUTS / point.queries / point.k:.0f}"]
         for point in SNARY
     ]  # fmt: skip
-    first, second = SNARY[:2]  # as many queries in both
-    more = (second.lut_share - first.lut_share) * U50_LUTS
-    step = more / first.queries / (second.k - first.k)
+    first, second = SNARY[:2]
     return "\n".join(
         [
             _TEXT.format(
-                slope=slope_of(queues, "lut"),
-                flops=slope_of(queues, "ff"),
-                before=queues[-2].k,
+                least=least_per_entry(queues, "lut"),
+                flops=least_per_entry(queues, "ff"),
                 last=queues[-1].k,
                 fanns=FANNS_LUTS,
+                step=snary_luts(),
             ),
             markdown_table(head, table),
             "## SNARY's swap array\n\nWhole designs on an Alveo U50 (table 1), all that is in "
             f"them; from K = {first.k} to {second.k}, {first.queries} queries in both, "
-            f"{step:.1f} LUT more per entry and query, if the table counts all queries.\n",
+            f"{snary_luts():.1f} LUT more per entry and query, if the table counts all queries.\n",
             markdown_table(["K", "LUT [%]", "queries", "LUT", "LUT per query and entry"], snary),
         ]
     )
@@ -147,8 +161,11 @@ Written by `rpaccel retrieval-area` (`make retrieval-area`). Yosys for UltraScal
 and ids, nothing placed: LUTs with those that hold memory. *Selector*: merge sorter in block RAM.
 *ScoreFilter*: with its selector, histograms, queues. *RegisterQueue*: all K entries in registers,
 sorted, all compare at once, one candidate per cycle (`rtl/register_queue.py`); synthesised up to
-K = {last}, beyond by the slope from K = {before} to {last}: {slope:.1f} LUT and {flops:.1f} FF per
-entry. FANNS: a systolic queue of {fanns} LUT per entry, measured by Vivado, one candidate in two
-cycles. Yosys and Vivado map differently: the ratio to our own queue is the like-for-like one.
+K = {last}, beyond by the least per entry of those: {least:.1f} LUT and {flops:.1f} FF. Yosys is
+not even: for some K it makes the entries' multiplexers of MUXF7 and MUXF8 with LUTs that only pass
+a bit, and counts more than twice as many LUTs per entry; a slope between two sizes means nothing,
+so the least stands for all. FANNS: a systolic queue of {fanns} LUT per entry, measured by Vivado,
+one candidate in two cycles. SNARY: {step:.1f} LUT per entry, below. Yosys and Vivado map
+differently: the ratio to our own queue is the like-for-like one, that to SNARY the most careful.
 Clocks are not in it: a key that goes to K comparators at once would limit the register queue's.
 """

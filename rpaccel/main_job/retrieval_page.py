@@ -213,8 +213,8 @@ def _faiss(study: RetrievalStudy) -> str:
         f"{rates[0] / 1e9:.1f} to {rates[-1] / 1e9:.1f} GB/s, median {median(rates) / 1e9:.1f}. "
         f"Ours, throttled to the median by the model: {1e3 * ours:.2f} ms for all queries of a "
         "scan; in brackets with the "
-        "least and the most. Cores: CPU time over time; below the threads where other work had the "
-        "cores.\n\n"
+        "least and the most. Cores: CPU time over time; a row with fewer cores than threads was "
+        "starved by other work and says nothing of Faiss.\n\n"
         + markdown_table(head, rows)
         + f"\nA single query, Faiss's best setting over ours: {gains}. Rate against Faiss's best "
         f"of all, {best:,.0f} queries/s: {shared}. Published for FAERY throttled to the bandwidth "

@@ -6,7 +6,7 @@ import pytest
 
 from rpaccel.host.faiss_timing import FaissTiming, time_faiss
 from rpaccel.main_job import retrieval_study as study
-from rpaccel.main_job.retrieval_area import AreaRow, area_rows, area_text, slope_of
+from rpaccel.main_job.retrieval_area import AreaRow, area_rows, area_text, least_per_entry
 from rpaccel.main_job.retrieval_board_page import design_of, goal_batch, snary_at
 from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values
 from rpaccel.main_job.retrieval_plots import write_retrieval
@@ -137,9 +137,9 @@ def test_area_page():
     rows = [AreaRow(unit="Selector", k=128, lut=1900, ff=1700, bram36=4)]
     rows += [AreaRow(unit="RegisterQueue", k=k, lut=100 * k + 50, ff=66 * k, bram36=0)
              for k in (64, 128)]  # fmt: skip
-    assert slope_of(rows[1:], "lut") == 100
+    assert least_per_entry(rows[1:], "lut") == 100 + 50 / 128
     text = area_text(rows)
-    assert "100.0 LUT and 66.0 FF per entry" in text
+    assert "100.4 LUT and 66.0 FF." in " ".join(text.split())
     assert " 6.8 " in text and "46.8 LUT more" in text  # 12,850 over 1,900
 
 
@@ -148,8 +148,8 @@ def test_area_of_small_units():
     *units, before, last, beyond = area_rows([16, 64], [8, 16], progress=lambda _: None)
     assert [row.unit for row in units] == ["Selector"] * 2 + ["ScoreFilter"] * 2
     assert (before.k, last.k, beyond.k) == (8, 16, 64)
-    assert beyond.extrapolated and beyond.lut > 3 * last.lut
-    assert 40 < slope_of([before, last], "lut") < 215
+    each = least_per_entry([before, last], "lut")
+    assert beyond.extrapolated and beyond.lut == round(64 * each) and 60 < each < 400
 
 
 @pytest.mark.slow
