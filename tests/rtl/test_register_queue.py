@@ -88,6 +88,13 @@ def test_k_64():
     check(queries, run(config, queries)[0])
 
 
+@pytest.mark.parametrize("order", ["equal", "ties"])
+def test_neighbouring_ids(order):
+    scores, _, k = query(order, 60, 16)
+    queries = [(scores, np.random.default_rng(seed).permutation(60), k) for seed in (1, 2)]
+    check(queries, run(SMALL, queries)[0])
+
+
 def test_one_entry():
     config = RetrievalConfig(lanes=1, k_max=1, score_bits=12, id_bits=10)
     queries = [query("ties", 50, 1), query("random", 0, 1)]
