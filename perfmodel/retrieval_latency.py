@@ -35,7 +35,7 @@ __all__ = [
 
 HBM2_PORT_BYTES_PER_S = 13.27e9  # sequential, a pseudo-channel: Shuhai
 ROW_CYCLE_S = 13.3e-9  # between scattered 32-byte reads of a pseudo-channel: Shuhai, 2.4 GB/s
-SCORE_CYCLES = 6  # rtl.retrieval_score latency_cycles
+SCORE_CYCLES = 7 + 1  # rtl.retrieval_score, rtl.retrieval_gate: latency_cycles
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,13 +20,14 @@ from rpaccel.perfmodel.retrieval_board import (
     rows_within,
 )
 from rpaccel.perfmodel.retrieval_latency import MemoryPath
+from rpaccel.spec.retrieval import QUERIES_LIMIT
 
-__all__ = ["CLOCKS_HZ", "GOAL", "SPEC_QUERIES", "board_sections", "design_of", "goal_batch"]
+__all__ = ["CLOCKS_HZ", "GOAL", "PAPER_QUERIES", "board_sections", "design_of", "goal_batch"]
 
 GOAL = 3.0  # times SNARY's rate
 LIMIT_S = 10e-3
 ROUTABLE = 0.6  # share of a part that FANNS plans with
-SPEC_QUERIES = 4  # most of spec.accelerator retrieval_queries
+PAPER_QUERIES = 4  # of a scan: spec/presets/paper.yaml
 CLOCKS_HZ = (150e6, 175e6, 200e6, 225e6, 250e6, 300e6)
 CORPORA = (1e6, 3e6, 6e6, 9e6)
 ITEMS_PER_CYCLE = 4  # of SNARY, and of FAERY on its board if it has as many
@@ -103,7 +104,7 @@ def _designs(study: RetrievalStudy) -> str:
     for channels in CHANNELS:
         for beat in (32, 64):
             costs = study.costs[channels, beat, study.k]
-            design = design_of(study, channels, beat, SPEC_QUERIES)
+            design = design_of(study, channels, beat, PAPER_QUERIES)
             constant = study.constants[channels, beat].total
             cells = [
                 f"{channels} x {beat} B",
@@ -124,15 +125,15 @@ def _designs(study: RetrievalStudy) -> str:
                         rate = queries_per_s(chosen, study.rows, constant, LIMIT_S, waits=True)
                     cells.append(f"{batch}: {rate:,.0f} ({rate / snary:.2f}x)")
             rows.append(cells)
-    head = ["ports", "GB/s", "L [ms]", "rows in 10 ms [million]", f"{SPEC_QUERIES} queries",
+    head = ["ports", "GB/s", "L [ms]", "rows in 10 ms [million]", f"{PAPER_QUERIES} queries",
             "60 %, 1 product per DSP", "100 %", "60 %, 2 products", "100 %"]  # fmt: skip
     return (
         "## Ours on the same board\n\n"
         f"K = {study.k}, {study.rows:,} rows of {ROW_BYTES} bytes, {CLOCK_HZ / 1e6:.0f} MHz. "
         "Queries per scan: queries/s (times SNARY's at the same K and corpus), 0 if a query that "
         "just missed a scan takes above 10 ms (2 scans and C). "
-        f"{SPEC_QUERIES} queries is the most that the configuration allows today "
-        "(retrieval_queries), and ports are a power of two of at most 16: 28 channels are the "
+        f"{PAPER_QUERIES} queries are those of the preset `paper`; a configuration may have "
+        f"{QUERIES_LIMIT}. Its ports are a power of two of at most 16: 28 channels are the "
         "model's alone. The others: the most queries that fit 60 % (what FANNS plans with) or all "
         "of a VU35P. 1 product per DSP is today's RTL; 2 needs two queries to share a row's byte "
         "in a DSP48E2, for inner products, not in the RTL. The rate is bounded by multipliers: "
@@ -226,7 +227,7 @@ def _goal(study: RetrievalStudy) -> str:
     costs = study.costs[16, 32, study.k]
     design = design_of(study, 16, 32, needed)
     ratio = needed / design.scan_s(study.rows) / snary_at(study.k).queries_per_s(study.rows)
-    today = SPEC_QUERIES / needed * ratio
+    today = PAPER_QUERIES / needed * ratio
     verdicts = []
     for products in (1, 2):
         shares = budget_of(design, costs, products).shares(*PART)
@@ -237,6 +238,6 @@ def _goal(study: RetrievalStudy) -> str:
     return (
         f"At least {GOAL:.0f} times SNARY's rate under 10 ms, K = {study.k}, 16 channels, "
         f"{CLOCK_HZ / 1e6:.0f} MHz: {ratio:.2f} times with {needed} queries per scan; "
-        f"{'; '.join(verdicts)}. With the {SPEC_QUERIES} queries that the configuration allows "
-        f"today: {today:.2f} times."
+        f"{'; '.join(verdicts)}. With the {PAPER_QUERIES} queries of the preset `paper`: "
+        f"{today:.2f} times."
     )

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.main_job.retrieval_board_page import SPEC_QUERIES, board_sections, goal_batch
+from rpaccel.main_job.retrieval_board_page import PAPER_QUERIES, board_sections, goal_batch
 from rpaccel.main_job.retrieval_study import AGAIN, CLOCK_HZ, SWITCH_S, RetrievalStudy
 from rpaccel.perfmodel.retrieval_board import ROW_BYTES
 from rpaccel.perfmodel.retrieval_latency import (
@@ -197,7 +197,7 @@ def _faiss(study: RetrievalStudy) -> str:
             for name in dict.fromkeys(t.index for t in timings)
         )
     )
-    batches = (1, SPEC_QUERIES, goal_batch(study, 16, 32, CLOCK_HZ))
+    batches = (1, PAPER_QUERIES, goal_batch(study, 16, 32, CLOCK_HZ))
     shared = "; ".join(
         f"{n} in a scan {n / ours:,.0f}/s, {n / ours / best:.2f} times "
         f"({n / slow / best:.2f} to {n / fast / best:.2f})"

@@ -10,7 +10,7 @@ import numpy as np
 from rpaccel.main_job.cache_plots import COLOURS, new_axes, save_figure
 from rpaccel.main_job.retrieval_board_page import (
     CLOCKS_HZ,
-    SPEC_QUERIES,
+    PAPER_QUERIES,
     design_of,
     goal_batch,
     snary_at,
@@ -59,7 +59,7 @@ def _rate(study: RetrievalStudy, out: Path) -> list[Path]:
     clocks = np.array(CLOCKS_HZ)
     for channels, colour in zip(CHANNELS, COLOURS, strict=False):
         for queries, line in (
-            (SPEC_QUERIES, "--"),
+            (PAPER_QUERIES, "--"),
             (goal_batch(study, channels, 32, CLOCK_HZ), "-"),
         ):
             rates = [queries / design_of(study, channels, 32, 1, clock).scan_s(study.rows)

@@ -254,7 +254,9 @@ def unit_costs(
         return synthesise(netlist, "xcup", build_dir=BUILD_DIR, progress=say)
 
     scores = {
-        beat: report(ScoreUnit(RetrievalConfig(lanes=1, k_max=1024, beat_bytes=beat)), f"s{beat}")
+        beat: report(
+            ScoreUnit(RetrievalConfig(lanes=1, k_max=1024, beat_bytes=beat), 1), f"s{beat}"
+        )
         for beat in BEATS
     }
     found = {}

@@ -8,6 +8,7 @@ from rpaccel.golden.retrieval import ideal_passes
 from rpaccel.perfmodel import retrieval_latency as latency
 from rpaccel.perfmodel.retrieval import mean_passes
 from rpaccel.perfmodel.retrieval_overrun import measure
+from rpaccel.rtl.retrieval_gate import RowGate
 from rpaccel.rtl.retrieval_score import ScoreUnit
 from rpaccel.spec.retrieval import RetrievalConfig
 
@@ -58,7 +59,7 @@ def test_constant_adds_up():
     report = scan(16)
     constant = latency.constant_of(report, PATH, beats_per_row=4, switch_s=15.6e-9)
     assert constant.memory == 39  # 153.4 ns
-    assert constant.scoring == ScoreUnit.latency_cycles + 3
+    assert constant.scoring == ScoreUnit.latency_cycles + RowGate.latency_cycles + 3
     counted = constant.overrun + constant.closing + constant.answer
     assert counted == report.end_cycle + 1 - report.sets
     assert constant.total == constant.memory + constant.scoring + counted
