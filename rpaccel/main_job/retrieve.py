@@ -12,7 +12,8 @@ import numpy.typing as npt
 from rpaccel.host.corpus import Corpus
 from rpaccel.host.driver import Completion, Driver
 from rpaccel.host.software_device import SoftwareDevice
-from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.main_job.three_stages import with_engine
+from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.retrieval import K_LIMIT, Metric
 
 __all__ = [
@@ -92,20 +93,10 @@ def symmetric(rows: Vectors, vectors: Vectors, metric: Metric) -> Asked:
     return Asked(rows=made[0], vectors=made[1], scales=(scales[0], scales[1]))
 
 
-def _machine() -> AcceleratorConfig:
-    """Return a machine with the largest engine: it bounds sizes, not answers."""
-    preset = load_accelerator("default").model_dump()
-    engine = {
-        "name": "default with the largest engine",
-        "retrieval_queries": 1,
-        "retrieval_k_max": K_LIMIT,
-    }
-    return AcceleratorConfig(**(preset | engine))
-
-
 def retrieve_rows(asked: Asked, metric: Metric, k: int, floor: int | None) -> list[Completion]:
     """Return the k best rows for each vector. Raises ValueError for sizes out of range."""
-    config = _machine()
+    # the largest engine: it bounds sizes, not answers
+    config = with_engine(load_accelerator("default"), retrieval_k_max=K_LIMIT)
     rows = asked.rows
     width = 1 << max(4, (rows.shape[1] - 1).bit_length())
     held = -(-len(rows) * (width + 3) // (1 << 20)) + 1  # rows, scales and live bits [MiB]
