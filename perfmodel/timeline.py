@@ -8,24 +8,32 @@ from rpaccel.perfmodel.trace_events import Event, QuerySpan, TaskSpan, trace_eve
 __all__ = ["machine_events"]
 
 
-def machine_events(report: MachineReport, *, process: int = 1) -> list[Event]:
-    """Return the trace events of `report`, in cycles; queries by their number in the load."""
+def machine_events(report: MachineReport, *, process: int = 1, start: int = 0) -> list[Event]:
+    """Return the trace events of `report`, in cycles; queries by their number in the load.
+
+    start : when the load's cycle 0 is in the picture.
+    """
     tasks = [
         TaskSpan(
             tag=task.query,
             lane=task.lane,
             stage=task.stage,
             items=task.items,
-            given_at=task.start,
-            gathered_at=task.gathered,
-            computed_at=task.end,
-            first_score_at=task.scored - task.items,  # taken one per cycle
-            scored_at=task.scored,
+            given_at=start + task.start,
+            gathered_at=start + task.gathered,
+            computed_at=start + task.end,
+            first_score_at=start + task.scored - task.items,  # taken one per cycle
+            scored_at=start + task.scored,
         )
         for task in report.tasks
     ]
     queries = [
-        QuerySpan(tag=index, fetched_at=query.arrival, begun_at=query.accepted, ended_at=query.end)
+        QuerySpan(
+            tag=index,
+            fetched_at=start + query.arrival,
+            begun_at=start + query.accepted,
+            ended_at=start + query.end,
+        )
         for index, query in enumerate(report.queries)
     ]
     return trace_events(tasks, queries, source="model", process=process)

@@ -17,12 +17,16 @@ BURST_BEATS = 16  # bursts end on a multiple of this, so none crosses 4 KiB
 
 
 def writing_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """What to write where. Both addresses are aligned: to a beat, to 128 bytes."""
+    """What to write where; `written`: results are there already.
+
+    Both addresses are aligned: to a beat, to 128 bytes.
+    """
     return data.StructLayout(
         {
             "completion": struct(COMPLETION),
             "completion_address": unsigned(config.axi_address_bits),
             "result_address": unsigned(config.axi_address_bits),
+            "written": unsigned(1),
         }
     )
 
@@ -92,7 +96,7 @@ class CompletionWriter(wiring.Component):
                         completion.eq(start.completion),
                         completion_address.eq(start.completion_address),
                         address.eq(start.result_address),
-                        left.eq(start.completion.count),
+                        left.eq(Mux(start.written, 0, start.completion.count)),
                     ]
                     m.next = "RESULT_REQUEST"
             with m.State("RESULT_REQUEST"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Module, Mux, Signal, Value
-from amaranth.hdl import unsigned
+from amaranth.hdl import Const, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,6 +11,8 @@ from rpaccel.rtl.completion_writer import CompletionWriter
 from rpaccel.rtl.funnel import waiting_layout
 from rpaccel.rtl.interfaces import STATUS_BITS, ReadPort, WritePort, result_layout, struct
 from rpaccel.rtl.query_check import QueryCheck
+from rpaccel.rtl.retrieval_answer import STAGE_COUNTERS, merge_found
+from rpaccel.rtl.retrieval_query import found_layout, passed_layout, retrieve_layout
 from rpaccel.rtl.submission_queue import (
     INDEX_BITS,
     SubmissionQueue,
@@ -18,7 +20,7 @@ from rpaccel.rtl.submission_queue import (
     rings_layout,
 )
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import COMPLETION, ISA_VERSION, Opcode, Status
+from rpaccel.spec.isa import COMPLETION, ISA_VERSION, MAX_STAGES, Opcode, StageKind, Status
 
 __all__ = ["Dispatcher", "load_layout", "loaded_layout"]
 
@@ -61,6 +63,9 @@ class Dispatcher(wiring.Component):
     load : Out(stream of load_layout()), loaded : In(stream of loaded_layout())
     query : Out(stream of waiting_layout()) per funnel
     funnel_idle : In(1) per funnel  the funnel holds no query and no results.
+    retrieve : Out(stream of retrieve_layout()), passed : In(stream of passed_layout()),
+    retrieved : In(stream of struct(COMPLETION)), retriever_idle : In(1)  with a retrieval engine:
+        queries whose stage 0 retrieves, back when it has, or completed.
     done : In(stream of struct(COMPLETION)) per funnel
     result : In(stream of result_layout()) per funnel; `count` of them are taken after `done`.
     """
@@ -95,6 +100,16 @@ class Dispatcher(wiring.Component):
                 "done": In(stream.Signature(struct(COMPLETION))).array(funnels),
                 "result": In(stream.Signature(result_layout())).array(funnels),
             }
+            | (
+                {
+                    "retrieve": Out(stream.Signature(retrieve_layout())),
+                    "passed": In(stream.Signature(passed_layout())),
+                    "retrieved": In(stream.Signature(struct(COMPLETION))),
+                    "retriever_idle": In(1),
+                }
+                if config.retrieval_queries
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -151,10 +166,13 @@ class Dispatcher(wiring.Component):
         ]
         for query, address in zip(self.query, self.result_address, strict=True):
             with m.If(query.valid & query.ready):
-                m.d.sync += address.eq(descriptor.result_address)
+                m.d.sync += address.eq(query.payload.descriptor.result_address)
             m.d.comb += [query.payload.descriptor.eq(descriptor), query.payload.waited.eq(waited)]
+        passing, retrieves = self._retrieve(m, fetched)
         m.d.sync += cycles.eq(cycles + 1)
         idle = self.funnel_idle.all() & self.lane_idle.all()
+        if config.retrieval_queries:
+            idle &= self.retriever_idle
         late = (descriptor.deadline_cycles != 0) & (waited >= descriptor.deadline_cycles)
 
         with m.FSM(name="run") as run:
@@ -180,15 +198,82 @@ class Dispatcher(wiring.Component):
                 with m.If(late | self.give_up):
                     m.d.sync += error.eq(Mux(late, Status.LATE, Status.ABORTED))
                     m.next = "LOCAL"
-                with m.Else():
-                    for f in reversed(range(config.funnels)):
-                        with m.If(self.funnel_idle[f]):
-                            m.d.comb += [
-                                *(query.valid.eq(0) for query in self.query),
-                                self.query[f].valid.eq(1),
-                            ]
-                            m.next = "IDLE"  # a funnel that is idle takes it
+                with m.Elif(retrieves):
+                    m.d.comb += self._offer.eq(1)
+                    with m.If(self._taken):
+                        m.next = "IDLE"
+                with m.Elif(~passing), m.If(self._to_funnel(m)):
+                    m.next = "IDLE"
             self._load_states(m, local, error, cycles, idle)
+
+    def _to_funnel(self, m: Module) -> Value:
+        """Offer a query to the idle funnel of lowest number, which takes it; return if it is."""
+        for f in reversed(range(self.config.funnels)):
+            with m.If(self.funnel_idle[f]):
+                m.d.comb += [
+                    *(query.valid.eq(0) for query in self.query),
+                    self.query[f].valid.eq(1),
+                ]
+        return self.funnel_idle.any()
+
+    def _retrieve(self, m: Module, fetched: data.View) -> tuple[Value, Value]:
+        """Connect the retriever; return whether a query comes from it, and whether one goes to it.
+
+        What comes from it goes first: a funnel gets it with its stages that are left.
+        """
+        self._offer, self._taken = Signal(name="offer"), Signal(name="taken")
+        self.found: list[data.View] = []  # per funnel, of its query's stage that went before
+        if not self.config.retrieval_queries:
+            return Const(0), Const(0)
+        out, back = self.retrieve, self.passed
+        m.d.comb += [
+            out.valid.eq(self._offer),
+            self._taken.eq(out.ready),
+            out.payload.descriptor.eq(fetched.descriptor),
+            out.payload.fetched_at.eq(fetched.fetched_at),
+            out.payload.accepted_at.eq(self.clock),
+        ]
+        accepted = Signal(name="accepted")
+        with m.If(back.valid):
+            m.d.comb += back.ready.eq(self._to_funnel(m))
+            for query in self.query:
+                m.d.comb += [
+                    query.payload.descriptor.eq(back.payload.descriptor),
+                    query.payload.waited.eq(self.clock - back.payload.found.fetched_at),
+                ]
+        m.d.comb += accepted.eq(back.valid & back.ready)
+        kept = data.StructLayout({"valid": 1, "cycles": 32, "found": found_layout()})
+        for f, query in enumerate(self.query):
+            found = Signal(kept, name=f"found{f}")
+            with m.If(query.valid & query.ready):
+                m.d.sync += [
+                    found.valid.eq(accepted),
+                    found.cycles.eq(self.clock - back.payload.found.accepted_at),
+                    found.found.eq(back.payload.found),
+                ]
+            self.found.append(found)
+        return back.valid, fetched.descriptor.stage0_kind == StageKind.RETRIEVE
+
+    def _whole(self, m: Module, f: int, completion: data.View) -> data.View:
+        """Return the completion of funnel f, with the stage that went before if there was one."""
+        if not self.config.retrieval_queries:
+            return completion
+        whole = Signal(struct(COMPLETION), name=f"whole{f}")
+        kept = self.found[f]
+        before = kept.found
+        m.d.comb += whole.eq(completion)
+        with m.If(kept.valid):
+            m.d.comb += [
+                whole.queue_cycles.eq(before.accepted_at - before.fetched_at),
+                whole.total_cycles.eq(completion.total_cycles + kept.cycles),
+                whole.flags.eq(completion.flags | before.flags),
+                whole.overshoot.eq(completion.overshoot + before.overshoot),
+            ]
+            for name in STAGE_COUNTERS:
+                for stage in range(1, MAX_STAGES):
+                    m.d.comb += whole[f"{name}{stage}"].eq(completion[f"{name}{stage - 1}"])
+            merge_found(m, whole, before, kept.cycles)
+        return whole
 
     def _load_states(
         self,
@@ -241,21 +326,28 @@ class Dispatcher(wiring.Component):
         config, rings = self.config, self.rings
         m.submodules.writer = writer = CompletionWriter(config)
         connect(m, writer.port, flipped(self.port))
-        turn = Signal(range(config.funnels + 1))
+        sources = [*self.done, local]
+        if config.retrieval_queries:
+            sources.append(self.retrieved)
+        turn = Signal(range(len(sources)))
         start = writer.start.payload
         writing, is_query = Signal(), Signal()
         m.d.comb += start.completion_address.eq(
             rings.cq_base + (self.cq_tail & (rings.cq_size - 1)) * COMPLETION.bytes
         )
-        for i, source in enumerate([*self.done, local]):
+        for i, source in enumerate(sources):
+            funnel = i < config.funnels
             with m.If(turn == i):
                 m.d.comb += [
-                    start.completion.eq(source.payload),
+                    start.completion.eq(
+                        self._whole(m, i, source.payload) if funnel else source.payload
+                    ),
+                    start.written.eq(not funnel),
                     writer.start.valid.eq(source.valid & ~writing),
                     source.ready.eq(writer.start.ready & ~writing),
-                    is_query.eq(1 if i < config.funnels else local_query),
+                    is_query.eq(local_query if source is local else 1),
                 ]
-                if i < config.funnels:
+                if funnel:
                     m.d.comb += [
                         start.result_address.eq(self.result_address[i]),
                         writer.result.payload.eq(self.result[i].payload),
@@ -270,5 +362,5 @@ class Dispatcher(wiring.Component):
             m.d.sync += [writing.eq(0), self.cq_tail.eq(self.cq_tail + 1)]
         with m.If(~writing & ~writer.start.valid | writer.done_stb):
             m.d.sync += turn.eq(turn + 1)
-            with m.If(turn == config.funnels):
+            with m.If(turn == len(sources) - 1):
                 m.d.sync += turn.eq(0)

@@ -23,6 +23,7 @@ __all__ = [
     "LaneReader",
     "MemoryFabric",
     "lane_reader",
+    "own_reader",
     "reader_count",
     "requester_names",
     "requester_of_bank",
@@ -31,6 +32,7 @@ __all__ = [
 WRITE_MEMBERS = ("aw", "w", "b")
 LIST_SLOTS = 4  # bursts in flight of a list, a descriptor or an image
 RECORD_SLOTS = 16
+SCAN_SLOTS = 8  # 8 KiB at 64 bytes a beat
 
 
 class LaneReader(IntEnum):
@@ -56,9 +58,24 @@ def lane_reader(config: AcceleratorConfig, lane: int, kind: LaneReader, port: in
     return _lane_kinds(config).index((lane, kind, port))
 
 
+def _own_readers(config: AcceleratorConfig) -> list[str]:
+    """Return the readers behind the lanes', in order."""
+    names = ["descriptor", "image", "update"]
+    if config.retrieval_queries:
+        names += ["retrieval", "bitmap", *(f"scan{port}" for port in range(config.memory_ports))]
+    return names
+
+
+def own_reader(config: AcceleratorConfig, name: str) -> int:
+    """Return the number of a reader that is no lane's: "descriptor", "image", "update";
+    "retrieval", "bitmap", "scan0" and so on per memory port with a retrieval engine.
+    """
+    return len(_lane_kinds(config)) + _own_readers(config).index(name)
+
+
 def reader_count(config: AcceleratorConfig) -> int:
-    """Return the readers in order: the lanes', then descriptors, images and row updates."""
-    return len(_lane_kinds(config)) + 3
+    """Return the readers: the lanes', then the others."""
+    return len(_lane_kinds(config)) + len(_own_readers(config))
 
 
 def requester_names(config: AcceleratorConfig) -> list[str]:
@@ -71,9 +88,7 @@ def requester_names(config: AcceleratorConfig) -> list[str]:
     ]
     return [
         *lanes,
-        "descriptor",
-        "image",
-        "update",
+        *_own_readers(config),
         *(f"row_bank{bank}" for bank in range(config.banks)),
     ]
 
@@ -86,6 +101,8 @@ def requester_of_bank(config: AcceleratorConfig, bank: int) -> int:
 def reader_slots(config: AcceleratorConfig, reader: int) -> tuple[int, int]:
     """Return (bursts in flight, beats of the longest burst) of a reader, powers of two."""
     kinds = [kind for _, kind, _ in _lane_kinds(config)]
+    if config.retrieval_queries and reader >= own_reader(config, "scan0"):
+        return SCAN_SLOTS, BURST_BEATS
     kind = kinds[reader] if reader < len(kinds) else LaneReader.LIST
     slots = RECORD_SLOTS if kind == LaneReader.RECORD else LIST_SLOTS
     in_flight = 1 << (min(slots, config.reads_in_flight).bit_length() - 1)

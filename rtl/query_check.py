@@ -24,6 +24,10 @@ class QueryCheck(wiring.Component):
     the last stage, and its mode, options and task_k, are not used. Tasks of stage 0 begin at a
     beat of the list.
 
+    With a retrieval engine stage 0 may retrieve: it needs neither lane nor model nor items, its k
+    is at most retrieval_k_max, and the stage behind it begins at the list. A query that does
+    nothing else needs no records either.
+
     Members
     -------
     descriptor : In(descriptor_layout())
@@ -50,6 +54,11 @@ class QueryCheck(wiring.Component):
         config, query = self.config, self.descriptor
         used = [query.stages > i for i in range(MAX_STAGES)]
         stages = range(MAX_STAGES)
+        retrieves: Value = Const(0)
+        if config.retrieval_queries:
+            retrieves = self._of(0, "kind") == StageKind.RETRIEVE
+        alone = retrieves & (query.stages == 1)
+        ranks = [used[i] & ~(retrieves if i == 0 else 0) for i in stages]
 
         # Lanes that may run a stage; slots that all of them have.
         able = [Signal(config.lanes, name=f"able_{i}") for i in stages]
@@ -65,23 +74,30 @@ class QueryCheck(wiring.Component):
             has_model.append(inside & (missing == 0))
 
         bad_stages = (query.stages < 1) | (query.stages > MAX_STAGES)
-        bad_stages |= self._any(used[i] & (self._of(i, "kind") != StageKind.RANK) for i in stages)
-        bad_items = (query.items < 1) | (query.items > config.max_items)
-        limits = [query.items] + [self._of(i, "k") for i in stages]
+        bad_stages |= self._any(ranks[i] & (self._of(i, "kind") != StageKind.RANK) for i in stages)
+        bad_items = ~retrieves & ((query.items < 1) | (query.items > config.max_items))
+        limits = [Mux(retrieves, 0xFFFF, query.items), *(self._of(i, "k") for i in stages)]
         bad_k = self._any(
             used[i + 1] & ((self._of(i, "k") < 1) | (self._of(i, "k") > limits[i]))
             for i in range(MAX_STAGES - 1)
         )
-        bad_k |= (query.top_n < 1) | (query.top_n > config.max_top_n)
+        bad_k |= ~alone & ((query.top_n < 1) | (query.top_n > config.max_top_n))
+        if config.retrieval_queries:
+            most = Mux(alone, config.retrieval_k_max, min(config.retrieval_k_max, config.max_items))
+            k = self._of(0, "k")
+            bad_k |= retrieves & ((k < 1) | (k > most))
 
         checks = [
-            (self._any((used[i] | (i == 0)) & ~able[i].any() for i in stages), Status.BAD_LANE),
+            (
+                self._any(self._needs(i, used, retrieves) & ~able[i].any() for i in stages),
+                Status.BAD_LANE,
+            ),
             (bad_stages, Status.BAD_STAGES),
             (bad_items, Status.BAD_ITEMS),
-            (self._any(used[i] & ~has_model[i] for i in stages), Status.BAD_MODEL),
+            (self._any(ranks[i] & ~has_model[i] for i in stages), Status.BAD_MODEL),
             (bad_k, Status.BAD_K),
-            (self._bad_task(used), Status.BAD_TASK),
-            (self._bad_record(), Status.BAD_RECORD),
+            (self._bad_task(used, retrieves), Status.BAD_TASK),
+            (self._bad_record(alone), Status.BAD_RECORD),
             (self._out_of_reach(), Status.REGION),
         ]
         status: Value = Const(Status.OK, STATUS_BITS)
@@ -90,6 +106,11 @@ class QueryCheck(wiring.Component):
         m.d.sync += self.status.eq(status)
         return m
 
+    @staticmethod
+    def _needs(stage: int, used: list[Value], retrieves: Value) -> Value:
+        """Return whether a stage needs a lane."""
+        return ~retrieves if stage == 0 else used[stage]
+
     def _of(self, stage: int, name: str) -> Value:
         return self.descriptor[f"stage{stage}_{name}"]
 
@@ -97,15 +118,19 @@ class QueryCheck(wiring.Component):
     def _any(conditions: object) -> Value:
         return Cat(conditions).any()
 
-    def _bad_task(self, used: list[Value]) -> Value:
+    def _bad_task(self, used: list[Value], retrieves: Value) -> Value:
         """Return whether mode, options or tasks of a stage are wrong."""
-        wrong = [(self._of(0, "task_items") & (self.config.beat_bytes // 4 - 1)) != 0]
+        first = Mux(
+            retrieves, Mux(used[1], self._of(1, "task_items"), 0), self._of(0, "task_items")
+        )
+        wrong = [(first & (self.config.beat_bytes // 4 - 1)) != 0]
         for i in range(MAX_STAGES - 1):
             mode, options = self._of(i, "mode"), self._of(i, "options")
             shared = (mode == StageMode.LOCAL) | (mode == StageMode.PROPORTIONAL)
             exact = (options & StageOption.EXACT) != 0
             wrong.append(
                 used[i + 1]
+                & ~(retrieves if i == 0 else 0)
                 & (
                     (mode > max(StageMode))
                     | (options > sum(StageOption))
@@ -115,7 +140,7 @@ class QueryCheck(wiring.Component):
             )
         return self._any(wrong)
 
-    def _bad_record(self) -> Value:
+    def _bad_record(self, alone: Value) -> Value:
         """Return whether a record's size or an alignment is wrong."""
         config, query = self.config, self.descriptor
         beat = config.beat_bytes
@@ -125,17 +150,13 @@ class QueryCheck(wiring.Component):
             for size in sizes
         )
         unaligned = (
-            query.user_address
+            Mux(alone, 0, query.user_address | query.user_record_bytes)
             | query.candidates_address
             | query.result_address
-            | query.user_record_bytes
         ) & (beat - 1)
         user_bytes = query.user_record_bytes
-        return (
-            ~item_fits
-            | (unaligned != 0)
-            | (user_bytes == 0)
-            | (user_bytes > config.user_record_bytes)
+        return (unaligned != 0) | ~alone & (
+            ~item_fits | (user_bytes == 0) | (user_bytes > config.user_record_bytes)
         )
 
     def _out_of_reach(self) -> Value:

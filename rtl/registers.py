@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.axi import AxiLite
 from rpaccel.rtl.region_check import regions_layout
+from rpaccel.rtl.retrieval_query import retrieval_counters_layout
 from rpaccel.rtl.row_network import row_counters_layout
 from rpaccel.rtl.row_updater import update_queue_layout
 from rpaccel.rtl.submission_queue import INDEX_BITS, rings_layout
@@ -30,6 +31,8 @@ from rpaccel.spec.registers import (
     PORT_COUNTER_BASE,
     REGIONS,
     REGISTERS,
+    RETRIEVAL_COUNTER_BASE,
+    RETRIEVAL_COUNTERS,
     ROW_COUNTERS,
     Control,
     Irq,
@@ -79,6 +82,7 @@ class Registers(wiring.Component):
     counters : In(counters_layout()) per lane
     funnel_counters : In(counters_layout(FUNNEL_COUNTER_UNITS)) per funnel
     row_counters : In(row_counters_layout()) per row bank
+    retrieval_counters : In(retrieval_counters_layout())  with a retrieval engine.
     read_beat_stb, write_beat_stb : In(1) per memory port
     """
 
@@ -127,6 +131,11 @@ class Registers(wiring.Component):
                 "read_beat_stb": In(config.memory_ports),
                 "write_beat_stb": In(config.memory_ports),
             }
+            | (
+                {"retrieval_counters": In(retrieval_counters_layout())}
+                if config.retrieval_queries
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -349,6 +358,9 @@ class Registers(wiring.Component):
             }
         for bank, counters in enumerate(self.row_counters):
             values |= {row_counter_address(bank, name): counters[name] for name in ROW_COUNTERS}
+        if self.config.retrieval_queries:
+            for j, name in enumerate(RETRIEVAL_COUNTERS):
+                values[RETRIEVAL_COUNTER_BASE + 4 * j] = self.retrieval_counters[name]
         for port in range(self.config.memory_ports):
             for j, stb in enumerate((self.read_beat_stb[port], self.write_beat_stb[port])):
                 beats = Signal(32, name=f"port{port}_{('read', 'write')[j]}_beats")

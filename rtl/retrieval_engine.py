@@ -82,7 +82,8 @@ class RetrievalEngine(wiring.Component):
 
     `start` is taken when the scan before has asked for all it reads; its query words are loaded
     before, while the scan before runs. An answer leaves while the next scan runs. With a failed
-    read a query's list means nothing, and its status says so.
+    read a query's list means nothing, and its status says so; a scan ends early if one of rows
+    fails.
 
     Members
     -------
@@ -222,7 +223,8 @@ class RetrievalEngine(wiring.Component):
             wanted.live.eq(asked.live),
             wanted.valid.eq(Cat(one.valid for one in asked.queries)),
             *(wanted.bitmaps[q].eq(one.bitmap) for q, one in enumerate(asked.queries)),
-            s.bitmaps.give_up.eq(self.give_up),
+            # nothing is read on behind a failed read; the next scan is not meant
+            s.bitmaps.give_up.eq(self.give_up | s.facts.failed & s.running & ~s.pending),
             s.blocks.rows.rows.eq(coming.rows),
             s.blocks.rows.row_size.eq(coming.row_size),
             s.blocks.rows.scaled.eq(coming.metric == Metric.COSINE),

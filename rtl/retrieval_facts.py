@@ -39,6 +39,7 @@ class ScanFacts(wiring.Component):
     qualified : In(lanes) per query place  rows that qualify.
     errors : In(8) per port  Status of a beat of rows, 0: none. bitmap_status : In(8) per place.
     scan_cycles : In(32)
+    failed : Out(1)  a read of rows has failed.
     report : Out(report_layout()) per place
     """
 
@@ -56,6 +57,7 @@ class ScanFacts(wiring.Component):
                 "errors": In(STATUS_BITS).array(ports),
                 "bitmap_status": In(STATUS_BITS).array(places),
                 "scan_cycles": In(32),
+                "failed": Out(1),
                 "report": Out(report_layout()).array(places),
             }
         )
@@ -72,6 +74,7 @@ class ScanFacts(wiring.Component):
         for status in self.errors:
             with m.If((error == 0) & (status != 0)):
                 m.d.sync += error.eq(status)
+        m.d.comb += self.failed.eq(error != 0)
         for place, report in enumerate(self.report):
             rows = self.qualified[place]
             here, found = Signal(range(len(rows) + 1)), Signal(32)

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.axi import Axi4
+from rpaccel.rtl.memory_fabric import LIST_SLOTS, SCAN_SLOTS
 from rpaccel.rtl.read_channel import ReadChannel
 from rpaccel.rtl.read_crossbar import ReadCrossbar
 from rpaccel.rtl.read_order import ReadOrder
@@ -22,10 +23,7 @@ from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 from rpaccel.spec.registers import Permission
 from rpaccel.spec.stripe import port_of
 
-__all__ = ["PORT_SLOTS", "RetrievalSystem"]
-
-PORT_SLOTS = 8  # bursts in flight of a port's rows: 8 KiB at 64 B a beat
-BITMAP_SLOTS = 4
+__all__ = ["RetrievalSystem"]
 
 _SCAN = ("rows", "row_size", "metric", "base", "live", "scales")
 _REPORT = ("status", "found", "scan_cycles", "beats", "stalled_cycles")
@@ -137,7 +135,7 @@ class RetrievalSystem(wiring.Component):
         """Every port reads what belongs to it; scales and bitmaps may lie behind any."""
         config = self.config
         readers = [*engine.memory, engine.bitmap]
-        slots = [PORT_SLOTS] * config.memory_ports + [BITMAP_SLOTS]
+        slots = [SCAN_SLOTS] * config.memory_ports + [LIST_SLOTS]
         orders = [ReadOrder(config, count, BURST_BEATS) for count in slots]
         places = [order.slots * order.slot_beats for order in orders]
         m.submodules.crossbar = crossbar = ReadCrossbar(

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.axi import Axi4
 from rpaccel.rtl.interfaces import BURST_BITS, STATUS_BITS, row_size
-from rpaccel.rtl.memory_fabric import MemoryFabric, reader_count
+from rpaccel.rtl.memory_fabric import MemoryFabric, own_reader
 from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.row_updater import RowUpdater
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -86,7 +86,7 @@ class RowSystem(wiring.Component):
         for bank in range(self.config.banks):
             wiring.connect(m, rows.memory[bank], fabric.banks[bank])
         wiring.connect(m, updater.row, rows.update)
-        wiring.connect(m, updater.read, fabric.readers[reader_count(self.config) - 1])
+        wiring.connect(m, updater.read, fabric.readers[own_reader(self.config, "update")])
         wiring.connect(m, updater.write, fabric.writer)
         for inner, outer in zip(fabric.axi, self.m_axi, strict=True):
             wiring.connect(m, inner, wiring.flipped(outer))

@@ -14,6 +14,7 @@ from rpaccel.rtl.interfaces import (
     row_size,
     struct,
 )
+from rpaccel.rtl.retrieval_guard import guard_layout
 from rpaccel.rtl.word_reader import WordReader
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import ROW_UPDATE, Status
@@ -22,6 +23,7 @@ from rpaccel.spec.registers import RING_MODULO
 __all__ = ["RowUpdater", "update_queue_layout"]
 
 VERSION_BYTES = 4
+GUARDS = 2  # of a scan: its rows, its bitmap of live rows
 _STATUS_BYTE = ROW_UPDATE.fields["status"].offset // 8
 
 
@@ -57,6 +59,9 @@ class RowUpdater(wiring.Component):
     done_stb : Out(1)  an entry is dealt with (head shows it in the next cycle), with `status`
     status : Out(8)
     hold : In(1)  begin with no entry. idle : Out(1)  no entry is at work
+    pause : In(1)  begin with no entry, with a retrieval engine: `idle` of this cycle stays.
+    guards : In(guard_layout()) x 2  an entry waits whose row is in one; with a retrieval engine.
+    waiting : Out(1)  entries are in the queue.
     read : Out(ReadPort), write : Out(WritePort), row : Out(RowUpdatePort)
     """
 
@@ -70,6 +75,9 @@ class RowUpdater(wiring.Component):
                 "status": Out(STATUS_BITS),
                 "hold": In(1),
                 "idle": Out(1),
+                "pause": In(1),
+                "guards": In(guard_layout(config)).array(GUARDS if config.retrieval_queries else 0),
+                "waiting": Out(1),
                 "read": Out(ReadPort(config)),
                 "write": Out(WritePort(config)),
                 "row": Out(RowUpdatePort(config)),
@@ -99,11 +107,12 @@ class RowUpdater(wiring.Component):
         config, queue, beat_bits = self.config, self.queue, self.config.axi_data_bits
         word, start, index = reader.words, reader.start, Signal.like(self.head)
         m.d.comb += index.eq(self.head & (queue.size - 1))
-        waiting = (queue.tail != self.head) & (queue.size != 0) & queue.enable
+        waiting = self.waiting
+        m.d.comb += waiting.eq((queue.tail != self.head) & (queue.size != 0) & queue.enable)
         with m.State("IDLE"):
             m.d.comb += [
                 self.idle.eq(1),
-                start.valid.eq(waiting & ~self.hold),
+                start.valid.eq(waiting & ~self.hold & ~self.pause),
                 start.payload.address.eq(queue.base + index * config.update_entry_bytes),
                 start.payload.items.eq(config.update_entry_bytes // config.beat_bytes),
             ]
@@ -121,6 +130,8 @@ class RowUpdater(wiring.Component):
     def _compare(self, m: Module, reader: WordReader, fields: data.View) -> None:
         """Check the entry; hold the row, and go on if the version is newer."""
         word, start = reader.words, reader.start
+        row = fields.row_address
+        guarded = Cat((guard.low <= row) & (row < guard.high) for guard in self.guards).any()
         with m.State("CHECK"):
             m.next = "REPORT"
             with m.If(self.status == Status.OK):
@@ -128,10 +139,12 @@ class RowUpdater(wiring.Component):
                     Mux(self.bad, Status.BAD_UPDATE, Mux(self.outside, Status.REGION, 0))
                 )
                 with m.If(~self.bad & ~self.outside):
-                    m.d.sync += self.row.valid.eq(1)
-                    m.next = "HOLD"
-                    with m.If(fields.version_address != 0):
-                        m.next = "ASK"
+                    m.next = "GUARD"
+        with m.State("GUARD"), m.If(~guarded):
+            m.d.sync += self.row.valid.eq(1)
+            m.next = "HOLD"
+            with m.If(fields.version_address != 0):
+                m.next = "ASK"
         with m.State("ASK"):
             m.d.comb += [
                 start.valid.eq(1),

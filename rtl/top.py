@@ -14,9 +14,10 @@ from rpaccel.rtl.dispatcher import Dispatcher
 from rpaccel.rtl.funnels import Funnels
 from rpaccel.rtl.guarded_lane import GuardedLane
 from rpaccel.rtl.loader import Loader
-from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric, lane_reader, reader_count
+from rpaccel.rtl.memory_fabric import LaneReader, MemoryFabric, lane_reader, own_reader
 from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.repeated import repeated
+from rpaccel.rtl.retriever import Retriever
 from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.row_updater import RowUpdater
 from rpaccel.rtl.systolic_array import SystolicArray
@@ -58,7 +59,9 @@ class Top(wiring.Component):
         m.submodules.rows = rows = RowNetwork(config, sum(config.lane_gather_ports), config.lanes)
         m.submodules.updater = updater = RowUpdater(config)
         m.submodules.task_log = log = TaskLog(config)
-        m.submodules.write_share = writers = WriteShare(config, 3)
+        m.submodules.write_share = writers = WriteShare(
+            config, 4 if config.retrieval_queries else 3
+        )
         m.submodules.array = array = SystolicArray(config, config.lanes)
         lanes = [GuardedLane(config.lane(i)) for i in range(config.lanes)]
         for i, lane in enumerate(lanes):
@@ -100,10 +103,12 @@ class Top(wiring.Component):
             self._connect_lane(m, i, lane, units)
 
         # Memory side.
-        for reader, port in enumerate(
-            (dispatcher.descriptor, loader.memory, updater.read), reader_count(config) - 3
+        for name, port in (
+            ("descriptor", dispatcher.descriptor),
+            ("image", loader.memory),
+            ("update", updater.read),
         ):
-            connect(m, port, fabric.readers[reader])
+            connect(m, port, fabric.readers[own_reader(config, name)])
         connect(m, dispatcher.port, writers.writers[0])
         connect(m, updater.write, writers.writers[1])
         connect(m, log.port, writers.writers[2])
@@ -115,6 +120,8 @@ class Top(wiring.Component):
             registers.task_log_dropped.eq(log.dropped),
             dispatcher.clock.eq(registers.clock),
         ]
+        if config.retrieval_queries:
+            self._connect_retriever(m, units, updater, writers)
         connect(m, writers.port, fabric.writer)
         for bank in range(config.banks):
             connect(m, rows.memory[bank], fabric.banks[bank])
@@ -191,6 +198,33 @@ class Top(wiring.Component):
             connect(m, row, next(u.row_readers))
         connect(m, lane.prefetched, u.rows.prefetch[i])
         m.d.comb += u.rows.epochs[i].eq(u.funnels.epochs[i])
+
+    def _connect_retriever(
+        self, m: Module, u: SimpleNamespace, updater: RowUpdater, writers: WriteShare
+    ) -> None:
+        """The retrieval engine: in front of the funnels, beside the row updater."""
+        config = self.config
+        m.submodules.retriever = retriever = Retriever(config)
+        connect(m, u.dispatcher.retrieve, retriever.query)
+        connect(m, retriever.passed, u.dispatcher.passed)
+        connect(m, retriever.done, u.dispatcher.retrieved)
+        connect(m, retriever.port, writers.writers[3])
+        readers = {"retrieval": retriever.memory, "bitmap": retriever.bitmap}
+        readers |= {f"scan{port}": rows for port, rows in enumerate(retriever.rows)}
+        for name, port in readers.items():
+            connect(m, port, u.fabric.readers[own_reader(config, name)])
+        m.d.comb += [
+            retriever.clock.eq(u.registers.clock),
+            retriever.give_up.eq(u.registers.soft_reset),
+            u.dispatcher.retriever_idle.eq(retriever.idle),
+            u.registers.retrieval_counters.eq(retriever.counters),
+            updater.pause.eq(retriever.pause),
+            *(updater.guards[i].eq(guard) for i, guard in enumerate(retriever.guards)),
+            retriever.paused.eq(updater.idle),
+            retriever.updates_head.eq(updater.head),
+            retriever.updates_tail.eq(u.registers.updates.tail),
+            retriever.updates_wait.eq(updater.waiting),
+        ]
 
     def _update_rows(
         self,

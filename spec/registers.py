@@ -34,6 +34,8 @@ ROW_COUNTERS = (
 FUNNEL_COUNTER_BASE = 0x3000  # per funnel: FUNNEL_COUNTER_BASE + funnel * 0x20, as of a lane
 FUNNEL_COUNTER_STRIDE = 0x20
 FUNNEL_COUNTER_UNITS = ("filter", "ordered_top_n")
+RETRIEVAL_COUNTER_BASE = 0x3800
+RETRIEVAL_COUNTERS = ("scans", "queries", "beats", "stalled_cycles")
 PORT_COUNTER_BASE = 0x1400  # per port: PORT_COUNTER_BASE + port * 0x10: read beats, write beats
 
 
@@ -130,6 +132,12 @@ _FIXED = [
     ("TASK_LOG_SIZE", 0x0E8, "rw", "entries, a power of two; 0: no log"),
     ("TASK_LOG_TAIL", 0x0EC, "ro", "entries ever written (wraps at 2**16)"),
     ("TASK_LOG_DROPPED", 0x0F0, "ro", "entries that were not written"),
+    (
+        "CONFIG_RETRIEVAL",
+        0x0F4,
+        "ro",
+        "queries of a scan | scores per cycle and port << 8 | k_max << 16; 0: no retrieval engine",
+    ),
     ("CONFIG_ROWS", 0x0CC, "ro", "row banks | lines of a bank's static cache << 8"),
 ]
 _REGION = [
@@ -175,6 +183,13 @@ def config_registers(config: AcceleratorConfig) -> dict[str, int]:
         "CONFIG_HASH": int(config.digest[:HASH_DIGITS], 16),
         "CONFIG_BLOCKS": config.block_size | config.blocks << 16,
         "CONFIG_ROWS": config.banks | config.static_cache_lines << 8,
+        "CONFIG_RETRIEVAL": (
+            config.retrieval_queries
+            | config.retrieval_port_lanes << 8
+            | config.retrieval_k_max << 16
+            if config.retrieval_queries
+            else 0
+        ),
     }
 
 

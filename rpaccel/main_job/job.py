@@ -22,13 +22,14 @@ from rpaccel.main_job.netlist import (
     completion_json,
     run_queries,
 )
-from rpaccel.main_job.predict import predict_queries
+from rpaccel.main_job.predict import predict_overlap, predict_queries
 from rpaccel.main_job.progress import Progress
 from rpaccel.main_job.quality import METRICS, cached_quality, quality_rows
 from rpaccel.main_job.rankers import CompiledJob, compile_job, describe
 from rpaccel.main_job.report import write_report
 from rpaccel.main_job.schedule import plan_inputs, profile_inputs
 from rpaccel.perfmodel.report import format_table
+from rpaccel.perfmodel.timeline import machine_events
 from rpaccel.perfmodel.trace_events import trace_json
 from rpaccel.results import RunFolder
 from rpaccel.rtl.netlist import system_netlist
@@ -96,12 +97,8 @@ def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:
                 f"{run.cycles} cycles at {run.cycles_per_second:.0f} cycles/s"
             )
             each = round(run.overlapped_cycles / len(run.users))
-            progress.note(
-                f"again with {OVERLAPPED} in flight, bit-exact: {each} cycles per query "
-                "(trace.json, for ui.perfetto.dev)"
-            )
+            progress.note(f"again with {OVERLAPPED} in flight, bit-exact: {each} cycles per query")
             folder.figure("with several in flight", each, "cycles/query")
-            (folder.path / "trace.json").write_text(trace_json(run.events))
             folder.write_json(
                 "queries",
                 [completion_json(u, c) for u, c in zip(run.users, run.completions, strict=True)],
@@ -166,6 +163,15 @@ def _predict(job: CompiledJob, run: NetlistRun, progress: Progress, folder: RunF
     progress.note(table.to_text())
     folder.write_json("prediction", table.to_json())
     folder.write_json("timeline", timeline)
+    machine = predict_overlap(job, run, MemoryTiming())
+    error = 100 * (machine.cycles / run.overlapped_cycles - 1)
+    progress.note(
+        f"{OVERLAPPED} in flight, by the model of the machine: {machine.cycles} cycles, "
+        f"{error:+.2f} %; both in trace.json (ui.perfetto.dev)"
+    )
+    folder.figure("prediction error, several in flight", round(error, 2), "%")
+    model = machine_events(machine, process=3, start=min(run.fetched))
+    (folder.path / "trace.json").write_text(trace_json(run.events, model))
     folder.figure("worst prediction error per query", round(100 * table.worst_total, 2), "%")
     if not table.passed:
         raise RuntimeError(

@@ -36,8 +36,18 @@ class NetlistRun:
     golden: tuple[QueryResult, ...]
     cycles: int
     seconds: float
-    overlapped_cycles: int  # from the first query's fetch to the last one's end, 8 in flight
+    overlapped: tuple[Completion, ...]  # of the same queries with 8 in flight
     events: tuple[Event, ...]  # what lanes and queries did then
+
+    @property
+    def fetched(self) -> tuple[int, ...]:
+        """Cycles at which the overlapped queries were fetched."""
+        return tuple(c.ended_at - c.total_cycles - c.queue_cycles for c in self.overlapped)
+
+    @property
+    def overlapped_cycles(self) -> int:
+        """From the first overlapped query's fetch to the last one's end."""
+        return max(c.ended_at for c in self.overlapped) - min(self.fetched)
 
     @property
     def cycles_per_second(self) -> float:
@@ -114,15 +124,15 @@ def run_queries(
         golden=tuple(golden),
         cycles=cycles,
         seconds=seconds,
-        overlapped_cycles=overlapped,
+        overlapped=overlapped,
         events=events,
     )
 
 
 def _overlap(
     job: CompiledJob, device: Bus, users: Sequence[int], golden: Sequence[QueryResult]
-) -> tuple[int, tuple[Event, ...]]:
-    """Ask the same queries again, several in flight; return cycles of all, and trace events."""
+) -> tuple[tuple[Completion, ...], tuple[Event, ...]]:
+    """Ask the same queries again, several in flight; return completions and trace events."""
     driver = Driver(
         device, job.config, MEMORY_BYTES, depth=OVERLAPPED, task_log_entries=LOG_ENTRIES
     )
@@ -131,10 +141,8 @@ def _overlap(
         wrong = difference(f"user {user}, with others in flight", completion, want)
         if wrong is not None:
             raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
-    began = [c.ended_at - c.total_cycles - c.queue_cycles for c in completions]
     log = driver.task_log.take() if driver.task_log else []
-    events = device_events(log, completions)
-    return max(c.ended_at for c in completions) - min(began), tuple(events)
+    return tuple(completions), tuple(device_events(log, completions))
 
 
 def completion_json(user: int, completion: Completion) -> dict[str, Any]:

@@ -11,9 +11,15 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.driver import Completion
 from rpaccel.main_job.netlist import STAGES, TOP_N, NetlistRun
 from rpaccel.main_job.rankers import CompiledJob
+from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
+from rpaccel.perfmodel.machine import simulate
+from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
+from rpaccel.perfmodel.machine_report import MachineReport
+from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport
+from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.perfmodel.validate import ErrorTable, error_table
-from rpaccel.scheduler.shapes import bins_scanned, predict_request
+from rpaccel.scheduler.shapes import bins_scanned, compiled_shape, predict_request
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
 
 
@@ -65,6 +71,43 @@ def predict_queries(
     ]
     table = error_table(predictions, [counters(c) for c in run.completions])
     return table, timeline(predictions[0], run.completions[0])
+
+
+def predict_overlap(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> MachineReport:
+    """Return what the model of a machine says of the queries that were in flight together.
+
+    They arrive when the netlist fetched them; cycle 0 is the first fetch.
+    """
+    small = job.rankers[job.compiled.slot("small")]
+    shapes: dict[str, ModelShape] = {}
+    loads = []
+    for number, (user, golden) in enumerate(zip(run.users, run.golden, strict=True)):
+        record = np.ascontiguousarray(job.user_records[user])
+        for index, (name, _) in enumerate(STAGES):
+            items = job.feature_table[golden.stages[index].ids]
+            shapes[f"{number}.{index}"] = compiled_shape(job.compiled, name, record[None, :], items)
+        logits = golden.stages[0].logits
+        passed = logits[logits >= small.threshold]
+        cycles = first_survivor_cycles(bins_scanned(passed, small.edges, STAGES[0][1]))
+        release = Release(ids=len(golden.stages[1].ids), cycles=cycles)
+        loads.append(
+            QueryLoad(
+                arrival=run.fetched[number] - min(run.fetched),
+                items=len(golden.stages[0].ids),
+                stages=tuple(
+                    StageLoad(
+                        model=f"{number}.{index}", k=k, releases=(release,) if index == 0 else ()
+                    )
+                    for index, (_, k) in enumerate(STAGES)
+                ),
+                records=RecordSizes(
+                    user_bytes=record.nbytes, item_bytes=job.feature_table.shape[1]
+                ),
+                top_n=TOP_N,
+            )
+        )
+    memory = ModelTiming(latency_cycles=timing.read_latency_cycles, source="the simulated memory")
+    return simulate(Machine(config=job.config, memory=memory, lanes={0: shapes}), loads)
 
 
 def timeline(report: QueryReport, completion: Completion) -> dict[str, Any]:

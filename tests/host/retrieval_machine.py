@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.bus import Bus
 from rpaccel.host.compile import compile_models
 from rpaccel.host.corpus import Corpus
 from rpaccel.host.driver import Driver
 from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.retrieval import Metric
 from rpaccel.workloads import random_models
@@ -23,12 +27,23 @@ def machine(**changes: object) -> AcceleratorConfig:
     return AcceleratorConfig(**(edge | engine | changes))
 
 
+def software(config: AcceleratorConfig) -> Bus:
+    return SoftwareDevice(config, MEMORY_BYTES)
+
+
+def netlist(config: AcceleratorConfig) -> Bus:
+    return VerilatedDevice(config, memory_bytes=MEMORY_BYTES, library=build_simulator(config))
+
+
+DEVICES: dict[str, Callable[[AcceleratorConfig], Bus]] = {"software": software, "netlist": netlist}
+new_device = software  # what `open_driver` drives; tests exchange it
+
+
 def open_driver(config: AcceleratorConfig | None = None, **options: int) -> Driver:
-    """Return the driver of a software device of its own."""
+    """Return the driver of a device of its own."""
     sizes = {"depth": 4, "update_depth": 8, "corpus_bytes": CORPUS_BYTES, "feature_bytes": 1 << 18}
     built = config or machine()
-    device = SoftwareDevice(built, MEMORY_BYTES)
-    return Driver(device, built, MEMORY_BYTES, **(sizes | options))
+    return Driver(new_device(built), built, MEMORY_BYTES, **(sizes | options))
 
 
 def load_rankers(driver: Driver, rng: np.random.Generator) -> list[QuantisedRanker]:

@@ -10,9 +10,15 @@ from rpaccel.spec.isa import CORPUS, MAX_STAGES, RETRIEVAL, StageKind, StageMode
 from rpaccel.spec.retrieval import Metric
 from rpaccel.spec.stage_tasks import StageTasks
 from rpaccel.workloads import random_models
-from tests.host.retrieval_machine import load_rankers, machine, open_driver, random_corpus
+from tests.host import retrieval_machine
+from tests.host.retrieval_machine import DEVICES, load_rankers, machine, open_driver, random_corpus
 
 ROWS, DIM = 200, 24
+
+
+@pytest.fixture(autouse=True, params=["software", pytest.param("netlist", marks=pytest.mark.slow)])
+def device(request, monkeypatch):
+    monkeypatch.setattr(retrieval_machine, "new_device", DEVICES[request.param])
 
 
 class Funnel:

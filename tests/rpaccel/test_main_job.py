@@ -17,7 +17,7 @@ from rpaccel.main_job.netlist import (
     completion_json,
     difference,
 )
-from rpaccel.main_job.predict import predict_queries, predict_query_of
+from rpaccel.main_job.predict import predict_overlap, predict_queries, predict_query_of
 from rpaccel.main_job.quality import METRICS
 from rpaccel.main_job.random_queries import (
     draw_rankers,
@@ -43,20 +43,30 @@ def run(job):
     users = tuple(int(user) for user in job.inputs.some_users(3, seed=0))
     device = SoftwareDevice(job.config, MEMORY_BYTES)
     golden = tuple(job.golden(user, STAGES, TOP_N) for user in users)
-    completions = []
+    completions, end = [], 10_000
     for user, want, found in zip(users, golden, answers(job, device, users), strict=True):
         fields = predict_query_of(job, user, want, MemoryTiming()).completion()
         cycles = {name: tuple(fields.get(f"{name}{s}", 0) for s in range(4)) for name in COUNTERS}
-        completions.append(replace(found, total_cycles=fields["total_cycles"], **cycles))
+        end += fields["total_cycles"] + 100  # one after the other
+        completions.append(
+            replace(found, total_cycles=fields["total_cycles"], ended_at=end, **cycles)
+        )
     return NetlistRun(
         users=users,
         completions=tuple(completions),
         golden=golden,
         cycles=1000,
         seconds=2.0,
-        overlapped_cycles=900,
+        overlapped=tuple(completions),
         events=(),
     )
+
+
+def test_queries_that_do_not_meet_are_predicted_as_alone(job, run):
+    report = predict_overlap(job, run, MemoryTiming())
+    alone = [completion.total_cycles for completion in run.completions]
+    assert [query.total_cycles for query in report.queries] == alone
+    assert abs(report.cycles - run.overlapped_cycles) <= 2
 
 
 def test_inputs_are_split_and_reproducible(job):

@@ -1,0 +1,341 @@
+"""Retrieval fetch: queries into scans."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from rpaccel.rtl.interfaces import STATUS_BITS, ReadPort, struct
+from rpaccel.rtl.retrieval_engine import asked_layout, scan_layout, word_layout
+from rpaccel.rtl.retrieval_query import note_layout, retrieve_layout
+from rpaccel.rtl.retrieval_score import ROW_SIZES
+from rpaccel.rtl.word_reader import WordReader
+from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.isa import CORPUS, ISA_VERSION, RETRIEVAL, RetrievalFlag, Status
+from rpaccel.spec.retrieval import MIN_ROW_BYTES, Metric
+
+__all__ = ["RetrievalFetch", "failed_layout"]
+
+
+def failed_layout() -> data.StructLayout:
+    """A query that no scan was begun for."""
+    return data.StructLayout({"query": retrieve_layout(), "status": unsigned(STATUS_BITS)})
+
+
+class RetrievalFetch(wiring.Component):
+    """Reads what queries ask for; begins a scan for those in a row that are of one corpus.
+
+    A scan has as many queries as there are when the engine can take it, retrieval_queries at most.
+    Rows are not changed while it begins, and its number of rows is read then, so it sees the
+    corpus as of `epoch`. Before it, the updates that waited when the scan before had been read are
+    dealt with; with none waiting, it begins while that one is scored.
+
+    Refused, with the first that applies: REGION or MEMORY of what is read; BAD_CORPUS: a version,
+    the row size, metric, an alignment; REGION: an address that the bus has not; LATE and ABORTED.
+
+    Members
+    -------
+    query : In(stream of retrieve_layout())
+    clock : In(32), give_up : In(1)
+    memory : Out(ReadPort)
+    word : Out(stream of word_layout()), start : Out(stream of scan_layout())  to the engine.
+    unread : In(1)  a scan has rows to read.
+    note : Out(stream of note_layout()) per query place  given with `start`: all are ready then.
+    failed : Out(stream of failed_layout())
+    pause : Out(1), paused : In(1)  no row is changed.
+    updates_head, updates_tail : In(16), updates_wait : In(1)  of the queue of row updates.
+    idle : Out(1)
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "query": In(stream.Signature(retrieve_layout())),
+                "clock": In(32),
+                "give_up": In(1),
+                "memory": Out(ReadPort(config)),
+                "word": Out(stream.Signature(word_layout(config))),
+                "start": Out(stream.Signature(scan_layout(config))),
+                "unread": In(1),
+                "note": Out(stream.Signature(note_layout(config))).array(config.retrieval_queries),
+                "failed": Out(stream.Signature(failed_layout())),
+                "pause": Out(1),
+                "paused": In(1),
+                "updates_head": In(16),
+                "updates_tail": In(16),
+                "updates_wait": In(1),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.reader = self.reader = WordReader(config, config.axi_data_bits)
+        wiring.connect(m, self.reader.memory, wiring.flipped(self.memory))
+        self.taken = Signal(retrieve_layout())  # the query that is prepared
+        self.record = Signal(struct(RETRIEVAL))
+        self.corpus = Signal(struct(CORPUS))
+        self.address = Signal(64)  # of the corpus of the scan
+        self.count = Signal(range(config.retrieval_queries + 1))  # queries of the scan
+        self.status, self.error = Signal(STATUS_BITS), Signal(STATUS_BITS)
+        self.row_size = Signal(range(ROW_SIZES))
+        self.carried = Signal()  # the query that is prepared waits until a scan has begun
+        self.notes = [
+            Signal(note_layout(config), name=f"note{place}")
+            for place in range(config.retrieval_queries)
+        ]
+        self.asked = [
+            Signal(asked_layout(config), name=f"asked{place}")
+            for place in range(config.retrieval_queries)
+        ]
+        self._check(m)
+        with m.FSM() as fsm:
+            m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & (self.count == 0))
+            self._take(m)
+            self._read_records(m)
+            self._read_vector(m)
+            self._begin(m)
+        return m
+
+    @property
+    def _record_beats(self) -> int:
+        return max(1, RETRIEVAL.bytes // self.config.beat_bytes)
+
+    def _check(self, m: Module) -> None:
+        """Say what is wrong with the record and the corpus."""
+        config, record, corpus = self.config, self.record, self.corpus
+        stripes = config.memory_ports * config.stripe_bytes
+        beat = config.beat_bytes - 1
+        bad_size = Signal()
+        m.d.comb += bad_size.eq(1)
+        with m.Switch(corpus.row_bytes):
+            for size in range(ROW_SIZES):
+                row_bytes = MIN_ROW_BYTES << size
+                if row_bytes <= config.retrieval_row_bytes_max:
+                    with m.Case(row_bytes):
+                        m.d.comb += [bad_size.eq(0), self.row_size.eq(size)]
+        unaligned = (corpus.base & (stripes - 1)) | (
+            corpus.live | corpus.scales | record.vector | record.list | record.bitmap
+        ) & beat
+        outside = (
+            corpus.base | corpus.live | corpus.scales | record.vector | record.list | record.bitmap
+        ) >> config.axi_address_bits
+        wrong = (
+            bad_size
+            | (unaligned != 0)
+            | (corpus.metric > max(Metric))
+            | (corpus.version != ISA_VERSION)
+            | (record.version != ISA_VERSION)
+        )
+        self.refused = Mux(wrong, Status.BAD_CORPUS, Mux(outside != 0, Status.REGION, Status.OK))
+        self.bad_corpus_address = Signal()
+        m.d.comb += self.bad_corpus_address.eq((record.corpus & beat) != 0)
+
+    def _ask(self, m: Module, address: Value, beats: Value | int) -> Value:
+        """Begin to read; return whether it begins."""
+        start = self.reader.start
+        m.d.comb += [
+            start.valid.eq(1),
+            start.payload.address.eq(address),
+            start.payload.items.eq(beats),
+        ]
+        m.d.sync += self.error.eq(0)
+        return start.ready
+
+    def _fail(self, m: Module, status: Value | Status) -> None:
+        m.d.sync += self.status.eq(status)
+        m.next = "FAIL"
+
+    def _take(self, m: Module) -> None:
+        """Take a query, or begin the scan of those that there are."""
+        config, taken, query = self.config, self.taken, self.query
+        full = self.count == config.retrieval_queries
+        deadline = taken.descriptor.deadline_cycles
+        with m.State("IDLE"):
+            m.d.comb += query.ready.eq(~full)
+            m.d.sync += taken.eq(query.payload)
+            with m.If(query.valid & query.ready):
+                m.next = "OPEN"
+            with m.Elif((self.count != 0) & self.start.ready):
+                m.next = "BOUNDARY"
+        with m.State("OPEN"):
+            late = (deadline != 0) & ((self.clock - taken.fetched_at) >= deadline)
+            with m.If(self._ask(m, taken.descriptor.candidates_address, self._record_beats)):
+                m.next = "RECORD"
+            with m.If(late | self.give_up):
+                m.d.comb += self.reader.start.valid.eq(0)
+                self._fail(m, Mux(late, Status.LATE, Status.ABORTED))
+        with m.State("FAIL"):
+            m.d.comb += [
+                self.failed.valid.eq(1),
+                self.failed.payload.query.eq(taken),
+                self.failed.payload.status.eq(self.status),
+            ]
+            with m.If(self.failed.ready):
+                m.next = "IDLE"
+
+    def _collect(self, m: Module, target: data.View) -> None:
+        """Shift what is read into `target`; keep the first error."""
+        words, width = self.reader.words, self.config.axi_data_bits
+        bits = target.as_value()
+        m.d.comb += words.ready.eq(1)
+        with m.If(words.valid):
+            m.d.sync += bits.eq(Cat(bits, words.payload)[width : width + len(bits)])
+        with m.If(self.reader.status != 0):
+            m.d.sync += self.error.eq(self.reader.status)
+
+    def _read_records(self, m: Module) -> None:
+        """Read the record; the corpus too, if it is the scan's first query."""
+        with m.State("RECORD"):
+            self._collect(m, self.record)
+            with m.If(~self.reader.busy):
+                m.next = "WHOSE"
+        with m.State("WHOSE"):
+            with m.If(self.error != 0):
+                self._fail(m, self.error)
+            with m.Elif(self.bad_corpus_address):
+                self._fail(m, Status.BAD_CORPUS)
+            with m.Elif((self.record.corpus >> self.config.axi_address_bits) != 0):
+                self._fail(m, Status.REGION)
+            with m.Elif(self.count == 0):
+                m.next = "ASK_CORPUS"
+            with m.Elif(self.record.corpus == self.address):
+                m.next = "CHECK"
+            with m.Elif(self.start.ready):  # it is the next scan's first
+                m.d.sync += self.carried.eq(1)
+                m.next = "BOUNDARY"
+        with m.State("ASK_CORPUS"), m.If(self._ask(m, self.record.corpus, self._record_beats)):
+            m.next = "CORPUS"
+        with m.State("CORPUS"):
+            self._collect(m, self.corpus)
+            m.d.sync += self.address.eq(self.record.corpus)
+            with m.If(~self.reader.busy):
+                m.next = "CHECK"
+        with m.State("CHECK"):
+            with m.If(self.error != 0):
+                self._fail(m, self.error)
+            with m.Elif(self.refused != Status.OK):
+                self._fail(m, self.refused)
+            with m.Else():
+                m.next = "VECTOR"
+
+    def _read_vector(self, m: Module) -> None:
+        """Hand the vector's words to the engine, and note the query."""
+        config, words = self.config, self.reader.words
+        beats, index = Signal(range(512 // config.beat_bytes + 1)), Signal(8)
+        filled = Signal(config.axi_data_bits)
+        m.d.comb += [beats.eq(1), filled.eq(words.payload)]
+        with m.Switch(self.row_size):
+            for size in range(ROW_SIZES):
+                row_bytes = MIN_ROW_BYTES << size
+                with m.Case(size):
+                    if row_bytes < config.beat_bytes:
+                        times = config.beat_bytes // row_bytes
+                        m.d.comb += filled.eq(words.payload[: 8 * row_bytes].replicate(times))
+                    else:
+                        m.d.comb += beats.eq(row_bytes // config.beat_bytes)
+        with m.State("VECTOR"):
+            m.d.sync += index.eq(0)
+            with m.If(self._ask(m, self.record.vector, beats)):
+                m.next = "WORDS"
+        with m.State("WORDS"):
+            word = self.word.payload
+            m.d.comb += [
+                self.word.valid.eq(words.valid),
+                words.ready.eq(self.word.ready),
+                word.query.eq(self.count),
+                word.index.eq(index),
+                word.data.eq(filled),
+            ]
+            with m.If(words.valid & words.ready):
+                m.d.sync += index.eq(index + 1)
+            with m.If(self.reader.status != 0):
+                m.d.sync += self.error.eq(self.reader.status)
+            with m.If(~self.reader.busy):
+                m.next = "NOTE"
+        with m.State("NOTE"):
+            for place, note in enumerate(self.notes):
+                with m.If(self.count == place):
+                    m.d.sync += [
+                        note.query.eq(self.taken),
+                        note.list.eq(self.record.list),
+                        note.floor.eq((self.record.flags & RetrievalFlag.FLOOR) != 0),
+                    ]
+                    self._asked(m, self.asked[place])
+            m.d.sync += self.count.eq(self.count + 1)
+            m.next = "IDLE"
+            with m.If(self.error != 0):
+                m.d.sync += self.count.eq(self.count)
+                self._fail(m, self.error)
+
+    def _asked(self, m: Module, asked: data.View) -> None:
+        """Keep what a query asks of the engine."""
+        record = self.record
+        m.d.sync += [
+            asked.valid.eq(1),
+            asked["filter"].k.eq(self.taken.descriptor.stage0_k),
+            asked["filter"].base.eq(record.base),
+            asked["filter"].shift.eq(Mux(record.shift > 32, 32, record.shift)),
+            asked.bitmap.eq(record.bitmap),
+            asked.floor.valid.eq((record.flags & RetrievalFlag.FLOOR) != 0),
+            asked.floor.score.eq(record.floor),
+            asked.page.valid.eq((record.flags & RetrievalFlag.PAGE) != 0),
+            asked.page.score.eq(record.page_score),
+            asked.page.id.eq(record.page_id),
+        ]
+
+    def _begin(self, m: Module) -> None:
+        """Let writers have their turn, stop them, read the number of rows, begin."""
+        start = self.start.payload
+        until, rows = Signal(16), Signal(32)
+        ready = Cat(note.ready for note in self.note).all()
+        with m.State("BOUNDARY"):
+            m.d.sync += until.eq(self.updates_tail)
+            with m.If(~self.updates_wait):
+                m.next = "PAUSE"
+            with m.Elif(~self.unread):
+                m.next = "DRAIN"
+        with m.State("DRAIN"), m.If((self.updates_head == until) | ~self.updates_wait):
+            m.next = "PAUSE"
+        with m.State("PAUSE"):
+            m.d.comb += self.pause.eq(1)
+            with m.If(self.paused), m.If(self._ask(m, self.address, 1)):
+                m.next = "ROWS"
+        with m.State("ROWS"):
+            m.d.comb += [self.pause.eq(1), self.reader.words.ready.eq(1)]
+            with m.If(self.reader.words.valid):
+                m.d.sync += rows.eq(self.reader.words.payload[:32])
+            with m.If(self.reader.status != 0):
+                m.d.sync += self.error.eq(self.reader.status)
+            with m.If(~self.reader.busy):
+                m.next = "START"
+        with m.State("START"):
+            m.d.comb += [self.pause.eq(1), self.start.valid.eq(ready)]
+            with m.If(self.start.valid & self.start.ready):
+                m.d.sync += self.count.eq(0)
+                m.d.sync += [asked.valid.eq(0) for asked in self.asked]
+                m.d.sync += self.carried.eq(0)
+                m.next = "IDLE"
+                with m.If(self.carried):
+                    m.d.sync += self.error.eq(0)
+                    m.next = "WHOSE"
+        m.d.comb += [
+            start.rows.eq(Mux(self.error != 0, 0, rows)),
+            start.row_size.eq(self.row_size),
+            start.metric.eq(self.corpus.metric),
+            start.base.eq(self.corpus.base),
+            start.live.eq(self.corpus.live),
+            start.scales.eq(self.corpus.scales),
+            *(start.queries[place].eq(asked) for place, asked in enumerate(self.asked)),
+        ]
+        for place, out in enumerate(self.note):
+            m.d.comb += [
+                out.valid.eq(self.start.valid & self.start.ready & self.asked[place].valid),
+                out.payload.eq(self.notes[place]),
+                out.payload.rows.eq(start.rows),
+                out.payload.epoch.eq(self.updates_head),
+                out.payload.status.eq(self.error),
+            ]
