@@ -364,7 +364,8 @@ class SoftwareDevice:
         ]
         if descriptor["stages"] > MAX_STAGES or any(kind != StageKind.RANK for kind in later):
             raise RefusedError(Status.BAD_STAGES)
-        if not 1 <= k <= self.config.retrieval_k_max:
+        most = self.config.retrieval_k_max
+        if not 1 <= k <= (min(most, self.config.max_items) if later else most):
             raise RefusedError(Status.BAD_K)
         if later:
             plan = self._plan(shifted(descriptor, items=k))
