@@ -91,7 +91,10 @@ class RetrievalFetch(wiring.Component):
             Signal(asked_layout(config), name=f"asked{place}")
             for place in range(config.retrieval_queries)
         ]
+        self.beats = Signal(range(512 // config.beat_bytes + 1))
+        self.filled = Signal(config.axi_data_bits)
         self._check(m)
+        self._shape(m)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & (self.count == 0))
             self._take(m)
@@ -222,11 +225,10 @@ class RetrievalFetch(wiring.Component):
             with m.Else():
                 m.next = "VECTOR"
 
-    def _read_vector(self, m: Module) -> None:
-        """Hand the vector's words to the engine, and note the query."""
+    def _shape(self, m: Module) -> None:
+        """Say how many beats a vector has, and fill its word if it is shorter than a beat."""
         config, words = self.config, self.reader.words
-        beats, index = Signal(range(512 // config.beat_bytes + 1)), Signal(8)
-        filled = Signal(config.axi_data_bits)
+        beats, filled = self.beats, self.filled
         m.d.comb += [beats.eq(1), filled.eq(words.payload)]
         with m.Switch(self.row_size):
             for size in range(ROW_SIZES):
@@ -237,6 +239,11 @@ class RetrievalFetch(wiring.Component):
                         m.d.comb += filled.eq(words.payload[: 8 * row_bytes].replicate(times))
                     else:
                         m.d.comb += beats.eq(row_bytes // config.beat_bytes)
+
+    def _read_vector(self, m: Module) -> None:
+        """Hand the vector's words to the engine, and note the query."""
+        words = self.reader.words
+        beats, index, filled = self.beats, Signal(8), self.filled
         with m.State("VECTOR"):
             m.d.sync += index.eq(0)
             with m.If(self._ask(m, self.record.vector, beats)):
