@@ -35,8 +35,11 @@ def run(
     load_qps: Annotated[float, typer.Option(help="Load for the scheduler [queries/s].")] = 100.0,
     sla_ms: Annotated[float, typer.Option(help="SLA for the scheduler, p99 [ms].")] = 25.0,
     stages: Annotated[
-        int, typer.Option(help="3: retrieval in front, on the software device.", min=2, max=3)
+        int, typer.Option(help="3: exact retrieval in front of both rankers.", min=2, max=3)
     ] = 2,
+    netlist: Annotated[
+        bool, typer.Option(help="With 3 stages: run them in the netlist too.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/run"),
     seed: Seed = 0,
     json: Json = False,
@@ -47,10 +50,12 @@ def run(
 
     if stages == 3:
         with only_json(json):
-            summary = run_three_stages(data, preset, queries, seed, out)
+            summary = run_three_stages(data, preset, queries, seed, out, netlist=netlist)
         if json:
             print_json(summary)
         return
+    if not netlist:
+        raise ValueError("netlist must be on with 2 stages")
     ask = JobConfig(
         data=data,
         preset=preset,

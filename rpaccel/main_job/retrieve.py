@@ -12,8 +12,7 @@ import numpy.typing as npt
 from rpaccel.host.corpus import Corpus
 from rpaccel.host.driver import Completion, Driver
 from rpaccel.host.software_device import SoftwareDevice
-from rpaccel.main_job.three_stages import with_engine
-from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.retrieval import K_LIMIT, Metric
 
 __all__ = [
@@ -96,7 +95,8 @@ def symmetric(rows: Vectors, vectors: Vectors, metric: Metric) -> Asked:
 def retrieve_rows(asked: Asked, metric: Metric, k: int, floor: int | None) -> list[Completion]:
     """Return the k best rows for each vector. Raises ValueError for sizes out of range."""
     # the largest engine: it bounds sizes, not answers
-    config = with_engine(load_accelerator("default"), retrieval_k_max=K_LIMIT)
+    largest = {"name": "default, K up to 4096", "retrieval_k_max": K_LIMIT}
+    config = AcceleratorConfig.model_validate(load_accelerator("default").model_dump() | largest)
     rows = asked.rows
     width = 1 << max(4, (rows.shape[1] - 1).bit_length())
     held = -(-len(rows) * (width + 3) // (1 << 20)) + 1  # rows, scales and live bits [MiB]

@@ -14,15 +14,18 @@ from rpaccel.golden.block_retrieval import retrieve_blocks
 from rpaccel.golden.bootstrap import mean_interval, relative_difference
 from rpaccel.golden.bucket_filter import bucket_filter
 from rpaccel.golden.metrics import rank_items, set_recall
+from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
 from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job import three_stages
 from rpaccel.main_job.inputs import load_inputs
 from rpaccel.main_job.netlist import MEMORY_BYTES, TOP_N, completion_json, difference
 from rpaccel.main_job.progress import Progress
 from rpaccel.main_job.quality import Scorers, make_scorers
 from rpaccel.main_job.rankers import KEEP, CompiledJob, compile_job
-from rpaccel.main_job.three_stages import Vectors, item_vectors, with_engine
+from rpaccel.main_job.three_stages import Vectors, item_vectors
 from rpaccel.perfmodel.report import format_table
 from rpaccel.results import RunFolder
 from rpaccel.spec.accelerator import load_accelerator
@@ -55,17 +58,18 @@ def check_three_stages(
 
 
 def run_three_stages(
-    data: str, preset: str, queries: int, seed: int, out: Path
+    data: str, preset: str, queries: int, seed: int, out: Path, *, netlist: bool = True
 ) -> list[dict[str, Any]]:
-    """Run three-stage queries on the software device and measure what retrieval costs in quality.
+    """Run three-stage queries and measure what retrieval costs in quality.
 
+    They run on the software device and, with `netlist`, on the preset's netlist in Verilator.
     Writes queries.json, three_stages.json, config.json and summary.json into `out`; returns the
-    summary.
+    summary. Raises ValueError for a preset without an engine, RuntimeError if bits differ.
     """
     config = load_accelerator(preset)
     if not config.retrieval_queries:
-        config = with_engine(config)
-    progress, folder = Progress(STEPS), RunFolder(out)
+        raise ValueError(f"preset must have a retrieval engine for three stages, not {preset!r}")
+    progress, folder = Progress(STEPS + netlist), RunFolder(out)
     with progress.step(f"click log {data}, its two trained rankers, preset {preset}"):
         inputs = load_inputs(data, seed)
         users = [int(user) for user in inputs.some_users(queries, seed)]
@@ -76,9 +80,18 @@ def run_three_stages(
         )
     with progress.step(f"{queries} users' queries of three stages on the software device"):
         device = SoftwareDevice(config, MEMORY_BYTES)
-        folder.write_json("queries", check_three_stages(job, device, vectors, users))
+        answers = check_three_stages(job, device, vectors, users)
         progress.note(f"{queries} of {queries} queries bit-exact")
-        folder.figure("queries bit-exact", queries, "queries")
+    if netlist:
+        with progress.step("the same through the netlist in Verilator"):
+            library = build_simulator(config, build_dir=BUILD_DIR, progress=progress.note)
+            with VerilatedDevice(
+                config, MemoryTiming(), memory_bytes=MEMORY_BYTES, library=library
+            ) as simulated:
+                answers = check_three_stages(job, simulated, vectors, users)
+            _tell_cycles(answers, progress, folder)
+    folder.write_json("queries", answers)
+    folder.figure("queries bit-exact", queries, "queries")
     with progress.step("quality on the hold-out beside two stages"):
         report = measure_three_stages(job, vectors, progress.note)
         folder.write_json("three_stages", report)
@@ -91,6 +104,19 @@ def run_three_stages(
                        "data_sha256": inputs.log.digest})  # fmt: skip
         progress.note(f"see {out}")
     return folder.summary
+
+
+def _tell_cycles(answers: list[dict[str, Any]], progress: Progress, folder: RunFolder) -> None:
+    """Note the mean cycles of a query and of its stages, one query at a time."""
+    total = round(np.mean([answer["total_cycles"] for answer in answers]))
+    stages = np.mean(
+        [[stage["stage_cycles"] for stage in answer["stages"]] for answer in answers], axis=0
+    )
+    progress.note(
+        f"{len(answers)} of {len(answers)} queries bit-exact, {total} cycles each: retrieval "
+        f"{stages[0]:.0f}, small {stages[1]:.0f}, large {stages[2]:.0f}"
+    )
+    folder.figure("a query of three stages", total, "cycles")
 
 
 def measure_three_stages(

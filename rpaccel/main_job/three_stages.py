@@ -18,21 +18,13 @@ from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.main_job.inputs import JobInputs
 from rpaccel.main_job.netlist import DEPTH, MEMORY_BYTES, TOP_N
 from rpaccel.main_job.rankers import CompiledJob
-from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["KEEP", "RETRIEVED", "STAGES", "Vectors", "answers", "golden", "item_vectors",
-           "with_engine"]  # fmt: skip
+__all__ = ["KEEP", "RETRIEVED", "STAGES", "Vectors", "answers", "golden", "item_vectors"]
 
 RETRIEVED = 256  # rows that the retrieval stage finds
 KEEP = 128  # survivors asked of the small ranker
 STAGES = (("small", KEEP), ("large", TOP_N))
 CORPUS_BYTES = 1 << 20
-
-
-def with_engine(config: AcceleratorConfig, **sizes: int) -> AcceleratorConfig:
-    """Return `config` with a retrieval engine of these `retrieval_*` sizes."""
-    changes = {"name": f"{config.name} with an engine", "retrieval_queries": 2} | sizes
-    return AcceleratorConfig.model_validate(config.model_dump() | changes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ from rpaccel.cli import main
 from rpaccel.golden.corpus import retrieve
 from rpaccel.golden.metrics import set_recall
 from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.inputs import load_inputs
 from rpaccel.main_job.netlist import MEMORY_BYTES, TOP_N
 from rpaccel.main_job.rankers import compile_job
@@ -23,14 +24,13 @@ from rpaccel.main_job.three_stages import (
     RETRIEVED,
     golden,
     item_vectors,
-    with_engine,
 )
 from rpaccel.spec.accelerator import load_accelerator
 
 
 @pytest.fixture(scope="module")
 def job3():
-    return compile_job(load_inputs("synthetic"), with_engine(load_accelerator("edge")))
+    return compile_job(load_inputs("synthetic"), load_accelerator("edge"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,8 @@ def test_quality_beside_two_stages(job3, vectors):
 
 def test_the_command(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    command = ["rpaccel", "run", "--stages", "3", "--data", "synthetic", "--queries", "3", "--json"]
+    command = ["rpaccel", "run", "--stages", "3", "--data", "synthetic", "--queries", "3",
+               "--no-netlist", "--json"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
         main()
@@ -118,8 +119,26 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert "3 of 3 queries bit-exact" in captured.err
 
 
-def test_an_engine_of_a_machine():
-    edge = load_accelerator("edge")
-    assert with_engine(edge, retrieval_k_max=32).retrieval.k_max == 32
-    with pytest.raises(ValueError, match="retrieval_k_max"):
-        with_engine(edge, retrieval_k_max=5000)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stages", "3", "--preset", "tiny"], "preset must have a retrieval engine for three"),
+        (["--no-netlist"], "netlist must be on with 2 stages"),
+    ],
+)
+def test_refuses(monkeypatch, capsys, arguments, message):
+    command = ["rpaccel", "run", "--data", "synthetic", *arguments]
+    monkeypatch.setattr(sys, "argv", command)
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_netlist_and_golden_agree(job3, vectors):
+    users = [int(user) for user in job3.inputs.some_users(4, seed=0)]
+    library = build_simulator(job3.config)
+    with VerilatedDevice(job3.config, memory_bytes=MEMORY_BYTES, library=library) as device:
+        answers = check_three_stages(job3, device, vectors, users)
+    assert [len(answer["stages"]) for answer in answers] == [3] * 4
+    assert all(stage["stage_cycles"] for answer in answers for stage in answer["stages"])
