@@ -11,9 +11,21 @@ from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status, StatusFlag
 from rpaccel.spec.registers import ADDRESS, Control
 from rpaccel.spec.retrieval import Metric
-from tests.host.retrieval_machine import machine, open_driver, random_corpus, random_rows
+from tests.host import retrieval_machine
+from tests.host.retrieval_machine import (
+    DEVICES,
+    machine,
+    open_driver,
+    random_corpus,
+    random_rows,
+)
 
 DIM = 24
+
+
+@pytest.fixture(params=["software", pytest.param("netlist", marks=pytest.mark.slow)])
+def device(request, monkeypatch):
+    monkeypatch.setattr(retrieval_machine, "new_device", DEVICES[request.param])
 
 
 def padded(corpus, vector):
@@ -60,6 +72,7 @@ def test_matches_golden(metric, ports):
     corpus.release_mask(mask)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("dim", [1, 16, 17, 64, 256])
 def test_rows_of_every_size(dim):
     rng = np.random.default_rng(dim)
@@ -72,6 +85,7 @@ def test_rows_of_every_size(dim):
         check(completion, want, 30)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("metric", Metric)
 def test_every_epoch(metric):
     rng = np.random.default_rng(7)
@@ -102,6 +116,7 @@ def test_every_epoch(metric):
     assert corpus.count == 200 + int((kinds == 0).sum())
 
 
+@pytest.mark.usefixtures("device")
 def test_appends_until_it_is_full():
     driver = open_driver()
     rng = np.random.default_rng(1)
@@ -118,6 +133,7 @@ def test_appends_until_it_is_full():
     assert sorted(found.ids.tolist()) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("device")
 def test_changes_from_many_threads():
     rng = np.random.default_rng(2)
     driver = open_driver()
