@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan criteo paper ablation report clean
+.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -105,6 +105,13 @@ paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split 
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
 	$(BIN)/rpaccel ablation $(ARGS)
+
+retrieval-study: setup ## the retrieval engine in the model, beside published ones and Faiss (docs/generated/retrieval.md)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[faiss]'
+	$(BIN)/rpaccel retrieval-study $(ARGS)
+
+retrieval-area: setup ## LUTs of selector, score filter and a register queue by K (docs/generated/retrieval_area.md)
+	$(BIN)/rpaccel retrieval-area $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

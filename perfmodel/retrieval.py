@@ -6,7 +6,7 @@ tests/perfmodel/test_retrieval.py for what is equal and what is close.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ class ScanReport:
     close_cycle : int     the query is closed; the next one may start after it
     end_cycle : int       the end of the answer leaves
     peak_entries : int    of the longest queue
+    queued : int          rows that enter the lanes' queues
+    sweeps : int          of the histogram, before the closing
     """
 
     sets: int
@@ -44,6 +46,8 @@ class ScanReport:
     close_cycle: int
     end_cycle: int
     peak_entries: int
+    queued: int
+    sweeps: int
 
     @property
     def overrun(self) -> float:
@@ -101,5 +105,5 @@ def scan(
         new_counters(lanes),
         new_chosen(k, config.run_levels(k), config.levels),
     )
-    names = ("scan_cycles", "stalled_cycles", "passes", "close_cycle", "end_cycle", "peak_entries")
+    names = [field.name for field in fields(ScanReport) if field.name != "sets"]
     return ScanReport(sets=sets, **dict(zip(names, map(int, out), strict=True)))

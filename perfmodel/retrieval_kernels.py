@@ -282,6 +282,7 @@ def scan_cycles(
     sweep, first, second, recent = first_sweep(), first_trial(), first_trial(), NONE
     threshold, floor, top = NONE, NONE, 0
     stalls, passes, peak, following, cycle, scanned = 0, 0, 0, 0, 0, 0
+    queued, sweeps = 0, 0
     row = -1  # the set in the rows register
 
     while True:
@@ -289,11 +290,13 @@ def scan_cycles(
         if candidate != NONE:
             passes += enter(chosen, candidate, cycle)
         if following == sets and row < 0 and _all_through(queues, nodes, counters):
-            return scanned, stalls, passes, cycle, close(chosen, cycle), peak
+            end = close(chosen, cycle)
+            return scanned, stalls, passes, cycle, end, peak, queued, sweeps
 
         full = queues.almost_full.any()
         granted = nodes_step(nodes, queues.outgoing)
         peak = max(peak, queues_step(queues, query, row, threshold, floor, granted))
+        queued += (queues.incoming != NONE).sum()
 
         # one bound per cycle
         turn, selected = cycle % 3, chosen.numbers[SELECTED]
@@ -311,6 +314,7 @@ def scan_cycles(
         for trial in (first, second):
             if trial.bound != NONE:
                 recent = trial.bound
+        sweeps += sweep.state == END2
         sweep = sweep_step(sweep, query, top, counters.counts)
         top = max(top, counters.lane_top[cycle % query.lanes])
         counters_step(counters, query, row)

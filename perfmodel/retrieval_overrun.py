@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from math import erfc, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from rpaccel.perfmodel.retrieval import ScanReport, mean_passes, scan
 from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
 
-__all__ = ["ORDERS", "main", "measure", "scores_of"]
+__all__ = ["ORDERS", "main", "measure", "scores_of", "upper_tails"]
 
 ORDERS = ("random", "ascending", "linear", "descending", "drift", "equal")
 SIGMA = 1 << 18  # of a score; 26 bits hold +-128 sigma
@@ -36,6 +37,11 @@ def scores_of(order: str, rows: int, seed: int) -> npt.NDArray[np.int64]:
     if order != "random":
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     return normal
+
+
+def upper_tails(deviations: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the share of normal scores at or above so many deviations, float64[n]."""
+    return np.array([0.5 * erfc(at / sqrt(2)) for at in np.asarray(deviations).ravel()])
 
 
 def measure(

@@ -250,7 +250,48 @@ def ablation(
     show_page(out, ablation_text(study), values if json else None)
 
 
+def retrieval_study(
+    rows: Annotated[int, typer.Option(help="Rows of the corpus.", min=4096)] = 1_000_000,
+    seeds: Annotated[int, typer.Option(help="Random orders of a scan.", min=1)] = 8,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/retrieval.md"),
+    plots: Annotated[Path, typer.Option(help="Folder of figures and plots.")] = Path(
+        "results/retrieval"
+    ),
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Model the retrieval engine on a board, beside published ones and Faiss on this CPU."""
+    from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values  # noqa: PLC0415
+    from rpaccel.main_job.retrieval_plots import write_retrieval  # noqa: PLC0415
+    from rpaccel.main_job.retrieval_study import run_retrieval_study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    study = run_retrieval_study(rows=rows, seeds=seeds, seed=seed, progress=say)
+    values = retrieval_values(study)
+    write_retrieval(study, values, plots)
+    show_page(out, retrieval_text(study), values if json else None)
+
+
+def retrieval_area(
+    sizes: Annotated[str, typer.Option(help="K of the units.")] = "128,256,512,1024,2048,4096",
+    queues: Annotated[
+        str, typer.Option(help="K of the register queue; beyond by the least per entry.")
+    ] = "32,64,128",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/retrieval_area.md"
+    ),
+    json: Json = False,
+) -> None:
+    """Synthesise selector, score filter and a register queue: LUTs by K."""
+    from rpaccel.main_job.retrieval_area import area_rows, area_text, area_values  # noqa: PLC0415
+
+    wanted, synthesised = ([int(k) for k in text.split(",")] for text in (sizes, queues))
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    rows = area_rows(wanted, synthesised, progress=say)
+    show_page(out, area_text(rows), area_values(rows) if json else None)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    retrieval_scan, criteo, ablation,
+    retrieval_scan, retrieval_study, retrieval_area, criteo, ablation,
 )  # fmt: skip

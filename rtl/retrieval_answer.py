@@ -109,52 +109,11 @@ class RetrievalAnswer(wiring.Component):
             ),
             writer.start.payload.count.eq(count),
         ]
-        failed = self.failed.payload
-        deadline = query.deadline_cycles
-        late = (deadline != 0) & ((self.clock - note.query.fetched_at) >= deadline)
-        found = Signal(found_layout())
-        self._tell(m, note, report, count, status, found)
+        self._tell(m, note, report, count, status)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("PICK"))
-            with m.State("PICK"):
-                m.d.sync += turn.eq(Mux(turn == len(places) - 1, 0, turn + 1))
-                with m.Switch(turn):
-                    for place in places:
-                        asked, told = self.note[place], self.report[place]
-                        with m.Case(place):
-                            m.d.sync += [note.eq(asked.payload), report.eq(told.payload)]
-                            with m.If(asked.valid & told.valid):
-                                m.d.comb += [asked.ready.eq(1), told.ready.eq(1)]
-                                m.d.sync += turn.eq(turn)
-                                m.next = "JUDGE"
-                with m.If(self.failed.valid):
-                    m.d.comb += [one.ready.eq(0) for one in (*self.note, *self.report)]
-                    m.d.comb += self.failed.ready.eq(1)
-                    m.d.sync += [
-                        note.eq(0),
-                        note.query.eq(failed.query),
-                        report.eq(0),
-                        count.eq(0),
-                        status.eq(failed.status),
-                        turn.eq(turn),
-                    ]
-                    m.next = "DONE"
-            with m.State("JUDGE"):
-                k = query.stage0_k
-                m.d.sync += count.eq(Mux(report.found < k, report.found, k))
-                m.next = "START"
-                for bad, code in [
-                    (self.give_up, Status.ABORTED),
-                    (late, Status.LATE),
-                    (report.status != 0, report.status),
-                    (note.status != 0, note.status),
-                ]:
-                    with m.If(bad):
-                        m.d.sync += [status.eq(code), count.eq(0)]
-                with m.If(self.give_up | late | (report.status != 0) | (note.status != 0)):
-                    m.next = "DROP"
-                with m.Else():
-                    m.d.sync += status.eq(Status.OK)
+            self._pick(m, turn, note, report, count, status)
+            self._judge(m, note, report, count, status)
             with m.State("START"):
                 m.d.comb += writer.start.valid.eq(1)
                 with m.If(writer.start.ready):
@@ -174,15 +133,64 @@ class RetrievalAnswer(wiring.Component):
                     m.next = "PASS"
                     with m.If((status != 0) | (query.stages == 1) | (count == 0)):
                         m.next = "DONE"
-            with m.State("PASS"):
-                m.d.comb += self.passed.valid.eq(1)
-                with m.If(self.passed.ready):
-                    m.next = "PICK"
-            with m.State("DONE"):
-                m.d.comb += self.done.valid.eq(1)
-                with m.If(self.done.ready):
-                    m.next = "PICK"
+            for name, out in (("PASS", self.passed), ("DONE", self.done)):
+                with m.State(name):
+                    m.d.comb += out.valid.eq(1)
+                    with m.If(out.ready):
+                        m.next = "PICK"
         return m
+
+    def _pick(
+        self,
+        m: Module,
+        turn: Signal,
+        note: data.View,
+        report: data.View,
+        count: Signal,
+        status: Signal,
+    ) -> None:
+        """Take a query that failed, or the report of the next place that has one."""
+        failed, places = self.failed, len(self.note)
+        with m.State("PICK"):
+            m.d.sync += turn.eq(Mux(turn == places - 1, 0, turn + 1))
+            with m.If(failed.valid):
+                m.d.comb += failed.ready.eq(1)
+                m.d.sync += [
+                    note.eq(0),
+                    note.query.eq(failed.payload.query),
+                    report.eq(0),
+                    count.eq(0),
+                    status.eq(failed.payload.status),
+                ]
+                m.next = "DONE"
+            with m.Else(), m.Switch(turn):
+                for place in range(places):
+                    asked, told = self.note[place], self.report[place]
+                    with m.Case(place), m.If(asked.valid & told.valid):
+                        m.d.comb += [asked.ready.eq(1), told.ready.eq(1)]
+                        m.d.sync += [
+                            note.eq(asked.payload),
+                            report.eq(told.payload),
+                            turn.eq(turn),
+                        ]
+                        m.next = "JUDGE"
+
+    def _judge(
+        self, m: Module, note: data.View, report: data.View, count: Signal, status: Signal
+    ) -> None:
+        """Say what became of a query, and how many rows it gets."""
+        query = note.query.descriptor
+        k, deadline = query.stage0_k, query.deadline_cycles
+        late = (deadline != 0) & ((self.clock - note.query.fetched_at) >= deadline)
+        given_up, bad = Mux(self.give_up, Status.ABORTED, Status.OK), Signal(STATUS_BITS)
+        read = Mux(note.status != 0, note.status, report.status)
+        m.d.comb += bad.eq(Mux(read != 0, read, Mux(late, Status.LATE, given_up)))
+        with m.State("JUDGE"):
+            m.d.sync += [status.eq(bad), count.eq(Mux(report.found < k, report.found, k))]
+            m.next = "START"
+            with m.If(bad != 0):
+                m.d.sync += count.eq(0)
+                m.next = "DROP"
 
     def _tell(
         self,
@@ -191,10 +199,9 @@ class RetrievalAnswer(wiring.Component):
         report: data.View,
         count: Signal,
         status: Signal,
-        found: data.View,
     ) -> None:
         """Say what was found: to a funnel, or in a completion."""
-        query = note.query.descriptor
+        query, found = note.query.descriptor, Signal(found_layout())
         few = report.found < query.stage0_k
         m.d.comb += [
             found.fetched_at.eq(note.query.fetched_at),

@@ -10,7 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from rpaccel.spec.isa import BINS, MAX_BURST_BYTES, ROW_UPDATE
 from rpaccel.spec.preset_file import names_in, read_preset
-from rpaccel.spec.retrieval import LANES_LIMIT, MAX_ROW_BYTES, MIN_ROW_BYTES, RetrievalConfig
+from rpaccel.spec.retrieval import (
+    LANES_LIMIT,
+    MAX_ROW_BYTES,
+    MIN_ROW_BYTES,
+    QUERIES_LIMIT,
+    RetrievalConfig,
+)
 
 BURST_BEATS = 16  # longest burst: HBM ports are AXI3
 PRESETS_DIR = Path(__file__).parent / "presets"
@@ -76,7 +82,9 @@ class AcceleratorConfig(BaseModel):
     feature_entries: int = Field(ge=1, le=256)
     user_record_bytes: int = Field(ge=64, le=4096)
     item_record_bytes: int = Field(ge=8, le=MAX_BURST_BYTES)
-    retrieval_queries: int = Field(default=0, ge=0, le=16)  # that share a scan; 0: no engine
+    retrieval_queries: int = Field(
+        default=0, ge=0, le=QUERIES_LIMIT
+    )  # that share a scan; 0: no engine
     retrieval_k_max: int = Field(default=1024, ge=16, le=4096)
     retrieval_port_lanes: int = Field(default=1, ge=1, le=8)  # scores per cycle and memory port
     retrieval_fifo_depth: int = Field(default=512, ge=16, le=4096)  # scores that wait per lane

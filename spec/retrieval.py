@@ -11,6 +11,7 @@ __all__ = [
     "LANES_LIMIT",
     "MAX_ROW_BYTES",
     "MIN_ROW_BYTES",
+    "QUERIES_LIMIT",
     "Metric",
     "RetrievalConfig",
 ]
@@ -18,6 +19,7 @@ __all__ = [
 BUCKETS = 256  # of a lane's histogram
 K_LIMIT = 4096
 LANES_LIMIT = 32
+QUERIES_LIMIT = 16  # that share a scan
 MIN_ROW_BYTES = 16
 MAX_ROW_BYTES = 512
 MIN_RUN = 16  # a merge costs a few cycles: shorter runs would cost more than they bring

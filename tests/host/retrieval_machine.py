@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.bus import Bus
@@ -36,7 +38,13 @@ def netlist(config: AcceleratorConfig) -> Bus:
 
 
 DEVICES: dict[str, Callable[[AcceleratorConfig], Bus]] = {"software": software, "netlist": netlist}
-new_device = software  # what `open_driver` drives; tests exchange it
+new_device = software  # what `open_driver` drives
+
+
+@pytest.fixture(params=["software", pytest.param("netlist", marks=pytest.mark.slow)])
+def device(request, monkeypatch):
+    """Run a test with the software device, and with the netlist."""
+    monkeypatch.setattr(sys.modules[__name__], "new_device", DEVICES[request.param])
 
 
 def open_driver(config: AcceleratorConfig | None = None, **options: int) -> Driver:

@@ -11,21 +11,17 @@ from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status, StatusFlag
 from rpaccel.spec.registers import ADDRESS, Control
 from rpaccel.spec.retrieval import Metric
-from tests.host import retrieval_machine
 from tests.host.retrieval_machine import (
-    DEVICES,
+    device,
     machine,
     open_driver,
     random_corpus,
     random_rows,
 )
 
+__all__ = ["device"]  # a fixture
+
 DIM = 24
-
-
-@pytest.fixture(params=["software", pytest.param("netlist", marks=pytest.mark.slow)])
-def device(request, monkeypatch):
-    monkeypatch.setattr(retrieval_machine, "new_device", DEVICES[request.param])
 
 
 def padded(corpus, vector):
@@ -44,6 +40,7 @@ def check(completion, found, rows):
     assert completion.next_page == found.next_page
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("ports", [1, 4])
 def test_matches_golden(metric, ports):

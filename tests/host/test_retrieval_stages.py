@@ -10,15 +10,18 @@ from rpaccel.spec.isa import CORPUS, MAX_STAGES, RETRIEVAL, StageKind, StageMode
 from rpaccel.spec.retrieval import Metric
 from rpaccel.spec.stage_tasks import StageTasks
 from rpaccel.workloads import random_models
-from tests.host import retrieval_machine
-from tests.host.retrieval_machine import DEVICES, load_rankers, machine, open_driver, random_corpus
+from tests.host.retrieval_machine import (
+    device,
+    load_rankers,
+    machine,
+    open_driver,
+    random_corpus,
+)
 
+__all__ = ["device"]  # a fixture
+
+pytestmark = pytest.mark.usefixtures("device")
 ROWS, DIM = 200, 24
-
-
-@pytest.fixture(autouse=True, params=["software", pytest.param("netlist", marks=pytest.mark.slow)])
-def device(request, monkeypatch):
-    monkeypatch.setattr(retrieval_machine, "new_device", DEVICES[request.param])
 
 
 class Funnel:

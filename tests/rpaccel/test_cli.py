@@ -18,7 +18,7 @@ from tests.scheduler.test_search import profile
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
-         "retrieve"]  # fmt: skip
+         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area"]  # fmt: skip
 
 
 @pytest.fixture

@@ -1,0 +1,392 @@
+"""What `rpaccel retrieval-study` computes and measures; the page is retrieval_page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rpaccel.host import faiss_timing
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.faiss_timing import FaissTiming
+from rpaccel.host.fpga_parts import PARTS
+from rpaccel.host.ideal_requester import pattern_addresses, requester_report
+from rpaccel.host.synthesis import synthesise
+from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.perfmodel import retrieval
+from rpaccel.perfmodel.retrieval_board import ROW_BYTES, ScanDesign, UnitCosts
+from rpaccel.perfmodel.retrieval_latency import (
+    Constant,
+    MemoryPath,
+    constant_of,
+    queue_bound,
+    queued_rows,
+    scattered_bytes_per_s,
+)
+from rpaccel.perfmodel.retrieval_overrun import SIGMA, scores_of, upper_tails
+from rpaccel.perfmodel.retrieval_shards import (
+    Scaled,
+    kept_rows,
+    replicate,
+    second_round,
+    shard,
+    simulate_second_rounds,
+)
+from rpaccel.rtl.netlist import write_netlist
+from rpaccel.rtl.retrieval_filter import ScoreFilter
+from rpaccel.rtl.retrieval_score import ScoreUnit
+from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
+
+__all__ = [
+    "CHANNELS",
+    "CLOCK_HZ",
+    "PART",
+    "DepthRow",
+    "MemoryRow",
+    "PassRow",
+    "RetrievalStudy",
+    "ScaleRow",
+    "run_retrieval_study",
+    "scan_of",
+]
+
+Say = Callable[[str], None]
+
+CLOCK_HZ = 250e6  # assumed: no place and route of the engine on this part
+SWITCH_S = 15.6e-9  # HBM's switch: 7 cycles of 450 MHz, Shuhai
+CHANNELS = {16: 16, 28: 32}  # pseudo-channels -> lanes of the filter, a power of two
+BEATS = (32, 64)
+LANES = (4, 8, 16)
+DEPTHS = (16, 64, 128, 256, 512)
+K_VALUES = (512, 1024, 2048, 4096)
+DEVICES = (1, 2, 4, 8, 16)
+AGAIN = 1e-3  # probability of a second round that a shard's answers are sized for
+BURSTS = (32, 64, 128, 256, 512, 1024)
+STRIPES = (1024, 4096)
+IN_FLIGHT = (1, 2, 4, 8)
+PART = (PARTS["VU35P"].lut, PARTS["VU35P"].dsp, PARTS["VU35P"].bram36)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassRow:
+    """Rows let through by `lanes` lanes, means over seeds; predicted by the formulas."""
+
+    lanes: int
+    interval_cycles: float
+    queued: float
+    queued_formula: float  # of the threshold as it is: edges, age
+    queued_published: float  # the published table's formula at the same interval
+    queued_sweep: float  # the same at one plain sweep of 256 cycles
+    passes: float
+    peak_entries: int
+    peak_bound: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthRow:
+    """Stalled cycles of a scan by the depth of the lanes' queues."""
+
+    lanes: int
+    stalled_cycles: dict[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow:
+    """Bytes per second of one HBM2 pseudo-channel: the bank model and the closed form."""
+
+    beat_bytes: int
+    what: str
+    burst_bytes: int
+    model_bytes_per_s: float
+    formula_bytes_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleRow:
+    """Devices with a copy each, shards that give k rows, shards that give fewer."""
+
+    devices: int
+    kept: int
+    again: float
+    copies: Scaled
+    shards: Scaled
+    short: Scaled
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalStudy:
+    """All figures of the page. costs : by (pseudo-channels, beat bytes, k)."""
+
+    rows: int
+    k: int
+    seeds: int
+    ideal_passes: float
+    passes: list[PassRow]
+    depths: list[DepthRow]
+    constants: dict[tuple[int, int], Constant]  # by pseudo-channels and beat bytes
+    answers: dict[int, int]  # cycles by k
+    memory: list[MemoryRow]
+    costs: dict[tuple[int, int, int], UnitCosts]
+    faiss: list[FaissTiming]
+    cpu: str
+    merge_s_per_row: float
+    scale: list[ScaleRow]
+    rounds: list[tuple[int, int, float, float]]  # shards, kept, formula, simulated
+    round_trials: int
+
+
+def scan_of(
+    lanes: int,
+    rows: int,
+    k: int,
+    seed: int,
+    *,
+    beats_per_row: int = 1,
+    fifo_depth: int = 512,
+) -> retrieval.ScanReport:
+    """Return the counts of a scan in random order by the register-exact model.
+
+    beats_per_row : a port's rows are so many beats long: a set comes in as many cycles.
+    """
+    scores = scores_of("random", rows, seed)
+    config = RetrievalConfig(lanes=lanes, k_max=k, fifo_depth=fifo_depth)
+    base, shift = _buckets(scores)
+    sets = -(-rows // lanes)
+    spread = np.zeros((sets, beats_per_row, lanes), dtype=np.int64)
+    valid = np.zeros(spread.shape, dtype=bool)
+    spread[:, -1] = np.pad(scores, (0, sets * lanes - rows)).reshape(sets, lanes)
+    valid[:, -1] = (np.arange(sets * lanes) < rows).reshape(sets, lanes)
+    return retrieval.scan(config, spread.ravel(), k, base, shift, valid.ravel())
+
+
+def _buckets(scores: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """Return base and shift: buckets from the mean to the best score."""
+    base = int(scores.mean())
+    return base, max(0, int(scores.max() - base).bit_length() - (BUCKETS - 1).bit_length())
+
+
+def pass_rows(rows: int, k: int, seeds: int) -> list[PassRow]:
+    """Return what the lanes let through, beside the formulas."""
+    found = []
+    for lanes in LANES:
+        reports, formulas = [], []
+        for seed in range(seeds):
+            report = scan_of(lanes, rows, k, seed)
+            base, shift = _buckets(scores_of("random", rows, seed))
+            edges = base + (np.arange(1, BUCKETS, dtype=np.int64) << shift)
+            tails = np.append(1.0, upper_tails(edges / SIGMA))
+            interval = report.scan_cycles / report.sweeps
+            formulas.append(
+                queued_rows(rows, k, lanes, interval, age_cycles=interval / 2, tails=tails)
+            )
+            reports.append(report)
+        interval = float(np.mean([r.scan_cycles / r.sweeps for r in reports]))
+        found.append(
+            PassRow(
+                lanes=lanes,
+                interval_cycles=interval,
+                queued=float(np.mean([r.queued for r in reports])),
+                queued_formula=float(np.mean(formulas)),
+                queued_published=queued_rows(rows, k, lanes, interval),
+                queued_sweep=queued_rows(rows, k, lanes, BUCKETS),
+                passes=float(np.mean([r.passes for r in reports])),
+                peak_entries=max(r.peak_entries for r in reports),
+                peak_bound=queue_bound(k, lanes, interval),
+            )
+        )
+    return found
+
+
+def memory_rows(bursts: int) -> list[MemoryRow]:
+    """Return what one pseudo-channel gives, by burst, order and bursts in flight."""
+    timing = MemoryTiming.of("hbm2", clock_hz=CLOCK_HZ)
+    found = []
+
+    def add(beat: int, what: str, burst: int, addresses: npt.NDArray[np.uint64], flying: int | None,
+            formula: float) -> None:  # fmt: skip
+        report = requester_report(timing, addresses, burst, beat_bytes=beat, in_flight=flying)
+        found.append(
+            MemoryRow(
+                beat_bytes=beat,
+                what=what,
+                burst_bytes=burst,
+                model_bytes_per_s=report.bytes_per_cycle * CLOCK_HZ,
+                formula_bytes_per_s=formula,
+            )
+        )
+
+    for burst in BURSTS:
+        path = MemoryPath(ports=1, beat_bytes=64, clock_hz=CLOCK_HZ, burst_bytes=burst,
+                          in_flight=256)  # fmt: skip
+        port = path.port_bytes_per_s * min(1.0, burst / 64)
+        add(64, "in order", burst, pattern_addresses("sequential", burst, bursts), None, port)
+        add(64, "scattered", burst, pattern_addresses("random", burst, bursts), None,
+            scattered_bytes_per_s(burst))  # fmt: skip
+    for beat in BEATS:
+        burst = 16 * beat
+        place = np.arange(bursts, dtype=np.uint64) * np.uint64(burst)
+        for flying in IN_FLIGHT:
+            path = MemoryPath(ports=1, beat_bytes=beat, clock_hz=CLOCK_HZ, burst_bytes=burst,
+                              in_flight=flying)  # fmt: skip
+            add(beat, f"in order, {flying} in flight", burst, place, flying, path.port_bytes_per_s)
+        for stripe in STRIPES:
+            ports = 16
+            gaps = place // np.uint64(stripe) * np.uint64(stripe * ports) + place % np.uint64(
+                stripe
+            )
+            path = MemoryPath(ports=1, beat_bytes=beat, clock_hz=CLOCK_HZ, burst_bytes=burst)
+            add(beat, f"stripes of {stripe} B of {ports} ports, not made dense", burst, gaps, 16,
+                path.port_bytes_per_s)  # fmt: skip
+    return found
+
+
+def unit_costs(
+    k_values: Sequence[int], folder: Path, say: Say
+) -> dict[tuple[int, int, int], UnitCosts]:
+    """Return what the units cost by Yosys on UltraScale+, by pseudo-channels, beat and k."""
+
+    def report(component: ScoreUnit | ScoreFilter, name: str) -> dict[str, int]:
+        netlist = write_netlist(component, type(component).__name__.lower(), folder / name)
+        return synthesise(netlist, "xcup", build_dir=BUILD_DIR, progress=say)
+
+    scores = {
+        beat: report(
+            ScoreUnit(RetrievalConfig(lanes=1, k_max=1024, beat_bytes=beat), 1), f"s{beat}"
+        )
+        for beat in BEATS
+    }
+    found = {}
+    for channels, lanes in CHANNELS.items():
+        for k in k_values:
+            config = RetrievalConfig(lanes=lanes, k_max=k)
+            chosen = report(ScoreFilter(config), f"f{lanes}_{k}")
+            for beat in BEATS:
+                found[channels, beat, k] = UnitCosts(
+                    score_lut=scores[beat]["lut"] + scores[beat]["lutram"],
+                    filter_lut=chosen["lut"] + chosen["lutram"],
+                    filter_bram36=chosen["bram"],
+                )
+    return found
+
+
+def scale_rows(
+    design: ScanDesign, constant: Constant, rows: int, k: int, merge_s_per_row: float
+) -> list[ScaleRow]:
+    """Return rate and latency of several devices."""
+    scan, rest = design.scan_s(rows), constant.total / design.path.clock_hz
+    found = []
+    for devices in DEVICES:
+        count = rows // devices * devices
+        kept = kept_rows(count, k, devices, AGAIN) if devices > 1 else k
+        again = second_round(count, k, devices, kept) if devices > 1 else 0.0
+        merge = merge_s_per_row if devices > 1 else 0.0
+        found.append(
+            ScaleRow(
+                devices=devices,
+                kept=kept,
+                again=again,
+                copies=replicate(devices, scan + rest, design.queries / scan),
+                shards=shard(devices, scan, rest, design.queries, k, k, merge),
+                short=shard(devices, scan, rest, design.queries, kept, k, merge, again),
+            )
+        )
+    return found
+
+
+def round_rows(rows: int, k: int, trials: int, seed: int) -> list[tuple[int, int, float, float]]:
+    """Return shards, kept rows, the probability of a second round, and its simulated share."""
+    found = []
+    for shards in DEVICES[1:]:
+        count = rows // shards * shards
+        for chance in (0.5, 0.1, 0.01):
+            kept = kept_rows(count, k, shards, chance)
+            simulated = simulate_second_rounds(count, k, shards, kept, trials, seed)
+            found.append((shards, kept, second_round(count, k, shards, kept), simulated))
+    return found
+
+
+def run_retrieval_study(
+    *,
+    rows: int = 1_000_000,
+    k: int = 1024,
+    seeds: int = 8,
+    trials: int = 4000,
+    repeats: int = 3,
+    batches: tuple[int, ...] = (1, 4, 16, 64, 256),
+    seed: int = 1,
+    folder: Path = BUILD_DIR / "retrieval",
+    progress: Say = print,
+) -> RetrievalStudy:
+    """Return all figures. repeats : of a Faiss call, the least counts; trials : of a simulated cut.
+
+    Raises ModuleNotFoundError without faiss-cpu.
+    """
+    progress("Faiss on this machine's CPU")
+    rng = np.random.default_rng(seed)
+    corpus = rng.integers(-128, 128, (rows, ROW_BYTES), dtype=np.int8)
+    queries = rng.integers(-128, 128, (max(batches), ROW_BYTES), dtype=np.int8)
+    timings = faiss_timing.time_faiss(corpus, queries, k, batches, repeats, progress)
+    merge = faiss_timing.merge_seconds_per_row(k, DEVICES[-1])
+    del corpus
+
+    progress("scans by the register-exact model")
+    constants = {}
+    for channels, lanes in CHANNELS.items():
+        for beat in BEATS:
+            per_row = ROW_BYTES // beat
+            path = MemoryPath(ports=channels, beat_bytes=beat, clock_hz=CLOCK_HZ)
+            report = scan_of(lanes, rows, k, seed, beats_per_row=per_row)
+            constants[channels, beat] = constant_of(
+                report, path, beats_per_row=per_row, switch_s=SWITCH_S
+            )
+    answers = {}
+    for value in K_VALUES:
+        report = scan_of(16, rows, value, seed)
+        answers[value] = report.end_cycle - report.close_cycle
+    depths = [
+        DepthRow(
+            lanes=lanes,
+            stalled_cycles={
+                depth: scan_of(lanes, rows, k, seed, fifo_depth=depth).stalled_cycles
+                for depth in DEPTHS
+            },
+        )
+        for lanes in LANES
+    ]
+    constant = constants[16, 32]
+    design = ScanDesign(
+        path=MemoryPath(ports=16, beat_bytes=32, clock_hz=CLOCK_HZ),
+        queries=4,
+        overhead_cycles=constant.total - constant.answer,
+    )
+    progress("units by Yosys")
+    return RetrievalStudy(
+        rows=rows,
+        k=k,
+        seeds=seeds,
+        ideal_passes=retrieval.mean_passes(rows, k),
+        passes=pass_rows(rows, k, seeds),
+        depths=depths,
+        constants=constants,
+        answers=answers,
+        memory=memory_rows(20_000),
+        costs=unit_costs(K_VALUES, folder, progress),
+        faiss=timings,
+        cpu=_cpu_name(),
+        merge_s_per_row=merge,
+        scale=scale_rows(design, constant, rows, k, merge),
+        rounds=round_rows(rows, k, trials, seed),
+        round_trials=trials,
+    )
+
+
+def _cpu_name() -> str:
+    """Return the processor's name, or the architecture where there is none."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
