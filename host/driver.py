@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from rpaccel.host.bus import Bus
 from rpaccel.host.compile import CompiledModels, RowUpdate, align
 from rpaccel.host.device_check import check_device
 from rpaccel.host.partition import Partition, check_partition, partition_words
+from rpaccel.host.placement import lane_mask, place_stages, stage_fields
 from rpaccel.host.query import Completion, FeatureTable, Request, check_request
 from rpaccel.host.retrieval import INPUT_BYTES, Retrieval, check_retrieval, encode
 from rpaccel.host.rings import Registers, Rings
@@ -23,7 +23,6 @@ from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
 from rpaccel.spec.isa import (
     COMPLETION,
     DESCRIPTOR,
-    MAX_STAGES,
     RESULT,
     RETRIEVED,
     TASK_LOG,
@@ -48,19 +47,6 @@ REGION_NAMES = (
     "image", "tables", "features", "submissions", "completions", "inputs", "results", "updates",
 )  # fmt: skip
 WRITTEN = ("completions", "results")  # by the device, only; it reads and writes "updates"
-
-
-def _mask(lanes: Iterable[int]) -> int:
-    """Return lanes as the bits of a descriptor."""
-    return sum(1 << lane for lane in lanes)
-
-
-class _Placement(NamedTuple):
-    """Where a stage may run: a mask of lanes, the model's slot there, slots that hold a model."""
-
-    lanes: int
-    slot: int
-    loaded: int
 
 
 class Driver:
@@ -241,7 +227,7 @@ class Driver:
         check_partition(split, self.config)
         words, read = partition_words(split, self.config), self._registers.read
         changed = {lane for lane, word in enumerate(words) if word != read(f"PARTITION{lane}")}
-        while self._rings.uses(_mask(changed)):
+        while self._rings.uses(lane_mask(changed)):
             self._rings.pump()
         for lane in changed:
             self.loaded.pop(lane, None)
@@ -308,7 +294,7 @@ class Driver:
                 "opcode": Opcode.LOAD,
                 "user_address": compiled.image_address,
                 "items": len(compiled.image),
-                "stage0_lanes": _mask(chosen),
+                "stage0_lanes": lane_mask(chosen),
             }
         )
         completion = self.wait(tag)
@@ -420,7 +406,7 @@ class Driver:
         chosen = list(lanes)
         if not set(chosen) <= set(range(self.config.lanes)):
             raise ValueError(f"lanes must be in 0..{self.config.lanes - 1}, not {chosen}")
-        self._registers.write("LANE_RESET", _mask(chosen))
+        self._registers.write("LANE_RESET", lane_mask(chosen))
 
     def reset(self) -> None:
         """Reset lanes and funnels: queries in flight end with ABORTED. Models stay loaded.
@@ -462,7 +448,7 @@ class Driver:
         """
         if isinstance(request, Retrieval):
             return self._submit_retrieval(request, validate, fields or {})
-        placed = self._placed(request)
+        placed = place_stages(request, self.loaded)
         if validate:
             check_request(request, [(each.slot, each.loaded) for each in placed], self.config)
         user = request.user_record
@@ -495,21 +481,7 @@ class Driver:
             values |= self._write_retrieval(request.retrieval, block)
             values |= {"items": 0, "stages": len(placed) + 1}
             first = 1
-        for index, (each, (_, k)) in enumerate(
-            zip(placed[: MAX_STAGES - first], request.stages, strict=False)
-        ):
-            tasks, stage = request.tasks_of(index), f"stage{first + index}"
-            values |= {
-                f"{stage}_kind": StageKind.RANK,
-                f"{stage}_model": each.slot,
-                f"{stage}_lanes": each.lanes,
-                f"{stage}_task_items": tasks.task_items,
-                f"{stage}_task_k": tasks.task_k,
-                f"{stage}_mode": tasks.mode,
-                f"{stage}_options": tasks.options,
-                f"{stage}_sub_batch": request.sub_batch,
-                f"{stage}_k": k,
-            }
+        values |= stage_fields(request, placed, first)
         return self._rings.push(values | dict(fields or {}), block)
 
     def _submit_retrieval(self, asked: Retrieval, validate: bool, fields: Mapping[str, int]) -> int:
@@ -566,25 +538,3 @@ class Driver:
     def last_error(self) -> str | None:
         """The refused or failed access that the device reported last."""
         return self._rings.last_error
-
-    def _placed(self, request: Request) -> list[_Placement]:
-        """Return where each stage may run: on the lanes that share an image with its model.
-
-        It is the image of the first lane that has the model.
-        """
-        asked = request.lanes or tuple(sorted(self.loaded))
-        held = {lane: self.loaded[lane] for lane in asked if lane in self.loaded}
-        placed = []
-        for model, _ in request.stages:
-            able = [c for c in held.values() if isinstance(model, int) or model in c.names]
-            if able:
-                lanes = [lane for lane, compiled in held.items() if compiled is able[0]]
-                slot = model if isinstance(model, int) else able[0].slot(model)
-                placed.append(_Placement(_mask(lanes), slot, len(able[0].names)))
-            elif isinstance(model, int):
-                placed.append(_Placement(_mask(request.lanes), model, 0))
-            elif held:
-                next(iter(held.values())).slot(model)  # says which models there are
-            else:
-                raise ValueError(f"models must be loaded before {model!r} is used")
-        return placed

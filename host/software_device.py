@@ -20,6 +20,7 @@ from rpaccel.golden.corpus import Found
 from rpaccel.golden.lane import Query, run_stages, validate
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.decode import DecodedSlot, OnChip
+from rpaccel.host.described import described
 from rpaccel.host.image import decode_image
 from rpaccel.host.query import RESULT_DTYPE, RETRIEVED_DTYPE
 from rpaccel.host.refused import RefusedError
@@ -33,8 +34,6 @@ from rpaccel.spec.isa import (
     ROW_UPDATE,
     Opcode,
     StageKind,
-    StageMode,
-    StageOption,
     Status,
 )
 from rpaccel.spec.registers import (
@@ -48,7 +47,6 @@ from rpaccel.spec.registers import (
     config_registers,
     partition_word,
 )
-from rpaccel.spec.stage_tasks import StageTasks
 
 _READ_ONLY = {register.address for register in REGISTERS if register.access == "ro"}
 _STATUS_ERROR = 2
@@ -306,7 +304,7 @@ class SoftwareDevice:
 
     def _plan(self, descriptor: dict[str, int]) -> _Plan:
         """Return what runs a ranking query; RefusedError for one that no memory is touched for."""
-        query = _described(descriptor, self.config)
+        query = described(descriptor, self.config)
         able = [
             sorted(self._lanes(descriptor, stage) & self._owners)
             for stage in range(max(1, len(query.stages)))
@@ -364,7 +362,8 @@ class SoftwareDevice:
         ]
         if descriptor["stages"] > MAX_STAGES or any(kind != StageKind.RANK for kind in later):
             raise RefusedError(Status.BAD_STAGES)
-        if not 1 <= k <= self.config.retrieval_k_max:
+        most = self.config.retrieval_k_max
+        if not 1 <= k <= (min(most, self.config.max_items) if later else most):
             raise RefusedError(Status.BAD_K)
         if later:
             plan = self._plan(shifted(descriptor, items=k))
@@ -450,34 +449,3 @@ def _retrieved(found: Found) -> np.ndarray:
     served = np.zeros(len(found.ids), dtype=RETRIEVED_DTYPE)
     served["id"], served["score"] = found.ids, found.scores
     return served
-
-
-def _described(descriptor: dict[str, int], config: AcceleratorConfig) -> Query:
-    """Return a query of the sizes that a descriptor says, without its data."""
-    return Query(
-        user_record=bytes(descriptor["user_record_bytes"]),
-        candidates=np.zeros(min(descriptor["items"], config.max_items + 1), dtype=np.uint32),
-        features=np.zeros((0, descriptor["item_record_bytes"]), dtype=np.uint8),
-        stages=tuple(
-            (descriptor[f"stage{i}_model"], descriptor[f"stage{i}_k"])
-            for i in range(min(descriptor["stages"], MAX_STAGES))
-        ),
-        top_n=descriptor["top_n"],
-        tasks=tuple(_tasks(descriptor, i) for i in range(min(descriptor["stages"], MAX_STAGES))),
-        survivor_limit=descriptor["survivor_limit"],
-    )
-
-
-def _tasks(descriptor: dict[str, int], stage: int) -> StageTasks:
-    """Return how a stage's items are dealt out; what no device takes as tasks that are illegal."""
-    mode, options = descriptor[f"stage{stage}_mode"], descriptor[f"stage{stage}_options"]
-    known = mode in list(StageMode) and options <= sum(StageOption)
-    if not known:
-        mode, options = StageMode.PROPORTIONAL, StageOption.EXACT
-    return StageTasks(
-        task_items=descriptor[f"stage{stage}_task_items"],
-        task_k=descriptor[f"stage{stage}_task_k"],
-        mode=StageMode(mode),
-        exact=bool(options & StageOption.EXACT),
-        adaptive=bool(options & StageOption.ADAPTIVE),
-    )

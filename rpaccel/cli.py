@@ -34,13 +34,28 @@ def run(
     ] = 2,
     load_qps: Annotated[float, typer.Option(help="Load for the scheduler [queries/s].")] = 100.0,
     sla_ms: Annotated[float, typer.Option(help="SLA for the scheduler, p99 [ms].")] = 25.0,
+    stages: Annotated[
+        int, typer.Option(help="3: exact retrieval in front of both rankers.", min=2, max=3)
+    ] = 2,
+    netlist: Annotated[
+        bool, typer.Option(help="With 3 stages: run them in the netlist too.")
+    ] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/run"),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Run the main job: click log -> trained rankers -> netlist -> ranked items."""
     from rpaccel.main_job.job import JobConfig, run_job  # noqa: PLC0415  (imports are slow)
+    from rpaccel.main_job.three_stage_job import run_three_stages  # noqa: PLC0415
 
+    if stages == 3:
+        with only_json(json):
+            summary = run_three_stages(data, preset, queries, seed, out, netlist=netlist)
+        if json:
+            print_json(summary)
+        return
+    if not netlist:
+        raise ValueError("netlist must be on with 2 stages")
     ask = JobConfig(
         data=data,
         preset=preset,

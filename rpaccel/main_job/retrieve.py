@@ -92,20 +92,11 @@ def symmetric(rows: Vectors, vectors: Vectors, metric: Metric) -> Asked:
     return Asked(rows=made[0], vectors=made[1], scales=(scales[0], scales[1]))
 
 
-def _machine() -> AcceleratorConfig:
-    """Return a machine with the largest engine: it bounds sizes, not answers."""
-    preset = load_accelerator("default").model_dump()
-    engine = {
-        "name": "default with the largest engine",
-        "retrieval_queries": 1,
-        "retrieval_k_max": K_LIMIT,
-    }
-    return AcceleratorConfig(**(preset | engine))
-
-
 def retrieve_rows(asked: Asked, metric: Metric, k: int, floor: int | None) -> list[Completion]:
     """Return the k best rows for each vector. Raises ValueError for sizes out of range."""
-    config = _machine()
+    # the largest engine: it bounds sizes, not answers
+    largest = {"name": "default, K up to 4096", "retrieval_k_max": K_LIMIT}
+    config = AcceleratorConfig.model_validate(load_accelerator("default").model_dump() | largest)
     rows = asked.rows
     width = 1 << max(4, (rows.shape[1] - 1).bit_length())
     held = -(-len(rows) * (width + 3) // (1 << 20)) + 1  # rows, scales and live bits [MiB]

@@ -130,6 +130,7 @@ def test_appends_until_it_is_full():
     assert sorted(found.ids.tolist()) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("device")
 def test_changes_from_many_threads():
     rng = np.random.default_rng(2)
     driver = open_driver()
