@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import connect, flipped
 
 from rpaccel.golden import retrieval
 from rpaccel.rtl import retriever as retriever_module
@@ -187,6 +186,8 @@ class Bench:
         self.row_cycles = (1, 3)  # of the engine, for a row
         self.answer_cycles = (1, 60)  # from a report to the first row
         self.inside = 0  # queries in the engine
+        self.words = self.no_words()
+        self.told: list[deque[Any]] = [deque() for _ in self.words]
         self.cycle = 0
         self.updates = 0  # submitted
         self.writes: list[tuple[int, int]] = []
@@ -339,32 +340,36 @@ class Bench:
         """Take a scan; read its rows one after the other; give reports and answers."""
         engine = NoEngine.made[0]
         ctx.set(engine.idle, 1)
-        words: list[dict[int, int]] = [{} for _ in range(self.config.retrieval_queries)]
-        self.told = [deque() for _ in words]
-        ctx.set(engine.word.ready, 1)
         ctx.set(engine.start.ready, 1)
         while True:
-            _, _, word, of, start, asked = await ctx.tick().sample(
-                engine.word.valid & engine.word.ready,
-                engine.word.payload,
+            _, _, start, asked, head = await ctx.tick().sample(
                 engine.start.valid & engine.start.ready,
                 engine.start.payload,
+                self.dut.updater.head,
             )
-            if word:
-                words[of.query][of.index] = of.data
-            ctx.set(engine.word.ready, self.random.random() < 0.8)
             if not start:
                 continue
-            scan = Scan(start=plain(asked), words=words, head=ctx.get(self.dut.updater.head))
+            scan = Scan(start=plain(asked), words=self.words, head=head)
             scan.begun_at = self.cycle
             scan.failed = self.failed_scans.get(len(self.scans), 0)
             self.scans.append(scan)
-            words = [{} for _ in words]
+            self.words = self.no_words()
             ctx.set(engine.idle, 0)
             ctx.set(engine.start.ready, 0)
-            ctx.set(engine.word.ready, 0)
             await self.read(ctx, engine, scan)
             ctx.set(engine.start.ready, 1)
+
+    def no_words(self) -> list[dict[int, int]]:
+        return [{} for _ in range(self.config.retrieval_queries)]
+
+    async def take_words(self, ctx: Any) -> None:
+        """Take the words of the next scan while one runs."""
+        word = NoEngine.made[0].word
+        while True:
+            _, _, taken, of = await ctx.tick().sample(word.valid & word.ready, word.payload)
+            if taken:
+                self.words[of.query][of.index] = of.data
+            ctx.set(word.ready, self.random.random() < 0.8)
 
     async def read(self, ctx: Any, engine: NoEngine, scan: Scan) -> None:
         start = scan.start
@@ -490,6 +495,7 @@ class Bench:
             background=[
                 self.count,
                 self.engine,
+                self.take_words,
                 *(self.answers(n, source) for n in range(self.config.retrieval_queries)),
                 memory.serve(retriever.memory),
                 memory.serve(dut.updater.read),

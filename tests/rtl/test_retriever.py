@@ -1,3 +1,5 @@
+from itertools import chain, pairwise
+
 import numpy as np
 import pytest
 
@@ -117,7 +119,7 @@ def test_matches_golden(stall, monkeypatch):
     found = [
         [scan.start["base"]] * count for scan, count in zip(bench.scans, counters, strict=True)
     ]
-    assert sum(found, []) == [stores[which].base for which in order]
+    assert list(chain(*found)) == [stores[which].base for which in order]
     assert max(counters) == 2
 
 
@@ -215,22 +217,25 @@ def test_bad_corpora(fields, status, monkeypatch):
     assert len(bench.scans) == 2
 
 
-@pytest.mark.parametrize("what", ["record", "vector", "header"])
+@pytest.mark.parametrize("what", ["record", "vector", "last vector", "header"])
 @pytest.mark.parametrize("status", [Status.REGION, Status.MEMORY])
 def test_failed_reads(what, status, monkeypatch):
     bench = Bench(CONFIG, monkeypatch)
     good, bad = bench.corpus(), bench.corpus(row_bytes=64)
-    queries = [bench.query(store, stages=2) for store in (good, bad, bad, good)]
+    order = (good, bad, bad, good)
+    queries = [bench.query(store, stages=2) for store in order]
+    failed = queries[2 if what == "last vector" else 1]
     place = {
         "record": queries[1].address + BEAT,
-        "vector": queries[1].place + BEAT,
+        "vector": failed.place + BEAT,
+        "last vector": failed.place + BEAT,
         "header": bad.header,
     }[what]
     bench.failing[place] = status
     before = states(bench, good, bad)
     bench.run(send_all(bench))
     for query in queries:
-        if query.store is bad and (what == "header" or query is queries[1]):
+        if query.store is bad and (what == "header" or query is failed):
             check_failed(bench, query, status)
         else:
             check(bench, query, before[id(query.store)])
@@ -313,11 +318,8 @@ def test_the_next_scan_is_prepared_while_one_runs(monkeypatch):
     for which in (store, other, store, other):
         bench.query(which)
     bench.run(send_all(bench))
-    gaps = [
-        after.begun_at - before.read_at
-        for before, after in zip(bench.scans, bench.scans[1:], strict=False)
-    ]
-    assert max(gaps) <= 30, gaps  # the number of rows is read once more
+    gaps = [after.begun_at - before.read_at for before, after in pairwise(bench.scans)]
+    assert max(gaps) <= 5, gaps
 
 
 def test_idle_is_low_from_the_query_on(monkeypatch):
@@ -366,6 +368,58 @@ def test_a_writer_waits_for_the_answer_alone(monkeypatch):
     assert cycles <= 3 * beats + 20, (cycles, beats)
 
 
+class Writers:
+    """Random changes of a corpus's rows, at any time; `history`: the corpus after each."""
+
+    def __init__(self, bench, store, seed):
+        self.bench, self.store, self.rows = bench, store, store.rows
+        self.rng = np.random.default_rng(seed)
+        self.memory = bytearray(bench.bytes)  # as it will be
+        self.history = [store.state(self.memory)]
+
+    async def write(self, ctx, address, payload, **version):
+        bench, memory = self.bench, self.memory
+        await bench.update(ctx, address, payload, **version)
+        memory[address : address + len(payload)] = payload
+        if version:
+            place = version["version_address"]
+            memory[place : place + 4] = version["version"].to_bytes(4, "little")
+        self.history.append(self.store.state(memory))
+
+    async def delete(self, ctx, row):
+        place = self.store.live + row // 32 * 4
+        word = int.from_bytes(self.memory[place : place + 4], "little") & ~(1 << row % 32)
+        await self.write(ctx, place, word.to_bytes(4, "little"))
+
+    async def replace(self, ctx, row):
+        """Write a row's scale, then the row; behind the last one, and its number."""
+        store = self.store
+        values = self.rng.integers(-3, 4, store.row_bytes).astype(np.int8)
+        place, half = store.scales + row // 2 * 4, row % 2 * 2
+        pair = bytearray(self.memory[place : place + 4])
+        pair[half : half + 2] = int(cosine_scales(values[None])[0]).to_bytes(2, "little")
+        await self.write(ctx, place, bytes(pair))
+        version = {}
+        if row == self.rows:
+            self.rows += 1
+            version = {"version": self.rows, "version_address": store.header}
+        await self.write(ctx, store.base + row * store.row_bytes, values.tobytes(), **version)
+
+    async def run(self, ctx):
+        bench = self.bench
+        while not all(query.done or query.passed for query in bench.queries):
+            await ctx.tick().repeat(int(self.rng.integers(1, 60)))
+            if bench.updates - ctx.get(bench.dut.updater.head) > 24:
+                continue
+            kind, row = self.rng.integers(4), int(self.rng.integers(self.rows))
+            if kind == 0:
+                await self.delete(ctx, row)
+            elif kind == 1 and self.rows < 48:
+                await self.replace(ctx, self.rows)
+            else:
+                await self.replace(ctx, row)
+
+
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("stall", ["none", "both"])
 def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
@@ -373,60 +427,21 @@ def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
     store = bench.corpus(40, 32, metric, room=8)
     for number in range(8):
         bench.query(store, k=48, stages=1 + number % 2)
-    history = [store.state(bench.bytes)]
-    rng = np.random.default_rng(9)
-
-    async def write(ctx, memory, address, payload, **version):
-        """Queue an entry, and do what it is to do."""
-        if bench.updates - ctx.get(bench.dut.updater.head) >= 24:
-            return
-        await bench.update(ctx, address, payload, **version)
-        memory[address : address + len(payload)] = payload
-        if version:
-            place = version["version_address"]
-            memory[place : place + 4] = version["version"].to_bytes(4, "little")
-        history.append(store.state(memory))
-
-    async def writers(ctx):
-        memory, rows = bytearray(bench.bytes), store.rows
-        while not all(query.done or query.passed for query in bench.queries):
-            await ctx.tick().repeat(int(rng.integers(1, 60)))
-            row, values = int(rng.integers(rows)), rng.integers(-3, 4, 32).astype(np.int8)
-            kind = rng.integers(4)
-            if kind == 0:
-                place = store.live + row // 32 * 4
-                word = int.from_bytes(memory[place : place + 4], "little") & ~(1 << row % 32)
-                await write(ctx, memory, place, word.to_bytes(4, "little"))
-                continue
-            if kind == 1 and rows < 48:
-                row = rows
-            place = store.scales + row // 2 * 4
-            pair = bytearray(memory[place : place + 4])
-            pair[row % 2 * 2 :][:2] = b""
-            scale = int(cosine_scales(values[None])[0]).to_bytes(2, "little")
-            pair = bytearray(memory[place : place + 4])
-            pair[row % 2 * 2 : row % 2 * 2 + 2] = scale
-            await write(ctx, memory, place, bytes(pair))
-            version = {}
-            if row == rows:
-                version = {"version": rows + 1, "version_address": store.header}
-            count = len(history)
-            await write(ctx, memory, store.base + row * 32, values.tobytes(), **version)
-            rows += row == rows and len(history) > count
+    writers = Writers(bench, store, 9)
 
     async def feed(ctx):
         for query in bench.queries:
             await bench.submit(ctx, query)
             await ctx.tick().repeat(int(bench.rng.integers(1, 200)))
 
-    bench.background = [writers]
+    bench.background = [writers.run]
     bench.run(feed, stall=stall)
     epochs = []
     for query in bench.queries:
-        told = query.done or query.passed["found"]
-        epoch = told["epoch"] if query.passed else told["interaction_cycles0"]
-        epochs.append(epoch)
-        check(bench, query, history[epoch])
+        epochs.append(
+            query.passed["found"]["epoch"] if query.passed else query.done["interaction_cycles0"]
+        )
+        check(bench, query, writers.history[epochs[-1]])
     assert len(set(epochs)) >= 4 and max(epochs) > 20
 
 
