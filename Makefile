@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation report clean
+.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -30,7 +30,10 @@ test: setup ## the tests (under 15 minutes from nothing)
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: setup ## the slow tests: other netlists, other simulators, area
-	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "slow and not nightly" $(ARGS)
+
+test-nightly: setup ## tests of minutes each: place and route of the whole core
+	$(BIN)/python -m pytest -n 2 -m nightly $(ARGS)
 
 formal: setup ## proofs of the array controller and of the weight buffers (docs/formal.md)
 	$(BIN)/python -m pytest -n 2 tests/formal $(ARGS)

@@ -141,7 +141,10 @@ def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, messa
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "multipliers", "lut_per_mac", "fmax_mhz"),
-    [("cells", 64, 46, 120), ("core", 108, 240, 70)],
+    [
+        ("cells", 64, 46, 120),
+        pytest.param("core", 108, 240, 70, marks=pytest.mark.nightly),
+    ],
 )
 def test_tiny_is_routed_in_time(unit, multipliers, lut_per_mac, fmax_mhz):
     report = fpga_report(TINY, unit)
