@@ -47,8 +47,8 @@ class Corpus:
     """Rows in the memory of one device; see `Driver(corpus_bytes=...)`.
 
     Any number of threads may change it while queries run. A scan sees exactly the updates that were
-    dealt with before it (its epoch). Two updates of one change reach the device by one doorbell,
-    but a scan of an idle engine may begin between them: a row then meets its new scale early.
+    dealt with before it (its epoch). The updates of one change reach the device by one doorbell, so
+    a scan sees all of them or none.
 
     Parameters
     ----------

@@ -96,8 +96,8 @@ class RetrievalEngine(wiring.Component):
     result : Out(stream of scored_layout()) per query place: rows, best first, then the end.
     memory : Out(ReadPort) per memory port  rows and their scales.
     bitmap : Out(ReadPort)
-    rows_guard, live_guard : Out(guard_layout())  of rows, and of the bitmap of live rows. Both
-        hold from the cycle in which `start` is taken.
+    rows_guard, live_guard, scales_guard : Out(guard_layout())  of rows, of the bitmap of live rows,
+        of scales. They hold from the cycle in which `start` is taken.
     idle : Out(1)  no scan and no result is inside.
     """
 
@@ -116,6 +116,7 @@ class RetrievalEngine(wiring.Component):
                 "bitmap": Out(ReadPort(config)),
                 "rows_guard": Out(guard_layout(config)),
                 "live_guard": Out(guard_layout(config)),
+                "scales_guard": Out(guard_layout(config)),
                 "idle": Out(1),
             }
         )
@@ -245,10 +246,20 @@ class RetrievalEngine(wiring.Component):
         chunk = s.blocks.chunk
         with m.If(chunk.valid & chunk.ready & chunk.payload.end):
             m.d.sync += ended.eq(1)
+        # a row's scale is read with the row
+        guard, rows = self.scales_guard, self.rows_guard
+        with m.If(coming.metric == Metric.COSINE):
+            m.d.comb += guard.high.eq(coming.scales + (coming.rows << 1))
+        with m.Switch(coming.row_size):
+            for size in range(ROW_SIZES):
+                shift = (MIN_ROW_BYTES << size).bit_length() - 1
+                with m.Case(size):
+                    unread = (rows.low - coming.base)[: len(rows.low)] >> shift
+                    m.d.comb += guard.low.eq(coming.scales + (unread << 1))
         with m.If(s.begin):
             m.d.sync += [coming.eq(asked), s.pending.eq(1), ended.eq(0)]
-            m.d.comb += [guard.low.eq(0) for guard in (self.rows_guard, self.live_guard)]
-            m.d.comb += [guard.high.eq(~0) for guard in (self.rows_guard, self.live_guard)]
+            for each in (self.rows_guard, self.live_guard, self.scales_guard):
+                m.d.comb += [each.low.eq(0), each.high.eq(~0)]
 
     def _rows(self, m: Module, s: SimpleNamespace) -> None:
         """Give the rows of all ports to all filters at once."""

@@ -300,13 +300,18 @@ class RetrievalFetch(wiring.Component):
         until, rows = Signal(16), Signal(32)
         ready = Cat(note.ready for note in self.note).all()
         with m.State("BOUNDARY"):
+            # writers are stopped in the cycle in which none is seen: updates that were rung for
+            # together are dealt with before the scan, or behind it
+            m.d.comb += self.pause.eq(~self.updates_wait)
             m.d.sync += until.eq(self.updates_tail)
             with m.If(~self.updates_wait):
                 m.next = "PAUSE"
             with m.Elif(~self.unread):
                 m.next = "DRAIN"
-        with m.State("DRAIN"), m.If((self.updates_head == until) | ~self.updates_wait):
-            m.next = "PAUSE"
+        with m.State("DRAIN"):
+            m.d.comb += self.pause.eq((self.updates_head == until) | ~self.updates_wait)
+            with m.If(self.pause):
+                m.next = "PAUSE"
         with m.State("PAUSE"):
             m.d.comb += self.pause.eq(1)
             with m.If(self.paused), m.If(self._ask(m, self.address, 1)):

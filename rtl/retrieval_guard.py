@@ -8,7 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["ScanGuard", "guard_layout"]
+__all__ = ["GUARDS", "ScanGuard", "guard_layout"]
+
+GUARDS = 3  # of a scan: rows, the bitmap of live rows, scales
 
 
 def guard_layout(config: AcceleratorConfig) -> data.StructLayout:

@@ -11,7 +11,7 @@ from rpaccel.rtl.interfaces import ReadPort, WritePort, struct
 from rpaccel.rtl.retrieval_answer import RetrievalAnswer
 from rpaccel.rtl.retrieval_engine import RetrievalEngine
 from rpaccel.rtl.retrieval_fetch import RetrievalFetch
-from rpaccel.rtl.retrieval_guard import guard_layout
+from rpaccel.rtl.retrieval_guard import GUARDS, guard_layout
 from rpaccel.rtl.retrieval_query import (
     note_layout,
     passed_layout,
@@ -38,7 +38,7 @@ class Retriever(wiring.Component):
     memory : Out(ReadPort)  records, corpora's headers, vectors. bitmap : Out(ReadPort)
     rows : Out(ReadPort) per memory port
     port : Out(WritePort)
-    pause : Out(1), paused : In(1), guards : Out(guard_layout()) x 2, updates_head, updates_tail :
+    pause : Out(1), paused : In(1), guards : Out(guard_layout()) x 3, updates_head, updates_tail :
         In(16), updates_wait : In(1)  between it and the row updater.
     idle : Out(1)
     counters : Out(retrieval_counters_layout())
@@ -59,7 +59,7 @@ class Retriever(wiring.Component):
                 "port": Out(WritePort(config)),
                 "pause": Out(1),
                 "paused": In(1),
-                "guards": Out(guard_layout(config)).array(2),
+                "guards": Out(guard_layout(config)).array(GUARDS),
                 "updates_head": In(16),
                 "updates_tail": In(16),
                 "updates_wait": In(1),
@@ -121,6 +121,7 @@ class Retriever(wiring.Component):
             fetch.updates_wait.eq(self.updates_wait),
             self.guards[0].eq(engine.rows_guard),
             self.guards[1].eq(engine.live_guard),
+            self.guards[2].eq(engine.scales_guard),
             self.idle.eq(fetch.idle & engine.idle & answer.idle & empty),
         ]
         self._count(m, fetch, answer)

@@ -14,7 +14,7 @@ from rpaccel.rtl.interfaces import (
     row_size,
     struct,
 )
-from rpaccel.rtl.retrieval_guard import guard_layout
+from rpaccel.rtl.retrieval_guard import GUARDS, guard_layout
 from rpaccel.rtl.word_reader import WordReader
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import ROW_UPDATE, Status
@@ -23,7 +23,6 @@ from rpaccel.spec.registers import RING_MODULO
 __all__ = ["RowUpdater", "update_queue_layout"]
 
 VERSION_BYTES = 4
-GUARDS = 2  # of a scan: its rows, its bitmap of live rows
 _STATUS_BYTE = ROW_UPDATE.fields["status"].offset // 8
 
 
@@ -60,7 +59,7 @@ class RowUpdater(wiring.Component):
     status : Out(8)
     hold : In(1)  begin with no entry. idle : Out(1)  no entry is at work
     pause : In(1)  begin with no entry, with a retrieval engine: `idle` of this cycle stays.
-    guards : In(guard_layout()) x 2  an entry waits whose row is in one; with a retrieval engine.
+    guards : In(guard_layout()) x 3  an entry waits whose row is in one; with a retrieval engine.
     waiting : Out(1)  entries are in the queue.
     read : Out(ReadPort), write : Out(WritePort), row : Out(RowUpdatePort)
     """

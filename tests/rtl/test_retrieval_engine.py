@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from rpaccel.golden import retrieval
 from rpaccel.spec.isa import Status
 from rpaccel.spec.retrieval import Metric
 from tests.rtl.retrieval_engine_bench import Ask, Scan, expected, machine, run
@@ -130,6 +131,11 @@ def test_blocks_that_nobody_looks_at_are_not_read():
     assert reports[0][0]["scan_cycles"] < 25_600 // 256 * 2 + 60
 
 
+def free(ctx, guard, address):
+    """Return whether a scan has read an address, or will not."""
+    return not ctx.get(guard.low) <= address < ctx.get(guard.high)
+
+
 def writer(config, scan, seed, log):
     """A watcher that changes rows and deletes them, wherever no scan has yet to read."""
 
@@ -145,33 +151,33 @@ def writer(config, scan, seed, log):
                     if ctx.get(dut.start.valid) and ctx.get(dut.start.ready):
                         log.append("start")
                 row = int(rng.integers(len(scan.rows)))
-                address = at + row * row_bytes
-                guards = [dut.rows_guard, dut.live_guard]
-                low, high = ctx.get(guards[0].low), ctx.get(guards[0].high)
+                address, scale = at + row * row_bytes, scan.start["scales"] + 2 * row
+                byte = scan.start["live"] + row // 8
                 if rng.random() < 0.5:
-                    if not low <= address < high:
+                    if free(ctx, dut.rows_guard, address) and free(ctx, dut.scales_guard, scale):
                         new = rng.integers(-128, 128, row_bytes).astype(np.int8)
                         memory.bytes[address : address + row_bytes] = new.view(np.uint8)
+                        factor = retrieval.cosine_scales(new[None]).astype("<u2")
+                        memory.bytes[scale : scale + 2] = factor.view(np.uint8)
                         log.append(("row", row, new))
-                else:
-                    byte = scan.start["live"] + row // 8
-                    low, high = ctx.get(guards[1].low), ctx.get(guards[1].high)
-                    if not low <= byte < high:
-                        memory.bytes[byte] ^= 1 << row % 8
-                        log.append(("live", row, None))
+                elif free(ctx, dut.live_guard, byte):
+                    memory.bytes[byte] ^= 1 << row % 8
+                    log.append(("live", row, None))
 
         return bench
 
     return watch
 
 
-@pytest.mark.parametrize("latency", [(2, 2), (20, 200)])
+@pytest.mark.parametrize(
+    ("latency", "metric"), [((2, 2), Metric.COSINE), ((20, 200), Metric.INNER_PRODUCT)]
+)
 @pytest.mark.parametrize(
     ("ports", "beat_bytes"), [pytest.param(1, 16, marks=pytest.mark.slow), (4, 32)]
 )
-def test_a_scan_sees_one_state_of_the_corpus(ports, beat_bytes, latency):
+def test_a_scan_sees_one_state_of_the_corpus(ports, beat_bytes, latency, metric):
     config = machine(ports, beat_bytes, queries=1)
-    one = a_scan(1, 4000, 16, (50,), live=True)
+    one = a_scan(1, 4000, 16, (50,), metric, live=True)
     # every scan is of the corpus that the first one put into memory
     scans = [one, *(Scan(rows=one.rows, metric=one.metric, queries=one.queries, live=one.live)
                     for _ in range(2))]  # fmt: skip
