@@ -120,7 +120,7 @@ def test_changes_while_scans_run(metric):
     driver = open_driver()
     corpus, rows, live = random_corpus(driver, rng, metric, rows=3000)
     first = new_corpus(rows, metric, live=live, capacity=3040)
-    changes, updates, asked = [], [], []
+    changes, updates, asked, ends = [], [], [], {0}
 
     def change():
         row, values = int(rng.integers(3000)), random_rows(rng, 1, DIM, 3)[0]
@@ -129,6 +129,7 @@ def test_changes_while_scans_run(metric):
                 if pick == 1 else corpus.delete(row))  # fmt: skip
         changes.append(done)
         updates.extend(done.updates)
+        ends.add(len(updates))
 
     for _ in range(10):
         for _ in range(4):  # none is waited for
@@ -145,6 +146,7 @@ def test_changes_while_scans_run(metric):
         check(completion, retrieve(now, query), now.count)
     assert all(corpus.wait(each) is Status.OK for each in changes)
     assert epochs == sorted(epochs) and len(set(epochs)) > 5
+    assert set(epochs) <= ends  # all updates of a change, or none
 
 
 @pytest.mark.usefixtures("device")
