@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import STATUS_BITS, WritePort
@@ -34,6 +35,8 @@ def entry_layout() -> data.StructLayout:
 class EntryWriter(wiring.Component):
     """Packs entries into beats and writes them, an entry per cycle; a burst at a time.
 
+    A burst is asked for when all of it is there: other writers wait for memory alone.
+
     Members
     -------
     start : In(stream of entries_layout())  accepted when idle.
@@ -56,88 +59,90 @@ class EntryWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        port, width = self.port, self.config.axi_data_bits
-        beat_bytes = self.config.beat_bytes
-        task = Signal(entries_layout(self.config))
-        left, burst = Signal(16), Signal(range(BURST_BEATS + 1))
-        in_beat, per_beat = Signal(range(width // ID_BITS + 1)), Signal(range(width // ID_BITS + 1))
-        beats_left, to_edge, beats = Signal(16), Signal(range(BURST_BEATS + 1)), Signal(16)
-        words, strobe = Signal(width), Signal(beat_bytes)
-        place = (task.address // beat_bytes)[: BURST_BEATS.bit_length() - 1]
-        alone, scored = width // ID_BITS, width // RETRIEVED.bits
+        port, beat_bytes = self.port, self.config.beat_bytes
+        low, per_block = beat_bytes.bit_length() - 1, BURST_BEATS.bit_length() - 1
+        task, idle = Signal(entries_layout(self.config)), Signal()
+        m.submodules.beats = beats = SyncFIFOBuffered(
+            width=self.config.axi_data_bits + beat_bytes, depth=BURST_BEATS + 1
+        )
+        self._pack(m, task, idle, beats)
+
+        beats_left, to_edge = Signal(17), Signal(range(BURST_BEATS + 1))
+        burst, left = Signal(range(BURST_BEATS + 1)), Signal(range(BURST_BEATS + 1))
+        asked = self.start.payload
+        entry_bytes = Mux(asked.scores, RETRIEVED.bytes, ID_BITS // 8)
         m.d.comb += [
-            per_beat.eq(Mux(task.scores, scored, alone)),
-            beats_left.eq(
-                Mux(task.scores, (left + scored - 1) // scored, (left + alone - 1) // alone)
-            ),
             # bursts end on a multiple of 16 beats, so none crosses 4 KiB or a stripe
-            to_edge.eq(BURST_BEATS - place),
-            beats.eq(Mux(beats_left < to_edge, beats_left, to_edge)),
+            to_edge.eq(BURST_BEATS - (task.address >> low)[:per_block]),
+            burst.eq(Mux(beats_left < to_edge, beats_left, to_edge)),
             port.request.payload.address.eq(task.address),
-            port.request.payload.beats.eq(beats),
-            port.payload.payload.data.eq(words),
-            port.payload.payload.strobe.eq(strobe),
+            port.request.payload.beats.eq(burst),
+            Cat(port.payload.payload.data, port.payload.payload.strobe).eq(beats.r_data),
         ]
-        full = Signal()
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += idle.eq(fsm.ongoing("IDLE"))
             with m.State("IDLE"):
                 m.d.comb += self.start.ready.eq(1)
-                m.d.sync += [task.eq(self.start.payload), left.eq(self.start.payload.count)]
+                m.d.sync += beats_left.eq((asked.count * entry_bytes + beat_bytes - 1) >> low)
                 with m.If(self.start.valid):
                     m.d.sync += self.status.eq(0)
+                    m.next = "COLLECT"
+            with m.State("COLLECT"):
+                m.d.comb += self.done.eq(beats_left == 0)
+                with m.If(beats_left == 0):
+                    m.next = "IDLE"
+                with m.Elif(beats.level >= burst):
                     m.next = "REQUEST"
             with m.State("REQUEST"):
-                m.d.comb += [self.done.eq(left == 0), port.request.valid.eq(left != 0)]
-                m.d.sync += burst.eq(beats)
-                with m.If(left == 0):
-                    m.next = "IDLE"
-                with m.Elif(port.request.ready):
-                    m.d.sync += task.address.eq(task.address + beats * beat_bytes)
+                m.d.comb += port.request.valid.eq(1)
+                m.d.sync += left.eq(burst)
+                with m.If(port.request.ready):
+                    m.d.sync += [
+                        task.address.eq(task.address + (burst << low)),
+                        beats_left.eq(beats_left - burst),
+                    ]
                     m.next = "DATA"
             with m.State("DATA"):
-                self._pack(m, task, words, strobe, left, in_beat, full)
-                m.d.comb += [
-                    full.eq(in_beat == per_beat),
-                    port.payload.valid.eq(full),
-                ]
-                with m.If(full & port.payload.ready):
-                    m.d.sync += [in_beat.eq(0), burst.eq(burst - 1)]
-                    with m.If(burst == 1):
+                m.d.comb += [port.payload.valid.eq(beats.r_rdy), beats.r_en.eq(port.payload.ready)]
+                with m.If(port.payload.valid & port.payload.ready):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
                         m.next = "RESPONSE"
             with m.State("RESPONSE"):
                 m.d.comb += port.response.ready.eq(1)
                 with m.If(port.response.valid):
                     with m.If(self.status == 0):
                         m.d.sync += self.status.eq(port.response.payload.error)
-                    m.next = "REQUEST"
+                    m.next = "COLLECT"
         return m
 
-    def _pack(
-        self,
-        m: Module,
-        task: data.View,
-        words: Signal,
-        strobe: Signal,
-        left: Signal,
-        in_beat: Signal,
-        full: Signal,
-    ) -> None:
-        """Shift an entry into the beat; past the last one, nothing, without strobes."""
-        entry, present = self.entry.payload, Signal()
-        m.d.comb += [present.eq(left != 0), self.entry.ready.eq(~full & present)]
-        ones = Const(-1, RETRIEVED.bytes)
-        with m.If(~full & (self.entry.valid | ~present)):
-            m.d.sync += [in_beat.eq(in_beat + 1), left.eq(left - present)]
-            strobes = Mux(present, ones, 0)
-            with m.If(task.scores):
-                both = Cat(words, entry.id, entry.score)
-                m.d.sync += [
-                    words.eq(both[RETRIEVED.bits :]),
-                    strobe.eq(Cat(strobe, strobes)[RETRIEVED.bytes :]),
-                ]
-            with m.Else():
-                half = ID_BITS // 8
-                m.d.sync += [
-                    words.eq(Cat(words, entry.id)[ID_BITS:]),
-                    strobe.eq(Cat(strobe, strobes[:half])[half:]),
-                ]
+    def _pack(self, m: Module, task: data.View, idle: Signal, beats: SyncFIFOBuffered) -> None:
+        """Shift entries into a beat; past the last one, nothing, without strobes."""
+        beat_bytes = self.config.beat_bytes
+        entry, count = self.entry.payload, task.count  # entries that are left
+        beat = Signal(data.StructLayout({"data": 8 * beat_bytes, "strobe": beat_bytes}))
+        packed = Signal(range(8 * beat_bytes // ID_BITS))
+        full, free, present = Signal(), Signal(), Signal()
+        per_beat = Mux(task.scores, beat_bytes // RETRIEVED.bytes, 8 * beat_bytes // ID_BITS)
+        last = packed == per_beat - 1
+        m.d.comb += [
+            present.eq(count != 0),
+            free.eq(~full | beats.w_rdy),
+            self.entry.ready.eq(~idle & free & present),
+            beats.w_data.eq(beat),
+            beats.w_en.eq(full),
+        ]
+        with m.If(beats.w_rdy):
+            m.d.sync += full.eq(0)
+        with m.If(self.entry.ready & self.entry.valid | free & ~present & (packed != 0)):
+            m.d.sync += [packed.eq(Mux(last, 0, packed + 1)), full.eq(last)]
+            m.d.sync += count.eq(count - present)
+            for scores, new in ((1, Cat(entry.id, entry.score)), (0, entry.id)):
+                size = len(new) // 8
+                with m.If(task.scores == scores):
+                    m.d.sync += [
+                        beat.data.eq(Cat(beat.data, new)[8 * size :]),
+                        beat.strobe.eq(Cat(beat.strobe, present.replicate(size))[size:]),
+                    ]
+        with m.If(idle):
+            m.d.sync += task.eq(self.start.payload)

@@ -109,9 +109,11 @@ class RetrievalAnswer(wiring.Component):
             ),
             writer.start.payload.count.eq(count),
         ]
-        self._tell(m, note, report, count, status)
+        ended_at = Signal(32)
+        self._tell(m, note, report, count, status, ended_at)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("PICK"))
+            m.d.sync += ended_at.eq(Mux(fsm.ongoing("DONE"), ended_at, self.clock))
             self._pick(m, turn, note, report, count, status)
             self._judge(m, note, report, count, status)
             with m.State("START"):
@@ -181,7 +183,7 @@ class RetrievalAnswer(wiring.Component):
         """Say what became of a query, and how many rows it gets."""
         query = note.query.descriptor
         k, deadline = query.stage0_k, query.deadline_cycles
-        late = (deadline != 0) & ((self.clock - note.query.fetched_at) >= deadline)
+        late = (deadline != 0) & ((self.clock - note.query.fetched_at)[:32] >= deadline)
         given_up, bad = Mux(self.give_up, Status.ABORTED, Status.OK), Signal(STATUS_BITS)
         read = Mux(note.status != 0, note.status, report.status)
         m.d.comb += bad.eq(Mux(read != 0, read, Mux(late, Status.LATE, given_up)))
@@ -199,6 +201,7 @@ class RetrievalAnswer(wiring.Component):
         report: data.View,
         count: Signal,
         status: Signal,
+        ended_at: Signal,
     ) -> None:
         """Say what was found: to a funnel, or in a completion."""
         query, found = note.query.descriptor, Signal(found_layout())
@@ -229,7 +232,7 @@ class RetrievalAnswer(wiring.Component):
             for name in STAGE_FIELDS:
                 after = query[f"stage{stage + 1}_{name}"] if stage < MAX_STAGES - 1 else 0
                 m.d.comb += on.descriptor[f"stage{stage}_{name}"].eq(after)
-        total = self.clock - note.query.accepted_at
+        total = ended_at - note.query.accepted_at
         m.d.comb += [
             done.tag.eq(query.tag),
             done.version.eq(ISA_VERSION),
@@ -237,7 +240,7 @@ class RetrievalAnswer(wiring.Component):
             done.count.eq(count),
             done.total_cycles.eq(total),
             done.queue_cycles.eq(note.query.accepted_at - note.query.fetched_at),
-            done.ended_at.eq(self.clock),
+            done.ended_at.eq(ended_at),
         ]
         with m.If(status == Status.OK):
             m.d.comb += [done.flags.eq(found.flags), done.overshoot.eq(found.overshoot)]

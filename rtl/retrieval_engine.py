@@ -213,6 +213,8 @@ class RetrievalEngine(wiring.Component):
                 (asked.base == coming.base)
                 & (asked.live == coming.live)
                 & (asked.row_size == coming.row_size)
+                & (asked.metric == coming.metric)
+                & (asked.scales == coming.scales)
                 & (asked.rows >= coming.rows)
             ),
             self.start.ready.eq(

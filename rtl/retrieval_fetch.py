@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import STATUS_BITS, ReadPort, struct
+from rpaccel.rtl.retrieval_check import RetrievalCheck
 from rpaccel.rtl.retrieval_engine import asked_layout, scan_layout, word_layout
 from rpaccel.rtl.retrieval_query import note_layout, retrieve_layout
 from rpaccel.rtl.retrieval_score import ROW_SIZES
 from rpaccel.rtl.word_reader import WordReader
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import CORPUS, ISA_VERSION, RETRIEVAL, RetrievalFlag, Status
-from rpaccel.spec.retrieval import MIN_ROW_BYTES, Metric
+from rpaccel.spec.isa import CORPUS, RETRIEVAL, RetrievalFlag, Status
+from rpaccel.spec.retrieval import MIN_ROW_BYTES
 
 __all__ = ["RetrievalFetch", "failed_layout"]
 
@@ -93,49 +94,30 @@ class RetrievalFetch(wiring.Component):
         ]
         self.beats = Signal(range(512 // config.beat_bytes + 1))
         self.filled = Signal(config.axi_data_bits)
-        self._check(m)
+        self.changed = Signal()  # a row, since the corpus was asked for
+        self.leaver = Signal(range(config.retrieval_queries))
+        m.submodules.check = self.check = RetrievalCheck(config)
+        m.d.comb += [
+            self.check.record.eq(self.record),
+            self.check.corpus.eq(self.corpus),
+            self.row_size.eq(self.check.row_size),
+        ]
         self._shape(m)
+        self._find_late(m)
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & (self.count == 0))
             self._take(m)
             self._read_records(m)
             self._read_vector(m)
             self._begin(m)
+            self._lose(m)
+        with m.If(~self.paused):
+            m.d.sync += self.changed.eq(1)
         return m
 
     @property
     def _record_beats(self) -> int:
         return max(1, RETRIEVAL.bytes // self.config.beat_bytes)
-
-    def _check(self, m: Module) -> None:
-        """Say what is wrong with the record and the corpus."""
-        config, record, corpus = self.config, self.record, self.corpus
-        stripes = config.memory_ports * config.stripe_bytes
-        beat = config.beat_bytes - 1
-        bad_size = Signal()
-        m.d.comb += bad_size.eq(1)
-        with m.Switch(corpus.row_bytes):
-            for size in range(ROW_SIZES):
-                row_bytes = MIN_ROW_BYTES << size
-                if row_bytes <= config.retrieval_row_bytes_max:
-                    with m.Case(row_bytes):
-                        m.d.comb += [bad_size.eq(0), self.row_size.eq(size)]
-        unaligned = (corpus.base & (stripes - 1)) | (
-            corpus.live | corpus.scales | record.vector | record.list | record.bitmap
-        ) & beat
-        outside = (
-            corpus.base | corpus.live | corpus.scales | record.vector | record.list | record.bitmap
-        ) >> config.axi_address_bits
-        wrong = (
-            bad_size
-            | (unaligned != 0)
-            | (corpus.metric > max(Metric))
-            | (corpus.version != ISA_VERSION)
-            | (record.version != ISA_VERSION)
-        )
-        self.refused = Mux(wrong, Status.BAD_CORPUS, Mux(outside != 0, Status.REGION, Status.OK))
-        self.bad_corpus_address = Signal()
-        m.d.comb += self.bad_corpus_address.eq((record.corpus & beat) != 0)
 
     def _ask(self, m: Module, address: Value, beats: Value | int) -> Value:
         """Begin to read; return whether it begins."""
@@ -152,11 +134,14 @@ class RetrievalFetch(wiring.Component):
         m.d.sync += self.status.eq(status)
         m.next = "FAIL"
 
+    def _late(self, query: data.View) -> Value:
+        deadline = query.descriptor.deadline_cycles
+        return (deadline != 0) & ((self.clock - query.fetched_at)[:32] >= deadline)
+
     def _take(self, m: Module) -> None:
         """Take a query, or begin the scan of those that there are."""
         config, taken, query = self.config, self.taken, self.query
         full = self.count == config.retrieval_queries
-        deadline = taken.descriptor.deadline_cycles
         with m.State("IDLE"):
             m.d.comb += query.ready.eq(~full)
             m.d.sync += taken.eq(query.payload)
@@ -165,28 +150,32 @@ class RetrievalFetch(wiring.Component):
             with m.Elif((self.count != 0) & self.start.ready):
                 m.next = "BOUNDARY"
         with m.State("OPEN"):
-            late = (deadline != 0) & ((self.clock - taken.fetched_at) >= deadline)
+            late = self._late(taken)
             with m.If(self._ask(m, taken.descriptor.candidates_address, self._record_beats)):
                 m.next = "RECORD"
             with m.If(late | self.give_up):
                 m.d.comb += self.reader.start.valid.eq(0)
                 self._fail(m, Mux(late, Status.LATE, Status.ABORTED))
-        with m.State("FAIL"):
-            m.d.comb += [
-                self.failed.valid.eq(1),
-                self.failed.payload.query.eq(taken),
-                self.failed.payload.status.eq(self.status),
-            ]
-            with m.If(self.failed.ready):
-                m.next = "IDLE"
+        with m.State("FAIL"), m.If(self._tell(m, taken)):
+            m.next = "IDLE"
+
+    def _tell(self, m: Module, query: data.View | Value) -> Value:
+        """Offer a query that failed with `status`; return whether it is taken."""
+        m.d.comb += [
+            self.failed.valid.eq(1),
+            self.failed.payload.query.eq(query),
+            self.failed.payload.status.eq(self.status),
+        ]
+        return self.failed.ready
 
     def _collect(self, m: Module, target: data.View) -> None:
         """Shift what is read into `target`; keep the first error."""
-        words, width = self.reader.words, self.config.axi_data_bits
+        words = self.reader.words
         bits = target.as_value()
         m.d.comb += words.ready.eq(1)
         with m.If(words.valid):
-            m.d.sync += bits.eq(Cat(bits, words.payload)[width : width + len(bits)])
+            new = words.payload[: len(bits)]  # of a beat that is longer, the rest is not its own
+            m.d.sync += bits.eq(Cat(bits, new)[len(new) :])
         with m.If(self.reader.status != 0):
             m.d.sync += self.error.eq(self.reader.status)
 
@@ -199,10 +188,8 @@ class RetrievalFetch(wiring.Component):
         with m.State("WHOSE"):
             with m.If(self.error != 0):
                 self._fail(m, self.error)
-            with m.Elif(self.bad_corpus_address):
-                self._fail(m, Status.BAD_CORPUS)
-            with m.Elif((self.record.corpus >> self.config.axi_address_bits) != 0):
-                self._fail(m, Status.REGION)
+            with m.Elif(self.check.corpus_status != 0):
+                self._fail(m, self.check.corpus_status)
             with m.Elif(self.count == 0):
                 m.next = "ASK_CORPUS"
             with m.Elif(self.record.corpus == self.address):
@@ -210,8 +197,10 @@ class RetrievalFetch(wiring.Component):
             with m.Elif(self.start.ready):  # it is the next scan's first
                 m.d.sync += self.carried.eq(1)
                 m.next = "BOUNDARY"
-        with m.State("ASK_CORPUS"), m.If(self._ask(m, self.record.corpus, self._record_beats)):
-            m.next = "CORPUS"
+        with m.State("ASK_CORPUS"):
+            m.d.sync += self.changed.eq(0)
+            with m.If(self._ask(m, self.record.corpus, self._record_beats)):
+                m.next = "CORPUS"
         with m.State("CORPUS"):
             self._collect(m, self.corpus)
             m.d.sync += self.address.eq(self.record.corpus)
@@ -220,8 +209,8 @@ class RetrievalFetch(wiring.Component):
         with m.State("CHECK"):
             with m.If(self.error != 0):
                 self._fail(m, self.error)
-            with m.Elif(self.refused != Status.OK):
-                self._fail(m, self.refused)
+            with m.Elif(self.check.status != 0):
+                self._fail(m, self.check.status)
             with m.Else():
                 m.next = "VECTOR"
 
@@ -282,7 +271,7 @@ class RetrievalFetch(wiring.Component):
         """Keep what a query asks of the engine."""
         record = self.record
         m.d.sync += [
-            asked.valid.eq(1),
+            asked.valid.eq(self.error == 0),
             asked["filter"].k.eq(self.taken.descriptor.stage0_k),
             asked["filter"].base.eq(record.base),
             asked["filter"].shift.eq(Mux(record.shift > 32, 32, record.shift)),
@@ -304,8 +293,13 @@ class RetrievalFetch(wiring.Component):
             # together are dealt with before the scan, or behind it
             m.d.comb += self.pause.eq(~self.updates_wait)
             m.d.sync += until.eq(self.updates_tail)
-            with m.If(~self.updates_wait):
+            with m.If(self.lost):
+                m.next = "LOSE"
+            with m.Elif(~self.updates_wait):
                 m.next = "PAUSE"
+                with m.If(self.paused & ~self.changed):  # it is as it was read
+                    m.d.sync += [rows.eq(self.corpus.rows), self.error.eq(0)]
+                    m.next = "START"
             with m.Elif(~self.unread):
                 m.next = "DRAIN"
         with m.State("DRAIN"):
@@ -325,15 +319,11 @@ class RetrievalFetch(wiring.Component):
             with m.If(~self.reader.busy):
                 m.next = "START"
         with m.State("START"):
-            m.d.comb += [self.pause.eq(1), self.start.valid.eq(ready)]
-            with m.If(self.start.valid & self.start.ready):
-                m.d.sync += self.count.eq(0)
-                m.d.sync += [asked.valid.eq(0) for asked in self.asked]
-                m.d.sync += self.carried.eq(0)
-                m.next = "IDLE"
-                with m.If(self.carried):
-                    m.d.sync += self.error.eq(0)
-                    m.next = "WHOSE"
+            m.d.comb += [self.pause.eq(1), self.start.valid.eq(ready & ~self.lost)]
+            with m.If(self.lost):
+                m.next = "LOSE"
+            with m.Elif(self.start.valid & self.start.ready):
+                self._leave(m)
         m.d.comb += [
             start.rows.eq(Mux(self.error != 0, 0, rows)),
             start.row_size.eq(self.row_size),
@@ -351,3 +341,33 @@ class RetrievalFetch(wiring.Component):
                 out.payload.epoch.eq(self.updates_head),
                 out.payload.status.eq(self.error),
             ]
+
+    def _leave(self, m: Module) -> None:
+        """The next scan: with the query that waits for it, if there is one."""
+        m.d.sync += [self.count.eq(0), self.carried.eq(0)]
+        m.d.sync += [asked.valid.eq(0) for asked in self.asked]
+        m.next = "IDLE"
+        with m.If(self.carried):
+            m.d.sync += self.error.eq(0)
+            m.next = "WHOSE"
+
+    def _find_late(self, m: Module) -> None:
+        """Look for a query of the scan that is about to begin that must not be in it."""
+        late, self.lost, self.loser = Signal(len(self.notes)), Signal(), Signal.like(self.leaver)
+        for place in reversed(range(len(self.notes))):
+            m.d.sync += late[place].eq(self._late(self.notes[place].query))
+            with m.If(self.asked[place].valid & (late[place] | self.give_up)):
+                m.d.comb += [self.lost.eq(1), self.loser.eq(place)]
+        self.reason = Mux(Array(late)[self.loser], Status.LATE, Status.ABORTED)
+
+    def _lose(self, m: Module) -> None:
+        """Take that query out of the scan."""
+        with m.State("LOSE"):
+            m.d.sync += [self.status.eq(self.reason), self.leaver.eq(self.loser)]
+            m.d.sync += Array(asked.valid for asked in self.asked)[self.loser].eq(0)
+            m.next = "LOST"
+        leaver = Array(note.query.as_value() for note in self.notes)[self.leaver]
+        with m.State("LOST"), m.If(self._tell(m, leaver)):
+            m.next = "BOUNDARY"
+            with m.If(~Cat(asked.valid for asked in self.asked).any()):
+                self._leave(m)

@@ -87,7 +87,7 @@ class Retriever(wiring.Component):
         connect(m, answer.port, flipped(self.port))
         connect(m, answer.passed, flipped(self.passed))
         connect(m, answer.done, flipped(self.done))
-        empty = ~waiting.r_rdy
+        empty = waiting.level == 0
         for place in range(config.retrieval_queries):
             m.submodules[f"notes{place}"] = notes = SyncFIFOBuffered(
                 width=note_layout(config).size, depth=NOTES + 1
@@ -102,7 +102,7 @@ class Retriever(wiring.Component):
             ]
             connect(m, engine.report[place], answer.report[place])
             connect(m, engine.result[place], answer.result[place])
-            empty &= ~notes.r_rdy
+            empty &= notes.level == 0
         unread = engine.rows_guard.low < engine.rows_guard.high
         m.d.comb += [
             waiting.w_data.eq(self.query.payload),

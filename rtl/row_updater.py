@@ -59,7 +59,8 @@ class RowUpdater(wiring.Component):
     status : Out(8)
     hold : In(1)  begin with no entry. idle : Out(1)  no entry is at work
     pause : In(1)  begin with no entry, with a retrieval engine: `idle` of this cycle stays.
-    guards : In(guard_layout()) x 3  an entry waits whose row is in one; with a retrieval engine.
+    guards : In(guard_layout()) x 3  an entry waits whose row has a byte in one; with a retrieval
+        engine.
     waiting : Out(1)  entries are in the queue.
     read : Out(ReadPort), write : Out(WritePort), row : Out(RowUpdatePort)
     """
@@ -130,7 +131,8 @@ class RowUpdater(wiring.Component):
         """Check the entry; hold the row, and go on if the version is newer."""
         word, start = reader.words, reader.start
         row = fields.row_address
-        guarded = Cat((guard.low <= row) & (row < guard.high) for guard in self.guards).any()
+        last = row | (fields.row_bytes - 1)[: len(fields.row_bytes)]
+        guarded = Cat((guard.low <= last) & (row < guard.high) for guard in self.guards).any()
         with m.State("CHECK"):
             m.next = "REPORT"
             with m.If(self.status == Status.OK):

@@ -221,6 +221,8 @@ class Top(wiring.Component):
             updater.pause.eq(retriever.pause),
             *(updater.guards[i].eq(guard) for i, guard in enumerate(retriever.guards)),
             retriever.paused.eq(updater.idle),
+            # a LOAD waits for the retriever, which may wait for the updater
+            updater.hold.eq(u.dispatcher.loads & retriever.idle),
             retriever.updates_head.eq(updater.head),
             retriever.updates_tail.eq(u.registers.updates.tail),
             retriever.updates_wait.eq(updater.waiting),

@@ -1,0 +1,473 @@
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+
+from rpaccel.golden.retrieval import cosine_scales
+from rpaccel.spec.isa import RETRIEVED, Status, StatusFlag
+from rpaccel.spec.retrieval import Metric
+from tests.rtl.retriever_bench import FILL, RESULT_BYTES, Bench, machine
+from tests.streams import STALLS, stalls
+
+CONFIG = machine()
+UNTOUCHED = bytes([FILL])
+
+
+def send_all(bench, gap=0, source=None):
+    async def feed(ctx):
+        for query in bench.queries:
+            await bench.submit(ctx, query, source)
+            await ctx.tick().repeat(gap) if gap else None
+
+    return feed
+
+
+def check_nothing_written(bench, query, what=("list", "result")):
+    for name in what:
+        place = getattr(query, name)
+        size = RESULT_BYTES if name == "result" else 0x100
+        assert bytes(bench.bytes[place : place + size]) == size * UNTOUCHED
+
+
+def check_failed(bench, query, status):
+    assert query.passed is None
+    assert (query.done["status"], query.done["count"]) == (status, 0)
+    assert (query.done["flags"], query.done["overshoot"]) == (0, 0)
+    check_nothing_written(bench, query)
+
+
+def check(bench, query, state):
+    """Check the answer of a query against what the corpus was; return its scan."""
+    rows, qualify = state.answer(query)
+    told = query.done or query.passed["found"]
+    flags = StatusFlag(0)
+    if len(rows) < query.k:
+        flags |= StatusFlag.UNDERFILL
+    if query.floor is not None and qualify > len(rows):
+        flags |= StatusFlag.OVERFILL
+    assert told["flags"] == flags
+    assert told["overshoot"] == qualify - len(rows)
+    assert (query.passed is not None) == (query.stages > 1 and len(rows) > 0)
+    epoch = told["epoch"] if query.passed else told["interaction_cycles0"]
+    scan = next(
+        scan for scan in bench.scans if scan.head == epoch and scan.begun_at <= query_end(query)
+    )
+    if query.stages == 1:
+        entries = b"".join(RETRIEVED.to_bytes({"id": i, "score": s}) for i, s in rows)
+        check_nothing_written(bench, query, ["list"])
+        written = query.result
+    else:
+        entries = b"".join(i.to_bytes(4, "little") for i, _ in rows)
+        check_nothing_written(bench, query, ["result"])
+        written = query.list
+    behind = 0x100 - len(entries) if query.stages > 1 else RESULT_BYTES - len(entries)
+    assert bytes(bench.bytes[written : written + len(entries) + behind]) == (
+        entries + behind * UNTOUCHED
+    )
+    if query.passed:
+        on = query.passed["descriptor"]
+        assert (on["stages"], on["items"]) == (query.stages - 1, len(rows))
+        assert on["candidates_address"] == query.list
+        assert (on["user_address"], on["result_address"]) == (0x1230, query.result)
+        kinds = [on[f"stage{s}_kind"] for s in range(4)]
+        assert kinds == [1] * (query.stages - 1) + [0] * (5 - query.stages)
+        assert [on[f"stage{s}_k"] for s in range(4)] == [
+            10 * (s + 1) if s + 1 < query.stages else 0 for s in range(4)
+        ]
+        assert told["rows"] == len(state.rows)
+    else:
+        assert query.done["status"] == Status.OK and query.done["count"] == len(rows)
+        assert query.done["items0"] == len(state.rows)
+        assert query.done["queue_cycles"] == query.waited
+        assert query.done["total_cycles"] == query.done["stage_cycles0"]
+    return scan
+
+
+def query_end(query):
+    return (query.done or query.passed)["cycle"]
+
+
+def states(bench, *stores):
+    return {id(store): store.state(bench.bytes) for store in stores}
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_matches_golden(stall, monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    stores = [
+        bench.corpus(40, 16, Metric.INNER_PRODUCT),
+        bench.corpus(25, 32, Metric.L2),
+        bench.corpus(9, 128, Metric.COSINE),
+    ]
+    order = [0, 0, 0, 1, 0, 2, 2, 1, 1, 1, 0, 2]
+    for number, which in enumerate(order):
+        bench.query(
+            stores[which],
+            k=1 + int(bench.rng.integers(40)),
+            stages=1 + number % 4,
+            waited=number,
+            floor=None if number % 3 else 0,
+        )
+    before = states(bench, *stores)
+    source, _ = stalls(stall, 7)
+    bench.run(send_all(bench, source=source), stall=stall)
+    for query in bench.queries:
+        check(bench, query, before[id(query.store)])
+    counters = [sum(1 for q in scan.start["queries"] if q["valid"]) for scan in bench.scans]
+    assert sum(counters) == len(order)
+    # neighbours of a corpus share a scan, in their order
+    found = [
+        [scan.start["base"]] * count for scan, count in zip(bench.scans, counters, strict=True)
+    ]
+    assert list(chain(*found)) == [stores[which].base for which in order]
+    assert max(counters) == 2
+
+
+@pytest.mark.parametrize("beat_bytes", [16, 64, 128])
+@pytest.mark.parametrize("queries", [1, 2, 4])
+def test_widths(beat_bytes, queries, monkeypatch):
+    config = machine(
+        axi_data_bits=8 * beat_bytes, stripe_bytes=16 * beat_bytes, retrieval_queries=queries
+    )
+    bench = Bench(config, monkeypatch)
+    stores = [bench.corpus(12, 16 << size, metric) for size, metric in ((0, 0), (2, 1), (4, 2))]
+    for number in range(6):
+        bench.query(stores[number // 2], k=[3, 20][number % 2], stages=1 + number % 2)
+    before = states(bench, *stores)
+    bench.run(send_all(bench))
+    for query in bench.queries:
+        check(bench, query, before[id(query.store)])
+
+
+def test_no_row_and_nothing_found(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    empty, store = bench.corpus(0), bench.corpus(30)
+    for stages in (1, 3):
+        bench.query(empty, stages=stages)
+        bench.query(store, stages=stages, floor=1 << 20)
+    before = states(bench, empty, store)
+    bench.run(send_all(bench))
+    for query in bench.queries:
+        check(bench, query, before[id(query.store)])
+        assert query.done["count"] == 0 and query.done["flags"] == StatusFlag.UNDERFILL
+
+
+BEAT = CONFIG.beat_bytes
+FAR = 1 << CONFIG.axi_address_bits
+
+
+@pytest.mark.parametrize(
+    ("poke", "status"),
+    [
+        ({"version": 2}, Status.BAD_CORPUS),
+        ({"corpus": 8}, Status.BAD_CORPUS),
+        ({"vector": BEAT // 2}, Status.BAD_CORPUS),
+        ({"list": 4}, Status.BAD_CORPUS),
+        ({"bitmap": 1}, Status.BAD_CORPUS),
+        ({"corpus": FAR}, Status.REGION),
+        ({"vector": FAR}, Status.REGION),
+        ({"list": FAR << 20}, Status.REGION),
+        ({"bitmap": FAR}, Status.REGION),
+    ],
+)
+def test_bad_records(poke, status, monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    store = bench.corpus()
+    bad = {0, 2, 3}
+    for number in range(6):
+        bench.query(store, poke=poke if number in bad else {}, stages=1 + number % 2)
+    before = states(bench, store)
+    bench.run(send_all(bench))
+    for number, query in enumerate(bench.queries):
+        if number in bad:
+            check_failed(bench, query, status)
+        else:
+            check(bench, query, before[id(store)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"version": 2}, Status.BAD_CORPUS),
+        ({"row_bytes": 48}, Status.BAD_CORPUS),
+        ({"row_bytes": 8}, Status.BAD_CORPUS),
+        ({"row_bytes": 512}, Status.BAD_CORPUS),
+        ({"metric": 3}, Status.BAD_CORPUS),
+        ({"base": CONFIG.stripe_bytes // 2}, Status.BAD_CORPUS),
+        ({"live": 8}, Status.BAD_CORPUS),
+        ({"scales": 2}, Status.BAD_CORPUS),
+        ({"base": FAR}, Status.REGION),
+        ({"live": FAR}, Status.REGION),
+        ({"scales": FAR}, Status.REGION),
+    ],
+)
+def test_bad_corpora(fields, status, monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    good, bad = bench.corpus(), bench.corpus()
+    for number, store in enumerate([good, bad, bad, good, bad]):
+        bench.query(store, stages=1 + number % 2)
+    before = states(bench, good)
+    bench.poke_corpus(bad, **fields)
+    bench.run(send_all(bench))
+    for query in bench.queries:
+        if query.store is bad:
+            check_failed(bench, query, status)
+        else:
+            check(bench, query, before[id(good)])
+    assert len(bench.scans) == 2
+
+
+@pytest.mark.parametrize("what", ["record", "vector", "last vector", "header"])
+@pytest.mark.parametrize("status", [Status.REGION, Status.MEMORY])
+def test_failed_reads(what, status, monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    good, bad = bench.corpus(), bench.corpus(row_bytes=64)
+    order = (good, bad, bad, good)
+    queries = [bench.query(store, stages=2) for store in order]
+    failed = queries[2 if what == "last vector" else 1]
+    place = {
+        "record": queries[1].address + BEAT,
+        "vector": failed.place + BEAT,
+        "last vector": failed.place + BEAT,
+        "header": bad.header,
+    }[what]
+    bench.failing[place] = status
+    before = states(bench, good, bad)
+    bench.run(send_all(bench))
+    for query in queries:
+        if query.store is bad and (what == "header" or query is failed):
+            check_failed(bench, query, status)
+        else:
+            check(bench, query, before[id(query.store)])
+
+
+def test_a_failed_scan_fails_its_queries(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    stores = [bench.corpus(), bench.corpus()]
+    for number in (0, 1, 1, 0):
+        bench.query(stores[number], stages=1 + number)
+    before = states(bench, *stores)
+    bench.failed_scans[1] = Status.MEMORY
+    bench.run(send_all(bench))
+    for query in bench.queries:
+        if query.store is stores[1]:
+            check_failed(bench, query, Status.MEMORY)
+        else:
+            check(bench, query, before[id(query.store)])
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_a_failed_write_fails_its_query(stages, monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    store = bench.corpus()
+    queries = [bench.query(store, k=30, stages=stages) for _ in range(3)]
+    bench.bad_writes[queries[1].result if stages == 1 else queries[1].list] = Status.REGION
+    before = states(bench, store)
+    bench.run(send_all(bench))
+    assert (queries[1].done["status"], queries[1].done["count"]) == (Status.REGION, 0)
+    for query in (queries[0], queries[2]):
+        check(bench, query, before[id(store)])
+
+
+def test_late_queries(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    stores = [bench.corpus(60), bench.corpus(60)]
+    # late as it comes; when its scan would begin, behind another; when its scan is over; never
+    deadlines = [(0, 50, 100), (0, 0, 0), (1, 200, 0), (0, 0, 0), (1, 450, 0), (0, 1 << 40, 0)]
+    for which, deadline, waited in deadlines:
+        bench.query(stores[which], deadline=deadline, waited=waited, stages=1)
+    before = states(bench, *stores)
+    bench.row_cycles = (4, 4)
+    bench.run(send_all(bench))
+    late = [query.tag for query in bench.queries if query.done["status"] == Status.LATE]
+    assert late == [0, 2, 4]
+    scanned = [scan.start["base"] for scan in bench.scans]
+    assert scanned.count(stores[1].base) <= 1  # of the second, none of the first that was late
+    for query in bench.queries:
+        if query.tag in late:
+            check_failed(bench, query, Status.LATE)
+        else:
+            check(bench, query, before[id(query.store)])
+
+
+def test_abort_ends_all(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    stores = [bench.corpus(60), bench.corpus(60)]
+    for number in range(4):
+        bench.query(stores[number % 2], stages=1 + number % 2)
+    before = states(bench, *stores)
+
+    async def abort(ctx):
+        await ctx.tick().repeat(30)
+        ctx.set(bench.dut.retriever.give_up, 1)
+        while not all(query.done for query in bench.queries):
+            await ctx.tick()
+        ctx.set(bench.dut.retriever.give_up, 0)
+        bench.query(stores[0])
+        await bench.submit(ctx, bench.queries[-1])
+
+    bench.run(send_all(bench), abort)
+    for query in bench.queries[:-1]:
+        check_failed(bench, query, Status.ABORTED)
+    check(bench, bench.queries[-1], before[id(stores[0])])
+
+
+def test_the_next_scan_is_prepared_while_one_runs(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    store, other = bench.corpus(200), bench.corpus(200)
+    for which in (store, other, store, other):
+        bench.query(which)
+    bench.run(send_all(bench))
+    gaps = [after.begun_at - before.read_at for before, after in pairwise(bench.scans)]
+    assert max(gaps) <= 5, gaps
+
+
+def test_idle_is_low_from_the_query_on(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    bench.query(bench.corpus())
+    idle = []
+
+    async def watch(ctx):
+        retriever = bench.dut.retriever
+        while not (bench.queries[0].done):
+            _, _, valid, ready, now = await ctx.tick().sample(
+                retriever.query.valid, retriever.query.ready, retriever.idle
+            )
+            if idle or (valid and ready):
+                idle.append(now)
+
+    async def feed(ctx):
+        await bench.submit(ctx, bench.queries[0])
+
+    bench.background = [watch]
+    bench.run(feed)
+    assert idle and not any(idle[1:-3])
+
+
+def test_a_writer_waits_for_the_answer_alone(monkeypatch):
+    """The port is asked for when a burst is there: rows that come late hold up nobody."""
+    bench = Bench(CONFIG, monkeypatch)
+    bench.query(bench.corpus(60), k=60)
+    bench.answer_cycles = (400, 400)
+    held = []
+
+    async def watch(ctx):
+        port, owned = bench.dut.retriever.port, 0
+        async for _, _, asked, beat, answered in ctx.tick().sample(
+            port.request.valid & port.request.ready,
+            port.payload.valid & port.payload.ready,
+            port.response.valid & port.response.ready,
+        ):
+            owned = 1 if asked else 0 if answered else owned
+            held.append((owned, beat))
+
+    bench.background = [watch]
+    bench.run(send_all(bench))
+    cycles, beats = sum(owned for owned, _ in held), sum(beat for _, beat in held)
+    assert beats == -(-8 * bench.queries[0].done["count"] // BEAT)
+    assert cycles <= 3 * beats + 20, (cycles, beats)
+
+
+class Writers:
+    """Random changes of a corpus's rows, at any time; `history`: the corpus after each."""
+
+    def __init__(self, bench, store, seed):
+        self.bench, self.store, self.rows = bench, store, store.rows
+        self.rng = np.random.default_rng(seed)
+        self.memory = bytearray(bench.bytes)  # as it will be
+        self.history = [store.state(self.memory)]
+
+    async def write(self, ctx, address, payload, **version):
+        bench, memory = self.bench, self.memory
+        await bench.update(ctx, address, payload, **version)
+        memory[address : address + len(payload)] = payload
+        if version:
+            place = version["version_address"]
+            memory[place : place + 4] = version["version"].to_bytes(4, "little")
+        self.history.append(self.store.state(memory))
+
+    async def delete(self, ctx, row):
+        place = self.store.live + row // 32 * 4
+        word = int.from_bytes(self.memory[place : place + 4], "little") & ~(1 << row % 32)
+        await self.write(ctx, place, word.to_bytes(4, "little"))
+
+    async def replace(self, ctx, row):
+        """Write a row's scale, then the row; behind the last one, and its number."""
+        store = self.store
+        values = self.rng.integers(-3, 4, store.row_bytes).astype(np.int8)
+        place, half = store.scales + row // 2 * 4, row % 2 * 2
+        pair = bytearray(self.memory[place : place + 4])
+        pair[half : half + 2] = int(cosine_scales(values[None])[0]).to_bytes(2, "little")
+        await self.write(ctx, place, bytes(pair))
+        version = {}
+        if row == self.rows:
+            self.rows += 1
+            version = {"version": self.rows, "version_address": store.header}
+        await self.write(ctx, store.base + row * store.row_bytes, values.tobytes(), **version)
+
+    async def run(self, ctx):
+        bench = self.bench
+        while not all(query.done or query.passed for query in bench.queries):
+            await ctx.tick().repeat(int(self.rng.integers(1, 60)))
+            if bench.updates - ctx.get(bench.dut.updater.head) > 24:
+                continue
+            kind, row = self.rng.integers(4), int(self.rng.integers(self.rows))
+            if kind == 0:
+                await self.delete(ctx, row)
+            elif kind == 1 and self.rows < 48:
+                await self.replace(ctx, self.rows)
+            else:
+                await self.replace(ctx, row)
+
+
+@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("stall", ["none", "both"])
+def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
+    bench = Bench(CONFIG, monkeypatch, seed=5)
+    store = bench.corpus(40, 32, metric, room=8)
+    for number in range(8):
+        bench.query(store, k=48, stages=1 + number % 2)
+    writers = Writers(bench, store, 9)
+
+    async def feed(ctx):
+        for query in bench.queries:
+            await bench.submit(ctx, query)
+            await ctx.tick().repeat(int(bench.rng.integers(1, 200)))
+
+    bench.background = [writers.run]
+    bench.run(feed, stall=stall)
+    epochs = []
+    for query in bench.queries:
+        epochs.append(
+            query.passed["found"]["epoch"] if query.passed else query.done["interaction_cycles0"]
+        )
+        check(bench, query, writers.history[epochs[-1]])
+    assert len(set(epochs)) >= 4 and max(epochs) > 20
+
+
+def test_writers_go_first_between_scans_and_scans_do_not_starve(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    store, other = bench.corpus(60), bench.corpus(4)
+    for _ in range(8):
+        bench.query(store)
+    tails = []
+
+    async def writers(ctx):
+        while not all(query.done for query in bench.queries):
+            while bench.updates - ctx.get(bench.dut.updater.head) < 6:
+                await bench.update(ctx, other.base, bytes(16))
+            await ctx.tick()
+
+    async def watch(ctx):
+        seen = 0
+        async for _ in ctx.tick():
+            if len(bench.scans) > seen and bench.scans[seen].read_at:
+                tails.append((seen, bench.updates))
+                seen += 1
+
+    bench.background = [writers, watch]
+    bench.run(send_all(bench))
+    assert len(bench.scans) >= 4
+    for number, tail in tails:
+        if number + 1 < len(bench.scans):
+            assert tail <= bench.scans[number + 1].head <= tail + 3
