@@ -114,6 +114,42 @@ def test_every_epoch(metric):
 
 
 @pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("metric", [Metric.INNER_PRODUCT, Metric.COSINE])
+def test_changes_while_scans_run(metric):
+    rng = np.random.default_rng(8)
+    driver = open_driver()
+    corpus, rows, live = random_corpus(driver, rng, metric, rows=3000)
+    first = new_corpus(rows, metric, live=live, capacity=3040)
+    changes, updates, asked, ends = [], [], [], {0}
+
+    def change():
+        row, values = int(rng.integers(3000)), random_rows(rng, 1, DIM, 3)[0]
+        pick = int(rng.integers(3))
+        done = (corpus.append(values) if pick == 0 else corpus.overwrite(row, values)
+                if pick == 1 else corpus.delete(row))  # fmt: skip
+        changes.append(done)
+        updates.extend(done.updates)
+        ends.add(len(updates))
+
+    for _ in range(10):
+        for _ in range(4):  # none is waited for
+            vector = random_rows(rng, 1, DIM, 3)[0]
+            asked.append((vector, driver.submit(corpus.query(vector, 60))))
+            change()
+            change()
+    epochs = []
+    for vector, tag in asked:
+        completion = driver.wait(tag)
+        epochs.append(completion.epoch)
+        now = after(first, updates, completion.epoch)
+        query = CorpusQuery(vector=padded(corpus, vector), k=60)
+        check(completion, retrieve(now, query), now.count)
+    assert all(corpus.wait(each) is Status.OK for each in changes)
+    assert epochs == sorted(epochs) and len(set(epochs)) > 5
+    assert set(epochs) <= ends  # all updates of a change, or none
+
+
+@pytest.mark.usefixtures("device")
 def test_appends_until_it_is_full():
     driver = open_driver()
     rng = np.random.default_rng(1)
