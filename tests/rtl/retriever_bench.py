@@ -467,6 +467,8 @@ class Bench:
                     assert query.done is None and query.passed is None, f"query {tag} came twice"
                     setattr(query, name, got | {"cycle": self.cycle})
                     ended.append(tag)
+                    if stall in ("sink", "both"):  # so that others wait to be taken
+                        await ctx.tick().repeat(self.random.randint(1, 80))
 
             return serve
 

@@ -106,20 +106,20 @@ class Retrieving(Bench):
 
 def test_completions_have_the_stages_of_the_query():
     bench = Retrieving(seed=3)
-    kinds = [FIRST, ALONE, {}, FIRST, ALONE, FIRST, {}]
+    kinds = [FIRST, ALONE, {}, FIRST, ALONE, FIRST, {}, {}, {}, FIRST, {}, {}]
     descriptors = [
         query(tag, 2) | fields | {"result_address": query(tag, 2)["result_address"]}
         for tag, fields in enumerate(kinds)
     ]
-    bench.submit(descriptors, 8)
+    bench.submit(descriptors, 16)
 
     async def host(ctx):
-        ctx.set(bench.dut.rings, rings(8, 8, sq_tail=len(kinds)))
+        ctx.set(bench.dut.rings, rings(16, 16, sq_tail=len(kinds)))
         await until(ctx, bench.dut, len(kinds))
         assert ctx.get(bench.dut.queries) == len(kinds)
 
     bench.run(host)
-    completions = {c["tag"]: c for c in (bench.completion(i, 8) for i in range(len(kinds)))}
+    completions = {c["tag"]: c for c in (bench.completion(i, 16) for i in range(len(kinds)))}
     assert sorted(completions) == list(range(len(kinds)))
     handed = {got["descriptor"]["tag"]: (got, when) for got, when in bench.handed}
     for tag, fields in enumerate(kinds):
