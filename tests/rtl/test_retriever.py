@@ -273,15 +273,23 @@ def test_a_failed_write_fails_its_query(stages, monkeypatch):
 def test_late_queries(monkeypatch):
     bench = Bench(CONFIG, monkeypatch)
     stores = [bench.corpus(60), bench.corpus(60)]
-    # late as it comes; when its scan would begin, behind another; when its scan is over; never
-    deadlines = [(0, 50, 100), (0, 0, 0), (1, 300, 100), (0, 0, 0), (1, 550, 100), (0, 1 << 40, 0)]
+    # late when its scan is over; as it comes; when its scan would begin, behind another; never
+    deadlines = [
+        (0, 250, 100),
+        (0, 50, 100),
+        (0, 0, 0),
+        (1, 300, 100),
+        (0, 0, 0),
+        (1, 550, 100),
+        (0, 1 << 40, 0),
+    ]
     for which, deadline, waited in deadlines:
         bench.query(stores[which], deadline=deadline, waited=waited, stages=1)
     before = states(bench, *stores)
     bench.row_cycles = (4, 4)
     bench.run(send_all(bench))
     late = [query.tag for query in bench.queries if query.done["status"] == Status.LATE]
-    assert late == [0, 2, 4]
+    assert late == [0, 1, 3, 5]
     scanned = [scan.start["base"] for scan in bench.scans]
     assert scanned.count(stores[1].base) <= 1  # of the second, none of the first that was late
     for query in bench.queries:
