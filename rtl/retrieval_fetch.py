@@ -293,9 +293,7 @@ class RetrievalFetch(wiring.Component):
             # together are dealt with before the scan, or behind it
             m.d.comb += self.pause.eq(~self.updates_wait)
             m.d.sync += until.eq(self.updates_tail)
-            with m.If(self.lost):
-                m.next = "LOSE"
-            with m.Elif(~self.updates_wait):
+            with m.If(~self.updates_wait):
                 m.next = "PAUSE"
                 with m.If(self.paused & ~self.changed):  # it is as it was read
                     m.d.sync += [rows.eq(self.corpus.rows), self.error.eq(0)]

@@ -221,8 +221,6 @@ class Top(wiring.Component):
             updater.pause.eq(retriever.pause),
             *(updater.guards[i].eq(guard) for i, guard in enumerate(retriever.guards)),
             retriever.paused.eq(updater.idle),
-            # a LOAD waits for the retriever, which may wait for the updater
-            updater.hold.eq(u.dispatcher.loads & retriever.idle),
             retriever.updates_head.eq(updater.head),
             retriever.updates_tail.eq(u.registers.updates.tail),
             retriever.updates_wait.eq(updater.waiting),
@@ -238,9 +236,12 @@ class Top(wiring.Component):
     ) -> None:
         """Row updates while queries run; none while a model is loaded."""
         connect(m, updater.row, rows.update)
+        loads = dispatcher.loads
+        if self.config.retrieval_queries:  # a LOAD waits for scans, which may wait for updates
+            loads &= dispatcher.retriever_idle
         m.d.comb += [
             updater.queue.eq(registers.updates),
-            updater.hold.eq(dispatcher.loads),
+            updater.hold.eq(loads),
             dispatcher.quiet.eq(updater.idle & rows.idle),
             registers.update_head.eq(updater.head),
             registers.update_stb.eq(updater.done_stb),

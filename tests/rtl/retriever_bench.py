@@ -467,6 +467,9 @@ class Bench:
                     assert query.done is None and query.passed is None, f"query {tag} came twice"
                     setattr(query, name, got | {"cycle": self.cycle})
                     ended.append(tag)
+                    if stall in ("sink", "both"):  # so that others wait to be taken
+                        for _ in range(self.random.randint(1, 400)):
+                            await ctx.tick()  # .repeat() complains when the simulator is dropped
 
             return serve
 

@@ -36,6 +36,8 @@ class Bench:
         self.running = 0  # queries inside funnels
         self.completions = 0  # completion_stb seen
         self.waited = []  # by the queries that funnels got
+        self.extra = []  # processes beside those of `run`
+        self.done = {}  # more fields of the funnels' completions
 
     async def read_memory(self, ctx):
         port, width = self.dut.descriptor, self.config.beat_bytes
@@ -89,7 +91,7 @@ class Bench:
                 self.waited.append(query["waited"])
                 await ctx.tick().repeat(self.random.randrange(1, 200))
                 done = {"tag": descriptor["tag"], "version": ISA_VERSION}
-                done |= {"count": descriptor["top_n"], "total_cycles": 5}
+                done |= {"count": descriptor["top_n"], "total_cycles": 5} | self.done
                 await send(ctx, dut.done[index], [done])
                 await send(ctx, dut.result[index], answer(done["tag"], done["count"]))
                 self.running -= 1
@@ -151,6 +153,7 @@ class Bench:
                 self.count_completions,
                 self.count_cycles,
                 *[self.funnel(i) for i in range(self.config.funnels)],
+                *self.extra,
             ],
             limit_cycles=limit_cycles,
         )

@@ -199,6 +199,7 @@ def test_bad_records(poke, status, monkeypatch):
         ({"base": FAR}, Status.REGION),
         ({"live": FAR}, Status.REGION),
         ({"scales": FAR}, Status.REGION),
+        ({"rows": 1 << 31}, Status.REGION),
     ],
 )
 def test_bad_corpora(fields, status, monkeypatch):
@@ -272,15 +273,23 @@ def test_a_failed_write_fails_its_query(stages, monkeypatch):
 def test_late_queries(monkeypatch):
     bench = Bench(CONFIG, monkeypatch)
     stores = [bench.corpus(60), bench.corpus(60)]
-    # late as it comes; when its scan would begin, behind another; when its scan is over; never
-    deadlines = [(0, 50, 100), (0, 0, 0), (1, 200, 0), (0, 0, 0), (1, 450, 0), (0, 1 << 40, 0)]
+    # late when its scan is over; as it comes; when its scan would begin, behind another; never
+    deadlines = [
+        (0, 250, 100),
+        (0, 50, 100),
+        (0, 0, 0),
+        (1, 300, 100),
+        (0, 0, 0),
+        (1, 550, 100),
+        (0, 1 << 40, 0),
+    ]
     for which, deadline, waited in deadlines:
         bench.query(stores[which], deadline=deadline, waited=waited, stages=1)
     before = states(bench, *stores)
     bench.row_cycles = (4, 4)
     bench.run(send_all(bench))
     late = [query.tag for query in bench.queries if query.done["status"] == Status.LATE]
-    assert late == [0, 2, 4]
+    assert late == [0, 1, 3, 5]
     scanned = [scan.start["base"] for scan in bench.scans]
     assert scanned.count(stores[1].base) <= 1  # of the second, none of the first that was late
     for query in bench.queries:
@@ -443,6 +452,44 @@ def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
         )
         check(bench, query, writers.history[epochs[-1]])
     assert len(set(epochs)) >= 4 and max(epochs) > 20
+
+
+def test_an_entry_waits_for_each_of_its_bytes(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    store = bench.corpus(40)
+    bench.query(store, k=40)
+    writers = Writers(bench, store, 1)
+    bench.row_cycles = (20, 20)
+
+    async def write(ctx):
+        while not bench.scans or bench.cycle < bench.scans[0].begun_at + 20 * 10:
+            await ctx.tick()
+        # the first byte of this word has been read, that of these rows has not
+        for row in range(20, 30):
+            await writers.delete(ctx, row)
+
+    bench.run(send_all(bench), write)
+    check(bench, bench.queries[0], writers.history[0])
+
+
+def test_a_prepared_scan_sees_what_was_appended_since(monkeypatch):
+    bench = Bench(CONFIG, monkeypatch)
+    first, second = bench.corpus(60), bench.corpus(20, room=4)
+    for store in (first, second):
+        bench.query(store, k=40)
+    writers = Writers(bench, second, 2)
+    before = first.state(bench.bytes)
+
+    async def write(ctx):
+        while not bench.scans or bench.cycle < bench.scans[0].begun_at + 90:
+            await ctx.tick()
+        await writers.replace(ctx, 20)
+
+    bench.row_cycles = (20, 20)
+    bench.run(send_all(bench), write)
+    check(bench, bench.queries[0], before)
+    check(bench, bench.queries[1], writers.history[2])
+    assert bench.queries[1].done["items0"] == 21
 
 
 def test_writers_go_first_between_scans_and_scans_do_not_starve(monkeypatch):
