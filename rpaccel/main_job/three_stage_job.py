@@ -134,7 +134,17 @@ def measure_three_stages(
     note("two stages measured")
     chosen = {int(user): _small_keeps(scorers, int(user), KEEP) for user in split.test_users}
     served = {int(user): two(int(user), split.candidates(int(user)))[:TOP_N] for user in chosen}
-    rows = [{"name": TWO_STAGE, "k": 0} | _intervals(base)]
+    # as few items for the large ranker as three stages leave it: what is then due to retrieval
+    few = evaluate(
+        f"two stages: small -> {three_stages.KEEP} -> large",
+        scorers.funnel(("accelerator", "accelerator"), three_stages.KEEP),
+        split,
+    )
+    lost = relative_difference(few.values["ndcg@10"], base.values["ndcg@10"])
+    rows = [
+        {"name": TWO_STAGE, "k": 0} | _intervals(base),
+        {"name": few.name, "k": 0, "lost": asdict(lost)} | _intervals(few),
+    ]
     for k in SIZES:
         found = {
             user: retrieve_blocks(

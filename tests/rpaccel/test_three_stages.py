@@ -82,8 +82,9 @@ def test_a_difference_is_found(job3, vectors):
 
 def test_quality_beside_two_stages(job3, vectors):
     report = measure_three_stages(job3, vectors, lambda _: None)
-    two, *rows = report["rows"]
-    assert [row["k"] for row in rows] == list(SIZES) and two["k"] == 0
+    two, few, *rows = report["rows"]
+    assert [row["k"] for row in rows] == list(SIZES) and two["k"] == few["k"] == 0
+    assert few["name"] == f"two stages: small -> {KEEP} -> large"
     for row in rows:
         for name in ("ndcg@10", "kept_top", "kept_all", "relevant"):
             interval = row[name]
@@ -96,7 +97,7 @@ def test_quality_beside_two_stages(job3, vectors):
     found, _ = golden(job3, vectors, user)
     assert 0 <= set_recall(found.ids, job3.inputs.split.relevant[user]) <= 1
     text = three_stage_text(report)
-    assert len(text.splitlines()) == 2 + len(SIZES)
+    assert len(text.splitlines()) == 3 + len(SIZES)
     assert "retrieval -> 256 -> small -> 128 -> large" in text
 
 
@@ -111,7 +112,7 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     captured = capsys.readouterr()
     summary = json.loads(captured.out)
     assert summary[0] == {"name": "queries bit-exact", "value": 3, "unit": "queries"}
-    assert len(summary) == 2 + len(SIZES)
+    assert len(summary) == 3 + len(SIZES)
     folder = tmp_path / "results" / "run"
     assert len(json.loads((folder / "queries.json").read_text())) == 3
     assert json.loads((folder / "config.json").read_text())["inputs"]["stages"] == 3
