@@ -88,6 +88,7 @@ def machine(array_size: int) -> AcceleratorConfig:
         base.model_dump()
         | {
             "name": f"sweep{array_size}",
+            "retrieval_queries": 0,  # ranking alone: narrow buses have no engine
             "array_size": array_size,
             "block_size": min(base.block_size, array_size),
             "lanes": 1,

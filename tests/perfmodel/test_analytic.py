@@ -35,7 +35,8 @@ def test_equals_the_event_level(workload, array_size):
     )  # fmt: skip
     for point in range(points):
         one = AcceleratorConfig.model_validate(
-            config.model_dump() | {"axi_data_bits": 8 * int(beat_bytes[point])}
+            config.model_dump()
+            | {"axi_data_bits": 8 * int(beat_bytes[point]), "retrieval_queries": 0}
         )
         stages = [
             StageInput(shape=shape, items=items, sub_batch=int(sub_batch[point]))

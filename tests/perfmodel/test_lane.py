@@ -60,7 +60,10 @@ def test_unit_busy_fits_the_stage():
 
 
 def test_more_bandwidth_is_never_slower():
-    totals = [query(config=edge(axi_data_bits=bits)).total_cycles for bits in (64, 128)]
+    totals = [
+        query(config=edge(axi_data_bits=bits, retrieval_queries=0)).total_cycles
+        for bits in (64, 128)
+    ]
     assert totals == sorted(totals, reverse=True)
 
 
