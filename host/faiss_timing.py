@@ -70,7 +70,7 @@ def time_faiss(
     faiss-cpu.
     """
     try:
-        import faiss  # noqa: PLC0415
+        import faiss  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError:
         raise ModuleNotFoundError("faiss must be installed: pip install rpaccel[faiss]") from None
 

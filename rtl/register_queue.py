@@ -7,10 +7,10 @@ simplest form: all entries compare at once. No engine here uses it.
 from __future__ import annotations
 
 from amaranth.hdl import Assert, Cat, Elaboratable, Format, Module, Mux, Signal, unsigned
-from amaranth.lib import data, stream
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib import data
+from amaranth.lib.wiring import Component
 
-from rpaccel.rtl.retrieval_selector import key_of, scored_layout, threshold_layout
+from rpaccel.rtl.retrieval_selector import key_of, selector_members
 from rpaccel.spec.retrieval import RetrievalConfig
 
 __all__ = ["RegisterQueue"]
@@ -35,17 +35,7 @@ class RegisterQueue(Component):
 
     def __init__(self, config: RetrievalConfig) -> None:
         self.config = config
-        start = data.StructLayout({"k": unsigned(config.count_bits)})
-        super().__init__(
-            {
-                "start": In(stream.Signature(start)),
-                "candidate": In(stream.Signature(scored_layout(config))),
-                "result": Out(stream.Signature(scored_layout(config))),
-                "threshold": Out(threshold_layout(config)),
-                "enters": Out(1),
-                "idle": Out(1),
-            }
-        )
+        super().__init__(selector_members(config))
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -70,7 +60,7 @@ class RegisterQueue(Component):
         m.d.comb += [
             new.key.eq(key_of(row.score, row.id)),
             new.full.eq(1),
-            self.threshold.valid.eq(worst.full & ~worst.pinned),
+            self.threshold.valid.eq(worst.full),
             self.threshold.key.eq(worst.key),
             self.result.payload.id.eq(~best.key[: config.id_bits]),
             self.result.payload.score.eq(

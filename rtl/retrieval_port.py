@@ -146,12 +146,11 @@ class RetrievalPort(wiring.Component):
         group = Signal(SCALE_BITS * segments)
         bits = (segments - 1).bit_length()
         m.d.comb += group.eq(groups[place[bits:]])
-        lanes = group.word_select
         for lane in range(segments):
             at = Signal(range(max(2, segments)), name=f"at{lane}")
             m.d.comb += [
                 at.eq((place[:bits] + lane) & (segments - 1)),
-                out.scales[lane].eq(lanes(at, SCALE_BITS) if bits else group),
+                out.scales[lane].eq(group.word_select(at, SCALE_BITS) if bits else group),
             ]
 
         with m.If(self.at_end & self.pass_end):

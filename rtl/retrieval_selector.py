@@ -9,13 +9,13 @@ from itertools import pairwise
 
 from amaranth.hdl import Array, Assert, Cat, Elaboratable, Format, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import Component, In, Out, connect
+from amaranth.lib.wiring import Component, In, Member, Out, connect
 
 from rpaccel.rtl.retrieval_keeper import Keeper
 from rpaccel.rtl.retrieval_merge import MergeStage
 from rpaccel.spec.retrieval import MIN_RUN, RetrievalConfig
 
-__all__ = ["Selector", "key_of", "scored_layout", "threshold_layout"]
+__all__ = ["Selector", "key_of", "scored_layout", "selector_members", "threshold_layout"]
 
 QUERIES = 3  # in the selector at a time
 
@@ -39,6 +39,19 @@ def threshold_layout(config: RetrievalConfig) -> data.StructLayout:
 def key_of(score: Signal, name: Signal) -> Cat:
     """Return the key of a score and an id as an unsigned number: larger is better."""
     return Cat(~name, score[:-1], ~score[-1])
+
+
+def selector_members(config: RetrievalConfig) -> dict[str, Member]:
+    """Members of a unit that keeps the k best of a stream."""
+    start = data.StructLayout({"k": unsigned(config.count_bits)})
+    return {
+        "start": In(stream.Signature(start)),
+        "candidate": In(stream.Signature(scored_layout(config))),
+        "result": Out(stream.Signature(scored_layout(config))),
+        "threshold": Out(threshold_layout(config)),
+        "enters": Out(1),
+        "idle": Out(1),
+    }
 
 
 class Selector(Component):
@@ -66,17 +79,7 @@ class Selector(Component):
 
     def __init__(self, config: RetrievalConfig) -> None:
         self.config = config
-        start = data.StructLayout({"k": unsigned(config.count_bits)})
-        super().__init__(
-            {
-                "start": In(stream.Signature(start)),
-                "candidate": In(stream.Signature(scored_layout(config))),
-                "result": Out(stream.Signature(scored_layout(config))),
-                "threshold": Out(threshold_layout(config)),
-                "enters": Out(1),
-                "idle": Out(1),
-            }
-        )
+        super().__init__(selector_members(config))
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
