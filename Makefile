@@ -26,13 +26,13 @@ $(VENV)/.ready: pyproject.toml requirements.txt scripts/check_prerequisites.py
 run: setup ## the main job: click log to ranked films through the netlist (ARGS="--data synthetic")
 	$(BIN)/rpaccel run $(ARGS)
 
-test: setup ## the tests (under 15 minutes from nothing)
+test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: setup ## the slow tests: other netlists, other simulators, area
 	$(BIN)/python -m pytest -n 2 -m "slow and not nightly" $(ARGS)
 
-test-nightly: setup ## tests of minutes each: place and route of the whole core
+test-nightly: setup ## tests of minutes each: place and route of the core, more of the retrieval engine
 	$(BIN)/python -m pytest -n 2 -m nightly $(ARGS)
 
 formal: setup ## proofs of the array controller and of the weight buffers (docs/formal.md)

@@ -54,7 +54,11 @@ def test_predicts_the_busy_counter(item, dim, latency, bound):
 
 @pytest.mark.parametrize(
     "item, latency, bound",
-    [([ONE] * 16, 5, "walker"), ([ONE] * 3, 5, "dense"), ([ONE] * 10, 150, "rows")],
+    [
+        ([ONE] * 16, 5, "walker"),
+        ([ONE] * 3, 5, "dense"),
+        pytest.param([ONE] * 10, 150, "rows", marks=pytest.mark.slow),
+    ],
 )
 def test_predicts_the_busy_counter_of_four_ports(item, latency, bound):
     config = small(

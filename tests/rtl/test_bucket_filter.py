@@ -368,7 +368,7 @@ def test_exact_k_needs_what_left_to_be_certain():
         Run([sent])
 
 
-@pytest.mark.parametrize("mode", ["plain", "all"])
+@pytest.mark.parametrize("mode", [pytest.param("plain", marks=pytest.mark.slow), "all"])
 def test_longest_list(mode):
     items = 16_384
     config = CONFIG.model_copy(update={"max_items": items})

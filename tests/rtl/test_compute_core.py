@@ -102,7 +102,10 @@ class Run:
         assert len(self.crossing) == int(times.interaction_busy[0])
 
 
-@pytest.mark.parametrize("kind", STALLS)
+@pytest.mark.parametrize(
+    "kind",
+    [k if k in ("none", "both") else pytest.param(k, marks=pytest.mark.slow) for k in STALLS],
+)
 def test_matches_golden(kind):
     config = core_config()
     ranker = random_ranker(np.random.default_rng(STALLS.index(kind)), config)
@@ -111,7 +114,7 @@ def test_matches_golden(kind):
 
 
 @pytest.mark.parametrize("interaction", Interaction)
-@pytest.mark.parametrize("size", [8, 16])
+@pytest.mark.parametrize("size", [8, pytest.param(16, marks=pytest.mark.slow)])
 def test_kinds_and_sizes(size, interaction):
     config = core_config(size)
     rng = np.random.default_rng(size + interaction)
@@ -122,7 +125,7 @@ def test_kinds_and_sizes(size, interaction):
     run.check_cycles()
 
 
-@pytest.mark.parametrize("dense", [3, 7])
+@pytest.mark.parametrize("dense", [3, pytest.param(7, marks=pytest.mark.slow)])
 def test_stacked_layers(dense):
     """Groups of block rows give words of their own; the layers around use the whole array."""
     config = core_config(16)

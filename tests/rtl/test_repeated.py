@@ -191,7 +191,7 @@ def verilated_outputs(netlist, folder):
     return [[int(word) for word in line.split()] for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("length", [3, 60])
+@pytest.mark.parametrize("length", [3, pytest.param(60, marks=pytest.mark.slow)])
 def test_netlist_does_what_the_simulator_does(tmp_path, length):
     netlist = write_netlist(Grid(length=length), "grid", tmp_path, checks=True)
     assert ("no_inline" in netlist.hints.read_text()) == (length > 3)

@@ -6,6 +6,8 @@ from rpaccel.spec.isa import Status
 from rpaccel.spec.retrieval import Metric
 from tests.rtl.retrieval_engine_bench import Ask, Scan, expected, machine, run
 
+NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]  # the Verilated engine has more of these
+
 
 def rows_of(rng, count, row_bytes):
     return rng.integers(-128, 128, (count, row_bytes)).astype(np.int8)
@@ -44,7 +46,7 @@ def check(scans, answers, reports):
     ("ports", "beat_bytes", "lanes"),
     [
         (2, 32, 1),
-        *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(1, 16, 1), (4, 32, 2)]),
+        *(pytest.param(*sizes, marks=NIGHTLY) for sizes in [(1, 16, 1), (4, 32, 2)]),
     ],
 )
 def test_matches_golden(ports, beat_bytes, lanes, stall):
@@ -60,7 +62,7 @@ def test_matches_golden(ports, beat_bytes, lanes, stall):
     check(scans, answers, reports)
 
 
-@pytest.mark.parametrize("stall", [pytest.param("none", marks=pytest.mark.slow), "both"])
+@pytest.mark.parametrize("stall", [pytest.param("none", marks=NIGHTLY), "both"])
 def test_failed_reads_reach_the_scans_queries(stall):
     """Rows fail all queries of their scan, a bitmap its own query; the next scan is well."""
     config = machine(2, 32)
@@ -170,11 +172,13 @@ def writer(config, scan, seed, log):
 
 
 @pytest.mark.parametrize(
-    ("latency", "metric"), [((2, 2), Metric.COSINE), ((20, 200), Metric.INNER_PRODUCT)]
+    ("latency", "metric"),
+    [
+        ((2, 2), Metric.COSINE),
+        pytest.param((20, 200), Metric.INNER_PRODUCT, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize(
-    ("ports", "beat_bytes"), [pytest.param(1, 16, marks=pytest.mark.slow), (4, 32)]
-)
+@pytest.mark.parametrize(("ports", "beat_bytes"), [pytest.param(1, 16, marks=NIGHTLY), (4, 32)])
 def test_a_scan_sees_one_state_of_the_corpus(ports, beat_bytes, latency, metric):
     config = machine(ports, beat_bytes, queries=1)
     one = a_scan(1, 4000, 16, (50,), metric, live=True)
