@@ -155,6 +155,8 @@ def writer(config, scan, seed, log):
                 row = int(rng.integers(len(scan.rows)))
                 address, scale = at + row * row_bytes, scan.start["scales"] + 2 * row
                 byte = scan.start["live"] + row // 8
+                if scan.metric is Metric.COSINE:  # a scale alone is never changed too early
+                    assert free(ctx, dut.rows_guard, address) >= free(ctx, dut.scales_guard, scale)
                 if rng.random() < 0.5:
                     if free(ctx, dut.rows_guard, address) and free(ctx, dut.scales_guard, scale):
                         new = rng.integers(-128, 128, row_bytes).astype(np.int8)
