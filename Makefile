@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation report clean
+.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation validate report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -105,6 +105,9 @@ criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8
 
 paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (20 minutes; docs/generated/paper.md)
 	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper --page docs/generated/paper.md $(ARGS)
+
+validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists (docs/generated/validation.md)
+	$(BIN)/rpaccel validate --page docs/generated/validation.md $(ARGS)
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
 	$(BIN)/rpaccel ablation $(ARGS)

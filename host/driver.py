@@ -456,17 +456,15 @@ class Driver:
         candidates = np.asarray(request.candidates, dtype="<u4").tobytes()
         candidates += bytes(-len(candidates) % self.config.beat_bytes)
         block = self._rings.take_block()
-        base = self.regions["inputs"][0] + block * self._input_bytes
+        base, listed = self.input_addresses(block)
         self.bus.write_memory(base, user[: self.config.user_record_bytes])
-        self.bus.write_memory(
-            base + self._candidate_offset, candidates[: 4 * self.config.max_items]
-        )
+        self.bus.write_memory(listed, candidates[: 4 * self.config.max_items])
         values = {
             "opcode": Opcode.QUERY,
             "stages": len(placed),
             "user_address": base,
             "user_record_bytes": len(user),
-            "candidates_address": base + self._candidate_offset,
+            "candidates_address": listed,
             "items": len(request.candidates),
             "top_n": request.top_n,
             "features_address": request.features.address,
@@ -507,6 +505,11 @@ class Driver:
             "stage0_kind": StageKind.RETRIEVE,
             "stage0_k": asked.k,
         }
+
+    def input_addresses(self, block: int) -> tuple[int, int]:
+        """Return where user record and candidates of a ring entry's queries lie [bytes]."""
+        base = self.regions["inputs"][0] + block * self._input_bytes
+        return base, base + self._candidate_offset
 
     def submit_fields(self, fields: Mapping[str, int]) -> int:
         """Queue a raw descriptor (`tag` and, unless given, `version` are filled in)."""

@@ -16,7 +16,7 @@ from rpaccel.perfmodel import bucket_filter, ordered_top_n
 from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport, StageReport, SubBatchReport
-from rpaccel.perfmodel.sequencer import ProgramShape, core_times
+from rpaccel.perfmodel.sequencer import SCORE_CYCLES, ProgramShape, core_times
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, MAX_STAGES
@@ -26,7 +26,6 @@ OPEN_CYCLES = 1  # Funnel: the first stage gets its sink
 GRANT_CYCLES = 3  # Funnel, TaskGrant: offer, choice, grant, before every stage
 TAKE_CYCLES = 2  # Lane: MODEL, FETCH, before the gather's start
 END_CYCLES = 1  # Funnel: from the end of the last stage to the completion
-SCORE_CYCLES = 5  # ScoreQueue: sigmoid 3, queue 2; last logit to last score
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ computes: a chain is placed when its choice is due, so that what came meanwhile 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,7 +30,9 @@ from rpaccel.perfmodel.sequencer import (
     FETCH_CYCLES,
     INTERACT_CYCLES,
     NEVER,
+    SCORED,
     ProgramShape,
+    score_room,
 )
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -43,6 +46,8 @@ class Chain:
     last_row : until the first row of its last tile. last_taken : until its last layer is taken;
     None if it has one layer only, which is taken before its first row.
     first_stack, last_stack : of its first and last layer. out : from the last row to the result.
+    last_offer : until its last layer is offered; before : the array then; None as above.
+    last_layer : for a layer that is offered later than that.
     """
 
     items: int
@@ -51,6 +56,9 @@ class Chain:
     first_stack: int
     last_stack: int
     out: int
+    last_offer: int | None
+    before: ArrayState | None
+    last_layer: LayerShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,8 +92,12 @@ def _chain(
     times = place_layer(config, first, rows, zero, ArrayState.idle())
     row = int(times.after.row[0])
     begin = row - (first.tiles - 1) * int(tile_cycles(config, items))
+    offer, before = None, None
     for layer in rest:
+        offer, before = int(times.taken[0]) + FETCH_CYCLES - begin, times.after
         times = place_layer(config, layer, rows, times.taken + FETCH_CYCLES, times.after)
+    if before is not None:
+        before = ArrayState(row=before.row - begin, items=before.items, stack=before.stack)
     return Chain(
         items=items,
         last_row=int(times.after.row[0]) - begin,
@@ -93,6 +105,9 @@ def _chain(
         first_stack=first.stack,
         last_stack=layers[-1].stack,
         out=items - 1 + out,
+        last_offer=offer,
+        before=before,
+        last_layer=layers[-1],
     )
 
 
@@ -125,11 +140,14 @@ class LaneCore:
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self._block = config.block_size
+        self._config, self._block = config, config.block_size
         self._skew = skew_cycles(config)
         self._row, self._items, self._stack = LONG_AGO, 0, 0  # of the array's last tile
         self._choose = 0  # the sequencer is free to choose
         self._crossed = 0  # the interaction before is done
+        self._scores: deque[tuple[int, int]] = deque(
+            maxlen=SCORED
+        )  # items, last logit; newest first
         self.batches: list[SubBatch] = []  # not yet scored, the oldest first
         self.bottoms = 0  # of them that have been taken
         self.taken = 0  # sub-batches so far
@@ -165,18 +183,33 @@ class LaneCore:
             return batch, False
         batch = self.batches.pop(0)
         self.bottoms -= 1
-        batch.logit = self._place(batch.work.top, now, CHOOSE_CYCLES)
+        room = int(score_room(self._config.sub_batch_max, batch.work.items, tuple(self._scores)))
+        batch.logit = self._place(batch.work.top, now, CHOOSE_CYCLES, room)
+        self._scores.appendleft((batch.work.items, batch.logit))
         return batch, True
 
-    def _place(self, chain: Chain, now: int, pause: int) -> int:
-        """Stream a chain; return when its result is there. See layer_engine.place_layer."""
+    def _place(self, chain: Chain, now: int, pause: int, room: int = LONG_AGO) -> int:
+        """Stream a chain; return when its result is there. See layer_engine.place_layer.
+
+        room : from then on its last layer may be offered.
+        """
         row, size = self._row, self._block
-        taken = max(now + FETCH_CYCLES, row - 1)
+        offered = now + FETCH_CYCLES
+        if chain.last_offer is None:
+            offered = max(offered, room)
+        taken = max(offered, row - 1)
         skew = 0 if chain.first_stack == self._stack else self._skew
         load = max(taken + 1, row + size - 2 + skew)
         first = max(load + size + SETTLE_CYCLES, row + self._items + skew)
+        self._row, self._items, self._stack = first + chain.last_row, chain.items, chain.last_stack
         if chain.last_taken is not None:
             taken = first + chain.last_taken
-        self._row, self._items, self._stack = first + chain.last_row, chain.items, chain.last_stack
+        if chain.before is not None and first + (chain.last_offer or 0) < room:
+            before = ArrayState(
+                row=chain.before.row + first, items=chain.before.items, stack=chain.before.stack
+            )
+            items, offer = np.full(1, chain.items), np.full(1, room)
+            late = place_layer(self._config, chain.last_layer, items, offer, before)
+            taken, self._row = int(late.taken[0]), int(late.after.row[0])
         self._choose = taken + pause
         return self._row + chain.out

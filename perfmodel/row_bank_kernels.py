@@ -224,7 +224,7 @@ def _ask(sizes: RowSizes, state: RowState, b: int) -> None:
     bank = state.banks[b]
     burst = state.asked[b, wrap(bank.asked_head + bank.asked, PLACES)]
     burst.address = bank.run_key * sizes.beat_bytes
-    burst.beats, burst.bank, burst.read = bank.run, b, bank.run_read
+    burst.beats, burst.owner, burst.place = bank.run, sizes.others + b, bank.run_read
     bank.asked += 1
     bank.run = 0
 

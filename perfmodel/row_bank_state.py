@@ -17,6 +17,7 @@ Records = npt.NDArray[np.void]
 NONE = -1
 PLACES = 2  # of a StreamBuffer
 EPOCHS = 4  # that a mark tells apart
+TOLD = -1
 
 
 class RowSizes(NamedTuple):
@@ -28,7 +29,8 @@ class RowSizes(NamedTuple):
     reader in flight. lookup_cycles, look_cycles : of the static cache, 0 without one; of the
     look-ahead cache. id_cycles : an id's last beat given to the bank until the id can be sent
     again. clear_cycles : until the look-ahead caches are empty. A reader does not take its beat in
-    wait_per_mille of 1000 cycles.
+    wait_per_mille of 1000 cycles; TOLD: it says when it does. others : requesters of the memory
+    fabric that come before the banks.
     """
 
     banks: int
@@ -49,6 +51,7 @@ class RowSizes(NamedTuple):
     first_edge: int
     wait_per_mille: int
     wait_seed: int
+    others: int = 0
 
 
 class RowTrace(NamedTuple):
@@ -77,7 +80,7 @@ def _record(names: str) -> np.dtype[np.void]:
 # chosen: by the crossbar in this cycle. last: choice of the round before.
 READER = _record(
     "first rows asked answered used newest oldest index chosen last "
-    "next full end"  # next: cycle of the next offer; full: a beat waits to be taken
+    "next full end takes"  # next: cycle of the next offer; full: a beat waits to be taken
 )
 BANK = _record(
     "active chosen last "
@@ -95,11 +98,12 @@ OP = _record(
 )
 OWNER = _record("reader place next")
 ROW = _record("row reader place")
-BURST = _record("due id bank read beats address")
+# owner: of the memory fabric's requesters. place: of its first beat there, of a bank the read.
+BURST = _record("due id owner place beats address")
 ID = _record("id free_at")
 PORT = _record(
     "last first_valid second_valid fresh ids_back ids_head pending pending_head "
-    "left id bank read beat_valid beat_bank beat_read beat_last beat_id beats"
+    "left id owner place beats"
 )
 COUNTER_NAMES = (
     "pinned", "hits", "merged", "misses", "refused", "evictions",

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import cfunc
 
-from rpaccel.perfmodel import memory_fabric as fabric
+from rpaccel.perfmodel import memory_fabric
+from rpaccel.perfmodel.gather_unit_state import new_order_state
 from rpaccel.perfmodel.row_bank_state import (
     COUNTER_NAMES,
     EPOCHS,
@@ -37,7 +38,9 @@ __all__ = [
     "constant_memory",
     "exposed_cycles",
     "predict_rows",
+    "row_sizes",
     "row_slots",
+    "row_trace",
 ]
 
 ROWS_WAITING = 16  # before a bank: rtl.row_bank
@@ -191,13 +194,14 @@ def predict_rows(
     )
     _check(config, joined, pinned)
     trace = _trace(config, joined, pinned)
-    sizes = _sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
+    sizes = row_sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
     rows = [len(each.addresses) for each in given]
     waits = [
         int(max(0, each.after[0] - sizes.first_edge)) if len(each.after) else 0 for each in given
     ]
     state = new_row_state(sizes, config.row_cache_sets, 1 << config.axi_id_bits, rows, waits)
-    end = int(run(sizes, trace, state, memory.book, np.array(memory.memories, np.uint64)))
+    fabric = new_order_state([], sizes.ports)
+    end = int(run(sizes, trace, state, fabric, memory.book, np.array(memory.memories, np.uint64)))
     assert end != STUCK, "rows wait and nothing moves"
     asked = given[: len(traces)]
     begin = min(
@@ -250,6 +254,20 @@ def _trace(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) ->
     )
 
 
+def row_trace(
+    config: AcceleratorConfig,
+    addresses: Ints,
+    beats: int,
+    stage: int,
+    pinned: PinnedRows | None = None,
+) -> RowTrace:
+    """Return what the kernels know of rows at `addresses` [bytes], all of one length and stage.
+
+    stage : 0 front end, 1 later ones.
+    """
+    return _trace(config, _whole(addresses, beats, stage, 0, 0), pinned)
+
+
 def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:
     """Return 1 for the beats that the static caches hold, else 0. word : address [bytes]."""
     found = np.zeros(len(word), np.int64)
@@ -275,14 +293,15 @@ def _check(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) ->
             raise ValueError(f"{name} must be in {low}..{high}, not {wrong[0]}")
 
 
-def _sizes(
+def row_sizes(
     config: AcceleratorConfig,
     readers: int,
     prefetchers: int,
     reset_edges: int,
     pinned: PinnedRows | None,
-    stalls: ReaderStalls | None,
+    stalls: ReaderStalls | None = None,
 ) -> RowSizes:
+    """Return the sizes of a row network with so many readers. reset_edges : before its cycle 0."""
     loads = pinned.load_cycles if pinned else 0
     return RowSizes(
         banks=config.banks,
@@ -296,9 +315,9 @@ def _sizes(
         beat_bytes=config.beat_bytes,
         slots=row_slots(config),
         row_places=ROWS_WAITING - 1,
-        lookup_cycles=fabric.lookup_cycles(config.static_cache_lines),
-        look_cycles=fabric.LOOK_CYCLES,
-        id_cycles=fabric.QUEUE_CYCLES,
+        lookup_cycles=memory_fabric.lookup_cycles(config.static_cache_lines),
+        look_cycles=memory_fabric.LOOK_CYCLES,
+        id_cycles=memory_fabric.QUEUE_CYCLES,
         clear_cycles=max(0, config.row_cache_sets - loads),
         first_edge=reset_edges + loads,
         wait_per_mille=stalls.per_mille if stalls else 0,

@@ -13,6 +13,7 @@ from numba import njit
 
 from rpaccel.perfmodel import (
     compiled,
+    gather_unit_state,
     row_bank_kernels,
     row_bank_state,
     row_front_kernels,
@@ -20,6 +21,7 @@ from rpaccel.perfmodel import (
     row_reader_kernels,
 )
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
+from rpaccel.perfmodel.gather_unit_state import OrderState
 from rpaccel.perfmodel.row_bank_kernels import step_bank
 from rpaccel.perfmodel.row_bank_state import NONE, Ints, RowSizes, RowState, RowTrace
 from rpaccel.perfmodel.row_port_kernels import answer_beats, check_bursts, send_burst
@@ -36,6 +38,7 @@ __all__ = ["STUCK", "run"]
 STUCK = -2
 VERSION = sources(
     compiled,
+    gather_unit_state,
     row_bank_kernels,
     row_bank_state,
     row_front_kernels,
@@ -66,6 +69,7 @@ def run(
     sizes: RowSizes,
     trace: RowTrace,
     state: RowState,
+    fabric: OrderState,
     book: Any,
     memories: Ints,
     version: int = VERSION,
@@ -86,9 +90,9 @@ def run(
         fetched = fetch_beats(sizes, trace, state, now)
         moved = collect_answers(sizes, state) or moved or fetched
         for p in range(sizes.ports):
-            moved = answer_beats(sizes, state, p, now) or moved
+            moved = answer_beats(sizes, state, fabric, p, now, 0) or moved
             moved = send_burst(sizes, state, p, now, book, memories[p]) or moved
-            moved = check_bursts(sizes, state, p) or moved
+            moved = check_bursts(sizes, state, fabric, p) or moved
         for b in range(sizes.banks):
             if state.banks[b].active:
                 moved = step_bank(sizes, trace, state, b, now >= sizes.clear_cycles) or moved

@@ -1,5 +1,7 @@
 """Ports of a row network, a cycle at a time: bursts to memory, beats to the banks.
 
+Other readers of the memory fabric come before the banks: requester numbers are those of rtl.
+
 Names are those of rtl.read_channel.
 """
 
@@ -10,40 +12,53 @@ from typing import Any
 import numpy as np
 
 from rpaccel.perfmodel.compiled import distance, fast, wrap
-from rpaccel.perfmodel.row_bank_state import NONE, RowSizes, RowState
+from rpaccel.perfmodel.gather_unit_state import OrderState
+from rpaccel.perfmodel.row_bank_state import NONE, PLACES, RowSizes, RowState
 
 __all__ = ["answer_beats", "check_bursts", "send_burst"]
 
 
 @fast
-def answer_beats(sizes: RowSizes, state: RowState, p: int, now: int) -> bool:
-    """Give memory's beats to the banks; return whether a beat moved."""
+def answer_beats(
+    sizes: RowSizes, state: RowState, fabric: OrderState, p: int, now: int, taken: int
+) -> bool:
+    """Give memory's beats to their requesters; return whether a beat moved.
+
+    taken : whether the oldest beat goes, if it is another reader's than a bank's.
+    """
     port = state.ports[p]
     moved = False
-    if port.beat_valid:
-        bank = state.banks[port.beat_bank]
-        places = state.arrived.shape[1]
-        place = bank.arrived_head + bank.arrived_inner + bank.arrived_out
-        state.arrived[port.beat_bank, wrap(place, places)] = port.beat_read
-        bank.arrives = bank.active = 1
-        if port.beat_last:
-            ids = state.returned.shape[1]
-            back = state.returned[p, wrap(port.ids_head + port.ids_back, ids)]
-            back.id, back.free_at = port.beat_id, now + sizes.id_cycles
-            port.ids_back += 1
-        port.beat_valid = 0
-        moved = True
+    room = fabric.held[p] < PLACES
+    if fabric.held[p]:
+        beat = fabric.beats[p, 0]
+        bank_number = beat.owner - len(fabric.orders)
+        if bank_number >= 0:
+            bank = state.banks[bank_number]
+            places = state.arrived.shape[1]
+            place = bank.arrived_head + bank.arrived_inner + bank.arrived_out
+            state.arrived[bank_number, wrap(place, places)] = beat.place
+            bank.arrives = bank.active = 1
+        if bank_number >= 0 or taken:
+            if beat.ends:
+                ids = state.returned.shape[1]
+                back = state.returned[p, wrap(port.ids_head + port.ids_back, ids)]
+                back.id, back.free_at = beat.id, now + sizes.id_cycles
+                port.ids_back += 1
+            fabric.held[p] -= 1
+            fabric.beats[p, 0] = fabric.beats[p, 1]
+            moved = True
     if port.left == 0 and port.pending and state.pending[p, port.pending_head].due <= now:
         burst = state.pending[p, port.pending_head]
         port.left, port.id = burst.beats, burst.id
-        port.bank, port.read = burst.bank, burst.read
+        port.owner, port.place = burst.owner, burst.place
         port.pending_head = wrap(port.pending_head + 1, state.pending.shape[1])
         port.pending -= 1
-    if port.left:
+    if port.left and room:
         port.left -= 1
-        port.beat_valid, port.beat_bank, port.beat_read = 1, port.bank, port.read
-        port.beat_id, port.beat_last = port.id, port.left == 0
-        port.read += 1
+        beat = fabric.beats[p, fabric.held[p]]
+        fabric.held[p] += 1
+        beat.owner, beat.place, beat.id, beat.ends = port.owner, port.place, port.id, port.left == 0
+        port.place += 1
         port.beats += 1
         moved = True
     return moved
@@ -81,8 +96,8 @@ def send_burst(sizes: RowSizes, state: RowState, p: int, now: int, book: Any, me
 
 
 @fast
-def check_bursts(sizes: RowSizes, state: RowState, p: int) -> bool:
-    """Banks to the two stages of the region check; return whether a burst moved."""
+def check_bursts(sizes: RowSizes, state: RowState, fabric: OrderState, p: int) -> bool:
+    """Requesters to the two stages of the region check; return whether a burst moved."""
     port = state.ports[p]
     moved = False
     if not port.second_valid and port.first_valid:
@@ -91,17 +106,34 @@ def check_bursts(sizes: RowSizes, state: RowState, p: int) -> bool:
         moved = True
     if port.first_valid:
         return moved
+    readers = len(fabric.orders)
+    requesters = readers + sizes.banks
     chosen = NONE
+    for r in range(readers):
+        order = fabric.orders[r]
+        if order.asks and order.port == p:
+            chosen = _first(chosen, r, port.last, requesters)
     for b in range(p, sizes.banks, sizes.ports):
-        if state.banks[b].asked and (
-            chosen == NONE
-            or distance(b, port.last, sizes.banks) < distance(chosen, port.last, sizes.banks)
-        ):
-            chosen = b
-    if chosen != NONE:
-        bank = state.banks[chosen]
-        state.stages[p, 0] = state.asked[chosen, bank.asked_head]
+        if state.banks[b].asked:
+            chosen = _first(chosen, readers + b, port.last, requesters)
+    if chosen == NONE:
+        return moved
+    port.first_valid, port.last = 1, chosen
+    if chosen < readers:
+        order, burst = fabric.orders[chosen], state.stages[p, 0]
+        burst.address, burst.beats, burst.owner = order.address, order.beats, chosen
+        burst.place = order.newest * order.slot_beats
+        order.granted = 1
+    else:
+        bank = state.banks[chosen - readers]
+        state.stages[p, 0] = state.asked[chosen - readers, bank.asked_head]
         bank.ask_leaves = bank.active = 1
-        port.first_valid, port.last = 1, chosen
-        moved = True
-    return moved
+    return True
+
+
+@fast
+def _first(chosen: int, other: int, last: int, count: int) -> int:
+    """Return whichever of two requesters comes first after the last choice; chosen : or NONE."""
+    if chosen == NONE or distance(other, last, count) < distance(chosen, last, count):
+        return other
+    return chosen

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rpaccel.perfmodel.compiled import distance, fast, wrap
-from rpaccel.perfmodel.row_bank_state import NONE, RowSizes, RowState, RowTrace
+from rpaccel.perfmodel.row_bank_state import NONE, TOLD, RowSizes, RowState, RowTrace
 
 __all__ = ["collect_answers", "fetch_beats", "offer_rows", "show_epochs", "unanswered"]
 
@@ -91,7 +91,7 @@ def fetch_beats(sizes: RowSizes, trace: RowTrace, state: RowState, now: int) -> 
         reader = state.readers[i]
         if reader.full:  # the register in front of the reader
             moved = True
-            if not _takes(sizes, i, now):
+            if not (reader.takes if sizes.wait_per_mille == TOLD else _takes(sizes, i, now)):
                 continue
             reader.full, reader.end = 0, now
         place = reader.oldest * sizes.row_beats + reader.index

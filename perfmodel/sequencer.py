@@ -1,6 +1,6 @@
 """Sub-batches through a stage program, array and interaction side by side. Exact.
 
-Exact while scores are taken without delay. The order of the chains is decided as the sequencer
+Exact while scores are read as they come. The order of the chains is decided as the sequencer
 does: when the array is free to choose, a bottom chain goes before a top chain.
 
 All times are int64[points]: one machine and program, many sets of sub-batches.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rpaccel.perfmodel.interaction import interaction_cycles
 from rpaccel.perfmodel.layer_engine import (
+    LONG_AGO,
     ArrayState,
     LayerShape,
     place_layer,
@@ -31,7 +32,26 @@ FETCH_CYCLES = 2  # from a choice, or a layer that is taken, to the next offer
 INTERACT_CYCLES = 3  # from the last bottom layer that is taken to the next choice
 CHOOSE_CYCLES = 1  # from the SCORE layer that is taken to the next choice
 BANKS = 2
+SCORE_CYCLES = 5  # ScoreQueue: sigmoid 3, queue 2; last logit to last score
+SCORED = 4  # sub-batches whose scores may be in the queue
 NEVER = 1 << 50
+
+
+def score_room(
+    depth: int, items: Integers | int, scores: Sequence[tuple[Integers | int, Integers | int]]
+) -> Integers:
+    """Return the cycle from which on `items` more scores fit beside those that are not read.
+
+    depth : of the queue. scores : (items, last logit) of the sub-batches before, the newest first.
+    Every score is read as soon as it comes.
+    """
+    may_stay = np.asarray(depth - items, np.int64)
+    room = np.full_like(may_stay, LONG_AGO)
+    for count, logit in scores:
+        waits = (may_stay >= 0) & (may_stay < count)
+        room = np.where(waits, logit + SCORE_CYCLES + 1 - may_stay, room)
+        may_stay = np.where(waits, -1, may_stay - count)
+    return room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +178,15 @@ class _Core:
         self.bottoms = self.bottoms + bottom
         self.tops = self.tops + top
 
+    def _room(self, which: Integers) -> Integers:
+        """Return from when on the scores of sub-batch `which` have room."""
+        before = []
+        for step in range(1, SCORED + 1):
+            there = which >= step
+            index = np.where(there, which - step, 0), self.at
+            before.append((np.where(there, self.sizes[index], 0), self.logit[index]))
+        return score_room(self.config.sub_batch_max, self.sizes[which, self.at], before)
+
     def _place(
         self,
         chain: tuple[LayerShape, ...],
@@ -171,8 +200,11 @@ class _Core:
             return
         items = self.sizes[which, self.at]
         taken, state = now, self.array
-        for layer in chain:
-            times = place_layer(self.config, layer, items, taken + FETCH_CYCLES, state)
+        for number, layer in enumerate(chain, start=1):
+            offered = taken + FETCH_CYCLES
+            if chain is self.program.top and number == len(chain):
+                offered = np.maximum(offered, self._room(which))
+            times = place_layer(self.config, layer, items, offered, state)
             taken, state = times.taken, times.after
         last = state.row + items - 1
         index = which[here], self.at[here]

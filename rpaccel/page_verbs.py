@@ -62,6 +62,37 @@ def array_bench(
     show_page(out, bench.array_bench_text(timings), values)
 
 
+def validate(
+    machines: Annotated[
+        str, typer.Option(help="Of rpaccel.main_job.validation; default: all.")
+    ] = "",
+    queries: Annotated[int, typer.Option(help="Random queries on each machine.", min=1)] = 42,
+    page: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of points and figure.")] = Path(
+        "results/validate"
+    ),
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Compare the performance model with the counters of random queries on several netlists."""
+    from rpaccel.main_job import validation, validation_page  # noqa: PLC0415
+    from rpaccel.results import RunFolder  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    names = validation_page.machine_names(machines)
+    points = [
+        point
+        for name in names
+        for point in validation.validate_machine(name, queries, seed, say=say)
+    ]
+    rates, folder = validation.rates(points), RunFolder(out)
+    values = validation_page.validation_values(points, rates)
+    folder.write_json("points", values)
+    folder.finish({"machines": names, "queries": queries, "seed": seed})
+    validation_page.draw_speeds(out / "speed_error.png", points, rates)
+    show_page(page, validation_page.validation_text(points, rates), values if json else None)
+
+
 def units(
     preset: Preset = "edge",
     family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
@@ -293,5 +324,5 @@ def retrieval_area(
 
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    retrieval_scan, retrieval_study, retrieval_area, criteo, ablation,
+    retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
+from rpaccel.perfmodel.traced_gather import GatherStage, TracedFeature, TracedRecords
+from rpaccel.perfmodel.traced_query import TracedStage
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, Op
 from rpaccel.spec.platform import MemoryTiming
@@ -95,6 +97,77 @@ def predict_request(
     ]
     sizes = RecordSizes(user_bytes=len(user_record), item_bytes=features.shape[1])
     return predict_query(compiled.config, stages, memory, sizes, top_n)
+
+
+def traced_request(
+    compiled: CompiledModels,
+    *,
+    user_record: bytes,
+    user_address: int,
+    features: Bytes,
+    features_address: int,
+    list_address: int,
+    candidates: Sequence[npt.NDArray[np.integer]],
+    models: Sequence[str],
+    sub_batch: int = 0,
+    scans: Sequence[int] = (),
+) -> list[TracedStage]:
+    """Return the stages of one real query for `perfmodel.traced_query`; see `predict_request`.
+
+    user_address, features_address, list_address : where the driver put them [bytes].
+    """
+    user = np.frombuffer(user_record, "<u4")[None, :]
+    stages = []
+    for index, (model, ids) in enumerate(zip(models, candidates, strict=True)):
+        slot = compiled.slot(model)
+        ranker, shape = compiled.rankers[slot], compiled_shape(compiled, model)
+        beats = {
+            side: -(-shape.slot[f"{side}_dense_words"] * compiled.config.array_size
+                    // compiled.config.beat_bytes)
+            for side in ("user", "item")
+        }  # fmt: skip
+        stage = StageInput(
+            shape=shape,
+            items=len(ids),
+            sub_batch=sub_batch,
+            bins_scanned=scans[index] if index < len(scans) else BINS,
+        )
+        rows = np.ascontiguousarray(features[ids]).view("<u4")
+        gather = GatherStage(
+            user=TracedRecords(
+                words=user,
+                addresses=np.array([user_address], np.int64),
+                dense_beats=beats["user"],
+                features=_traced(compiled, ranker.user_features, model),
+            ),
+            items=TracedRecords(
+                words=rows,
+                addresses=features_address + np.asarray(ids, np.int64) * features.shape[1],
+                dense_beats=beats["item"],
+                features=_traced(compiled, ranker.item_features, model),
+            ),
+            row_bytes=shape.slot["row_bytes"],
+            sub_batch=stage.batch_items,
+            list_address=list_address if index == 0 else None,
+            number=min(index, 1),
+        )
+        stages.append(TracedStage(stage=stage, gather=gather))
+    return stages
+
+
+def _traced(
+    compiled: CompiledModels, features: Iterable[QuantisedFeature], model: str
+) -> tuple[TracedFeature, ...]:
+    return tuple(
+        TracedFeature(
+            word=feature.word,
+            rows=feature.rows,
+            address=compiled.table(model, feature.name).address,
+            multi_hot=feature.multi_hot,
+            max_ids=feature.max_ids,
+        )
+        for feature in features
+    )
 
 
 def query_cycles(

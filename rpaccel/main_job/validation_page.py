@@ -1,0 +1,207 @@
+"""The page of `rpaccel validate`: errors by unit and machine, worst cases, speed against error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.validation import (
+    LATENCIES,
+    MACHINES,
+    MODELS,
+    UNITS,
+    ValidationPoint,
+    errors,
+    validation_config,
+)
+
+__all__ = ["draw_speeds", "machine_names", "validation_text", "validation_values"]
+
+WORST_CASES = 10
+# Design points, or layers, per second of one core: lowest and highest that are published, or, of
+# SCALE-Sim 3, measured. Their errors were taken on other machines, so they are no points here.
+PUBLISHED_SPEEDS = {
+    "MAESTRO": (170_000.0, 170_000.0),
+    "SCALE-Sim 3": (0.006, 0.4),
+    "ZigZag": (0.1, 0.9),
+    "LLMCompass": (0.006, 0.006),
+}
+PUBLISHED_ERROR = 0.0023  # ONNXim against Gemmini's RTL, mean
+
+_TEXT = """\
+# The performance model beside the netlist
+
+Written by `rpaccel validate`: {queries} random queries on {machines} random-ish machines, one after
+another, each an answer that is bit for bit golden. Models, items, stages, k, records and the
+memory's latency ({least} to {most} cycles, constant) are drawn. Compared are the counters in the
+completions: of the whole query, and of every stage and unit.
+
+* *records*: `perfmodel/traced_query.py`, which is told the query's records: gather unit, row banks
+  and memory fabric a cycle at a time, in compiled code; what the banks hold stays from query to
+  query.
+* *means*: `perfmodel/lane.py`, which is told how many rows a record names on average, and takes
+  all of them to miss.
+
+Error: predicted over measured, less one.
+
+{table}
+Cycles of difference in all: {difference} of {cycles} by *records*. The published figure next to it
+is a mean of {published:.2f} % (ONNXim against Gemmini's RTL).
+
+## By machine
+Mean and worst of the magnitude of a query's error.
+
+{by_machine}
+## Worst cases of *means*
+It is off where queries are short (its user's rows always miss; here they are often in the banks),
+and where few reads in flight bind.
+
+{worst}
+## Speed
+Queries per second of one core, when this page was written: *records* {records_rate:,.0f}
+({cycles_rate:.1f} million cycles per second), *means* {means_rate:,.0f}.
+"""
+_HEAD = (
+    "unit", "model", "points", "mean [%]", "mean size [%]", "median size [%]", "p95 size [%]",
+    "worst [%]", "correlation",
+)  # fmt: skip
+_MACHINE_HEAD = (
+    "machine", "array", "block", "ports", "banks", "gather ports", "beat [B]", "reads", "queries",
+    "records, mean [%]", "worst [%]", "means, mean [%]", "worst [%]",
+)  # fmt: skip
+_WORST_HEAD = (
+    "machine", "session", "query", "latency", "items", "measured", "means", "error [%]"
+)  # fmt: skip
+
+
+def validation_text(points: Sequence[ValidationPoint], rates: Mapping[str, float]) -> str:
+    """Return the page. rates : "records", "means" [queries/s], "cycles" [1/s] of *records*."""
+    queries = [point for point in points if point.unit == "query"]
+    names = list(dict.fromkeys(point.machine for point in points))
+    return _TEXT.format(
+        queries=len(queries),
+        machines=len(names),
+        least=LATENCIES[0],
+        most=LATENCIES[1] - 1,
+        table=markdown_table(_HEAD, [_row(points, unit, model) for unit, model in _cases()]),
+        difference=sum(abs(point.records - point.measured) for point in points),
+        cycles=sum(point.measured for point in queries),
+        published=100 * PUBLISHED_ERROR,
+        by_machine=markdown_table(_MACHINE_HEAD, [_machine(points, name) for name in names]),
+        worst=markdown_table(_WORST_HEAD, _worst(queries)),
+        records_rate=rates["records"],
+        cycles_rate=rates["cycles"] / 1e6,
+        means_rate=rates["means"],
+    )
+
+
+def validation_values(
+    points: Sequence[ValidationPoint], rates: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what the page says, and every point, for machines."""
+    return {"points": [asdict(point) for point in points], "rates": dict(rates)}
+
+
+def _cases() -> list[tuple[str, str]]:
+    return [(unit, model) for unit in UNITS for model in MODELS]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _row(points: Sequence[ValidationPoint], unit: str, model: str) -> list[str]:
+    found = errors(points, model, unit)
+    pairs = np.array(
+        [
+            (getattr(point, model), point.measured)
+            for point in points
+            if point.unit == unit and getattr(point, model) is not None
+        ],
+        np.float64,
+    ).reshape(-1, 2)
+    if not len(found):
+        return [unit, model, "0", *["-"] * 6]
+    flat = len(pairs) < 2 or bool((pairs == pairs[0]).all(axis=0).any())
+    sizes = np.abs(found)
+    return [
+        unit,
+        model,
+        str(len(found)),
+        _percent(float(found.mean())),
+        _percent(float(sizes.mean())),
+        _percent(float(np.median(sizes))),
+        _percent(float(np.quantile(sizes, 0.95))),
+        _percent(float(found[sizes.argmax()])),
+        "-" if flat else f"{np.corrcoef(pairs[:, 0], pairs[:, 1]).item(1):.6f}",
+    ]
+
+
+def _machine(points: Sequence[ValidationPoint], name: str) -> list[str]:
+    config = validation_config(name)
+    mine = [point for point in points if point.machine == name]
+    cells = [
+        name, config.array_size, config.block_size, config.memory_ports, config.banks,
+        config.gather_ports, config.beat_bytes, config.reads_in_flight,
+        len(errors(mine, "records", "query")),
+    ]  # fmt: skip
+    sizes = [np.abs(errors(mine, model, "query")) for model in MODELS]
+    figures = [_percent(float(each)) for size in sizes for each in (size.mean(), size.max())]
+    return [*map(str, cells), *figures]
+
+
+def _worst(queries: Sequence[ValidationPoint]) -> list[list[str]]:
+    known = [point for point in queries if point.means is not None]
+
+    def error(point: ValidationPoint) -> float:
+        return (point.means or 0) / max(1, point.measured) - 1
+
+    known.sort(key=lambda point: -abs(error(point)))
+    return [
+        [
+            point.machine, str(point.session), str(point.query), str(point.latency),
+            str(point.items), str(point.measured), str(point.means), _percent(error(point)),
+        ]
+        for point in known[:WORST_CASES]
+    ]  # fmt: skip
+
+
+def draw_speeds(path: Path, points: Sequence[ValidationPoint], rates: Mapping[str, float]) -> None:
+    """Draw speed against error: our two models, the published models' speeds, ONNXim's error."""
+    import matplotlib  # noqa: PLC0415
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for model in MODELS:
+        error = 100 * float(np.abs(errors(points, model, "query")).mean())
+        axes.plot(rates[model], error, "o")
+        axes.annotate(f"ours, {model}", (rates[model], error), xytext=(6, 6),
+                      textcoords="offset points")  # fmt: skip
+    for number, (name, (low, high)) in enumerate(PUBLISHED_SPEEDS.items()):
+        axes.axvspan(low, high * 1.02, color=f"C{number + 2}", alpha=0.3)
+        axes.annotate(name, (low, 0.95), xycoords=("data", "axes fraction"), rotation=90, va="top")
+    axes.axhline(100 * PUBLISHED_ERROR, color="grey", linestyle="--")
+    axes.annotate("ONNXim against Gemmini", (0.4, 100 * PUBLISHED_ERROR),
+                  xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_ylim(bottom=-0.01)
+    axes.set_xlabel("queries, design points or layers per second of one core")
+    axes.set_ylabel("mean size of the error against RTL [%]")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
+
+
+def machine_names(text: str) -> list[str]:
+    """Return the machines of a comma-separated list; "" : all."""
+    names = [name.strip() for name in text.split(",") if name.strip()] or list(MACHINES)
+    for name in names:
+        validation_config(name)
+    return names
