@@ -30,6 +30,7 @@ def library():
     return build_simulator(DEFAULT)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPLITS)
 def test_two_models_on_lanes_of_two_kinds(library, name):

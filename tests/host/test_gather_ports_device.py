@@ -7,18 +7,12 @@ from rpaccel.golden.lane import run_query
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import MEMORY_BYTES, Session
+from rpaccel.main_job.validation import validation_config
 from rpaccel.rtl.memory_fabric import LaneReader, lane_reader, requester_names
 from rpaccel.scheduler.shapes import bins_scanned, predict_request
-from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.platform import MemoryTiming as PlatformTiming
 
-CONFIG = AcceleratorConfig.model_validate(
-    load_accelerator("tiny").model_dump()
-    | {
-        "name": "ports4", "array_size": 64, "block_size": 32, "axi_data_bits": 128,
-        "feature_words": 256, "param_entries": 1024, "row_banks": 4, "max_dim": 32,
-    }
-)  # fmt: skip
+CONFIG = validation_config("four gather ports")
 TIMINGS = {
     "default": MemoryTiming(),
     "stalls": MemoryTiming(jitter_cycles=9, stall_per_mille=300, in_order=False, seed=3),

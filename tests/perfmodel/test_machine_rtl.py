@@ -25,6 +25,7 @@ def test_queries_alone():
     assert np.max(np.abs(found)) < 0.2
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_loads():
     """Random queries at once. One that overtakes another changes both: the mean is what counts."""

@@ -16,7 +16,6 @@ from rpaccel.host.row_model import (
     compare_rows,
     machine,
     model_points,
-    model_rate,
     trace,
 )
 from rpaccel.host.row_simulator import build_rows, rows_of, run_rows
@@ -326,6 +325,7 @@ def test_a_bank_takes_what_the_closed_form_says(rows):
     assert cycles <= model.cycles <= 1.02 * cycles
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_points():
     """At least 100 points on netlists of all sizes: the goal is 5 %, the model is exact."""
@@ -340,8 +340,3 @@ def test_points():
     for point in points:
         assert max(point.errors.values()) <= 0.05, point
         assert_equal(point.rtl, point.model)
-
-
-@pytest.mark.slow
-def test_rate():
-    assert model_rate() >= 1e6
