@@ -14,6 +14,7 @@ from rpaccel.golden.lane import QueryResult
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
 from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.query import FeatureTable
 from rpaccel.host.timeline import device_events
 from rpaccel.host.verilated_device import VerilatedDevice
 from rpaccel.main_job.rankers import KEEP, CompiledJob
@@ -29,11 +30,15 @@ STAGES = (("small", KEEP), ("large", TOP_N))
 
 @dataclass(frozen=True, kw_only=True)
 class NetlistRun:
-    """Completions of the queries, the golden answers, and how fast the simulation went."""
+    """Completions of the queries, the golden answers, and how fast the simulation went.
+
+    places : where the driver put user record, candidates and feature table [bytes].
+    """
 
     users: tuple[int, ...]
     completions: tuple[Completion, ...]
     golden: tuple[QueryResult, ...]
+    places: tuple[int, int, int]
     cycles: int
     seconds: float
     overlapped: tuple[Completion, ...]  # of the same queries with 8 in flight
@@ -75,12 +80,17 @@ def difference(query: str, got: Completion, want: QueryResult) -> str | None:
 def answers(job: CompiledJob, device: Bus, users: Sequence[int]) -> Iterator[Completion]:
     """Yield the device's answer to every user's two-stage query, one after the other."""
     driver = Driver(device, job.config, MEMORY_BYTES, depth=DEPTH)
-    yield from _ask(job, driver, users)
+    yield from _ask(job, driver, _load(job, driver), users)
 
 
-def _ask(job: CompiledJob, driver: Driver, users: Sequence[int]) -> Iterator[Completion]:
+def _load(job: CompiledJob, driver: Driver) -> FeatureTable:
     driver.load_models(job.compiled)
-    table = driver.register_feature_table(job.feature_table)
+    return driver.register_feature_table(job.feature_table)
+
+
+def _ask(
+    job: CompiledJob, driver: Driver, table: FeatureTable, users: Sequence[int]
+) -> Iterator[Completion]:
     yield from driver.run(
         Request(
             user_record=job.user_records[user].tobytes(),
@@ -108,7 +118,9 @@ def run_queries(
     completions: list[Completion] = []
     golden: list[QueryResult] = []
     with VerilatedDevice(job.config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
-        for user, completion in zip(users, answers(job, device, users), strict=True):
+        driver = Driver(device, job.config, MEMORY_BYTES, depth=DEPTH)
+        table = _load(job, driver)
+        for user, completion in zip(users, _ask(job, driver, table, users), strict=True):
             want = job.golden(user, STAGES, TOP_N)
             wrong = difference(f"user {user}", completion, want)
             if wrong is not None:
@@ -122,6 +134,7 @@ def run_queries(
         users=tuple(users),
         completions=tuple(completions),
         golden=tuple(golden),
+        places=(*driver.input_addresses(0), table.address),
         cycles=cycles,
         seconds=seconds,
         overlapped=overlapped,
@@ -136,7 +149,7 @@ def _overlap(
     driver = Driver(
         device, job.config, MEMORY_BYTES, depth=OVERLAPPED, task_log_entries=LOG_ENTRIES
     )
-    completions = list(_ask(job, driver, users))
+    completions = list(_ask(job, driver, _load(job, driver), users))
     for user, completion, want in zip(users, completions, golden, strict=True):
         wrong = difference(f"user {user}, with others in flight", completion, want)
         if wrong is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from rpaccel.golden.lane import QueryResult
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.driver import Completion
+from rpaccel.host.row_memory import row_memory
 from rpaccel.main_job.netlist import STAGES, TOP_N, NetlistRun
 from rpaccel.main_job.rankers import CompiledJob
 from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
@@ -18,8 +19,14 @@ from rpaccel.perfmodel.machine_report import MachineReport
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport
 from rpaccel.perfmodel.shapes import ModelShape
+from rpaccel.perfmodel.traced_query import TracedLane
 from rpaccel.perfmodel.validate import ErrorTable, error_table
-from rpaccel.scheduler.shapes import bins_scanned, compiled_shape, predict_request
+from rpaccel.scheduler.shapes import (
+    bins_scanned,
+    compiled_shape,
+    predict_request,
+    traced_request,
+)
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
 
 
@@ -63,14 +70,43 @@ def counters(completion: Completion) -> dict[str, int]:
 
 def predict_queries(
     job: CompiledJob, run: NetlistRun, timing: MemoryTiming
-) -> tuple[ErrorTable, dict[str, Any]]:
-    """Return the error table of all queries, and the timeline of the first."""
-    predictions = [
+) -> tuple[ErrorTable, ErrorTable, dict[str, Any]]:
+    """Return the error tables of the model that is told the records and of that told their means.
+
+    The third is the timeline of the first query, by the former.
+    """
+    means = [
         predict_query_of(job, user, golden, timing)
         for user, golden in zip(run.users, run.golden, strict=True)
     ]
-    table = error_table(predictions, [counters(c) for c in run.completions])
-    return table, timeline(predictions[0], run.completions[0])
+    records = predict_records(job, run, timing)
+    measured = [counters(completion) for completion in run.completions]
+    tables = error_table(records, measured), error_table(means, measured)
+    return *tables, timeline(records[0], run.completions[0])
+
+
+def predict_records(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> list[QueryReport]:
+    """Return the cycles of the queries, one after another, by the model told their records."""
+    user_address, list_address, features_address = run.places
+    small, found = job.rankers[job.compiled.slot("small")], []
+    with row_memory(job.config, timing) as memory:
+        lane = TracedLane(job.config, memory)
+        for user, golden in zip(run.users, run.golden, strict=True):
+            logits = golden.stages[0].logits
+            passed = logits[logits >= small.threshold]
+            stages = traced_request(
+                job.compiled,
+                user_record=job.user_records[user].tobytes(),
+                user_address=user_address,
+                features=job.feature_table,
+                features_address=features_address,
+                list_address=list_address,
+                candidates=[stage.ids for stage in golden.stages],
+                models=[name for name, _ in STAGES],
+                scans=[bins_scanned(passed, small.edges, STAGES[0][1])],
+            )
+            found.append(lane.query(stages))
+    return found
 
 
 def predict_overlap(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> MachineReport:

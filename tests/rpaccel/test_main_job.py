@@ -17,7 +17,12 @@ from rpaccel.main_job.netlist import (
     completion_json,
     difference,
 )
-from rpaccel.main_job.predict import predict_overlap, predict_queries, predict_query_of
+from rpaccel.main_job.predict import (
+    predict_overlap,
+    predict_queries,
+    predict_query_of,
+    predict_records,
+)
 from rpaccel.main_job.quality import METRICS
 from rpaccel.main_job.random_queries import (
     draw_rankers,
@@ -55,6 +60,7 @@ def run(job):
         users=users,
         completions=tuple(completions),
         golden=golden,
+        places=(1 << 20, (1 << 20) + 1024, 1 << 21),
         cycles=1000,
         seconds=2.0,
         overlapped=tuple(completions),
@@ -122,15 +128,22 @@ def test_differences_are_named(run, change, name):
     assert difference("user 7", wrong, run.golden[0]).startswith(f"user 7: {name} must be ")
 
 
+def table_total(job, run):
+    return predict_records(job, run, MemoryTiming())[0].total_cycles
+
+
 def test_prediction_and_timeline(job, run):
-    table, timeline = predict_queries(job, run, MemoryTiming())
+    table, means, timeline = predict_queries(job, run, MemoryTiming())
     assert table.passed
-    assert table.worst_total == 0  # the counters are the model's own
+    assert means.worst_total == 0  # the counters are this model's own
+    exact = {row.field for row in table.rows if row.worst == 0}
+    assert exact >= {f"{unit}_cycles{n}" for unit in ("array", "interaction") for n in (0, 1)}
     assert set(timeline) == {"predicted_cycles", "measured_cycles", "stages", "spans"}
-    assert timeline["predicted_cycles"] == timeline["measured_cycles"] > 0
+    assert timeline["predicted_cycles"] == table_total(job, run)
+    assert timeline["measured_cycles"] == run.completions[0].total_cycles
     assert len(timeline["stages"]) == 2
     for stage in timeline["stages"]:
-        assert stage["predicted"] == stage["measured"]
+        assert stage["predicted"]["array"] == stage["measured"]["array"]
         assert set(stage["measured"]) == {"gather", "array", "interaction", "filter"}
         assert min(stage["measured"].values()) > 0
     units = {span["unit"] for span in timeline["spans"]}
@@ -145,7 +158,7 @@ def test_prediction_and_timeline(job, run):
 
 def write_run(folder, job, run):
     """Write the JSON files that a page is drawn from."""
-    table, timeline = predict_queries(job, run, MemoryTiming())
+    table, _, timeline = predict_queries(job, run, MemoryTiming())
     interval = {"estimate": 0.3, "low": 0.2, "high": 0.4}
     point = {"p99_ms": 2.0, "quality": 0.3, "devices": ["cpu"], "models": ["small"],
              "feasible": True, "pipeline": "small 10 @cpu"}  # fmt: skip
