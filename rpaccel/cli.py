@@ -11,6 +11,7 @@ import typer
 
 from rpaccel import page_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
+from rpaccel.profile_verbs import profile_app
 
 app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
@@ -18,7 +19,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
 for verb in page_verbs.VERBS:
     app.command(name=verb.__name__.replace("_", "-"))(verb)
@@ -286,27 +286,6 @@ def compile_command(
         print_json(report.manifest)
     else:
         print(report.listing if listing else report.text)
-
-
-@profile_app.command("cpu")
-def profile_cpu(
-    data: Data = "ml-100k",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_cpu.json"),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure what a CPU thread of this machine needs for each ranker."""
-    from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
-
-    with only_json(json):
-        profile = measure_cpu(data, out, seed=seed)
-    if json:
-        print(profile.to_text())
-    else:
-        for name, model in profile.models.items():
-            print(
-                f"{name}: {1e3 * model.fixed_s:.3f} ms + {1e6 * model.per_item_s:.2f} us per item"
-            )
 
 
 @app.command()
