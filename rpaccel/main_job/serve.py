@@ -1,0 +1,289 @@
+"""`rpaccel serve`: a pipeline under LoadGen's Server scenario, beside its simulation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rpaccel.perfmodel.lane import StageInput, predict_query
+from rpaccel.perfmodel.memory import padded_records
+from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.perfmodel.shapes import compile_shape
+from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
+from rpaccel.scheduler.loadgen import LoadgenReport, answer, require_loadgen, run_server
+from rpaccel.scheduler.queueing import LatencyReport, Station, capacity_qps, simulate
+from rpaccel.scheduler.serving import (
+    CpuStage,
+    LaneStage,
+    Pipeline,
+    Served,
+    WorkerAsk,
+    Workers,
+    sample_sizes,
+)
+from rpaccel.scheduler.sizes import parse_sizes
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.deeprec import load_deeprec
+from rpaccel.spec.isa import RESULT
+from rpaccel.spec.platform import load_platform
+
+GOAL = 0.15  # of the measured p99
+NETWORKS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
+SIMULATED = 20_000  # queries of the simulation in front of the run
+CALIBRATIONS = 5  # of every sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeAsk:
+    """What is served.
+
+    stages : as text, "wnd:256,dlrm-rmc1:64" or "wnd:256,rmlarge@accelerator:64"; at most the last
+        on the accelerator. keep : items that go on, or are served.
+    load : share of the slowest station's capacity that is offered, unless `qps` is given.
+    """
+
+    stages: str
+    platform: str = "paper"
+    sizes: str = "heavy"
+    samples: int = 64
+    workers: int = 1
+    load: float = 0.5
+    qps: float | None = None
+    queries: int = 1000
+    scale_rows: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.load < 1:
+            raise ValueError(f"load must be in 0..1, not {self.load}")
+        if self.queries < 20:
+            raise ValueError(f"queries must be at least 20, not {self.queries}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeReport:
+    """Prediction and measurement.
+
+    Members
+    -------
+    capacity_qps : of the simulated stations.    qps : offered.
+    predicted : simulation of Poisson arrivals, made before the run from idle service times.
+    replayed : the same simulation on the arrivals and samples that LoadGen drew.
+    measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
+    peak_bytes : of the workers together, each with the shared tables [B].
+    """
+
+    ask: ServeAsk
+    sla_ms: float
+    percentile: float
+    lane: LaneStage | None
+    service_ms: tuple[float, float]  # mean, largest sample
+    capacity_qps: float
+    qps: float
+    predicted: LatencyReport
+    replayed: LatencyReport
+    measured: LoadgenReport
+    lost_share: float
+    peak_bytes: int
+
+    def error(self, report: LatencyReport) -> float:
+        """Return how far the p99 of a simulation is from the measured one, a signed share."""
+        return report.p99_ms / self.measured.latency_ms[99] - 1
+
+
+def parse_stages(text: str) -> tuple[tuple[CpuStage, ...], tuple[str, int] | None]:
+    """Return the CPU stages, and (network, keep) of the stage on the accelerator or None.
+
+    Raises ValueError for a stage that is not MODEL[@cpu|@accelerator]:KEEP, or an order that
+    cannot be.
+    """
+    cpu: list[CpuStage] = []
+    lane: tuple[str, int] | None = None
+    for part in text.split(","):
+        name, _, keep = part.partition(":")
+        model, _, device = name.partition("@")
+        if not keep.isdigit() or device not in {"", "cpu", "accelerator"}:
+            raise ValueError(f"a stage must be MODEL[@cpu|@accelerator]:KEEP, not {part!r}")
+        if lane is not None:
+            raise ValueError("the accelerator must be the last stage")
+        if device == "accelerator":
+            if model not in NETWORKS:
+                raise ValueError(
+                    f"models of the accelerator must be one of {', '.join(NETWORKS)}, not {model!r}"
+                )
+            lane = (model, int(keep))
+        else:
+            cpu.append(CpuStage(model=load_deeprec(model).name, keep=int(keep)))
+    if not cpu:
+        raise ValueError("the first stage must be on the CPU")
+    return tuple(cpu), lane
+
+
+def lane_stage(platform_name: str, network: str, items: int, keep: int) -> LaneStage:
+    """Return the accelerator's stage: cycles of the performance model, and the link both ways."""
+    platform = load_platform(platform_name)
+    config = load_accelerator(platform.accelerator.preset)
+    shape = NETWORKS[network]
+    stage = StageInput(shape=compile_shape(shape, config), items=items)
+    records = padded_records(
+        shape.record_bytes("user"), shape.record_bytes("item"), config.beat_bytes
+    )
+    cycles = predict_query(
+        config, [stage], platform.accelerator.memory, records, min(keep, items)
+    ).total_cycles
+    link = platform.link
+    return LaneStage(
+        name=f"{network} on {config.name}",
+        lanes=config.lanes,
+        service_s=platform.accelerator.seconds(cycles) + link.seconds(keep * RESULT.bytes),
+        link_s=link.seconds(items * shape.record_bytes("item")),
+    )
+
+
+def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]) -> ServeReport:
+    """Calibrate, simulate, serve, compare. out : folder of LoadGen's logs."""
+    require_loadgen()
+    cpu, on_lane = parse_stages(ask.stages)
+    sla = load_deeprec(cpu[0].model).sla
+    sizes = sample_sizes(parse_sizes(ask.sizes), ask.samples)
+    lane = None
+    if on_lane is not None:
+        lane = lane_stage(ask.platform, on_lane[0], cpu[-1].keep, on_lane[1])
+    worker_ask = WorkerAsk(
+        stages=cpu, sizes=sizes, scale_rows=ask.scale_rows, folder=tables, seed=ask.seed
+    )
+    rng = np.random.default_rng([ask.seed, 5])
+    with Workers(worker_ask, ask.workers) as workers:
+        say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} samples")
+        order = rng.permutation(np.tile(np.arange(ask.samples), CALIBRATIONS))
+        service = ServiceTimes.of(workers.run_all(order.tolist()), ask.samples)
+        drawn = rng.integers(0, ask.samples, SIMULATED)
+        stations = _stations(service, drawn, ask.workers, lane, rng)
+        capacity = capacity_qps(stations)
+        qps = ask.load * capacity if ask.qps is None else ask.qps
+        arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
+        predicted = simulate(arrivals, stations)
+        say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
+        log: list[tuple[float, int]] = []
+        pipeline = Pipeline(workers, lane, answer)
+        pipeline.start(ask.queries)
+
+        def issue(query: int, sample: int) -> None:
+            log.append((time.perf_counter(), sample))
+            workers.submit(query, sample)
+
+        measured = run_server(
+            issue,
+            samples=ask.samples,
+            qps=qps,
+            queries=ask.queries,
+            sla_ms=sla.medium_ms,
+            percentile=sla.percentile,
+            seed=ask.seed,
+            folder=out,
+        )
+        pipeline.join()
+    issued = np.asarray([when for when, _ in log])
+    asked = np.asarray([sample for _, sample in log])
+    again = _stations(service, asked, ask.workers, lane, rng)
+    wall = sum(served.service_s for served in pipeline.served)
+    return ServeReport(
+        ask=replace(ask, qps=qps),
+        sla_ms=sla.medium_ms,
+        percentile=sla.percentile,
+        lane=lane,
+        service_ms=(1e3 * float(service.median_s.mean()), 1e3 * float(service.median_s.max())),
+        capacity_qps=capacity,
+        qps=qps,
+        predicted=predicted,
+        replayed=simulate(issued - issued[0], again),
+        measured=measured,
+        lost_share=1 - sum(served.cpu_s for served in pipeline.served) / wall,
+        peak_bytes=sum(workers.peaks),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceTimes:
+    """Calibrated service: median of each sample [s], and what single runs were of it."""
+
+    median_s: Floats
+    ratios: Floats
+
+    @classmethod
+    def of(cls, served: list[Served], samples: int) -> ServiceTimes:
+        """Return what answers of every sample say."""
+        times: list[list[float]] = [[] for _ in range(samples)]
+        for one in served:
+            times[one.sample].append(one.service_s)
+        medians = np.asarray([np.median(found) for found in times])
+        ratios = [t / m for found, m in zip(times, medians, strict=True) for t in found]
+        return cls(median_s=medians, ratios=np.asarray(ratios))
+
+    def draw(self, asked: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
+        """Return a service time for each query of sample `asked`, spread as measured [s]."""
+        return self.median_s[asked] * rng.choice(self.ratios, len(asked))
+
+
+def _stations(
+    service: ServiceTimes,
+    asked: npt.NDArray[np.int64],
+    workers: int,
+    lane: LaneStage | None,
+    rng: np.random.Generator,
+) -> list[Station]:
+    found = [Station(name="cpu", servers=workers, service_s=service.draw(asked, rng))]
+    if lane is not None:
+        found.append(
+            Station(
+                name="accelerator",
+                servers=lane.lanes,
+                service_s=lane.service_s,
+                delay_s=lane.link_s,
+            )
+        )
+    return found
+
+
+def serve_text(report: ServeReport) -> str:
+    """The report as lines for people."""
+    ask, measured = report.ask, report.measured
+    lines = [
+        f"pipeline {ask.stages}, sizes {ask.sizes} ({ask.samples} samples), "
+        f"{ask.workers} worker(s), scale_rows {ask.scale_rows:g}",
+        f"service {report.service_ms[0]:.2f} ms on average, {report.service_ms[1]:.2f} ms of the "
+        f"largest; {report.qps:.1f} of {report.capacity_qps:.1f} queries/s, "
+        f"{measured.queries} queries",
+    ]
+    if report.lane is not None:
+        lane = report.lane
+        lines.append(
+            f"accelerator {lane.name}: {lane.lanes} lane(s), {1e3 * lane.service_s:.3f} ms, "
+            f"link {1e3 * lane.link_s:.3f} ms"
+        )
+    lines.append(f"{'latency [ms]':30s} {'mean':>8s} {'p50':>8s} {'p95':>8s} {'p99':>8s}")
+    for name, values in (
+        ("measured (LoadGen)", (measured.mean_ms, *(measured.latency_ms[p] for p in (50, 95, 99)))),
+        ("simulated before the run", _row(report.predicted)),
+        ("simulated on its arrivals", _row(report.replayed)),
+    ):
+        lines.append(f"{name:30s} " + " ".join(f"{value:8.2f}" for value in values))
+    lines.append(
+        f"error of p99: {100 * report.error(report.predicted):+.1f} % before the run, "
+        f"{100 * report.error(report.replayed):+.1f} % on its arrivals (goal {100 * GOAL:.0f} %)"
+    )
+    lines.append(
+        f"other jobs took {100 * report.lost_share:.1f} % of the workers' time; target "
+        f"{report.sla_ms:g} ms at p{report.percentile:g}: {measured.verdict}; "
+        f"peak memory of the workers {report.peak_bytes / 1e9:.2f} GB"
+    )
+    return "\n".join(lines)
+
+
+def _row(report: LatencyReport) -> tuple[float, float, float, float]:
+    return report.mean_ms, report.p50_ms, report.p95_ms, report.p99_ms
