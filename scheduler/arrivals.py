@@ -44,7 +44,7 @@ def artifact_arrivals_s(queries: int, load_qps: float, seed: int) -> Floats:
         raise ValueError(f"load_qps must be positive, not {load_qps}")
     exponential_gaps(queries, seed)  # its checks
     gaps = np.random.default_rng(seed).poisson(1e3 / load_qps, queries)
-    return np.cumsum(gaps) * 1e-3
+    return np.cumsum(gaps, dtype=np.float64) * 1e-3
 
 
 def burst_arrivals_s(

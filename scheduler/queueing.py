@@ -8,7 +8,7 @@ the queries. Latency counts from the scheduled arrival: a late system omits noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
 from rpaccel.scheduler.fcfs_kernels import serve_station
 from rpaccel.scheduler.intervals import SECTIONS, quantile_intervals, quantiles_of
+from rpaccel.scheduler.peak import LEAST_QUERIES, WARM_UP, Sla, find_peak
 
 Queries = NDArray[np.int32]
-
-WARM_UP = 0.1  # share of the queries that is left out of the percentiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,20 +157,25 @@ def qps_under_sla(
     percentile: float = 99.0,
     tolerance: float = 1e-3,
 ) -> float:
-    """Return the largest Poisson load whose tail latency meets `sla_s`, by bisection [queries/s].
+    """Return the largest Poisson load whose tail latency meets `sla_s` [queries/s].
 
+    By `peak.find_peak`: no run is longer than `queries`, the length of the stations' service times.
     0 if even an idle system misses it; always below saturation, where no queue settles. Within
     `tolerance` of the simulated crossing.
     """
 
-    def tail_ms(load_qps: float) -> float:
-        arrivals = poisson_arrivals_s(queries, load_qps, seed)
-        return simulate(arrivals, stations, last_delay_s, percentile).tail_ms
+    def latencies(load_qps: float, count: int) -> Floats:
+        arrivals = poisson_arrivals_s(count, load_qps, seed)
+        shorter = [replace(s, service_s=_first(s.service_s, count)) for s in stations]
+        return finish_times_s(arrivals, shorter, last_delay_s)[0] - arrivals
 
-    low, high = 0.0, capacity_qps(stations)
-    if not np.isfinite(high) or tail_ms(high * 1e-6) > sla_s * 1e3:
+    limit_qps = capacity_qps(stations)
+    if not np.isfinite(limit_qps):
         return 0.0
-    while high - low > tolerance * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if tail_ms(middle) <= sla_s * 1e3 else (low, middle)
-    return low
+    least = max(LEAST_QUERIES, min(2048, queries))
+    sla = Sla(limit_s=sla_s, percentile=percentile, first=least, most=max(least, queries))
+    return find_peak(latencies, sla, limit_qps=limit_qps, resolution=tolerance).qps
+
+
+def _first(service_s: float | Floats, count: int) -> float | Floats:
+    return service_s if np.ndim(service_s) == 0 else np.asarray(service_s)[:count]
