@@ -23,8 +23,10 @@ from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import format_table
 from rpaccel.results import RunFolder
 from rpaccel.scheduler.arrivals import exponential_gaps, poisson_arrivals_s
+from rpaccel.scheduler.policy import Node, Policy, run_policy
 from rpaccel.scheduler.queueing import Station, simulate
 from rpaccel.scheduler.shapes import compiled_shape, query_cycles
+from rpaccel.scheduler.sizes import heavy_tail
 from rpaccel.spec.accelerator import load_accelerator
 
 BUILD = BUILD_DIR
@@ -75,6 +77,32 @@ def queue_rate(seed: int) -> float:
     return rate(queries)
 
 
+def policy_rate(seed: int) -> float:
+    """Return queries per second of a heavy tail through 40 cores, parts of 25, and an accelerator.
+
+    Split, merged up to a deadline, in two priorities: everything that costs time.
+    """
+    arrivals, sizes = poisson_arrivals_s(100_000, 2500.0, seed), heavy_tail().draw(100_000, seed)
+    items = np.arange(2001)
+    node = Node(
+        cores=40,
+        cpu_s=(0.8e-3 + 0.04e-3 * items)[None],
+        accelerators=1,
+        accelerator_s=(2e-3 + 0.007e-3 * items)[None],
+    )
+    keys = {"threshold": 600, "merge_items": 2000, "merge_window_s": 1e-3}
+    policies = [
+        Policy(batch=25, merge=True, window_s=0.5e-3, priority=priority, **keys)
+        for priority in (0, 1)
+    ]
+    kinds = (sizes > 200).astype(np.int32)
+
+    def queries() -> int:
+        return run_policy(node, policies, arrivals, sizes, kinds).finish_s.size
+
+    return rate(queries)
+
+
 def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
     """Measure the synthetic workload on `edge`, print the table, and return it."""
     config = load_accelerator("edge")
@@ -120,6 +148,7 @@ def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
     folder.figure("performance model, analytic", round(rate(analytic)), "points/s")
 
     folder.figure("queueing, 3 stages x 4 servers", round(queue_rate(seed)), "queries/s")
+    folder.figure("queueing, policies on 40 cores", round(policy_rate(seed)), "queries/s")
     for policy, accesses in cache_rates(seed).items():
         folder.figure(f"cache simulator, {policy}", round(accesses), "accesses/s")
     folder.finish({"seed": seed, "preset": config.name, "data": "synthetic"})
