@@ -188,9 +188,25 @@ class Workers:
         answer: Served = self._results.get()
         return answer
 
-    def run_all(self, samples: Sequence[int]) -> list[Served]:
-        """Serve one query per entry of `samples`, all workers at work; answers as they come."""
+    def run_alone(self, samples: Sequence[int]) -> list[tuple[Served, float]]:
+        """Serve one query after another; each answer with its latency, transport included [s]."""
+        found = []
         for query, sample in enumerate(samples):
+            start = time.perf_counter()
+            self.submit(query, sample)
+            served = self.next_answer()
+            found.append((served, time.perf_counter() - start))
+        return found
+
+    def run_spaced(self, samples: Sequence[int], gaps_s: Sequence[float]) -> list[Served]:
+        """Serve one query per entry, each so long after the one before it [s].
+
+        A worker that slept finds its caches colder than one that never does.
+        """
+        due = time.perf_counter()
+        for query, (sample, gap_s) in enumerate(zip(samples, gaps_s, strict=True)):
+            due += gap_s
+            time.sleep(max(0.0, due - time.perf_counter()))
             self.submit(query, sample)
         return [self.next_answer() for _ in samples]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class ServeReport:
     capacity_qps : of the simulated stations.    qps : offered.
     predicted : simulation of Poisson arrivals, made before the run from idle service times.
     replayed : the same simulation on the arrivals and samples that LoadGen drew.
+    explained : with the service times of the run, too: what is left is queues and transport.
     measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
     peak_bytes : of the workers together, each with the shared tables [B].
     """
@@ -83,10 +84,12 @@ class ServeReport:
     percentile: float
     lane: LaneStage | None
     service_ms: tuple[float, float]  # mean, largest sample
+    transport_ms: float
     capacity_qps: float
     qps: float
     predicted: LatencyReport
     replayed: LatencyReport
+    explained: LatencyReport
     measured: LoadgenReport
     lost_share: float
     peak_bytes: int
@@ -160,21 +163,20 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
     rng = np.random.default_rng([ask.seed, 5])
     with Workers(worker_ask, ask.workers) as workers:
         say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} samples")
-        order = rng.permutation(np.tile(np.arange(ask.samples), CALIBRATIONS))
-        service = ServiceTimes.of(workers.run_all(order.tolist()), ask.samples)
+        service = _calibrate(workers, ask, rng)
         drawn = rng.integers(0, ask.samples, SIMULATED)
-        stations = _stations(service, drawn, ask.workers, lane, rng)
+        stations = _stations(service.draw(drawn, rng), ask.workers, lane)
         capacity = capacity_qps(stations)
         qps = ask.load * capacity if ask.qps is None else ask.qps
         arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
-        predicted = simulate(arrivals, stations)
+        predicted = simulate(arrivals, stations, service.transport_s)
         say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
-        log: list[tuple[float, int]] = []
+        log: list[tuple[float, int, int]] = []
         pipeline = Pipeline(workers, lane, answer)
         pipeline.start(ask.queries)
 
         def issue(query: int, sample: int) -> None:
-            log.append((time.perf_counter(), sample))
+            log.append((time.perf_counter(), query, sample))
             workers.submit(query, sample)
 
         measured = run_server(
@@ -188,9 +190,11 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
             folder=out,
         )
         pipeline.join()
-    issued = np.asarray([when for when, _ in log])
-    asked = np.asarray([sample for _, sample in log])
-    again = _stations(service, asked, ask.workers, lane, rng)
+    issued = np.asarray([when for when, _, _ in log])
+    asked = np.asarray([sample for _, _, sample in log])
+    again = _stations(service.draw(asked, rng), ask.workers, lane)
+    took = {served.query: served.service_s for served in pipeline.served}
+    same = _stations(np.asarray([took[query] for _, query, _ in log]), ask.workers, lane)
     wall = sum(served.service_s for served in pipeline.served)
     return ServeReport(
         ask=replace(ask, qps=qps),
@@ -198,10 +202,12 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         percentile=sla.percentile,
         lane=lane,
         service_ms=(1e3 * float(service.median_s.mean()), 1e3 * float(service.median_s.max())),
+        transport_ms=1e3 * service.transport_s,
         capacity_qps=capacity,
         qps=qps,
         predicted=predicted,
-        replayed=simulate(issued - issued[0], again),
+        replayed=simulate(issued - issued[0], again, service.transport_s),
+        explained=simulate(issued - issued[0], same, service.transport_s),
         measured=measured,
         lost_share=1 - sum(served.cpu_s for served in pipeline.served) / wall,
         peak_bytes=sum(workers.peaks),
@@ -210,34 +216,43 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceTimes:
-    """Calibrated service: median of each sample [s], and what single runs were of it."""
+    """Calibrated service: median of each sample [s], and what single runs were of it.
+
+    transport_s : from a submission to the answer of an idle worker, its service apart [s].
+    """
 
     median_s: Floats
     ratios: Floats
+    transport_s: float
 
     @classmethod
-    def of(cls, served: list[Served], samples: int) -> ServiceTimes:
+    def of(cls, served: Sequence[Served], samples: int, transport_s: float) -> ServiceTimes:
         """Return what answers of every sample say."""
         times: list[list[float]] = [[] for _ in range(samples)]
         for one in served:
             times[one.sample].append(one.service_s)
         medians = np.asarray([np.median(found) for found in times])
         ratios = [t / m for found, m in zip(times, medians, strict=True) for t in found]
-        return cls(median_s=medians, ratios=np.asarray(ratios))
+        return cls(median_s=medians, ratios=np.asarray(ratios), transport_s=transport_s)
 
     def draw(self, asked: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
         """Return a service time for each query of sample `asked`, spread as measured [s]."""
         return self.median_s[asked] * rng.choice(self.ratios, len(asked))
 
 
-def _stations(
-    service: ServiceTimes,
-    asked: npt.NDArray[np.int64],
-    workers: int,
-    lane: LaneStage | None,
-    rng: np.random.Generator,
-) -> list[Station]:
-    found = [Station(name="cpu", servers=workers, service_s=service.draw(asked, rng))]
+def _calibrate(workers: Workers, ask: ServeAsk, rng: np.random.Generator) -> ServiceTimes:
+    """Measure every sample at the load that will be offered, as far as a short run tells it."""
+    alone = workers.run_alone(range(ask.samples))
+    mean_s = sum(served.service_s for served, _ in alone) / len(alone)
+    gap_s = mean_s / (ask.load * workers.count) if ask.qps is None else 1 / ask.qps
+    order = rng.permutation(np.tile(np.arange(ask.samples), CALIBRATIONS))
+    served = workers.run_spaced(order.tolist(), rng.exponential(gap_s, len(order)).tolist())
+    transport = [latency_s - served.service_s for served, latency_s in alone]
+    return ServiceTimes.of(served, ask.samples, float(np.median(transport)))
+
+
+def _stations(service_s: Floats, workers: int, lane: LaneStage | None) -> list[Station]:
+    found = [Station(name="cpu", servers=workers, service_s=service_s)]
     if lane is not None:
         found.append(
             Station(
@@ -257,8 +272,8 @@ def serve_text(report: ServeReport) -> str:
         f"pipeline {ask.stages}, sizes {ask.sizes} ({ask.samples} samples), "
         f"{ask.workers} worker(s), scale_rows {ask.scale_rows:g}",
         f"service {report.service_ms[0]:.2f} ms on average, {report.service_ms[1]:.2f} ms of the "
-        f"largest; {report.qps:.1f} of {report.capacity_qps:.1f} queries/s, "
-        f"{measured.queries} queries",
+        f"largest, transport {report.transport_ms:.2f} ms; {report.qps:.1f} of "
+        f"{report.capacity_qps:.1f} queries/s, {measured.queries} queries",
     ]
     if report.lane is not None:
         lane = report.lane
@@ -271,11 +286,14 @@ def serve_text(report: ServeReport) -> str:
         ("measured (LoadGen)", (measured.mean_ms, *(measured.latency_ms[p] for p in (50, 95, 99)))),
         ("simulated before the run", _row(report.predicted)),
         ("simulated on its arrivals", _row(report.replayed)),
+        ("... and its service times", _row(report.explained)),
     ):
         lines.append(f"{name:30s} " + " ".join(f"{value:8.2f}" for value in values))
     lines.append(
         f"error of p99: {100 * report.error(report.predicted):+.1f} % before the run, "
-        f"{100 * report.error(report.replayed):+.1f} % on its arrivals (goal {100 * GOAL:.0f} %)"
+        f"{100 * report.error(report.replayed):+.1f} % on its arrivals, "
+        f"{100 * report.error(report.explained):+.1f} % with its service times, too "
+        f"(goal {100 * GOAL:.0f} %)"
     )
     lines.append(
         f"other jobs took {100 * report.lost_share:.1f} % of the workers' time; target "

@@ -18,7 +18,7 @@ from tests.scheduler.test_search import profile
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "profile gpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
-         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area"]  # fmt: skip
+         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve"]  # fmt: skip
 
 
 @pytest.fixture
@@ -126,6 +126,13 @@ def test_profile_of_a_model(rpaccel, tmp_path):
     assert measured["scale_rows"] == 0.001
     assert measured["profile"] == stored
     assert stored["batch"] == [1, 8]
+
+
+def test_serve_refuses_pipelines_that_cannot_be(rpaccel):
+    line = one_line(rpaccel("serve", "--stages", "wnd"))
+    assert "a stage must be MODEL[@cpu|@accelerator]:KEEP, not 'wnd'" in line
+    line = one_line(rpaccel("serve", "--stages", "wnd:4,bert@accelerator:2"))
+    assert "models of the accelerator must be one of rmsmall, rmlarge, not 'bert'" in line
 
 
 def test_profile_names_the_models(rpaccel):
