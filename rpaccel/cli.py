@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import page_verbs
+from rpaccel import deeprec_verbs, page_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 from rpaccel.profile_verbs import profile_app
-from rpaccel.serve_verb import serve
 
 app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
@@ -21,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_app, name="profile")
-for verb in (*page_verbs.VERBS, serve):
+for verb in (*page_verbs.VERBS, *deeprec_verbs.VERBS):
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
 

@@ -57,11 +57,18 @@ class _Graph:
 
 
 def _interest(graph: _Graph, layers: Sequence[Layer], behaviours: str, candidate: str) -> str:
-    """DIN: see golden.deeprec.interest. candidate : [n, 1, dim]. Returns [n, dim]."""
-    other = graph.node("Expand", [candidate, graph.node("Shape", [behaviours])])
+    """DIN: see golden.deeprec.interest. candidate : [n, 1, dim]. Returns [n, dim].
+
+    The first layer reads behaviour, candidate and product apart: nothing is copied to join them.
+    """
+    (first, bias), *later = layers
     product = graph.node("Mul", [behaviours, candidate])
-    joined = graph.node("Concat", [behaviours, other, product], axis=2)
-    weights = graph.mlp(layers, joined, relu_last=False)
+    parts = zip((behaviours, candidate, product), np.split(first, 3), strict=True)
+    own, other, both = (graph.node("MatMul", [x, graph.constant(w)]) for x, w in parts)
+    shared = graph.node("Add", [other, graph.constant(bias)])
+    weights = graph.node("Add", [graph.node("Add", [own, both]), shared])
+    if later:
+        weights = graph.mlp(later, graph.node("Relu", [weights]), relu_last=False)
     weighted = graph.node("Mul", [weights, behaviours])
     return graph.node("ReduceSum", [weighted, graph.constant([1])], keepdims=0)
 

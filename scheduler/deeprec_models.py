@@ -30,7 +30,7 @@ def require_runtime() -> ModuleType:
 
 
 class DeeprecModel:
-    """One worker's model: shares `tables`, owns its weights.
+    """One worker's model: shares `tables`, owns its weights. For one thread at a time.
 
     Parameters
     ----------
@@ -61,6 +61,7 @@ class DeeprecModel:
         options.inter_op_num_threads = 1
         self.config = config
         self._tables = dict(tables)
+        self._rooms = {group.name: np.empty(0, np.float32) for group in config.groups}
         self._session = runtime.InferenceSession(
             build_graph(config, weights), options, providers=["CPUExecutionProvider"]
         )
@@ -82,7 +83,11 @@ class DeeprecModel:
             raise ValueError(f"ids of {group.name} must be {expected}, not {ids.shape}")
         if ids.min(initial=0) < 0 or ids.max(initial=0) >= tables.shape[1]:
             raise ValueError(f"ids of {group.name} must be in 0..{tables.shape[1] - 1}")
-        out = np.empty((inputs.items, group.vectors, self.config.dim), np.float32)
+        shape = (inputs.items, group.vectors, self.config.dim)
+        values = int(np.prod(shape))
+        if self._rooms[group.name].size < values:  # kept: fresh pages would cost more than the sums
+            self._rooms[group.name] = np.empty(values, np.float32)
+        out = self._rooms[group.name][:values].reshape(shape)
         pool_rows(tables, ids, group.positions, out)
         return out
 

@@ -94,18 +94,25 @@ def sample_sizes(sizes: Sizes, samples: int) -> tuple[int, ...]:
 
 
 class CpuStages:
-    """The CPU stages of one worker, their tables mapped and touched."""
+    """The CPU stages of one worker, their tables mapped and touched.
+
+    Members
+    -------
+    table_bytes : int  Size of the tables, which all workers share [B].
+    """
 
     def __init__(self, ask: WorkerAsk) -> None:
         self._ask = ask
         rng = np.random.default_rng([ask.seed, 4])
         self._models: list[DeeprecModel] = []
         self._features: list[list[DeeprecInputs]] = []
+        self.table_bytes = 0
         for number, stage in enumerate(ask.stages):
             config = load_deeprec(stage.model)
             folder = ask.folder / f"stage{number}"  # a store holds one model
             tables = open_tables(config, folder, scale_rows=ask.scale_rows, seed=ask.seed)
             tables.touch()
+            self.table_bytes += tables.bytes
             weights = random_weights(config, ask.seed)
             self._models.append(DeeprecModel(config, weights, tables.groups))
             self._features.append(
@@ -140,15 +147,15 @@ def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
         stages.rank(sample)
         cpu_s, wall_s = time.thread_time() - start_cpu, time.perf_counter() - start
         results.put(Served(query=query, sample=sample, service_s=wall_s, cpu_s=cpu_s))
-    results.put(peak_bytes())
+    results.put((peak_bytes(), stages.table_bytes))
 
 
 class Workers:
-    """Worker processes behind one queue. Use as a context; `peaks` is known behind it.
+    """Worker processes behind one queue. Use as a context; memory is known behind it.
 
     Members
     -------
-    peaks : most memory that each worker held, shared pages included [B].
+    peak_bytes : int  Most memory that they held together, the tables counted once [B].
     """
 
     def __init__(self, ask: WorkerAsk, count: int) -> None:
@@ -156,7 +163,7 @@ class Workers:
             raise ValueError(f"workers must be at least 1, not {count}")
         require_runtime()
         self.count = count
-        self.peaks: list[int] = []
+        self.peak_bytes = 0
         context = multiprocessing.get_context("spawn")
         self._tasks, self._results = context.SimpleQueue(), context.SimpleQueue()
         self._processes = [
@@ -222,7 +229,9 @@ class Workers:
             return
         for _ in self._processes:
             self._tasks.put(None)
-        self.peaks = [int(self._results.get()) for _ in self._processes]
+        held = [self._results.get() for _ in self._processes]
+        table_bytes = held[0][1]
+        self.peak_bytes = table_bytes + sum(peak - table_bytes for peak, _ in held)
         for process in self._processes:
             process.join()
 

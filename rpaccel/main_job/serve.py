@@ -15,6 +15,7 @@ from rpaccel.perfmodel.memory import padded_records
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
 from rpaccel.perfmodel.shapes import compile_shape
 from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
+from rpaccel.scheduler.cpu_profile import machine_description
 from rpaccel.scheduler.loadgen import LoadgenReport, answer, require_loadgen, run_server
 from rpaccel.scheduler.queueing import LatencyReport, Station, capacity_qps, simulate
 from rpaccel.scheduler.serving import (
@@ -76,7 +77,7 @@ class ServeReport:
     replayed : the same simulation on the arrivals and samples that LoadGen drew.
     explained : with the service times of the run, too: what is left is queues and transport.
     measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
-    peak_bytes : of the workers together, each with the shared tables [B].
+    peak_bytes : of the workers together, the tables counted once [B].
     """
 
     ask: ServeAsk
@@ -210,7 +211,7 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         explained=simulate(issued - issued[0], same, service.transport_s),
         measured=measured,
         lost_share=1 - sum(served.cpu_s for served in pipeline.served) / wall,
-        peak_bytes=sum(workers.peaks),
+        peak_bytes=workers.peak_bytes,
     )
 
 
@@ -301,6 +302,27 @@ def serve_text(report: ServeReport) -> str:
         f"peak memory of the workers {report.peak_bytes / 1e9:.2f} GB"
     )
     return "\n".join(lines)
+
+
+def serve_page(reports: Sequence[ServeReport]) -> str:
+    """The page of some pipelines."""
+    machine = machine_description()
+    blocks = "\n\n".join(f"```text\n{serve_text(report)}\n```" for report in reports)
+    version = reports[0].measured.version.split(" ")[0]
+    return f"""# Pipelines that really serve
+
+Written by `rpaccel serve` (`make serve`): MLPerf LoadGen {version}, Server scenario, asks worker
+processes that run float models; survivors hold a lane of the accelerator for as long as its
+performance model says. {machine["cpu"]}, {machine["cores"]} cores shared by LoadGen, the workers
+and other jobs.
+
+*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times and transport
+calibrated on idle workers at the spacing of the load. *On its arrivals*: the arrivals and queries
+that LoadGen drew. *And its service times*: what the workers then took; the rest is queues and
+transport. LoadGen counts every query, the simulation leaves the first tenth out.
+
+{blocks}
+"""
 
 
 def _row(report: LatencyReport) -> tuple[float, float, float, float]:

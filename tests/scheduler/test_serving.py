@@ -86,8 +86,7 @@ def test_workers_answer_every_query(tmp_path):
         pipeline.join()
     assert sorted(answered) == list(range(100, 110))
     assert {(served.query - 100) % 3 == served.sample for served in pipeline.served} == {True}
-    assert len(workers.peaks) == 2
-    assert min(workers.peaks) > 1e7
+    assert 2e7 < workers.peak_bytes < 2e9
 
 
 def test_a_worker_that_cannot_start_is_an_error(tmp_path, capfd):
