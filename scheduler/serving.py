@@ -8,6 +8,7 @@ which the netlist validates, says. Mirrors scheduler.queueing: two stations in a
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -137,7 +138,20 @@ class CpuStages:
         return ids
 
 
+def _end_with_parent() -> None:
+    """Leave no worker behind if its parent is killed: the queue would never say so."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
+    _end_with_parent()
     stages = CpuStages(ask)
     stages.rank(int(np.argmax(ask.sizes)))  # compiles, allocates
     results.put(None)

@@ -1,4 +1,8 @@
+import multiprocessing
+import os
+import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +98,34 @@ def test_a_worker_that_cannot_start_is_an_error(tmp_path, capfd):
     with pytest.raises(RuntimeError, match=r"^a worker must start"), workers:
         pass
     assert "model must be one of" in capfd.readouterr().err
+
+
+def start_and_die(folder, queue):
+    workers = Workers(worker_ask(folder), 1)
+    workers.__enter__()
+    queue.put([process.pid for process in multiprocessing.active_children()])
+    time.sleep(0.5)  # until the queue's thread has sent it
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def running(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    parent = context.Process(target=start_and_die, args=(tmp_path, queue))
+    parent.start()
+    (worker,) = queue.get(timeout=120)
+    parent.join()
+    end = time.monotonic() + 30
+    while running(worker) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not running(worker)
 
 
 def test_rejects(tmp_path):
