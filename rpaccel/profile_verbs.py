@@ -17,7 +17,8 @@ __all__ = ["profile_app"]
 profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
 
 Batches = Annotated[str, typer.Option(help="Items of a request, ascending.")]
-Repeats = Annotated[int, typer.Option(help="Requests of each batch size.", min=1)]
+Repeats = Annotated[int, typer.Option(help="Requests of each size in a round.", min=1)]
+Rounds = Annotated[int, typer.Option(help="Rounds; the quietest counts.", min=1)]
 ScaleRows = Annotated[float, typer.Option(help="Rows of a table over the model's, up to 1.")]
 Tables = Annotated[Path, typer.Option(help="Folder of one model's tables at a time.")]
 TABLES = Path("build/deeprec")
@@ -32,7 +33,8 @@ def profile_cpu(
         typer.Option(help="Models of DeepRecInfra, or `all`; default: the rankers of --data."),
     ] = None,
     batch: Batches = BATCHES,
-    repeats: Repeats = 25,
+    repeats: Repeats = 9,
+    rounds: Rounds = 5,
     scale_rows: ScaleRows = 1.0,
     threads: Annotated[int, typer.Option(help="Threads inside one operator.", min=1)] = 1,
     tables: Tables = TABLES,
@@ -42,7 +44,7 @@ def profile_cpu(
 ) -> None:
     """Measure what a CPU thread of this machine needs for each ranker, or for --model."""
     if model is not None:
-        _measure("cpu", model, batch, repeats, scale_rows, threads, tables, out, seed, json)
+        _measure("cpu", model, batch, repeats, rounds, scale_rows, threads, tables, out, seed, json)
         return
     from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
 
@@ -61,7 +63,8 @@ def profile_cpu(
 def profile_gpu(
     model: Annotated[str, typer.Option(help="Models of DeepRecInfra, or `all`.")] = "all",
     batch: Batches = BATCHES,
-    repeats: Repeats = 25,
+    repeats: Repeats = 9,
+    rounds: Rounds = 5,
     scale_rows: ScaleRows = 1.0,
     tables: Tables = TABLES,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_gpu.json"),
@@ -69,7 +72,7 @@ def profile_gpu(
     json: Json = False,
 ) -> None:
     """Measure models of DeepRecInfra on this machine's GPU (needs PyTorch, the extra `train`)."""
-    _measure("gpu", model, batch, repeats, scale_rows, 1, tables, out, seed, json)
+    _measure("gpu", model, batch, repeats, rounds, scale_rows, 1, tables, out, seed, json)
 
 
 def _measure(
@@ -77,6 +80,7 @@ def _measure(
     model: str,
     batch: str,
     repeats: int,
+    rounds: int,
     scale_rows: float,
     threads: int,
     tables: Path,
@@ -95,6 +99,7 @@ def _measure(
             device=device,
             batches=_batches(batch),
             repeats=repeats,
+            rounds=rounds,
             scale_rows=scale_rows,
             threads=threads,
             seed=seed,

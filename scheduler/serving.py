@@ -279,7 +279,7 @@ class Lanes:
             self._done(served)
 
 
-class Pipeline:
+class LivePipeline:
     """Workers, then lanes if there are any, under queries that `answer` is called for.
 
     Members

@@ -21,7 +21,7 @@ from rpaccel.scheduler.queueing import LatencyReport, Station, capacity_qps, sim
 from rpaccel.scheduler.serving import (
     CpuStage,
     LaneStage,
-    Pipeline,
+    LivePipeline,
     Served,
     WorkerAsk,
     Workers,
@@ -173,7 +173,7 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         predicted = simulate(arrivals, stations, service.transport_s)
         say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
         log: list[tuple[float, int, int]] = []
-        pipeline = Pipeline(workers, lane, answer)
+        pipeline = LivePipeline(workers, lane, answer)
         pipeline.start(ask.queries)
 
         def issue(query: int, sample: int) -> None:

@@ -7,13 +7,15 @@ import pytest
 from rpaccel.scheduler import deeprec_profile
 from rpaccel.scheduler.deeprec_profile import (
     PEAK_LIMIT_BYTES,
+    BatchTimes,
     ProfileAsk,
     measure_model,
+    quietest,
     require_gpu,
 )
 from rpaccel.scheduler.service_profile import load_profiles, save_profiles
 
-ASK = ProfileAsk(model="ncf", batches=(1, 64), repeats=3, scale_rows=0.01)
+ASK = ProfileAsk(model="ncf", batches=(1, 64), repeats=3, rounds=2, scale_rows=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +35,21 @@ def test_profile_of_a_child(measurement):
 
 def test_says_how_it_was_measured(measurement):
     source = measurement.profile.source
-    assert f"measured by `{ASK.command}`: median CPU time of its thread of 3 requests" in source
+    assert f"measured by `{ASK.command}`: CPU time of its thread, median of 3 requests" in source
+    assert "in the quietest of 2 rounds;" in source
     assert "scale_rows 0.01;" in source
     assert re.search(r"onnxruntime [\d.]+, numba [\d.]+, numpy [\d.]+, Python [\d.]+", source)
     assert re.search(r"; \d{4}-\d\d-\d\d$", source)
+
+
+def test_the_quietest_round_counts():
+    rounds = [
+        BatchTimes(items=4, median_ms=m, low_ms=m - 1, high_ms=m + spread, wall_ms=m + 0.5)
+        for m, spread in ((5.0, 1.0), (3.0, 2.0), (4.0, 9.0))
+    ]
+    assert quietest(rounds) == BatchTimes(
+        items=4, median_ms=3.0, low_ms=2.0, high_ms=13.0, wall_ms=3.5
+    )
 
 
 def test_prints_the_memory(measurement):
@@ -59,7 +72,7 @@ def test_profile_survives_a_file(measurement, tmp_path):
         ({"batches": ()}, r"^batch must be in 1\.\.65536, not \[\]"),
         ({"batches": (0, 4)}, r"^batch must be in 1\.\.65536, not \[0, 4\]"),
         ({"batches": (4, 1)}, r"^batches must ascend, not \[4, 1\]"),
-        ({"repeats": 0}, r"^repeats must be at least 1, not 0"),
+        ({"repeats": 0}, r"^repeats and rounds must be at least 1, not 0 and 5"),
         ({"scale_rows": 0.0}, r"^scale_rows must be above 0 and at most 1, not 0\.0"),
     ],
 )

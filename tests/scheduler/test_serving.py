@@ -14,7 +14,7 @@ from rpaccel.scheduler.serving import (
     CpuStages,
     Lanes,
     LaneStage,
-    Pipeline,
+    LivePipeline,
     Served,
     WorkerAsk,
     Workers,
@@ -83,7 +83,7 @@ def test_workers_answer_every_query(tmp_path):
         spaced = workers.run_spaced([2, 1, 0], [0.0, 0.001, 0.001])
         assert sorted(served.sample for served in spaced) == [0, 1, 2]
         stage = LaneStage(name="a", lanes=1, service_s=1e-4, link_s=0.0)
-        pipeline = Pipeline(workers, stage, answered.append)
+        pipeline = LivePipeline(workers, stage, answered.append)
         pipeline.start(10)
         for query in range(10):
             workers.submit(100 + query, query % 3)
