@@ -18,16 +18,9 @@ from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
 from rpaccel.scheduler.cpu_profile import machine_description
 from rpaccel.scheduler.loadgen import LoadgenReport, answer, require_loadgen, run_server
 from rpaccel.scheduler.queueing import LatencyReport, Station, capacity_qps, simulate
-from rpaccel.scheduler.serving import (
-    CpuStage,
-    LaneStage,
-    LivePipeline,
-    Served,
-    WorkerAsk,
-    Workers,
-    sample_sizes,
-)
+from rpaccel.scheduler.serving import LaneStage, LivePipeline
 from rpaccel.scheduler.sizes import parse_sizes
+from rpaccel.scheduler.workers import CpuStage, Served, WorkerAsk, Workers, sample_sizes
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.spec.isa import RESULT
@@ -178,7 +171,7 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
 
         def issue(query: int, sample: int) -> None:
             log.append((time.perf_counter(), query, sample))
-            workers.submit(query, sample)
+            pipeline.submit(query, sample)
 
         measured = run_server(
             issue,

@@ -12,7 +12,7 @@ from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.networks import RM_LARGE
 from rpaccel.perfmodel.shapes import compile_shape
-from rpaccel.scheduler.serving import CpuStage, Served
+from rpaccel.scheduler.workers import CpuStage, Served
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.platform import load_platform
 

@@ -1,4 +1,5 @@
 import multiprocessing
+import shutil
 
 import numpy as np
 import pytest
@@ -58,6 +59,21 @@ def test_read_only(tmp_path):
     tables = open_tables(load_deeprec("ncf"), tmp_path, scale_rows=SCALE)
     with pytest.raises(ValueError, match="read-only"):
         tables.groups["mf"][0, 0, 0] = 1
+
+
+def test_says_which_scale_fits(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2_048_000_000))
+    with pytest.raises(ValueError, match=r"need 4\.10 GB, 2\.05 GB are free .* 0\.45 fits"):
+        open_tables(load_deeprec("dlrm-rmc1"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_touches_every_page(tmp_path):
+    tables = open_tables(load_deeprec("ncf"), tmp_path, scale_rows=SCALE)
+    mf, mlp = (tables.groups[name].ravel() for name in ("mf", "mlp"))
+    assert mf.size == 1792
+    assert tables.touch() == pytest.approx(float(mf[0]) + float(mf[1024]) + float(mlp[0]))
 
 
 def test_a_damaged_file_is_written_again(tmp_path):
