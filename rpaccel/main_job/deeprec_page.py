@@ -43,21 +43,26 @@ def size_rows(configs: Sequence[DeeprecConfig]) -> Table:
     ]
 
 
-def time_rows(profiles: Sequence[ServiceProfile]) -> Table:
-    """Measured latency by batch [ms], and the cost of one more item."""
+def time_rows(profiles: Sequence[ServiceProfile], cited: Sequence[ServiceProfile]) -> Table:
+    """Measured latency by batch [ms], and the cost of one more item, beside a published one."""
     batches = profiles[0].batch
-    head = ("model", *(f"{items}" for items in batches), "us per item at the end")
-    rows = []
-    for profile in profiles:
-        slope = (profile.ms(batches[-1]) - profile.ms(batches[-2])) / (batches[-1] - batches[-2])
-        rows.append(
-            (
-                profile.model,
-                *(f"{profile.ms(items):.3f}" for items in batches),
-                f"{1e3 * slope:.1f}",
-            )
+    head = ("model", *(f"{items}" for items in batches), "us per item", "on c5n.2xlarge")
+    published = {p.model: f"{_slope_us(p):.1f}" for p in cited if p.device == "c5n.2xlarge"}
+    return head, [
+        (
+            profile.model,
+            *(f"{profile.ms(items):.3f}" for items in batches),
+            f"{_slope_us(profile):.1f}",
+            published.get(profile.model, "-"),
         )
-    return head, rows
+        for profile in profiles
+    ]
+
+
+def _slope_us(profile: ServiceProfile) -> float:
+    """What one more item costs between the last two batch sizes [us]."""
+    few, many = profile.batch[-2:]
+    return 1e3 * (profile.ms(many) - profile.ms(few)) / (many - few)
 
 
 def gpu_rows(profiles: Sequence[ServiceProfile], cited: Sequence[ServiceProfile]) -> Table:
@@ -109,7 +114,7 @@ def deeprec_tables() -> dict[str, Table]:
     profiles, cited = load_profiles(MEASURED), load_profiles(CITED)
     return {
         "sizes": size_rows(configs),
-        "measured": time_rows(profiles),
+        "measured": time_rows(profiles, cited),
         "gpu": gpu_rows(profiles, cited),
         "ssd": ssd_rows(profiles),
     }
@@ -128,7 +133,8 @@ def deeprec_text(tables: Mapping[str, Table]) -> str:
     profiles = load_profiles(MEASURED)
     total = sum(load_deeprec(name).table_bytes for name in deeprec_names()) / 1e9
     idle = find_profile(profiles, SSD_MODEL, "cpu").ms(SSD_ITEMS)
-    commands = "\n".join(f"* {profile.model}: {profile.source}" for profile in profiles)
+    sources = {p.source.replace(f"--model {p.model} ", "--model MODEL ") for p in profiles}
+    commands = "\n".join(f"* {source}" for source in sorted(sources))
     return f"""# The models of DeepRecInfra
 
 Written by `rpaccel deeprec` (`make deeprec`) from `workloads/deeprec/`, `spec/presets/ssd/` and
@@ -141,7 +147,8 @@ multiply-accumulates of one item. Low and high targets are assumed.
 {markdown_table(*tables["sizes"])}
 ## Measured on a CPU [ms]
 By items of a request, one thread, fresh uniform ids: lookups in compiled loops, everything else in
-ONNX Runtime.
+ONNX Runtime. Per item: between the last two sizes; on c5n.2xlarge as published (lines fitted to
+the data of Kairos, which ports DeepRecSys' code: tanh layers in DIEN).
 
 {markdown_table(*tables["measured"])}
 {commands}
