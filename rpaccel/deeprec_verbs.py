@@ -32,7 +32,9 @@ def deeprec(
 def serve(
     stages: Annotated[
         list[str] | None,
-        typer.Option(help="MODEL[@cpu|@accelerator]:KEEP,...; accelerator last. One per pipeline."),
+        typer.Option(
+            help="MODEL@DEVICE:KEEP,... with cpu or, at the end, accelerator; one per pipeline."
+        ),
     ] = None,
     sizes: Annotated[str, typer.Option(help="Items of a query: heavy, mlperf, fixed:N, ...")] = (
         "heavy"
@@ -40,7 +42,7 @@ def serve(
     samples: Annotated[int, typer.Option(help="Different queries.", min=1)] = 64,
     workers: Annotated[int, typer.Option(help="Processes; leave LoadGen a core.", min=1)] = 1,
     load: Annotated[float, typer.Option(help="Share of the capacity to offer.")] = 0.5,
-    qps: Annotated[float | None, typer.Option(help="Load instead [queries/s].")] = None,
+    qps: Annotated[float | None, typer.Option(help="Load instead, in queries/s.")] = None,
     queries: Annotated[int, typer.Option(help="Queries to serve.", min=20)] = 1000,
     scale_rows: ScaleRows = 1.0,
     platform: Annotated[str, typer.Option(help="Platform of the accelerator.")] = "paper",

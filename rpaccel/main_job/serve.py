@@ -55,6 +55,8 @@ class ServeAsk:
     def __post_init__(self) -> None:
         if not 0 < self.load < 1:
             raise ValueError(f"load must be in 0..1, not {self.load}")
+        if self.qps is not None and self.qps <= 0:
+            raise ValueError(f"qps must be positive, not {self.qps}")
         if self.queries < 20:
             raise ValueError(f"queries must be at least 20, not {self.queries}")
 

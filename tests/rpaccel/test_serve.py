@@ -86,6 +86,7 @@ def test_serves_and_compares(tmp_path):
     ("change", "message"),
     [
         ({"load": 1.0}, r"^load must be in 0\.\.1, not 1\.0"),
+        ({"qps": -3.0}, r"^qps must be positive, not -3\.0"),
         ({"queries": 3}, r"^queries must be at least 20, not 3"),
     ],
 )
