@@ -75,6 +75,35 @@ def profile_gpu(
     _measure("gpu", model, batch, repeats, rounds, scale_rows, 1, tables, out, seed, json)
 
 
+@profile_app.command("operators")
+def profile_operators(
+    model: Annotated[str, typer.Option(help="Models of DeepRecInfra, or `all`.")] = "all",
+    items: Annotated[int, typer.Option(help="Items of a request.", min=1)] = 64,
+    repeats: Annotated[int, typer.Option(help="Requests.", min=1)] = 50,
+    scale_rows: ScaleRows = 1.0,
+    tables: Tables = TABLES,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/operators.json"),
+    json: Json = False,
+) -> None:
+    """Measure what a model's time on this CPU goes to: layers, lookups, recurrent layers."""
+    from rpaccel.scheduler.operator_mix import measure_mixes, save_mixes  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr if json else sys.stdout, flush=True)
+    mixes = measure_mixes(
+        _models(model), tables, say, items=items, repeats=repeats, scale_rows=scale_rows
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_mixes(out, mixes)
+    if json:
+        print_json(mixes)
+
+
+def _models(text: str) -> list[str]:
+    from rpaccel.spec.deeprec import deeprec_names  # noqa: PLC0415
+
+    return deeprec_names() if text == "all" else text.split(",")
+
+
 def _measure(
     device: Literal["cpu", "gpu"],
     model: str,
@@ -90,9 +119,7 @@ def _measure(
 ) -> None:
     from rpaccel.scheduler.deeprec_profile import ProfileAsk, measure_models  # noqa: PLC0415
     from rpaccel.scheduler.service_profile import save_profiles  # noqa: PLC0415
-    from rpaccel.spec.deeprec import deeprec_names  # noqa: PLC0415
 
-    names = deeprec_names() if model == "all" else model.split(",")
     asks = [
         ProfileAsk(
             model=name,
@@ -104,7 +131,7 @@ def _measure(
             threads=threads,
             seed=seed,
         )
-        for name in names
+        for name in _models(model)
     ]
     say = functools.partial(print, file=sys.stderr if json else sys.stdout, flush=True)
     found = measure_models(asks, tables, say)

@@ -6,6 +6,7 @@ Needs the extra `serve`; nothing of it is imported before a model is made.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -38,6 +39,7 @@ class DeeprecModel:
     weights : DeeprecWeights
     tables : group -> float32[tables, rows, dim]  Read in place, never copied.
     threads : int  Threads inside one operator of ONNX Runtime.
+    trace : how the file begins that `end_trace` writes; None: nothing is traced.
 
     Raises ValueError if a table has another shape than `config` says, up to its rows.
     """
@@ -48,6 +50,7 @@ class DeeprecModel:
         weights: DeeprecWeights,
         tables: Mapping[str, Float],
         threads: int = 1,
+        trace: Path | None = None,
     ) -> None:
         runtime = require_runtime()
         from rpaccel.scheduler.deeprec_graph import build_graph  # noqa: PLC0415  (imports onnx)
@@ -59,6 +62,8 @@ class DeeprecModel:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        if trace is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(trace)
         self.config = config
         self._tables = dict(tables)
         self._rooms = {group.name: np.empty(0, np.float32) for group in config.groups}
@@ -71,10 +76,20 @@ class DeeprecModel:
 
         Raises ValueError if an id is outside its table, or an array has another shape.
         """
-        feeds = {group.name: self._pooled(group, inputs) for group in self.config.groups}
-        if self.config.dense:
-            feeds["dense"] = inputs.dense
-        return np.asarray(self._session.run(None, feeds)[0])
+        return self.infer(inputs, self.pooled(inputs))
+
+    def pooled(self, inputs: DeeprecInputs) -> dict[str, Float]:
+        """Return group -> float32[n, vectors, dim]: the looked-up vectors, until the next call."""
+        return {group.name: self._pooled(group, inputs) for group in self.config.groups}
+
+    def infer(self, inputs: DeeprecInputs, vectors: Mapping[str, Float]) -> Float:
+        """Return the logits of a batch whose vectors are looked up."""
+        dense = {"dense": inputs.dense} if self.config.dense else {}
+        return np.asarray(self._session.run(None, {**vectors, **dense})[0])
+
+    def end_trace(self) -> Path:
+        """Write what was traced, and return the file: the runtime's events as JSON."""
+        return Path(self._session.end_profiling())
 
     def _pooled(self, group: TableGroup, inputs: DeeprecInputs) -> Float:
         tables, ids = self._tables[group.name], inputs.ids[group.name]

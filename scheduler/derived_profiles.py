@@ -17,6 +17,7 @@ from rpaccel.spec.ssd import SsdPoint, SsdTier
 PROFILES_DIR = Path(__file__).parent / "profiles"
 MEASURED = PROFILES_DIR / "cpu.json"
 CITED = PROFILES_DIR / "cited.json"
+OPERATORS = PROFILES_DIR / "operators.json"
 SPEEDUPS = PROFILES_DIR / "gtx-1080-ti.json"
 
 

@@ -9,10 +9,12 @@ from rpaccel.main_job.markdown import markdown_table
 from rpaccel.scheduler.derived_profiles import (
     CITED,
     MEASURED,
+    OPERATORS,
     from_ssd,
     load_speedups,
     sped_up,
 )
+from rpaccel.scheduler.operator_mix import KINDS, PUBLISHED, OperatorMix, load_mixes
 from rpaccel.scheduler.service_profile import ServiceProfile, find_profile, load_profiles
 from rpaccel.spec.deeprec import DeeprecConfig, deeprec_names, load_deeprec
 from rpaccel.spec.ssd import load_ssd
@@ -65,6 +67,19 @@ def _slope_us(profile: ServiceProfile) -> float:
     return 1e3 * (profile.ms(many) - profile.ms(few)) / (many - few)
 
 
+def mix_rows(mixes: Sequence[OperatorMix]) -> Table:
+    """Shares of each model's time [%], and the published ones of layers and lookups."""
+    head = ("model", "FC", "lookups", "recurrent", "other", "published FC", "published lookups")
+    return head, [
+        (
+            mix.model,
+            *(f"{100 * mix.share[kind]:.1f}" for kind in KINDS),
+            *(f"{share:g}" for share in PUBLISHED[mix.model]),
+        )
+        for mix in mixes
+    ]
+
+
 def gpu_rows(profiles: Sequence[ServiceProfile], cited: Sequence[ServiceProfile]) -> Table:
     """First batch that a GTX 1080 Ti wins, its time of 1024 items, and a T4 over its host."""
     speedups = load_speedups()
@@ -115,6 +130,7 @@ def deeprec_tables() -> dict[str, Table]:
     return {
         "sizes": size_rows(configs),
         "measured": time_rows(profiles, cited),
+        "operators": mix_rows(load_mixes(OPERATORS)),
         "gpu": gpu_rows(profiles, cited),
         "ssd": ssd_rows(profiles),
     }
@@ -132,6 +148,7 @@ def deeprec_text(tables: Mapping[str, Table]) -> str:
     """Return the page."""
     profiles = load_profiles(MEASURED)
     total = sum(load_deeprec(name).table_bytes for name in deeprec_names()) / 1e9
+    mixes = load_mixes(OPERATORS)
     idle = find_profile(profiles, SSD_MODEL, "cpu").ms(SSD_ITEMS)
     sources = {p.source.replace(f"--model {p.model} ", "--model MODEL ") for p in profiles}
     commands = "\n".join(f"* {source}" for source in sorted(sources))
@@ -153,6 +170,13 @@ the data of Kairos, which ports DeepRecSys' code: tanh layers in DIEN).
 {markdown_table(*tables["measured"])}
 {commands}
 
+## What the time goes to [%]
+{mixes[0].items} items, {mixes[0].repeats} requests of each model, scale_rows {mixes[0].scale_rows:g}
+(`rpaccel profile operators`); published: Caffe2 on the paper's CPU. DIEN's layers here include the
+input products of its second GRU. The artifact's configuration of DIN runs 4 tables; here it has
+all behaviours.
+
+{markdown_table(*tables["operators"])}
 ## GPUs
 First batch that a GTX 1080 Ti answers before a CPU process, and the times above divided by its
 published speed-up. T4: published speed-up over c5n.2xlarge at 100, 300 and 1000 items, by lines

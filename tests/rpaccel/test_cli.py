@@ -16,7 +16,8 @@ from rpaccel.workloads.quality import FLOAT_LARGE
 from tests.scheduler.test_search import profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
-         "profile cpu", "profile gpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
+         "profile cpu", "profile gpu", "profile operators", "schedule",
+         "report", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
          "deeprec"]  # fmt: skip
