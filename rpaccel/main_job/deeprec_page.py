@@ -171,10 +171,10 @@ the data of Kairos, which ports DeepRecSys' code: tanh layers in DIEN).
 {commands}
 
 ## What the time goes to [%]
-{mixes[0].items} items, {mixes[0].repeats} requests of each model, scale_rows {mixes[0].scale_rows:g}
-(`rpaccel profile operators`); published: Caffe2 on the paper's CPU. DIEN's layers here include the
-input products of its second GRU. The artifact's configuration of DIN runs 4 tables; here it has
-all behaviours.
+{mixes[0].items} items, {mixes[0].repeats} requests of each model, scale_rows
+{mixes[0].scale_rows:g} (`rpaccel profile operators`); published: Caffe2 on the paper's CPU.
+DIEN's layers here include the input products of its second GRU. The artifact's configuration of
+DIN runs 4 tables; here it has all behaviours.
 
 {markdown_table(*tables["operators"])}
 ## GPUs

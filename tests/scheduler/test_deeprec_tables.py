@@ -4,19 +4,25 @@ import shutil
 import numpy as np
 import pytest
 
+from rpaccel.scheduler.deeprec_models import DeeprecModel, require_runtime
 from rpaccel.scheduler.deeprec_tables import open_tables
 from rpaccel.spec.deeprec import load_deeprec
+from rpaccel.workloads.deeprec_inputs import random_inputs, random_weights
 
 SCALE = 1e-4
+WORKER_SCALE = 0.08  # 328 MB
 
 
 def anonymous_kib(path, queue):
-    """Map the tables in a child, read them all, and report what it holds of its own."""
+    """Run a model on mapped tables in a child; report what the child then holds of its own."""
+    require_runtime()
     config = load_deeprec("dlrm-rmc1")
     before = private_kib()
-    tables = open_tables(config, path, scale_rows=0.01)
-    total = sum(float(group.sum()) for group in tables.groups.values())
-    queue.put((private_kib() - before, tables.bytes // 1024, tables.created, total))
+    tables = open_tables(config, path, scale_rows=WORKER_SCALE)
+    tables.touch()
+    model = DeeprecModel(config, random_weights(config, 0), tables.groups)
+    model.run(random_inputs(config, 64, np.random.default_rng(0), WORKER_SCALE))
+    queue.put((private_kib() - before, tables.bytes // 1024, tables.created))
 
 
 def private_kib():
@@ -86,14 +92,14 @@ def test_a_damaged_file_is_written_again(tmp_path):
 
 
 def test_workers_share_the_tables(tmp_path):
-    open_tables(load_deeprec("dlrm-rmc1"), tmp_path, scale_rows=0.01)  # 41 MB
+    open_tables(load_deeprec("dlrm-rmc1"), tmp_path, scale_rows=WORKER_SCALE)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     for _ in range(2):
         child = context.Process(target=anonymous_kib, args=(tmp_path, queue))
         child.start()
-        private, shared, created, _ = queue.get(timeout=60)
+        private, shared, created = queue.get(timeout=120)
         child.join()
         assert not created
-        assert shared == 40_000
-        assert private < shared / 4
+        assert shared == 320_000
+        assert private < shared / 6
