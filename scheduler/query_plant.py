@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.scheduler.arrivals import Arrivals, Floats, poisson_arrivals_s
+from rpaccel.scheduler.estimate_kernels import load_of_late
 from rpaccel.scheduler.peak import Peak, Probe, Sla, find_peak, probe
 from rpaccel.scheduler.policy import Node, Policy, Served, run_policy
 from rpaccel.scheduler.service_profile import ServiceProfile
@@ -23,6 +24,7 @@ from rpaccel.scheduler.sizes import Sizes
 __all__ = ["CORES", "MOST_MERGED", "QueryPlant", "node_of"]
 
 CORES = 40  # of the paper's Skylake server
+POINTS = 200  # of the sizes, in estimates
 MOST_MERGED = 4000  # items of a merged launch
 
 
@@ -102,6 +104,15 @@ class QueryPlant:
         0 if too few queries would be in time on an idle node. Exact without merging; with it, as if
         every request were merged at its best.
         """
+        if policy not in self._limits:
+            self._limits[policy] = self._limit(policy)
+        return self._limits[policy]
+
+    @cached_property
+    def _limits(self) -> dict[Policy, float]:
+        return {}
+
+    def _limit(self, policy: Policy) -> float:
         pools = self._work(policy)
         if self._idle_in_time(pools) < self.sla.in_time:
             return 0.0
@@ -122,24 +133,20 @@ class QueryPlant:
         limit = self.limit_qps(policy)
         if limit == 0:
             return 0.0
-        pools, low, high = self._work(policy, full=True), 0.0, limit
-        for _ in range(14):
-            middle = (low + high) / 2
-            late = sum(self._late(pool, middle) for pool in pools)
-            low, high = (middle, high) if late <= 1 - self.sla.in_time else (low, middle)
-        return low
+        pools = self._work(policy, full=True)
+        share = self.sizes.share
+        moments = [[share @ pool.per_query_s, share @ pool.per_query_s**2] for pool in pools]
+        slack = [
+            np.where(pool.alone_s > 0, self.sla.limit_s - pool.alone_s, np.inf)[self._points]
+            for pool in pools
+        ]
+        late = 1 - self.sla.in_time
+        return float(load_of_late(limit, late, np.asarray(moments), np.asarray(slack)))
 
-    def _late(self, pool: _Work, load_qps: float) -> float:
-        # P(wait > w) = busy * exp(-2 w (1 - busy) E[S] / E[S^2]), by the slack of each size.
-        share, mine = self.sizes.share, pool.alone_s > 0
-        first = float(share @ pool.per_query_s)
-        if first == 0:
-            return 0.0
-        busy = min(load_qps * first, 1.0)
-        rate = 2 * (1 - busy) * first / float(share @ pool.per_query_s**2)
-        slack = self.sla.limit_s - pool.alone_s[mine]
-        late = np.where(slack < 0, 1.0, busy * np.exp(-rate * np.maximum(slack, 0)))
-        return float(share[mine] @ late)
+    @cached_property
+    def _points(self) -> NDArray[np.int64]:
+        places = (np.arange(POINTS) + 0.5) / POINTS
+        return np.searchsorted(np.cumsum(self.sizes.share), places)
 
     def _idle_in_time(self, pools: tuple[_Work, _Work]) -> float:
         latency = np.maximum(pools[0].alone_s, pools[1].alone_s)
