@@ -20,7 +20,8 @@ import numpy as np
 from rpaccel.scheduler.arrivals import Floats
 from rpaccel.scheduler.intervals import SECTIONS, beta_share
 
-__all__ = ["Peak", "Probe", "Sla", "Verdict", "find_peak", "least_in_time", "probe"]
+__all__ = ["Peak", "Probe", "Sla", "Verdict", "find_peak", "least_in_time", "probe",
+           "search_peak"]  # fmt: skip
 
 WARM_UP = 0.1  # share of a run that is not judged
 LEAST_QUERIES = 10 * SECTIONS  # of a look
@@ -191,9 +192,24 @@ def find_peak(
     start_qps: float | None = None,
     resolution: float = 0.005,
 ) -> Peak:
-    """Return the peak: widen from `start_qps` by doubling or halving, then bisect.
+    """Return the peak of a system, e.g. a simulation on common random numbers (`search_peak`)."""
+    return search_peak(
+        lambda load_qps: probe(latencies, load_qps, sla),
+        limit_qps=limit_qps,
+        start_qps=start_qps,
+        resolution=resolution,
+    )
 
-    latencies : the system, e.g. a simulation on common random numbers.
+
+def search_peak(
+    probe_load: Callable[[float], Probe],
+    *,
+    limit_qps: float,
+    start_qps: float | None = None,
+    resolution: float = 0.005,
+) -> Peak:
+    """Return the largest load that passes: widen from `start_qps` by steps, then bisect.
+
     limit_qps : a load that no queue survives (saturation); never probed.
     resolution : of the last bracket, relative.
     """
@@ -204,7 +220,7 @@ def find_peak(
     probes: list[Probe] = []
 
     def passes(load_qps: float) -> bool:
-        probes.append(probe(latencies, load_qps, sla))
+        probes.append(probe_load(load_qps))
         return probes[-1].passes
 
     load = min(start_qps or limit_qps / 2, limit_qps * (1 - resolution))

@@ -88,7 +88,9 @@ class QueryPlant:
     def peak(
         self, policy: Policy, start_qps: float | None = None, resolution: float = 0.005
     ) -> Peak:
-        """Return the largest load that meets the target."""
+        """Return the largest load that meets the target; 0 where `limit_qps` is 0."""
+        if self.limit_qps(policy) == 0:
+            return Peak(qps=0.0, low_qps=0.0, high_qps=0.0, probes=())
         start = start_qps or self.estimate_qps(policy) or None
         return find_peak(
             lambda load, count: self.serve(policy, load, count)[1],

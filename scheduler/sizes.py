@@ -90,7 +90,7 @@ def heavy_tail() -> Sizes:
     return _of_cdf("heavy tail", np.interp(np.arange(sizes[-1] + 1), sizes, shares))
 
 
-def sizes_of(name: str, values: NDArray[np.int64]) -> Sizes:
+def sizes_of(name: str, values: NDArray[np.integer]) -> Sizes:
     """Return the distribution in which each of `values` is equally likely."""
     if values.size == 0 or values.min() < 1:
         raise ValueError(f"sizes of {name} must be at least 1")
