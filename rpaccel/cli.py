@@ -195,6 +195,32 @@ def figures(
 
 
 @app.command()
+def queue_scale(
+    configurations: Annotated[int, typer.Option(help="Pipelines and nodes.", min=1)] = 10_000,
+    queries: Annotated[int, typer.Option(help="Of each.", min=200)] = 100_000,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Simulate many queueing configurations through an executor, and say how long it took."""
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from rpaccel.scheduler.scale import run_scale  # noqa: PLC0415
+
+    with ProcessPoolExecutor(jobs) as pool:
+        report = run_scale(configurations, queries, seed, pool)
+    if json:
+        print_json(asdict(report))
+        return
+    print(
+        f"{report.cases} configurations x {report.queries} queries on {jobs} processes: "
+        f"{report.wall_s:.1f} s, {report.cpu_s:.1f} s of one core "
+        f"({report.queries_per_core_s / 1e6:.2f} M queries/s of a core)"
+    )
+
+
+@app.command()
 def lint(
     preset: Preset = "edge",
     family: Annotated[
