@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation validate report clean
+.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation validate deeprec serve report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -118,6 +118,12 @@ retrieval-study: setup ## the retrieval engine in the model, beside published on
 
 retrieval-area: setup ## LUTs of selector, score filter and a register queue by K (docs/generated/retrieval_area.md)
 	$(BIN)/rpaccel retrieval-area $(ARGS)
+
+deeprec: setup ## sizes, measured times and cited devices of DeepRecInfra's models (docs/generated/deeprec.md)
+	$(BIN)/rpaccel deeprec $(ARGS)
+
+serve: setup ## pipelines for real under MLPerf LoadGen beside their simulation (docs/generated/serve.md; 10 minutes)
+	$(BIN)/rpaccel serve --stages dlrm-rmc3:256,rmlarge@accelerator:64 --stages dlrm-rmc1:64 --stages ncf:256,rmlarge@accelerator:64 --queries 2000 --page docs/generated/serve.md $(ARGS)
 
 report: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel report $(ARGS)

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import page_verbs
+from rpaccel import deeprec_verbs, page_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
+from rpaccel.profile_verbs import profile_app
 
 app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
@@ -18,9 +19,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
-for verb in page_verbs.VERBS:
+for verb in (*page_verbs.VERBS, *deeprec_verbs.VERBS):
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
 
@@ -195,6 +195,32 @@ def figures(
 
 
 @app.command()
+def queue_scale(
+    configurations: Annotated[int, typer.Option(help="Pipelines and nodes.", min=1)] = 10_000,
+    queries: Annotated[int, typer.Option(help="Of each.", min=200)] = 100_000,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Simulate many queueing configurations through an executor, and say how long it took."""
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from rpaccel.scheduler.scale import run_scale  # noqa: PLC0415
+
+    with ProcessPoolExecutor(jobs) as pool:
+        report = run_scale(configurations, queries, seed, pool)
+    if json:
+        print_json(asdict(report))
+        return
+    print(
+        f"{report.cases} configurations x {report.queries} queries on {jobs} processes: "
+        f"{report.wall_s:.1f} s, {report.cpu_s:.1f} s of one core "
+        f"({report.queries_per_core_s / 1e6:.2f} M queries/s of a core)"
+    )
+
+
+@app.command()
 def lint(
     preset: Preset = "edge",
     family: Annotated[
@@ -286,27 +312,6 @@ def compile_command(
         print_json(report.manifest)
     else:
         print(report.listing if listing else report.text)
-
-
-@profile_app.command("cpu")
-def profile_cpu(
-    data: Data = "ml-100k",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_cpu.json"),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure what a CPU thread of this machine needs for each ranker."""
-    from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
-
-    with only_json(json):
-        profile = measure_cpu(data, out, seed=seed)
-    if json:
-        print(profile.to_text())
-    else:
-        for name, model in profile.models.items():
-            print(
-                f"{name}: {1e3 * model.fixed_s:.3f} ms + {1e6 * model.per_item_s:.2f} us per item"
-            )
 
 
 @app.command()

@@ -322,7 +322,43 @@ def retrieval_area(
     show_page(out, area_text(rows), area_values(rows) if json else None)
 
 
+def deeprecsched(
+    profiles: Annotated[
+        str, typer.Option(help="Service times: measured, assumed, or JSON files.")
+    ] = "measured,assumed",
+    models: Annotated[str, typer.Option(help="Of the eight; default: all.")] = "",
+    cores: Annotated[int, typer.Option(help="Of the node.", min=2)] = 40,
+    sizes: Annotated[
+        str, typer.Option(help="heavy, mlperf, fixed:, normal:, lognormal:, or a file.")
+    ] = "heavy",
+    queries: Annotated[int, typer.Option(help="Of the longest look.", min=200)] = 16384,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "docs/generated/deeprecsched.md"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare DeepRecSched, a joint search and the exhaustive optimum on eight models, 3 SLAs."""
+    from rpaccel.main_job import deeprecsched as job  # noqa: PLC0415
+    from rpaccel.main_job.deeprecsched_page import (  # noqa: PLC0415
+        deeprecsched_text,
+        deeprecsched_values,
+    )
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    results = job.run_deeprecsched(
+        profiles.split(","),
+        [name for name in models.split(",") if name],
+        job.Options(cores=cores, sizes=sizes, queries=queries, seed=seed),
+        jobs,
+        say,
+    )
+    values = deeprecsched_values(*results) if json else None
+    show_page(out, deeprecsched_text(*results), values)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate,
+    retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate, deeprecsched,
 )  # fmt: skip

@@ -1,13 +1,19 @@
-"""When queries come: open-loop Poisson arrivals and recorded traces."""
+"""When queries come, open loop: Poisson, bursts, a day's wave, the artifact's gaps, traces.
+
+All scale with the load: one seed at two loads gives the same pattern, so pipelines and loads are
+compared on common random numbers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Arrivals = Callable[[int, float, int], Floats]  # (queries, load_qps, seed) -> times [s]
 
 
 def exponential_gaps(queries: int, seed: int) -> Floats:
@@ -26,6 +32,93 @@ def poisson_arrivals_s(queries: int, load_qps: float, seed: int) -> Floats:
     if load_qps <= 0:
         raise ValueError(f"load_qps must be positive, not {load_qps}")
     return np.cumsum(exponential_gaps(queries, seed)) / load_qps
+
+
+def artifact_arrivals_s(queries: int, load_qps: float, seed: int) -> Floats:
+    """Return arrivals as DeepRecSys's artifact makes them: gaps of whole milliseconds [s].
+
+    A gap is Poisson distributed about 1000 / load_qps ms, which is not a Poisson process: gaps vary
+    too little and queues look short. To reproduce the artifact only. Does not scale with the load.
+    """
+    if load_qps <= 0:
+        raise ValueError(f"load_qps must be positive, not {load_qps}")
+    exponential_gaps(queries, seed)  # its checks
+    gaps = np.random.default_rng(seed).poisson(1e3 / load_qps, queries)
+    return np.cumsum(gaps, dtype=np.float64) * 1e-3
+
+
+def burst_arrivals_s(
+    queries: int,
+    load_qps: float,
+    seed: int,
+    *,
+    ratio: float = 4.0,
+    share: float = 0.1,
+    burst_queries: float = 1000.0,
+) -> Floats:
+    """Return Poisson arrivals whose rate switches between calm and burst [s].
+
+    ratio : of a burst's rate to the calm one. share : of the time in bursts. burst_queries : of a
+    burst on average; lengths of both states are exponential (a Markov-modulated Poisson process).
+    The mean load over a long run is `load_qps`.
+    """
+    if load_qps <= 0 or ratio < 1 or not 0 < share < 1 or burst_queries <= 0:
+        raise ValueError(
+            f"load_qps and burst_queries must be positive, ratio at least 1 and share in 0..1, "
+            f"not {load_qps}, {burst_queries}, {ratio}, {share}"
+        )
+    work = np.cumsum(exponential_gaps(queries, seed))
+    calm = 1 / (1 - share + share * ratio)  # rate, at a mean rate of 1
+    length = burst_queries / (calm * ratio)
+    random = np.random.default_rng([seed, 3])
+    times, done = [np.zeros(1)], 0.0
+    while done <= work[-1]:  # until the states hold every query
+        pair = np.stack([
+            random.exponential(length * (1 - share) / share, 64), random.exponential(length, 64)
+        ], axis=1)  # fmt: skip
+        times.append(pair.ravel())
+        done += float(pair @ np.asarray([calm, calm * ratio]) @ np.ones(64))
+    lengths = np.concatenate(times)
+    rates = np.concatenate([[0.0], np.tile([calm, calm * ratio], (len(lengths) - 1) // 2)])
+    return np.interp(work, np.cumsum(lengths * rates), np.cumsum(lengths)) / load_qps
+
+
+def diurnal_arrivals_s(
+    queries: int, load_qps: float, seed: int, *, swing: float = 0.5, days: float = 1.0
+) -> Floats:
+    """Return Poisson arrivals whose rate follows a sine: `days` periods in all [s].
+
+    swing : of the rate above and below its mean, in 0..1. A run of whole days has the mean load
+    `load_qps`; a "day" is as long as the run makes it.
+    """
+    if load_qps <= 0 or not 0 <= swing < 1 or days <= 0:
+        raise ValueError(
+            f"load_qps and days must be positive and swing in 0..1, not {load_qps}, {days}, {swing}"
+        )
+    work = np.cumsum(exponential_gaps(queries, seed))
+    turn = 2 * np.pi * days / queries  # of the wave per mean gap
+    time = np.linspace(0, 2 * work[-1] + 2 / turn, 1 << 16)
+    mass = time + swing * (1 - np.cos(turn * time)) / turn  # integral of 1 + swing * sin(turn t)
+    return np.interp(work, mass, time) / load_qps
+
+
+def replay(trace_s: Floats) -> Arrivals:
+    """Return a process that plays a trace's gaps at another mean load, over and over.
+
+    trace_s : float64[n], non-decreasing, n at least 2. The seed chooses where it starts.
+    """
+    gaps = np.diff(trace_s)
+    if gaps.size < 1 or gaps.sum() <= 0 or np.any(gaps < 0):
+        raise ValueError("trace must hold two arrivals or more, ascending")
+    unit = gaps / gaps.mean()
+
+    def arrivals(queries: int, load_qps: float, seed: int) -> Floats:
+        if load_qps <= 0 or queries < 1:
+            raise ValueError(f"load_qps and queries must be positive, not {load_qps} and {queries}")
+        first = int(np.random.default_rng(seed).integers(unit.size)) if seed else 0
+        return np.cumsum(unit[(first + np.arange(queries)) % unit.size]) / load_qps
+
+    return arrivals
 
 
 def read_trace_s(path: Path) -> Floats:

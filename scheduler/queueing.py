@@ -1,22 +1,24 @@
 """Queueing simulation: open-loop arrivals through first-come-first-served stations in a row.
 
-Exact recursions instead of an event loop. A query that reaches a station of c servers starts at
-max(its arrival, the earliest time a server is free); ties keep the order of the queries.
-Ref: J. Kiefer and J. Wolfowitz, "On the theory of queues with many servers", 1955; D. Lindley,
-"The theory of queues with a single server", 1952.
+Exact recursions instead of an event loop, compiled (`fcfs_kernels`). A query that reaches a station
+of c servers starts at max(its arrival, the earliest time a server is free); ties keep the order of
+the queries. Latency counts from the scheduled arrival: a late system omits nothing.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
+from rpaccel.scheduler.fcfs_kernels import serve_station
+from rpaccel.scheduler.intervals import SECTIONS, quantile_intervals, quantiles_of
+from rpaccel.scheduler.peak import LEAST_QUERIES, WARM_UP, Sla, find_peak
 
-WARM_UP = 0.1  # share of the queries that is left out of the percentiles
+Queries = NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class LatencyReport:
     p99_ms: float
     tail_ms: float  # at the percentile that was asked for
     max_ms: float
+    # 95 % intervals of "p50", "p95", "p99", "tail"; {} of too short a run
+    interval_ms: dict[str, tuple[float, float]]
     wait_ms: dict[str, float]  # mean wait in each station's queue
     utilisation: dict[str, float]  # offered load of each station, as simulated
 
@@ -65,55 +69,43 @@ def serve(ready_s: Floats, service_s: float | Floats, servers: int) -> tuple[Flo
 
     ready_s : float64[queries], non-decreasing. Both results are in the order of `ready_s`.
     """
-    times = np.broadcast_to(np.asarray(service_s, np.float64), ready_s.shape)
-    if servers == 1:
-        return _serve_one(ready_s, times)
-    if np.ndim(service_s) == 0:
-        return _serve_constant(ready_s, times, servers)
-    free = [-np.inf] * servers  # a heap of the times at which servers are free again
-    start = np.empty_like(ready_s)
-    for index, (ready, time) in enumerate(zip(ready_s.tolist(), times.tolist(), strict=True)):
-        begin = max(ready, free[0])
-        start[index] = begin
-        heapq.heapreplace(free, begin + time)
-    return start, start + times
+    ready = np.ascontiguousarray(ready_s, np.float64)
+    order = np.arange(ready.size, dtype=np.int32)
+    start, _, _ = _serve_in_order(ready, order, service_s, servers, 0.0)
+    return start, start + service_s
 
 
-def _serve_one(ready_s: Floats, times: Floats) -> tuple[Floats, Floats]:
-    # finish[i] = max over j <= i of ready[j] + times[j] + ... + times[i]
-    total = np.cumsum(times)
-    finish = total + np.maximum.accumulate(ready_s - (total - times))
-    return np.maximum(finish - times, ready_s), finish
-
-
-def _serve_constant(ready_s: Floats, times: Floats, servers: int) -> tuple[Floats, Floats]:
-    # Equal service times finish in order, so query i follows query i - servers.
-    start = np.empty_like(ready_s)
-    for server in range(servers):
-        start[server::servers] = _serve_one(ready_s[server::servers], times[server::servers])[0]
-    return start, start + times
+def _serve_in_order(
+    ready_s: Floats, query: Queries, service_s: float | Floats, servers: int, delay_s: float
+) -> tuple[Floats, Floats, Queries]:
+    # Returns start by query, then departures (plus delay_s) and who departs, in their order.
+    service = np.ascontiguousarray(np.atleast_1d(service_s), np.float64)
+    if service.size not in (1, ready_s.size):
+        raise ValueError(f"service_s must hold 1 or {ready_s.size} times, not {service.size}")
+    start, out, who = np.empty_like(ready_s), np.empty_like(ready_s), np.empty_like(query)
+    free, holder = np.empty(servers), np.empty(servers, np.int32)
+    serve_station(ready_s, query, service, delay_s, free, holder, start, out, who)
+    return start, out, who
 
 
 def finish_times_s(
     arrivals_s: Floats, stations: Sequence[Station], last_delay_s: float = 0.0
 ) -> tuple[Floats, list[Floats]]:
     """Return each query's finish time and its wait at every station, in query order [s]."""
-    ready = np.asarray(arrivals_s, np.float64)
-    if np.any(np.diff(ready) < 0):
+    finish = np.ascontiguousarray(arrivals_s, np.float64)
+    if np.any(finish[1:] < finish[:-1]):
         raise ValueError("arrivals must not go back in time")
+    delays = [station.delay_s for station in stations] + [0.0]
+    order, query = finish + delays[0], np.arange(finish.size, dtype=np.int32)
     waits = []
-    for station in stations:
-        ready = ready + station.delay_s
-        order = np.argsort(ready, kind="stable")  # ties keep the order of the queries
-        service = station.service_s
-        in_order = service if np.ndim(service) == 0 else np.asarray(service)[order]
-        start, finish = serve(ready[order], in_order, station.servers)
-        wait = np.empty_like(ready)
-        wait[order] = start - ready[order]
-        waits.append(wait)
-        ready = np.empty_like(ready)
-        ready[order] = finish
-    return ready + last_delay_s, waits
+    for station, here_s, next_s in zip(stations, delays, delays[1:], strict=False):
+        ready = finish + here_s
+        start, order, query = _serve_in_order(
+            order, query, station.service_s, station.servers, next_s
+        )
+        waits.append(start - ready)
+        finish = start + station.service_s
+    return finish + last_delay_s, waits
 
 
 def simulate(
@@ -126,17 +118,21 @@ def simulate(
     finish, waits = finish_times_s(arrivals_s, stations, last_delay_s)
     first = int(len(finish) * WARM_UP)
     latency_ms = (finish - arrivals_s)[first:] * 1e3
-    quantiles = np.percentile(latency_ms, [50, 95, 99, percentile], method="inverted_cdf")
+    shares = [0.5, 0.95, 0.99, percentile / 100]
+    quantiles = quantiles_of(latency_ms, shares)
+    names = ("p50", "p95", "p99", "tail")
+    intervals = quantile_intervals(latency_ms, shares) if len(latency_ms) >= SECTIONS else []
     span_s = float(arrivals_s[-1] - arrivals_s[0])
     load_qps = (len(arrivals_s) - 1) / span_s if span_s > 0 else 0.0
     return LatencyReport(
         queries=len(latency_ms),
         mean_ms=float(latency_ms.mean()),
-        p50_ms=float(quantiles[0]),
-        p95_ms=float(quantiles[1]),
-        p99_ms=float(quantiles[2]),
-        tail_ms=float(quantiles[3]),
+        p50_ms=quantiles[0],
+        p95_ms=quantiles[1],
+        p99_ms=quantiles[2],
+        tail_ms=quantiles[3],
         max_ms=float(latency_ms.max()),
+        interval_ms=dict(zip(names, intervals, strict=False)),
         wait_ms={
             station.name: float(wait[first:].mean()) * 1e3
             for station, wait in zip(stations, waits, strict=True)
@@ -161,20 +157,25 @@ def qps_under_sla(
     percentile: float = 99.0,
     tolerance: float = 1e-3,
 ) -> float:
-    """Return the largest Poisson load whose tail latency meets `sla_s`, by bisection [queries/s].
+    """Return the largest Poisson load whose tail latency meets `sla_s` [queries/s].
 
+    By `peak.find_peak`: no run is longer than `queries`, the length of the stations' service times.
     0 if even an idle system misses it; always below saturation, where no queue settles. Within
     `tolerance` of the simulated crossing.
     """
 
-    def tail_ms(load_qps: float) -> float:
-        arrivals = poisson_arrivals_s(queries, load_qps, seed)
-        return simulate(arrivals, stations, last_delay_s, percentile).tail_ms
+    def latencies(load_qps: float, count: int) -> Floats:
+        arrivals = poisson_arrivals_s(count, load_qps, seed)
+        shorter = [replace(s, service_s=_first(s.service_s, count)) for s in stations]
+        return finish_times_s(arrivals, shorter, last_delay_s)[0] - arrivals
 
-    low, high = 0.0, capacity_qps(stations)
-    if not np.isfinite(high) or tail_ms(high * 1e-6) > sla_s * 1e3:
+    limit_qps = capacity_qps(stations)
+    if not np.isfinite(limit_qps):
         return 0.0
-    while high - low > tolerance * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if tail_ms(middle) <= sla_s * 1e3 else (low, middle)
-    return low
+    least = max(LEAST_QUERIES, min(2048, queries))
+    sla = Sla(limit_s=sla_s, percentile=percentile, first=least, most=max(least, queries))
+    return find_peak(latencies, sla, limit_qps=limit_qps, resolution=tolerance).qps
+
+
+def _first(service_s: float | Floats, count: int) -> float | Floats:
+    return service_s if np.ndim(service_s) == 0 else np.asarray(service_s)[:count]

@@ -16,9 +16,11 @@ from rpaccel.workloads.quality import FLOAT_LARGE
 from tests.scheduler.test_search import profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
-         "profile cpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
+         "profile cpu", "profile gpu", "profile operators", "schedule",
+         "report", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
-         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area"]  # fmt: skip
+         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
+         "deeprec", "deeprecsched", "queue-scale"]  # fmt: skip
 
 
 @pytest.fixture
@@ -113,6 +115,33 @@ def own_log(folder):
     folder.mkdir()
     (folder / "own.inter").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def test_profile_of_a_model(rpaccel, tmp_path):
+    status, out, _ = rpaccel(
+        "profile", "cpu", "--model", "ncf", "--batch", "1,8", "--repeats", "2",
+        "--scale-rows", "0.001", "--out", "p.json", "--json",
+    )  # fmt: skip
+    assert status == 0
+    (measured,) = json.loads(out)
+    (stored,) = json.loads((tmp_path / "p.json").read_text())["profiles"]
+    assert measured["scale_rows"] == 0.001
+    assert measured["profile"] == stored
+    assert stored["batch"] == [1, 8]
+
+
+def test_serve_refuses_pipelines_that_cannot_be(rpaccel):
+    line = one_line(rpaccel("serve", "--stages", "wnd"))
+    assert "a stage must be MODEL[@cpu|@accelerator]:KEEP, not 'wnd'" in line
+    line = one_line(rpaccel("serve", "--stages", "wnd:4,bert@accelerator:2"))
+    assert "models of the accelerator must be one of rmsmall, rmlarge, not 'bert'" in line
+
+
+def test_profile_names_the_models(rpaccel):
+    line = one_line(rpaccel("profile", "cpu", "--model", "rmc1"))
+    assert "model must be one of dien, din, dlrm-rmc1" in line
+    line = one_line(rpaccel("profile", "cpu", "--model", "ncf", "--batch", "4,x"))
+    assert "batch must be whole numbers, like 1,16,256, not '4,x'" in line
 
 
 @pytest.mark.parametrize("verb", ["compile", "schedule", "run", "profile cpu"])

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from rpaccel.scheduler.arrivals import poisson_arrivals_s, read_trace_s
+from rpaccel.scheduler.arrivals import (
+    artifact_arrivals_s,
+    burst_arrivals_s,
+    diurnal_arrivals_s,
+    poisson_arrivals_s,
+    read_trace_s,
+    replay,
+)
+from rpaccel.scheduler.queueing import Station, simulate
 
 
 def test_poisson_gaps_are_exponential():
@@ -35,3 +43,75 @@ def test_bad_trace(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_trace_s(path)
+
+
+@pytest.mark.parametrize(
+    ("gap_ms", "expected"),
+    [(2, 5.9), (5, 2.8), (10, 1.9)],  # p95 latency over service time at 85 % load
+)
+def test_artifact_gaps_hide_the_queue(gap_ms, expected):
+    arrivals = artifact_arrivals_s(400_000, 1000 / gap_ms, seed=1)
+    gaps = np.diff(arrivals) * 1e3
+    assert np.allclose(gaps, np.round(gaps))
+    assert gaps.std() / gaps.mean() == pytest.approx(gap_ms**-0.5, rel=0.02)
+    service = 0.85 * gap_ms * 1e-3
+    p95 = simulate(arrivals, [Station(name="s", servers=1, service_s=service)]).p95_ms
+    assert p95 / (service * 1e3) == pytest.approx(expected, rel=0.05)
+    true = poisson_arrivals_s(400_000, 1000 / gap_ms, seed=1)
+    p95 = simulate(true, [Station(name="s", servers=1, service_s=service)]).p95_ms
+    assert p95 / (service * 1e3) == pytest.approx(10.2, rel=0.05)
+
+
+def test_bursts_keep_the_mean_and_vary_more():
+    arrivals = burst_arrivals_s(500_000, 100.0, seed=1, ratio=5.0, share=0.2, burst_queries=200.0)
+    assert np.all(np.diff(arrivals) >= 0)
+    assert len(arrivals) / arrivals[-1] == pytest.approx(100.0, rel=0.05)
+    counts = np.histogram(arrivals, np.arange(0, arrivals[-1], 0.1))[0]
+    plain = np.histogram(
+        poisson_arrivals_s(500_000, 100.0, seed=1), np.arange(0, arrivals[-1], 0.1)
+    )[0]
+    assert plain.var() / plain.mean() == pytest.approx(1.0, abs=0.1)
+    # Calm 100 / 1.8 and burst 500 / 1.8: variance 0.16 * 222.2^2, over 0.1 s and a mean of 10.
+    assert counts.var() / counts.mean() == pytest.approx(1 + 0.16 * 222.2**2 * 0.01 / 10, rel=0.15)
+
+
+def test_equal_rates_are_poisson():
+    plain = poisson_arrivals_s(1000, 50.0, seed=3)
+    assert np.allclose(burst_arrivals_s(1000, 50.0, seed=3, ratio=1.0), plain)
+    assert np.allclose(diurnal_arrivals_s(1000, 50.0, seed=3, swing=0.0), plain)
+
+
+def test_a_day_has_its_peak_and_its_valley():
+    arrivals = diurnal_arrivals_s(400_000, 200.0, seed=2, swing=0.6)
+    assert arrivals[-1] == pytest.approx(2000.0, rel=0.01)
+    quarters = np.histogram(arrivals, np.linspace(0, 2000, 5))[0] / 500
+    # Mean of 1 + 0.6 sin over a quarter: 1 +- 0.6 * 2 / pi.
+    assert quarters == pytest.approx(200 * (1 + 1.2 / np.pi * np.asarray([1, 1, -1, -1])), rel=0.02)
+
+
+@pytest.mark.parametrize("process", [burst_arrivals_s, diurnal_arrivals_s, replay([0, 1, 3, 3.5])])
+def test_patterns_scale_with_load(process):
+    assert np.allclose(process(300, 10.0, 4), 7 * process(300, 70.0, 4))
+
+
+def test_replay():
+    process = replay(np.asarray([5.0, 6.0, 6.0, 8.0]))
+    assert process(5, 1.0, 0).tolist() == [1.0, 1.0, 3.0, 4.0, 4.0]
+    assert process(3, 2.0, 0).tolist() == [0.5, 0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: poisson_arrivals_s(5, 0.0, 0), r"^load_qps must be positive, not 0"),
+        (lambda: poisson_arrivals_s(0, 1.0, 0), r"^queries must be at least 1, not 0"),
+        (lambda: artifact_arrivals_s(5, -1.0, 0), r"^load_qps must be positive, not -1"),
+        (lambda: burst_arrivals_s(5, 1.0, 0, ratio=0.5), r"^load_qps and burst_queries must be"),
+        (lambda: diurnal_arrivals_s(5, 1.0, 0, swing=1.0), r"^load_qps and days must be"),
+        (lambda: replay(np.zeros(3)), r"^trace must hold two arrivals or more, ascending"),
+        (lambda: replay(np.arange(2.0))(1, 0.0, 0), r"^load_qps and queries must be positive"),
+    ],
+)
+def test_rejects(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,15 +1,20 @@
 import numpy as np
 import pytest
 import simpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rpaccel.scheduler.arrivals import exponential_gaps, poisson_arrivals_s
 from rpaccel.scheduler.closed_forms import (
     erlang_c,
     md1_wait_s,
+    mg1_wait_s,
     mm1_latency_s,
     mm1_quantile_s,
+    mmc_wait_quantile_s,
     mmc_wait_s,
 )
+from rpaccel.scheduler.intervals import student_t
 from rpaccel.scheduler.queueing import (
     Station,
     capacity_qps,
@@ -26,27 +31,63 @@ def exponential_service(mean_s, seed, queries=QUERIES):
     return exponential_gaps(queries, seed) * mean_s
 
 
-def test_mm1():
-    arrivals = poisson_arrivals_s(QUERIES, 70.0, seed=3)
-    station = Station(name="s", servers=1, service_s=exponential_service(0.01, 4))
-    report = simulate(arrivals, [station])
-    assert report.mean_ms == pytest.approx(1e3 * mm1_latency_s(70.0, 0.01), rel=0.03)
-    assert report.p99_ms == pytest.approx(1e3 * mm1_quantile_s(70.0, 0.01, 0.99), rel=0.05)
+def mean_waits_s(load, servers, service, runs=16, queries=200_000):
+    """Mean wait after warm-up of independent runs, and the half of its 99.9 % interval."""
+    means = []
+    for seed in range(runs):
+        arrivals = poisson_arrivals_s(queries, load, seed)
+        station = Station(name="s", servers=servers, service_s=service(seed + 100, queries))
+        _, (wait,) = finish_times_s(arrivals, [station])
+        means.append(wait[queries // 10 :].mean())
+    half = student_t(0.999, runs - 1) * np.std(means, ddof=1) / np.sqrt(runs)
+    return np.mean(means), half
 
 
-@pytest.mark.parametrize("servers", [2, 4])
-def test_mmc(servers):
-    load = 75.0 * servers
-    arrivals = poisson_arrivals_s(QUERIES, load, seed=5)
-    station = Station(name="s", servers=servers, service_s=exponential_service(0.01, 6))
-    report = simulate(arrivals, [station])
-    assert report.wait_ms["s"] == pytest.approx(1e3 * mmc_wait_s(load, 0.01, servers), rel=0.05)
+def exponential_of(mean_s):
+    return lambda seed, queries: exponential_gaps(queries, seed) * mean_s
+
+
+@pytest.mark.parametrize(("servers", "share"), [(1, 0.7), (2, 0.75), (4, 0.8), (40, 0.9)])
+def test_mmc(servers, share):
+    load = 100 * share * servers
+    mean, half = mean_waits_s(load, servers, exponential_of(0.01))
+    assert half < 0.12 * mean
+    assert abs(mean - mmc_wait_s(load, 0.01, servers)) < half
 
 
 def test_md1():
-    arrivals = poisson_arrivals_s(QUERIES, 80.0, seed=7)
-    report = simulate(arrivals, [Station(name="s", servers=1, service_s=0.01)])
-    assert report.wait_ms["s"] == pytest.approx(1e3 * md1_wait_s(80.0, 0.01), rel=0.03)
+    mean, half = mean_waits_s(80.0, 1, lambda _seed, _queries: 0.01)
+    assert half < 0.03 * mean
+    assert abs(mean - md1_wait_s(80.0, 0.01)) < half
+
+
+def test_mg1_of_lognormal_service():
+    # E[S] = 10 ms and E[S^2] = E[S]^2 * exp(sigma^2).
+    def service(seed, queries):
+        return np.random.default_rng(seed).lognormal(np.log(0.01) - 0.32, 0.8, queries)
+
+    mean, half = mean_waits_s(70.0, 1, service)
+    assert half < 0.06 * mean
+    assert abs(mean - mg1_wait_s(70.0, 0.01, 1e-4 * np.exp(0.64))) < half
+
+
+def test_quantiles_within_their_intervals():
+    arrivals = poisson_arrivals_s(QUERIES, 70.0, seed=3)
+    station = Station(name="s", servers=1, service_s=exponential_service(0.01, 4))
+    report = simulate(arrivals, [station])
+    for name, quantile in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        low, high = report.interval_ms[name]
+        assert low < 1e3 * mm1_quantile_s(70.0, 0.01, quantile) < high
+    assert low < report.p99_ms < high
+
+
+def test_wait_quantile_of_many_servers():
+    arrivals = poisson_arrivals_s(QUERIES, 340.0, seed=5)
+    station = Station(name="s", servers=4, service_s=exponential_service(0.01, 6))
+    _, (wait,) = finish_times_s(arrivals, [station])
+    expected = mmc_wait_quantile_s(340.0, 0.01, 4, 0.95)
+    assert np.quantile(wait, 0.95) == pytest.approx(expected, rel=0.05)
+    assert mmc_wait_quantile_s(10.0, 0.01, 4, 0.5) == 0.0
 
 
 def test_erlang_c_of_one_server_is_utilisation():
@@ -99,6 +140,35 @@ def test_matches_simpy(servers, constant):
     ]
     finish, _ = finish_times_s(arrivals, stations, 0.002)
     assert np.allclose(finish, simpy_twin(arrivals, stations, 0.002), rtol=0, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_coarse_times_match_a_search_of_all_servers(data):
+    # Whole numbers: many ties, times of nothing, idle and full stations.
+    queries = data.draw(st.integers(1, 25))
+    times = st.integers(0, 6).map(float)
+    arrivals = np.sort(data.draw(st.lists(times, min_size=queries, max_size=queries)))
+    stations = [
+        Station(
+            name=str(index),
+            servers=data.draw(st.integers(1, 5)),
+            service_s=np.asarray(data.draw(st.lists(times, min_size=queries, max_size=queries))),
+            delay_s=data.draw(times),
+        )
+        for index in range(data.draw(st.integers(1, 3)))
+    ]
+    finish, waits = finish_times_s(arrivals, stations, 1.0)
+    expected, by_hand = arrivals.copy(), []
+    for station in stations:  # a station at a time, every server looked at
+        free, ready = [0.0] * station.servers, expected + station.delay_s
+        for who in np.argsort(ready, kind="stable"):
+            server = free.index(min(free))
+            begin = max(free[server], ready[who])
+            by_hand.append(begin - ready[who])
+            free[server] = expected[who] = begin + station.service_s[who]
+    assert finish.tolist() == (expected + 1.0).tolist()
+    assert sum(wait.sum() for wait in waits) == sum(by_hand)
 
 
 def test_ties_keep_the_order_of_queries():

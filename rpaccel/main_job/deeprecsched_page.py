@@ -1,0 +1,200 @@
+"""The page of DeepRecSched: gains over the static batch beside the published ones, and beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rpaccel.main_job.markdown import markdown_table
+from rpaccel.scheduler.deeprec_extras import Capped, Drift, Shared
+from rpaccel.scheduler.deeprec_study import LEVELS, SCHEMES, Ask, Case, geomean
+from rpaccel.scheduler.node_power import IDLE_SHARE, NodePower
+from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
+
+__all__ = ["CAP_W", "Study", "deeprecsched_text", "deeprecsched_values"]
+
+CAP_W = 200.0
+# DeepRecSys (ISCA'20), geometric means over static at the same target: from memory of its text,
+# which agrees with what its figure 11 shows.
+PUBLISHED = {"paper": (1.7, 2.1, 2.7), "paper+": (4.0, 5.1, 5.8)}
+NAMES = {
+    "static": "static, batch 25", "paper": "the paper's climb", "ours": "ours",
+    "optimum": "exhaustive", "paper+": "the paper's climbs, accelerator",
+    "ours+": "ours, accelerator", "optimum+": "exhaustive, accelerator",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The cases of one set of service times. name : "measured", or of the file."""
+
+    name: str
+    ask: Ask
+    cases: Sequence[Case]
+
+
+def _gains(study: Study, scheme: str, level: str) -> list[float]:
+    cases = [case for case in study.cases if case.level == level]
+    return [case.gain(scheme) for case in cases if case.outcomes["static"].qps > 0]
+
+
+def _geomeans(study: Study) -> list[list[str]]:
+    rows = []
+    for scheme in SCHEMES:
+        row = [NAMES[scheme]]
+        for place, level in enumerate(LEVELS):
+            gains = _gains(study, scheme, level)
+            row.append(f"{geomean(gains):.2f}" if gains and min(gains) > 0 else "-")
+            row.append(f"{PUBLISHED[scheme][place]}" if scheme in PUBLISHED else "")
+        cases = study.cases
+        row.append(f"{100 * min(case.of_optimum(scheme) for case in cases):.1f}")
+        row.append(str(max(case.outcomes[scheme].evaluations for case in cases)))
+        total = sum(case.outcomes[scheme].queries for case in cases)
+        row.append(f"{total / 1e6:.1f}")
+        rows.append(row)
+    return rows
+
+
+def _setting(policy: Policy) -> str:
+    words = [str(policy.batch)]
+    if policy.threshold != NOT_OFFLOADED:
+        words.append(f">= {policy.threshold}")
+    if policy.even:
+        words.append("even")
+    if policy.merge:
+        words.append("merged" + (f" {policy.window_s * 1e3:g} ms" if policy.window_s else ""))
+    if policy.merge_items and policy.threshold != NOT_OFFLOADED:
+        words.append(f"launch {policy.merge_items}")
+    return " ".join(words)
+
+
+def _cases(study: Study) -> list[list[str]]:
+    rows = []
+    for case in study.cases:
+        found = case.outcomes
+        row = [case.model, f"{case.sla_ms:g}", f"{found['static'].qps:.0f}"]
+        for scheme in ("paper", "ours", "paper+", "ours+"):
+            row += [f"{found[scheme].qps:.0f}", _setting(found[scheme].policy)]
+        rows.append(row)
+    return rows
+
+
+def _per_watt(study: Study) -> list[list[str]]:
+    rows = []
+    for scheme in ("paper", "ours", "paper+", "ours+"):
+        row = [NAMES[scheme]]
+        for level in LEVELS:
+            gains = [
+                case.gain_per_watt(scheme)
+                for case in study.cases
+                if case.level == level and case.outcomes["static"].qps > 0
+            ]
+            row.append(f"{geomean(gains):.2f}" if gains and min(gains) > 0 else "-")
+        rows.append(row)
+    return rows
+
+
+def _study_text(study: Study) -> str:
+    missing = [f"{c.model} {c.level}" for c in study.cases if c.outcomes["static"].qps == 0]
+    left = f" Left out, static holds no load: {', '.join(missing)}." if missing else ""
+    sources = sorted({f"- {cpu.model}: {cpu.source}" for cpu, _ in study.ask.profiles})
+    columns = [text for level in LEVELS for text in (level, "published")]
+    return f"""## {study.name}
+Geometric mean over the models of the load over that of static at the same target; the worst load in
+% of the exhaustive optimum of the same node; most settings simulated of one model and target (of
+the exhaustive search: the size of the space); million queries simulated in all.{left}
+
+{markdown_table(["", *columns, "of optimum [%]", "settings", "queries [M]"], _geomeans(study))}
+The same per watt, at the power of each load (CPU {NodePower().cpu_w:g} W, accelerator
+{NodePower().accelerator_w:g} W; {IDLE_SHARE:g} of it idle is assumed):
+
+{markdown_table(["", *LEVELS], _per_watt(study))}
+Loads [queries/s] and settings: items of a part, threshold, parts even, requests merged, items of a
+merged launch.
+
+{
+        markdown_table(
+            [
+                "model",
+                "SLA [ms]",
+                "static",
+                "paper",
+                "setting",
+                "ours",
+                "setting",
+                "paper, acc.",
+                "setting",
+                "ours, acc.",
+                "setting",
+            ],
+            _cases(study),
+        )
+    }
+Service times of a core; those of the accelerator are these, divided by the published speed-ups of a
+GTX 1080 Ti, where the file has none of an accelerator:
+{chr(10).join(sources)}
+"""
+
+
+def _beyond(drift: Drift, pairs: Sequence[Shared], cap: Sequence[Capped]) -> str:
+    windows = [
+        [str(place), f"{100 * one.late:.1f}", f"{100 * other.late:.1f}", other.action,
+         _setting(other.policy)]
+        for place, (one, other) in enumerate(zip(drift.fixed, drift.followed, strict=True))
+    ]  # fmt: skip
+    shares = [
+        [f"{pair.models[0]} {100 * pair.share:.0f} %, {pair.models[1]}", f"{pair.divided_qps:.0f}",
+         f"{pair.in_order_qps:.0f}", f"{pair.by_deadline_qps:.0f}"]
+        for pair in pairs
+    ]  # fmt: skip
+    power = [
+        [one.model, *(f"{load:.0f}" for load in one.qps), *(f"{q:.2f}" for q in one.per_joule)]
+        for one in cap
+    ]
+    return f"""## Drift
+{drift.model}, medium target: tuned on lognormal sizes ({drift.light_qps:.0f} queries/s), the first
+setting holds {drift.kept_qps:.0f} of the sizes that come after a quarter of the stream, one tuned
+for them {drift.tuned_qps:.0f}. The stream comes at {drift.load_qps:.0f} queries/s. Late queries [%]
+of each window with the first setting kept, and re-tuned (at most 5 are allowed):
+
+{markdown_table(["window", "kept", "re-tuned", "then", "setting"], windows)}
+## Two models on one node
+Load [queries/s] of both together that meets both medium targets, cores alone: each on cores of its
+own, divided best; all cores shared, first come first served; shared, the earliest deadline first.
+
+{markdown_table(["models", "divided", "in order", "by deadline"], shares)}
+## A cap of {CAP_W:g} W
+Load [queries/s] and queries per joule of our settings at the medium target within the cap; 0: the
+node draws more when idle.
+
+{markdown_table(["model", "cores", "with accelerator", "queries/J", "with accelerator"], power)}"""
+
+
+def deeprecsched_text(
+    studies: Sequence[Study], drift: Drift, pairs: Sequence[Shared], cap: Sequence[Capped]
+) -> str:
+    """Return the page. drift, pairs, cap : of the first study's service times."""
+    ask = studies[0].ask
+    head = f"""# DeepRecSched
+
+Written by `rpaccel deeprecsched` (`make deeprecsched`): the eight models of DeepRecInfra on
+{ask.cores} cores, each alone on a request, and one accelerator; sizes: {ask.sizes.name}; Poisson
+arrivals; p95 within the target by the sequential test of `scheduler/peak.py`, at most {ask.queries}
+queries a look, seed {ask.seed}. Every number is simulated; nothing of it ran on such a machine.
+Published: DeepRecSys (ISCA 2020), 40 cores of a Skylake and a GTX 1080 Ti.
+
+"""
+    return head + "\n".join(map(_study_text, studies)) + "\n" + _beyond(drift, pairs, cap)
+
+
+def deeprecsched_values(
+    studies: Sequence[Study], drift: Drift, pairs: Sequence[Shared], cap: Sequence[Capped]
+) -> dict[str, Any]:
+    """Return the same for machines."""
+    return {
+        "studies": {study.name: [asdict(case) for case in study.cases] for study in studies},
+        "drift": asdict(drift),
+        "colocation": [asdict(pair) for pair in pairs],
+        "cap": [asdict(one) for one in cap],
+    }

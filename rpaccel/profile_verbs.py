@@ -1,0 +1,148 @@
+"""Verbs that measure a platform for the scheduler."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from rpaccel.console import Data, Json, Seed, only_json, print_json
+
+__all__ = ["profile_app"]
+
+# Imports inside the verbs: they are slow.
+profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
+
+Batches = Annotated[str, typer.Option(help="Items of a request, ascending.")]
+Repeats = Annotated[int, typer.Option(help="Requests of each size in a round.", min=1)]
+Rounds = Annotated[int, typer.Option(help="Rounds; the quietest counts.", min=1)]
+ScaleRows = Annotated[float, typer.Option(help="Rows of a table over the model's, up to 1.")]
+Tables = Annotated[Path, typer.Option(help="Folder of one model's tables at a time.")]
+TABLES = Path("build/deeprec")
+BATCHES = "1,4,16,64,256,1024"
+
+
+@profile_app.command("cpu")
+def profile_cpu(
+    data: Data = "ml-100k",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Models of DeepRecInfra, or `all`; default: the rankers of --data."),
+    ] = None,
+    batch: Batches = BATCHES,
+    repeats: Repeats = 9,
+    rounds: Rounds = 5,
+    scale_rows: ScaleRows = 1.0,
+    threads: Annotated[int, typer.Option(help="Threads inside one operator.", min=1)] = 1,
+    tables: Tables = TABLES,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_cpu.json"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure what a CPU thread of this machine needs for each ranker, or for --model."""
+    if model is not None:
+        _measure("cpu", model, batch, repeats, rounds, scale_rows, threads, tables, out, seed, json)
+        return
+    from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
+
+    with only_json(json):
+        profile = measure_cpu(data, out, seed=seed)
+    if json:
+        print(profile.to_text())
+    else:
+        for name, ranker in profile.models.items():
+            print(
+                f"{name}: {1e3 * ranker.fixed_s:.3f} ms + {1e6 * ranker.per_item_s:.2f} us per item"
+            )
+
+
+@profile_app.command("gpu")
+def profile_gpu(
+    model: Annotated[str, typer.Option(help="Models of DeepRecInfra, or `all`.")] = "all",
+    batch: Batches = BATCHES,
+    repeats: Repeats = 9,
+    rounds: Rounds = 5,
+    scale_rows: ScaleRows = 1.0,
+    tables: Tables = TABLES,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_gpu.json"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure models of DeepRecInfra on this machine's GPU (needs PyTorch, the extra `train`)."""
+    _measure("gpu", model, batch, repeats, rounds, scale_rows, 1, tables, out, seed, json)
+
+
+@profile_app.command("operators")
+def profile_operators(
+    model: Annotated[str, typer.Option(help="Models of DeepRecInfra, or `all`.")] = "all",
+    items: Annotated[int, typer.Option(help="Items of a request.", min=1)] = 64,
+    repeats: Annotated[int, typer.Option(help="Requests.", min=1)] = 50,
+    scale_rows: ScaleRows = 1.0,
+    tables: Tables = TABLES,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/operators.json"),
+    json: Json = False,
+) -> None:
+    """Measure what a model's time on this CPU goes to: layers, lookups, recurrent layers."""
+    from rpaccel.scheduler.operator_mix import measure_mixes, save_mixes  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr if json else sys.stdout, flush=True)
+    mixes = measure_mixes(
+        _models(model), tables, say, items=items, repeats=repeats, scale_rows=scale_rows
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_mixes(out, mixes)
+    if json:
+        print_json(mixes)
+
+
+def _models(text: str) -> list[str]:
+    from rpaccel.spec.deeprec import deeprec_names  # noqa: PLC0415
+
+    return deeprec_names() if text == "all" else text.split(",")
+
+
+def _measure(
+    device: Literal["cpu", "gpu"],
+    model: str,
+    batch: str,
+    repeats: int,
+    rounds: int,
+    scale_rows: float,
+    threads: int,
+    tables: Path,
+    out: Path,
+    seed: int,
+    json: bool,
+) -> None:
+    from rpaccel.scheduler.deeprec_profile import ProfileAsk, measure_models  # noqa: PLC0415
+    from rpaccel.scheduler.service_profile import save_profiles  # noqa: PLC0415
+
+    asks = [
+        ProfileAsk(
+            model=name,
+            device=device,
+            batches=_batches(batch),
+            repeats=repeats,
+            rounds=rounds,
+            scale_rows=scale_rows,
+            threads=threads,
+            seed=seed,
+        )
+        for name in _models(model)
+    ]
+    say = functools.partial(print, file=sys.stderr if json else sys.stdout, flush=True)
+    found = measure_models(asks, tables, say)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_profiles(out, [measurement.profile for measurement in found])
+    if json:
+        print_json(found)
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(items) for items in text.split(","))
+    except ValueError:
+        raise ValueError(f"batch must be whole numbers, like 1,16,256, not {text!r}") from None

@@ -1,0 +1,145 @@
+"""Two or more models on one node: who goes first, and what all of them hold within their targets.
+
+A query's order is its own deadline, so a model with a tight target passes one that can wait, and
+none starves. Alone on their part of the cores they cannot lend each other what they do not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
+from rpaccel.scheduler.peak import Peak, Probe, Sla, probe, search_peak
+from rpaccel.scheduler.policy import Node, Policy, run_policy
+from rpaccel.scheduler.query_plant import QueryPlant
+from rpaccel.scheduler.sizes import Sizes
+
+__all__ = ["Colocation", "Tenant", "apart", "by_deadline", "in_order"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tenant:
+    """A model on the node: its share of the queries, its target, how its queries are treated."""
+
+    share: float
+    sla: Sla
+    policy: Policy  # its table is the tenant's place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colocation:
+    """Tenants on the cores of one node; a table of service times each, in their order."""
+
+    node: Node
+    tenants: tuple[Tenant, ...]
+    sizes: Sizes
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shares = [tenant.share for tenant in self.tenants]
+        if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise ValueError(f"shares of the tenants must be positive and sum to 1, not {shares}")
+        tables = [tenant.policy.table for tenant in self.tenants]
+        if tables != list(range(len(tables))):
+            raise ValueError(f"table of each tenant must be its place, not {tables}")
+
+    @property
+    def most(self) -> int:
+        """Queries of the longest look, of all tenants together."""
+        return max(tenant.sla.most for tenant in self.tenants)
+
+    @cached_property
+    def _queries(self) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+        random = np.random.default_rng([self.seed, 4])
+        shares = [tenant.share for tenant in self.tenants]
+        kinds = random.choice(len(shares), self.most, p=shares).astype(np.int32)
+        unit = poisson_arrivals_s(self.most, 1.0, self.seed)
+        return unit, self.sizes.draw(self.most, self.seed), kinds
+
+    def latencies_s(self, load_qps: float, queries: int) -> list[Floats]:
+        """Return each tenant's latencies under a load of all together [s]."""
+        unit, sizes, kinds = self._queries
+        arrivals, who = unit[:queries] / load_qps, kinds[:queries]
+        policies = [tenant.policy for tenant in self.tenants]
+        served = run_policy(self.node, policies, arrivals, sizes[:queries], who)
+        latencies = served.finish_s - arrivals
+        return [latencies[who == kind] for kind in range(len(policies))]
+
+    def probe(self, load_qps: float) -> Probe:
+        """Return whether every tenant meets its own target."""
+        found: list[Probe] = []
+        for kind, tenant in enumerate(self.tenants):
+
+            def latencies(load: float, count: int, kind: int = kind) -> Floats:
+                return self.latencies_s(load, count)[kind]
+
+            found.append(probe(latencies, load_qps, tenant.sla))
+            if not found[-1].passes:
+                break
+        return Probe(
+            load_qps=load_qps,
+            passes=found[-1].passes,
+            sure=all(one.sure for one in found) or (found[-1].sure and not found[-1].passes),
+            queries=sum(one.queries for one in found),
+        )
+
+    def peak(self) -> Peak:
+        """Return the largest load of all tenants together that meets every target."""
+        limits = [
+            QueryPlant(node=self.node, sizes=self.sizes, sla=tenant.sla).limit_qps(tenant.policy)
+            for tenant in self.tenants
+        ]
+        if min(limits) == 0:
+            return Peak(qps=0.0, low_qps=0.0, high_qps=0.0, probes=())
+        shares = [tenant.share for tenant in self.tenants]
+        limit = 1 / sum(share / limit for share, limit in zip(shares, limits, strict=True))
+        return search_peak(self.probe, limit_qps=limit, start_qps=0.9 * limit)
+
+
+def in_order(colocation: Colocation) -> Colocation:
+    """Return the tenants first come, first served."""
+    return _with(colocation, [0.0] * len(colocation.tenants))
+
+
+def by_deadline(colocation: Colocation) -> Colocation:
+    """Return the tenants served by the earliest deadline, which is arrival plus target."""
+    return _with(colocation, [tenant.sla.limit_s for tenant in colocation.tenants])
+
+
+def _with(colocation: Colocation, deadlines_s: Sequence[float]) -> Colocation:
+    tenants = [
+        replace(tenant, policy=replace(tenant.policy, deadline_s=deadline))
+        for tenant, deadline in zip(colocation.tenants, deadlines_s, strict=True)
+    ]
+    return replace(colocation, tenants=tuple(tenants))
+
+
+def apart(colocation: Colocation) -> float:
+    """Return the load of all tenants if each has whole cores of its own, best divided [queries/s].
+
+    Of two tenants. 0 if a node of one core is too small to be divided.
+    """
+    if len(colocation.tenants) != 2:
+        raise ValueError(f"tenants must be two to be divided, not {len(colocation.tenants)}")
+
+    def held(tenant: Tenant, cores: int) -> float:
+        node = replace(colocation.node, cores=cores)
+        plant = QueryPlant(node=node, sizes=colocation.sizes, sla=tenant.sla, seed=colocation.seed)
+        if plant.limit_qps(tenant.policy) == 0:
+            return 0.0
+        return plant.peak(tenant.policy).qps / tenant.share
+
+    first, second = colocation.tenants
+    low, high = 1, colocation.node.cores - 1
+    best = 0.0
+    while low <= high:  # more cores to the first: its load rises, the second's falls
+        middle = (low + high) // 2
+        one, other = held(first, middle), held(second, colocation.node.cores - middle)
+        best = max(best, min(one, other))
+        low, high = (middle + 1, high) if one < other else (low, middle - 1)
+    return best

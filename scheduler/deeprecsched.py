@@ -1,0 +1,230 @@
+"""DeepRecSched: how large the parts of a query are, and which queries the accelerator gets.
+
+The paper's way is two climbs in a row, of the batch and then of the threshold, each ended by the
+first decrease. Ours searches both together with merging and even parts: the moments of the work
+order all settings, the simulation races the best of them and their neighbours against the best so
+far, one load each. The exhaustive optimum races every setting that a bound does not exclude.
+
+Ref: U. Gupta et al., "DeepRecSys", ISCA'20, section on DeepRecSched; the step of its climbs is not
+in the text, doubling is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+
+from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
+from rpaccel.scheduler.query_plant import MOST_MERGED, QueryPlant
+
+__all__ = ["STATIC_BATCH", "Outcome", "Space", "cpu_space", "exhaustive", "joint", "joint_space",
+           "paper_batch", "paper_threshold", "static"]  # fmt: skip
+
+STATIC_BATCH = 25  # the largest query, 1000 items, over 40 cores
+BATCHES = (1, 2, 4, 8, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320, 400, 512,
+           640, 800, 1024)  # fmt: skip
+THRESHOLDS = (1, *range(50, 1000, 50), NOT_OFFLOADED)
+RESOLUTION = 0.01  # of two peaks, each found to 0.5 %
+GAIN = 0.002  # a setting is better if it holds so much more load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Settings to choose from: every combination of the fields' values, each in order."""
+
+    batch: tuple[int, ...] = BATCHES
+    threshold: tuple[int, ...] = (NOT_OFFLOADED,)
+    even: tuple[bool, ...] = (False, True)
+    merge: tuple[bool, ...] = (False,)
+    window_s: tuple[float, ...] = (0.0,)  # of a core's merged request
+    merge_items: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for axis in fields(self):
+            values = getattr(self, axis.name)
+            if not values or list(values) != sorted(set(values)):
+                raise ValueError(f"{axis.name} must ascend, not {values}")
+
+    def __iter__(self) -> Iterator[Policy]:
+        """Return every setting; a window only where requests are merged."""
+        for values in product(*(getattr(self, axis.name) for axis in fields(self))):
+            keys = dict(zip((axis.name for axis in fields(self)), values, strict=True))
+            if keys["merge"] or keys["window_s"] == self.window_s[0]:
+                yield Policy(**(keys if keys["merge"] else keys | {"window_s": 0.0}))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def neighbours(self, policy: Policy, stride: int) -> Iterator[Policy]:
+        """Return the settings that differ in one field, by `stride` places of it."""
+        for axis in fields(self):
+            values = getattr(self, axis.name)
+            at = values.index(getattr(policy, axis.name))
+            for place in (at - stride, at + stride):
+                if not 0 <= place < len(values):
+                    continue
+                keys = {a.name: getattr(policy, a.name) for a in fields(self)}
+                keys[axis.name] = values[place]
+                if keys["merge"] or keys["window_s"] == 0:
+                    yield Policy(**keys)
+
+
+def cpu_space(window_s: float) -> Space:
+    """Return settings of a node without accelerator; `window_s` : longest wait to be merged [s]."""
+    return Space(merge=(False, True), window_s=(0.0, window_s))
+
+
+def joint_space() -> Space:
+    """Return settings of a node with an accelerator."""
+    return Space(
+        threshold=THRESHOLDS, even=(True,), merge=(False, True), merge_items=(0, 1000, MOST_MERGED)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A setting and what it took to find it.
+
+    qps : load under the target; 0 if no setting meets it. evaluations : settings simulated.
+    queries : simulated in all.
+    """
+
+    policy: Policy
+    qps: float
+    evaluations: int
+    queries: int
+
+
+@dataclass
+class _Search:
+    """The best so far and the bill."""
+
+    plant: QueryPlant
+    best: Policy
+    qps: float = 0.0
+    queries: int = 0
+    seen: set[Policy] = field(default_factory=set)
+
+    def climb(self, policy: Policy, start_qps: float | None = None) -> float:
+        """Return a setting's peak; it is the best so far if it is above."""
+        self.seen.add(policy)
+        if self.plant.limit_qps(policy) == 0:
+            return 0.0
+        peak = self.plant.peak(policy, start_qps)
+        self.queries += peak.queries
+        if peak.qps > self.qps:
+            self.best, self.qps = policy, peak.qps
+        return peak.qps
+
+    def race(self, policy: Policy) -> bool:
+        """Return whether a setting holds more load than the best so far; then it is the best."""
+        wanted = self.qps * (1 + GAIN)
+        if policy in self.seen or self.plant.limit_qps(policy) <= wanted:
+            return False  # known, or below by its bound: nothing is simulated
+        self.seen.add(policy)
+        if wanted == 0:
+            return self.climb(policy) > 0
+        tried = self.plant.probe(policy, wanted)
+        self.queries += tried.queries
+        if not tried.passes:
+            return False
+        self.best, self.qps = policy, wanted
+        self.climb(policy, wanted)
+        return True
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            policy=self.best, qps=self.qps, evaluations=len(self.seen), queries=self.queries
+        )
+
+
+def static(plant: QueryPlant, batch: int = STATIC_BATCH) -> Outcome:
+    """Return the paper's baseline: one batch for every model, nothing offloaded."""
+    search = _Search(plant, Policy(batch=batch))
+    search.climb(search.best)
+    return search.outcome()
+
+
+def paper_batch(plant: QueryPlant) -> Outcome:
+    """Return the paper's first climb: the batch doubles from 1 while the load rises."""
+    return _climb(plant, [Policy(batch=1 << power) for power in range(11)])
+
+
+def paper_threshold(plant: QueryPlant, batch: Outcome) -> Outcome:
+    """Return the paper's second climb: with that batch, the threshold doubles from 1.
+
+    plant : with an accelerator. batch : of `paper_batch`; its bill is part of this one's.
+    """
+    size = batch.policy.batch
+    found = _climb(plant, [Policy(batch=size, threshold=1 << power) for power in range(11)])
+    return replace(
+        found,
+        evaluations=found.evaluations + batch.evaluations,
+        queries=found.queries + batch.queries,
+    )
+
+
+def _climb(plant: QueryPlant, policies: list[Policy]) -> Outcome:
+    # Ends at the first decrease and keeps the best; a change within the resolution is none.
+    search, before = _Search(plant, policies[0]), 0.0
+    for policy in policies:
+        found = search.climb(policy)
+        if found < before * (1 - RESOLUTION):
+            break
+        before = found
+    return search.outcome()
+
+
+def joint(plant: QueryPlant, space: Space, share: float = 0.1) -> Outcome:
+    """Return the best setting that our search finds with at most `share` of the space simulated.
+
+    Settings are ordered by the plant's estimate. The first is measured and the next ones race
+    it; then neighbours, near ones last, until none is better.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in 0..1, not {share}")
+    guesses = {policy: plant.estimate_qps(policy) for policy in space}
+    ordered = sorted(guesses, key=lambda policy: -guesses[policy])
+    budget = max(1, int(share * len(guesses)))
+    search = _Search(plant, ordered[0])
+    search.climb(ordered[0])
+    for policy in _leaders(ordered):
+        if len(search.seen) >= budget * 3 // 4:
+            break
+        search.race(policy)
+    improved = True
+    while improved and len(search.seen) < budget:
+        improved = False
+        for stride in (4, 2, 1):
+            near = sorted(space.neighbours(search.best, stride), key=lambda p: -guesses[p])
+            for policy in near:
+                if len(search.seen) < budget and search.race(policy):
+                    improved = True
+                    break
+    return search.outcome()
+
+
+def _leaders(ordered: list[Policy]) -> list[Policy]:
+    # The best guesses, then the best guess of each way of working: estimates of one way err alike.
+    groups: dict[tuple[object, ...], Policy] = {}
+    for policy in ordered:
+        way = (policy.even, policy.merge, policy.window_s, policy.merge_items,
+               policy.threshold == NOT_OFFLOADED)  # fmt: skip
+        groups.setdefault(way, policy)
+    return [*ordered[1:4], *groups.values(), *ordered[4:8]]
+
+
+def exhaustive(plant: QueryPlant, space: Space) -> Outcome:
+    """Return the best setting of a space.
+
+    `evaluations` is the size of the space: a setting whose bound is below the best so far is not
+    simulated, which changes no answer.
+    """
+    ordered = sorted(space, key=lambda policy: -plant.estimate_qps(policy))
+    search = _Search(plant, ordered[0])
+    search.climb(ordered[0])
+    for policy in ordered[1:]:
+        search.race(policy)
+    found = search.outcome()
+    return replace(found, evaluations=len(ordered))

@@ -1,0 +1,95 @@
+"""First-come-first-served stations as compiled recursions over queries, no event queue.
+
+A query takes the server that is free first, so the times at which servers are taken again are the
+departures of the station, in order: what comes out needs no sorting.
+Ref: J. Kiefer and J. Wolfowitz, "On the theory of queues with many servers", 1955.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from rpaccel.perfmodel import compiled
+from rpaccel.perfmodel.compiled import ENTRY, fast, sources
+
+__all__ = ["NOBODY", "serve_station"]
+
+NOBODY = -1  # in place of a query: the server was never used
+
+Array = Any
+
+
+@fast
+def _sink(free_s: Array, holder: Array, servers: int, end_s: float, query: int) -> None:
+    """Put (end_s, query) in place of the heap's least entry."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= servers:
+            break
+        right = child + 1
+        if right < servers and (
+            free_s[right] < free_s[child]
+            or (free_s[right] == free_s[child] and holder[right] < holder[child])
+        ):
+            child = right
+        if free_s[child] > end_s or (free_s[child] == end_s and holder[child] > query):
+            break
+        free_s[at], holder[at] = free_s[child], holder[child]
+        at = child
+    free_s[at], holder[at] = end_s, query
+
+
+@fast
+def _emit(out_s: Array, out_query: Array, count: int, ready_s: float, query: int) -> int:
+    """Append a departure; among equal times the lower query goes first."""
+    at = count
+    while at > 0 and out_s[at - 1] == ready_s and out_query[at - 1] > query:
+        out_s[at], out_query[at] = out_s[at - 1], out_query[at - 1]
+        at -= 1
+    out_s[at], out_query[at] = ready_s, query
+    return count + 1
+
+
+@njit(**ENTRY, nogil=True)
+def serve_station(
+    ready_s: Array,
+    query: Array,
+    service_s: Array,
+    delay_s: float,
+    free_s: Array,
+    holder: Array,
+    start_s: Array,
+    out_s: Array,
+    out_query: Array,
+    _sources: int = sources(compiled),
+) -> None:
+    """Serve queries in order and write their starts and departures.
+
+    ready_s : float64[n]      when each comes, non-decreasing [s]
+    query : int32[n]          who comes, 0..n-1; ascending among equal times
+    service_s : float64[n] or float64[1], by query  service time, or one for all [s]
+    delay_s : added to every departure [s]
+    free_s : float64[servers]  scratch; holder : int32[servers]  scratch
+    start_s : float64[n], by query  written: start of its service [s]
+    out_s : float64[n], out_query : int32[n]  written: departures plus delay_s, in the order of
+        (time, query)
+    """
+    servers = free_s.size
+    for server in range(servers):
+        free_s[server], holder[server] = -1e300, NOBODY
+    same = service_s.size == 1
+    count = 0
+    for index in range(ready_s.size):
+        ready, who, free = ready_s[index], query[index], free_s[0]
+        begin = free if free > ready else ready
+        start_s[who] = begin
+        if holder[0] != NOBODY:
+            count = _emit(out_s, out_query, count, free + delay_s, holder[0])
+        _sink(free_s, holder, servers, begin + service_s[0 if same else who], who)
+    for left in range(servers, 0, -1):
+        if holder[0] != NOBODY:
+            count = _emit(out_s, out_query, count, free_s[0] + delay_s, holder[0])
+        _sink(free_s, holder, left - 1, free_s[left - 1], holder[left - 1])

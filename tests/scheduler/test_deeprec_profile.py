@@ -1,0 +1,95 @@
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from rpaccel.scheduler import deeprec_profile
+from rpaccel.scheduler.deeprec_profile import (
+    PEAK_LIMIT_BYTES,
+    BatchTimes,
+    ProfileAsk,
+    measure_model,
+    quietest,
+    require_gpu,
+)
+from rpaccel.scheduler.service_profile import load_profiles, save_profiles
+
+ASK = ProfileAsk(model="ncf", batches=(1, 64), repeats=3, rounds=2, scale_rows=0.01)
+
+
+@pytest.fixture(scope="module")
+def measurement(tmp_path_factory):
+    return measure_model(ASK, tmp_path_factory.mktemp("tables"))
+
+
+def test_profile_of_a_child(measurement):
+    profile = measurement.profile
+    assert (profile.model, profile.device, profile.cores) == ("ncf", "cpu", 1)
+    assert profile.batch == (1, 64)
+    for row, latency in zip(measurement.times, profile.latency_ms, strict=True):
+        assert 0 < row.low_ms <= row.median_ms <= row.high_ms
+        assert row.median_ms == latency
+    assert profile.latency_ms[1] > profile.latency_ms[0]
+
+
+def test_says_how_it_was_measured(measurement):
+    source = measurement.profile.source
+    assert f"measured by `{ASK.command}`: CPU time of its thread, median of 3 requests" in source
+    assert "in the quietest of 2 rounds;" in source
+    assert "scale_rows 0.01;" in source
+    assert re.search(r"onnxruntime [\d.]+, numba [\d.]+, numpy [\d.]+, Python [\d.]+", source)
+    assert re.search(r"; \d{4}-\d\d-\d\d$", source)
+
+
+def test_the_quietest_round_counts():
+    rounds = [
+        BatchTimes(items=4, median_ms=m, low_ms=m - 1, high_ms=m + spread, wall_ms=m + 0.5)
+        for m, spread in ((5.0, 1.0), (3.0, 5.0), (4.0, 9.0))
+    ]
+    assert quietest(rounds) == BatchTimes(
+        items=4, median_ms=3.0, low_ms=2.0, high_ms=13.0, wall_ms=3.5
+    )
+
+
+def test_prints_the_memory(measurement):
+    table_bytes = (2 * 1400 + 2 * 280) * 64 * 4
+    assert measurement.table_bytes == table_bytes
+    assert table_bytes < measurement.peak_bytes < PEAK_LIMIT_BYTES
+    assert re.search(
+        r"tables 0\.001 GB mapped once, peak memory \d\.\d\d GB of at most 12 GB", measurement.text
+    )
+
+
+def test_profile_survives_a_file(measurement, tmp_path):
+    save_profiles(tmp_path / "p.json", [measurement.profile])
+    assert load_profiles(tmp_path / "p.json") == [measurement.profile]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batches": ()}, r"^batch must be in 1\.\.65536, not \[\]"),
+        ({"batches": (0, 4)}, r"^batch must be in 1\.\.65536, not \[0, 4\]"),
+        ({"batches": (4, 1)}, r"^batches must ascend, not \[4, 1\]"),
+        ({"repeats": 0}, r"^repeats and rounds must be at least 1, not 0 and 5"),
+        ({"scale_rows": 0.0}, r"^scale_rows must be above 0 and at most 1, not 0\.0"),
+    ],
+)
+def test_rejects(change, message):
+    with pytest.raises(ValueError, match=message):
+        ProfileAsk(**{"model": "ncf", **change})
+
+
+def test_gpu_needs_pytorch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^torch must be installed .*rpaccel\[train\]"):
+        require_gpu()
+
+
+def test_gpu_must_be_there(monkeypatch, tmp_path):
+    cuda = SimpleNamespace(is_available=lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, __version__="9"))
+    with pytest.raises(RuntimeError, match=r"^PyTorch 9 must see a GPU, and sees none: .*cited"):
+        measure_model(ProfileAsk(model="ncf", device="gpu"), tmp_path)
+    assert (deeprec_profile.CITED).endswith("cited.json")

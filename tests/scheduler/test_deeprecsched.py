@@ -1,0 +1,185 @@
+import math
+from dataclasses import dataclass, field
+
+import pytest
+
+from rpaccel.scheduler.deeprecsched import (
+    Space,
+    cpu_space,
+    exhaustive,
+    joint,
+    joint_space,
+    paper_batch,
+    paper_threshold,
+    static,
+)
+from rpaccel.scheduler.derived_profiles import PROFILES_DIR, load_speedups, sped_up
+from rpaccel.scheduler.peak import Peak, Probe, Sla
+from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
+from rpaccel.scheduler.query_plant import QueryPlant, node_of
+from rpaccel.scheduler.service_profile import find_profile, load_profiles
+from rpaccel.scheduler.sizes import fixed, heavy_tail
+
+PROFILES = load_profiles(PROFILES_DIR / "assumed.json")
+
+
+def plant(model="mt-wnd", limit_s=0.025, cores=4, accelerator=True, **keys):
+    cpu = find_profile(PROFILES, model, "cpu")
+    other = sped_up(cpu, load_speedups()) if accelerator else None
+    sla = Sla(limit_s=limit_s, first=2048, most=8192)
+    keys = {"sizes": heavy_tail()} | keys
+    return QueryPlant(node=node_of(cpu, other, cores=cores), sla=sla, **keys)
+
+
+@dataclass
+class Surface:
+    """A plant whose peaks are a given function of the policy."""
+
+    height: object
+    guess: object = None
+    calls: list = field(default_factory=list)
+
+    def limit_qps(self, policy):
+        return 2 * self.height(policy)
+
+    def estimate_qps(self, policy):
+        return (self.guess or self.height)(policy)
+
+    def peak(self, policy, start_qps=None):
+        self.calls.append(policy)
+        return Peak(qps=self.height(policy), low_qps=0, high_qps=0, probes=())
+
+    def probe(self, policy, load_qps):
+        self.calls.append(policy)
+        return Probe(
+            load_qps=load_qps, passes=self.height(policy) >= load_qps, sure=True, queries=10
+        )
+
+
+def hill(policy):
+    threshold = min(policy.threshold, 1100)
+    return 100 - abs(math.log2(policy.batch / 64)) - abs(threshold - 300) / 100
+
+
+def test_first_climb_ends_at_the_first_decrease():
+    peaks = {1: 10, 2: 20, 4: 19.9, 8: 30, 16: 25, 32: 99}
+    surface = Surface(lambda policy: peaks.get(policy.batch, 0))
+    found = paper_batch(surface)
+    assert (found.policy.batch, found.qps) == (8, 30)  # 19.9 is 20 within the resolution; 99 unseen
+    assert found.evaluations == 5
+    assert [policy.batch for policy in surface.calls] == [1, 2, 4, 8, 16]
+
+
+def test_second_climb_keeps_the_batch():
+    batch = paper_batch(Surface(hill))
+    assert batch.policy == Policy(batch=64)
+    surface = Surface(hill)
+    found = paper_threshold(surface, batch)
+    assert found.policy == Policy(batch=64, threshold=256)
+    assert [policy.threshold for policy in surface.calls] == [1 << power for power in range(10)]
+    assert found.evaluations == batch.evaluations + 10
+
+
+def test_exhaustive_finds_the_top():
+    space = joint_space()
+    found = exhaustive(Surface(hill, guess=lambda policy: -policy.batch), space)
+    assert (found.policy.batch, found.policy.threshold) == (64, 300)
+    assert found.evaluations == len(space) == len(set(space)) == 3024
+
+
+@pytest.mark.parametrize("wrong", [0.0, 5.0, 20.0])
+def test_joint_search_needs_no_exact_guess(wrong):
+    def guess(policy):
+        return hill(policy) - wrong * (policy.batch > 50) * (policy.threshold < 400)
+
+    surface = Surface(hill, guess)
+    found = joint(surface, joint_space())
+    assert found.qps >= 0.98 * 100
+    assert found.evaluations <= 302
+    assert len(set(surface.calls)) == found.evaluations
+
+
+def test_a_bound_saves_the_run():
+    surface = Surface(lambda policy: 100.0 if policy.batch == 64 else 10.0)
+    exhaustive(surface, Space(batch=(16, 32, 64, 128)))
+    assert {policy.batch for policy in surface.calls} == {64}
+
+
+def test_nothing_meets_the_target():
+    none = plant(limit_s=1e-4)
+    for found in (static(none), joint(none, Space(batch=(1, 25))), paper_batch(none)):
+        assert found.qps == 0
+
+
+def test_limit_is_where_a_pool_is_busy_all_the_time():
+    node = plant()
+    for policy in (
+        Policy(batch=25), Policy(batch=100, even=True), Policy(batch=256, threshold=400),
+        Policy(batch=64, threshold=100),
+    ):  # fmt: skip
+        limit = node.limit_qps(policy)
+        served, _ = node.serve(policy, limit, 8192)
+        span_s = 8192 / limit
+        busiest = max(served.cpu_busy_s / 4, served.accelerator_busy_s) / span_s
+        assert busiest == pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(batch=25), Policy(batch=256), Policy(batch=25, even=True)]
+)
+def test_estimate_is_near_the_peak(policy):
+    node = plant(limit_s=0.05, cores=40)
+    assert node.estimate_qps(policy) == pytest.approx(node.peak(policy).qps, rel=0.05)
+
+
+def test_merged_launches_cannot_beat_their_bound():
+    node = plant(limit_s=0.2)
+    policy = Policy(batch=25, threshold=1, merge_items=4000, merge=True)
+    alone = Policy(batch=25, threshold=1)
+    assert node.limit_qps(alone) < node.peak(policy).qps <= node.limit_qps(policy)
+
+
+@pytest.mark.parametrize("limit_s", [0.0125, 0.0375])
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_ours_is_near_the_optimum_at_a_tenth_of_the_cost(limit_s, accelerator):
+    node = plant(limit_s=limit_s, accelerator=accelerator, cores=20)
+    space = cpu_space(0.05 * limit_s)
+    if accelerator:
+        space = Space(
+            batch=(16, 32, 64, 128, 256, 512, 1024),
+            threshold=(1, 100, 200, 300, 400, 600, 800, NOT_OFFLOADED),
+            merge_items=(0, 1000, 4000),
+        )
+    best, ours = exhaustive(node, space), joint(node, space)
+    assert ours.qps >= 0.98 * best.qps
+    assert ours.evaluations <= len(space) / 10
+    assert ours.qps > static(node).qps
+
+
+def test_same_seed_same_outcome():
+    space = Space(batch=(25, 50, 100))
+    assert joint(plant(), space) == joint(plant(), space)
+
+
+def test_queries_of_one_size_split_evenly_are_best():
+    # 100 items on 4 idle cores: four parts of 25.
+    node = plant(sizes=fixed(100), limit_s=2.2e-3, accelerator=False)
+    assert static(node).qps > 0
+    assert static(node, batch=100).qps == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Space(batch=(2, 1)), r"^batch must ascend, not \(2, 1\)"),
+        (lambda: Space(threshold=()), r"^threshold must ascend, not \(\)"),
+        (lambda: joint(plant(), Space(), share=0), r"^share must be in 0\.\.1, not 0"),
+        (
+            lambda: node_of(find_profile(PROFILES, "ncf", "cpu"), cores=0),
+            r"^cores must be at least 1",
+        ),
+    ],
+)
+def test_rejects(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
