@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import page_verbs
+from rpaccel import page_verbs, paper_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 profile_app = typer.Typer(help="Measure a platform for the scheduler.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
-for verb in page_verbs.VERBS:
+for verb in (*page_verbs.VERBS, *paper_verbs.VERBS):
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
 

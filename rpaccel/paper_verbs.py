@@ -1,0 +1,33 @@
+"""Verbs that put our models beside the paper's and its artifact's, a page each."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rpaccel.console import Json, show_page
+
+__all__ = ["VERBS"]
+
+# Imports inside the verbs: they are slow, and one verb needs few of them.
+
+
+def scale_sim(
+    sizes: Annotated[str, typer.Option(help="Array sides.")] = "16,32,64,128",
+    items: Annotated[int, typer.Option(help="Items through each layer.", min=1)] = 4096,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/scale_sim.md"),
+    json: Json = False,
+) -> None:
+    """Compare SCALE-Sim 3 with the closed forms, layer by layer (needs the extra `scalesim`)."""
+    from rpaccel.main_job import scale_sim_study as study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    found = study.run_scale_sim([int(size) for size in sizes.split(",")], items, say)
+    show_page(out, study.scale_sim_text(found), found.to_json() if json else None)
+
+
+VERBS = (scale_sim,)
