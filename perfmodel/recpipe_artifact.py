@@ -20,8 +20,8 @@ from rpaccel.perfmodel.scale_sim import scale_sim_cycles, scale_sim_utilisation
 
 __all__ = [
     "ARTIFACT", "ARTIFACT_RANKERS", "HOST_SORT_MS", "PAPER", "SIDES", "ArtifactConstants",
-    "ArtifactRanker", "StagePhases", "array_point", "host_sort_ms", "stage_phases",
-    "sub_batched_ms",
+    "ArtifactRanker", "StagePhases", "array_point", "design_steps", "host_sort_ms",
+    "stage_phases", "sub_batched_ms",
 ]  # fmt: skip
 
 Layer = tuple[int, int]  # inputs, outputs
@@ -217,6 +217,41 @@ def sub_batched_ms(
         times.append(part.on_card_ms - (1e-3 * part.weights_us if resident else 0.0))
     link = 1e-3 * (whole.link_in_us + whole.link_out_us)
     return link + sum(times) + (sub_batches - 1) * max(times)
+
+
+def design_steps(constants: ArtifactConstants = ARTIFACT) -> dict[str, tuple[float, float]]:
+    """Return latency [ms] and queries per second of the paper's ideas, in the artifact's terms.
+
+    base : RMlarge on 4096, the host sorts. O.1 : RMsmall on 4096 and RMlarge on 512, the whole
+    array for both, scores go to the host between them. O.2 : they do not. O.3 : two arrays of 64
+    for each stage. O.5 : the best number of sub-batches, weights resident.
+    """
+    small, large = ARTIFACT_RANKERS["rmsmall"], ARTIFACT_RANKERS["rmlarge"]
+    front, back = (small, 4096, 1), (large, 512, 1)
+    base = stage_phases(large, 4096, 1, constants, returned=4096).total_ms + host_sort_ms(4096)
+    hosted = sum(
+        stage_phases(*stage, constants, returned=stage[1]).total_ms + host_sort_ms(stage[1])
+        for stage in (front, back)
+    )
+    filtered = sub_batched_ms(front, back, 1, resident=False, constants=constants)
+    halves = [(ranker, items, 4) for ranker, items, _ in (front, back)]
+    split = sub_batched_ms(halves[0], halves[1], 1, resident=False, constants=constants)
+    # Two servers a stage; the link in counts to the front, the link out to the back.
+    parts = [stage_phases(*stage, constants) for stage in halves]
+    busy = (parts[0].total_ms - 1e-3 * parts[0].link_out_us,
+            parts[1].total_ms - 1e-3 * parts[1].link_in_us)  # fmt: skip
+    rate = 2e3 / max(busy)
+    overlapped = min(
+        sub_batched_ms(halves[0], halves[1], count, resident=True, constants=constants)
+        for count in (1, 2, 4, 8)
+    )
+    return {
+        "base": (base, 1e3 / base),
+        "O.1": (hosted, 1e3 / hosted),
+        "O.1 to O.2": (filtered, 1e3 / filtered),
+        "O.1 to O.3": (split, rate),
+        "O.1 to O.5": (overlapped, rate),
+    }
 
 
 def array_point(ranker: ArtifactRanker, side: int, items: int = 4096) -> tuple[int, float]:

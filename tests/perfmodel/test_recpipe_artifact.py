@@ -6,6 +6,7 @@ from rpaccel.perfmodel.recpipe_artifact import (
     PAPER,
     ArtifactConstants,
     array_point,
+    design_steps,
     host_sort_ms,
     stage_phases,
     sub_batched_ms,
@@ -77,9 +78,12 @@ def test_sub_batches_in_the_artifact_s_terms(classes):
         assert ours == pytest.approx(expected, abs=6e-4)
 
 
-def test_baseline_with_the_host_s_sort():
-    stage = stage_phases(LARGE, 4096, 1, returned=4096)
-    assert stage.total_ms + host_sort_ms(4096) == pytest.approx(2.480, abs=1e-3)
+def test_ideas_in_the_artifact_s_terms():
+    steps = design_steps()
+    assert [step[0] for step in steps.values()] == pytest.approx(
+        [2.480, 1.311, 0.754, 1.302, 1.061], abs=1e-3
+    )
+    assert [round(step[1]) for step in steps.values()] == [403, 763, 1326, 2547, 2547]
 
 
 def test_edges():
