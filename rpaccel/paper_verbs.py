@@ -30,4 +30,15 @@ def scale_sim(
     show_page(out, study.scale_sim_text(found), found.to_json() if json else None)
 
 
-VERBS = (scale_sim,)
+def energy(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/energy.md"),
+    json: Json = False,
+) -> None:
+    """Add up the energy of a query from published tables: queries per second and watt."""
+    from rpaccel.main_job import energy_page as page  # noqa: PLC0415
+
+    rows = page.energy_rows()
+    show_page(out, page.energy_text(rows), [row.to_json() for row in rows] if json else None)
+
+
+VERBS = (scale_sim, energy)

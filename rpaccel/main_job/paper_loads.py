@@ -90,6 +90,7 @@ def _stages(*stages: tuple[NetworkShape, int]) -> tuple[tuple[str, int, int], ..
     return tuple((network.name, network.dim, items) for network, items in stages)
 
 
+@cache
 def criteo_pipelines() -> dict[str, PipelineSetup]:
     """Return one, two and three stages of Criteo on `paper`, filters and list on the card."""
     one = _hits(_stages((RM_LARGE, CANDIDATES)), ours=False)
@@ -102,6 +103,7 @@ def criteo_pipelines() -> dict[str, PipelineSetup]:
     }
 
 
+@cache
 def capacity_qps(setup: PipelineSetup) -> float:
     """Return what machine and link sustain [queries/s]."""
     return min(saturated_qps(setup), 1 / setup.link_s)
