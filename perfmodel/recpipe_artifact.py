@@ -20,7 +20,7 @@ from rpaccel.perfmodel.scale_sim import scale_sim_cycles, scale_sim_utilisation
 
 __all__ = [
     "ARTIFACT", "ARTIFACT_RANKERS", "HOST_SORT_MS", "PAPER", "SIDES", "ArtifactConstants",
-    "ArtifactRanker", "StagePhases", "array_point", "design_steps", "host_sort_ms",
+    "ArtifactRanker", "StagePhases", "array_point", "design_steps", "host_sort_ms", "layers_cycles",
     "stage_phases", "sub_batched_ms",
 ]  # fmt: skip
 
@@ -173,15 +173,16 @@ def stage_phases(
         rows_dram_us=(LATENCY_CYCLES + (row_bytes - hit_bytes) / rate) * period_us,
         rows_sram_us=hit_bytes / SRAM_BYTES_PER_CYCLE * period_us,
         weights_us=weights * period_us,
-        bottom_us=_layers_cycles(ranker.bottom_layers, items, side) * period_us,
-        top_us=_layers_cycles(ranker.top_layers, items, side) * period_us,
+        bottom_us=layers_cycles(ranker.bottom_layers, items, side) * period_us,
+        top_us=layers_cycles(ranker.top_layers, items, side) * period_us,
         # Divided by the clock once more than it should be.
         filter_us=items / FILTER_ITEMS_PER_CYCLE / constants.clock_ns * period_us,
         link_out_us=1000 * (5 + 5 * returned / 4096) * period_us,
     )
 
 
-def _layers_cycles(layers: list[Layer], items: int, side: int) -> int:
+def layers_cycles(layers: list[Layer], items: int, side: int) -> int:
+    """Return the artifact's cycles of layers, one after another: a fold is k + n + items."""
     return sum(
         (min(n, side) + min(k, side) + items) * -(-k // side) * -(-n // side) for k, n in layers
     )

@@ -41,4 +41,16 @@ def energy(
     show_page(out, page.energy_text(rows), [row.to_json() for row in rows] if json else None)
 
 
-VERBS = (scale_sim, energy)
+def artifact(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/artifact.md"),
+    json: Json = False,
+) -> None:
+    """Print the latencies of RecPipe's artifact, and the way from them to ours, term by term."""
+    from rpaccel.main_job import artifact_page as page  # noqa: PLC0415
+
+    steps, events = page.walk_steps()
+    values = page.artifact_values(steps, events) if json else None
+    show_page(out, page.artifact_text(steps, events), values)
+
+
+VERBS = (scale_sim, energy, artifact)
