@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Json, show_page
+from rpaccel.console import Json, Seed, show_page
 
 __all__ = ["VERBS"]
 
@@ -53,4 +53,32 @@ def artifact(
     show_page(out, page.artifact_text(steps, events), values)
 
 
-VERBS = (scale_sim, energy, artifact)
+def area(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/area.md"),
+    json: Json = False,
+) -> None:
+    """Count gates with Yosys and estimate the silicon of `paper` at 12 nm (minutes at first)."""
+    from rpaccel.main_job import area_page as page  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    report = page.area_report(progress=say)
+    show_page(out, page.area_text(report), report.to_json() if json else None)
+
+
+def claims(
+    arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=50)] = 1500,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/claims.md"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compute RecPipe's claims C1 to C34 from our models: reproduced, differs, out of reach."""
+    from rpaccel.main_job.claim_job import all_claims  # noqa: PLC0415
+    from rpaccel.main_job.claims import claims_text  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    found = all_claims(arrivals, seed, say)
+    values = [{**vars(claim), "status": claim.status.value} for claim in found] if json else None
+    show_page(out, claims_text(found, arrivals, seed), values)
+
+
+VERBS = (scale_sim, energy, artifact, area, claims)

@@ -59,6 +59,11 @@ class EnergyRow:
         """Return queries per second and watt at a load."""
         return queries_per_joule(self.query_uj, qps, self.clock_w)
 
+    def on_chip_watts(self, qps: float | None = None) -> float:
+        """Return the power without DRAM and link, at a load or at the capacity [W]."""
+        inside = sum(uj for name, uj in self.parts_uj.items() if name not in ("DRAM", "link"))
+        return 1e-6 * inside * (self.capacity_qps if qps is None else qps) + self.clock_w
+
     def to_json(self) -> dict[str, Any]:
         """Return everything that is printed."""
         return {
@@ -194,20 +199,14 @@ power over the load that its figures 7 and 8 still show; not measured, hosts not
   {100 * (most / least - 1):+.1f} %, at one activity for all, DRAM and link left out. An energy per
   query is nowhere in paper or artifact.
 * Ours without DRAM and link, each at its own capacity: one stage
-  {_on_chip(one):.2f} W, two stages {_on_chip(two):.2f} W
-  ({100 * (_on_chip(two) / _on_chip(one) - 1):+.1f} %), for
+  {one.on_chip_watts():.2f} W, two stages {two.on_chip_watts():.2f} W
+  ({100 * (two.on_chip_watts() / one.on_chip_watts() - 1):+.1f} %), for
   {two.capacity_qps / one.capacity_qps:.2f} times the queries. At {COMMON_LOAD_QPS:.0f} queries/s
-  both: {_on_chip(one, COMMON_LOAD_QPS):.2f} and {_on_chip(two, COMMON_LOAD_QPS):.2f} W
-  ({100 * (_on_chip(two, COMMON_LOAD_QPS) / _on_chip(one, COMMON_LOAD_QPS) - 1):+.1f} %).
+  both: {one.on_chip_watts(COMMON_LOAD_QPS):.2f} and {two.on_chip_watts(COMMON_LOAD_QPS):.2f} W
+  ({100 * (two.on_chip_watts(COMMON_LOAD_QPS) / one.on_chip_watts(COMMON_LOAD_QPS) - 1):+.1f} %).
 * A cell: the paper's takes {cell_pj:.2f} pJ a cycle (166.4 mW for 1,024 at 250 MHz, int16 with
   sums of 64 bits, activity not annotated; the reports name no clock); ours
   {NODE_12.mac_pj + CELL_BITS * FLIP_FLOP_PJ:.2f} pJ (int8, sums of 32 bits).
 * Not counted: control, other registers, wires, leakage, refresh, the host. Cells that multiply
   zeros are taken to cost nothing but their clock.
 """
-
-
-def _on_chip(row: EnergyRow, qps: float | None = None) -> float:
-    """Return the power without DRAM and link, at a load or at the capacity [W]."""
-    inside = sum(uj for name, uj in row.parts_uj.items() if name not in ("DRAM", "link"))
-    return 1e-6 * inside * (qps or row.capacity_qps) + row.clock_w

@@ -39,7 +39,7 @@ from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED
 
 __all__ = [
     "MOST_LOAD", "NEUMF", "baseline_service_s", "capacity_qps", "criteo_pipelines", "figure_12",
-    "figure_13", "figure_14", "neumf_pipelines", "scaled_hits", "tail_curve",
+    "figure_13", "figure_14", "neumf_pipelines", "scaled_hits", "serial_load_within", "tail_curve",
 ]  # fmt: skip
 
 Curve = dict[float, float]
@@ -130,6 +130,21 @@ def tail_curve(setup: PipelineSetup, loads: Sequence[float], queries: int, seed:
     """Return the p99 latency at those loads that the pipeline sustains [ms]."""
     most = MOST_LOAD * capacity_qps(setup)
     return {load: measure(setup, load, queries, seed).p99_ms for load in loads if load <= most}
+
+
+def serial_load_within(service_s: float, p99_ms: float, queries: int, seed: int) -> float:
+    """Return the largest load of one server whose p99 is within a limit, to 1 % [queries/s].
+
+    0 if a query alone takes longer.
+    """
+    if 1e3 * service_s > p99_ms:
+        return 0.0
+    low, high = 0.0, 1 / service_s
+    while high - low > 0.01 / service_s:
+        middle = (low + high) / 2
+        met = serial_load(service_s, middle, queries, seed).p99_ms <= p99_ms
+        low, high = (middle, high) if met else (low, middle)
+    return low
 
 
 def _series(label: str, source: str, curve: Mapping[float, float]) -> Series:
