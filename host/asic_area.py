@@ -1,8 +1,7 @@
 """Gate equivalents of the units, from Yosys, and the silicon that they would take at 12 nm.
 
-Not a synthesis for a library: Yosys' own gates, without ABC, at full width; an upper bound (with
-ABC the array's cells have 0.85 times the gates). Memories are left out of the gates and counted as
-macros by their bytes.
+Not a synthesis for a library: Yosys' own gates, without ABC, at full width: an upper bound.
+Memories are left out of the gates and counted as macros by their bytes.
 
 Ref: gates as multiples of a NAND2, as in common standard-cell libraries (assumed). GlobalFoundries
 12LP: 36.71 million transistors per mm2 (WikiChip, "12 nm lithography process"); a NAND2 has four.

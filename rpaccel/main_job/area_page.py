@@ -150,8 +150,7 @@ def area_text(report: AreaReport) -> str:
     )
     return f"""# Area at 12 nm
 
-Written by `rpaccel area` (`make area`): gates of Yosys without ABC (an upper bound; with ABC the
-cells have 0.85 times as many), a NAND2 of {NAND2_UM2:.3f} um2 (four transistors of GlobalFoundries
+Written by `rpaccel area` (`make area`): gates of Yosys without ABC (an upper bound), a NAND2 of {NAND2_UM2:.3f} um2 (four transistors of GlobalFoundries
 12LP's 36.71 million a mm2), {100 * FILL:.0f} % of a block filled (assumed). Memories: macros of
 RecPipe's reports, the array's of 32 KB, the caches' of 256 KB. `host/asic_area.py` has the sources.
 
@@ -164,7 +163,8 @@ registers, retrieval, tags; clock tree and wires.
 
 {table}
 ## Beside the paper
-RecPipe's reports, int16 with sums of 64 bits: {100 * (most / least - 1):+.2f} %. Its filters are
+RecPipe's reports, int16 with sums of 64 bits, base {least:.2f} mm2 (ours {base:.2f}, int8 with
+sums of 32): {100 * (most / least - 1):+.2f} %. Its filters are
 1,024, one per 4 x 4 block; one per sub-array would be next to nothing. Its larger part are banked
 activation memories; ours are the same macros in both.
 

@@ -18,7 +18,8 @@ from tests.scheduler.test_search import profile
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "schedule", "report", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
-         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area"]  # fmt: skip
+         "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area",
+         "scale-sim", "artifact", "energy", "area", "claims"]  # fmt: skip
 
 
 @pytest.fixture
