@@ -150,9 +150,10 @@ def area_text(report: AreaReport) -> str:
     )
     return f"""# Area at 12 nm
 
-Written by `rpaccel area` (`make area`): gates of Yosys without ABC (an upper bound), a NAND2 of {NAND2_UM2:.3f} um2 (four transistors of GlobalFoundries
-12LP's 36.71 million a mm2), {100 * FILL:.0f} % of a block filled (assumed). Memories: macros of
-RecPipe's reports, the array's of 32 KB, the caches' of 256 KB. `host/asic_area.py` has the sources.
+Written by `rpaccel area` (`make area`): gates of Yosys without ABC (an upper bound),
+a NAND2 of {NAND2_UM2:.3f} um2 (four transistors of GlobalFoundries 12LP's 36.71 million a mm2),
+{100 * FILL:.0f} % of a block filled (assumed). Memories: macros of RecPipe's reports, the array's
+of 32 KB, the caches' of 256 KB. `host/asic_area.py` has the sources.
 
 ## `paper`, 128 x 128
 Base {base:.2f} mm2, what the ideas add {report.mm2(ideas=True):.2f} mm2:
