@@ -12,6 +12,7 @@ from rpaccel.main_job.paper_figure import (
 )
 from rpaccel.main_job.paper_figures import figure_10c, paper_page
 from rpaccel.main_job.paper_loads import (
+    artifact_curve,
     baseline_service_s,
     figure_12,
     figure_13,
@@ -94,6 +95,7 @@ def test_figure_10c_compares_where_both_have_points():
     assert points(figure, f"{total} MB, 1/{ratio}", PAPER) == known
 
 
+@pytest.mark.slow
 def test_figure_12_small():
     figure = figure_12(60, 0, loads=(100, 500, 2000), split_loads=(250,))
     base = points(figure, "baseline")
@@ -107,6 +109,17 @@ def test_figure_12_small():
     assert points(figure, "two stages", PAPER) == FIGURE_12["two stages"]
     splits = [points(figure, name, panel=1)[250] for name in ("8,2", "8,8")]
     assert splits[0] < splits[1]  # fewer, larger arrays for the back end: shorter at low load
+
+
+def test_queues_of_the_artifact_s_times():
+    """Known values of the same queues in another simulation, p99 in ms; exponential gaps."""
+    one = artifact_curve("one stage", (200, 250, 333, 400, 500), 200_000, 0)
+    assert set(one) == {200, 250, 333, 400}  # 478 queries/s at most
+    for load, tail in ((200, 7.7), (250, 9.9), (333, 17.0), (400, 28.8)):
+        assert one[load] == pytest.approx(tail, rel=0.15)
+    two = artifact_curve("two stages", (500, 1000, 1333), 200_000, 0)
+    for load, tail in ((500, 2.0), (1000, 2.4), (1333, 3.0)):
+        assert two[load] == pytest.approx(tail, rel=0.1)
 
 
 def test_figure_13_small():
