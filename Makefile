@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation validate deeprec serve report clean
+.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation validate deeprec serve scale-sim artifact energy area claims report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -66,7 +66,7 @@ array-bench: setup ## the array alone: seconds to write and build it, cycles/s (
 efficiency: setup ## MAC efficiency of the core in RTL on Criteo's rankers (ARGS="--sizes 128"; minutes a size)
 	$(BIN)/rpaccel efficiency $(ARGS)
 
-figures: setup ## RecPipe's figure 10(c) and better caches, on a Criteo-like trace (ARGS="--seed 1")
+figures: setup ## RecPipe's figures with our points, and better caches (docs/generated/figures.md; ARGS="--seed 1")
 	$(BIN)/rpaccel figures $(ARGS)
 
 lint: setup ## ruff and mypy on Python; verilator and yosys on the netlist of PRESET
@@ -111,6 +111,22 @@ validate: setup ## the performance model beside the counters of 210 random queri
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
 	$(BIN)/rpaccel ablation $(ARGS)
+
+scale-sim: setup ## SCALE-Sim 3 beside its closed forms, layer by layer (docs/generated/scale_sim.md)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[scalesim]'
+	$(BIN)/rpaccel scale-sim $(ARGS)
+
+artifact: setup ## latencies of RecPipe's artifact, and term by term from there to ours (docs/generated/artifact.md)
+	$(BIN)/rpaccel artifact $(ARGS)
+
+energy: setup ## energy of a query, queries per second and watt (docs/generated/energy.md)
+	$(BIN)/rpaccel energy $(ARGS)
+
+area: setup ## gate equivalents and mm2 of `paper` at 12 nm (docs/generated/area.md; minutes)
+	$(BIN)/rpaccel area $(ARGS)
+
+claims: setup ## RecPipe's claims C1 to C34 beside ours (docs/generated/claims.md; minutes)
+	$(BIN)/rpaccel claims $(ARGS)
 
 retrieval-study: setup ## the retrieval engine in the model, beside published ones and Faiss (docs/generated/retrieval.md)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[faiss]'

@@ -39,6 +39,7 @@ def _criteo(name: str, dim: int, bottom: tuple[int, ...], top: tuple[int, ...]) 
 
 
 RM_SMALL = _criteo("rmsmall", 4, (64, 4), (64, 1))  # RecPipe table 1
+RM_MED = _criteo("rmmed", 16, (64, 16), (64, 1))  # RecPipe table 1
 RM_LARGE = _criteo("rmlarge", 32, (512, 256, 128, 64, 32), (96, 1))  # RecPipe table 1
 
 # The shipped MovieLens-100K rankers (spec/models/), with the mean list lengths of its users.

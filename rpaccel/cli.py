@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import deeprec_verbs, page_verbs
+from rpaccel import deeprec_verbs, page_verbs, paper_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 from rpaccel.profile_verbs import profile_app
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_app, name="profile")
-for verb in (*page_verbs.VERBS, *deeprec_verbs.VERBS):
+for verb in (*page_verbs.VERBS, *paper_verbs.VERBS, *deeprec_verbs.VERBS):
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
 
@@ -177,21 +177,26 @@ def figures(
         int, typer.Option(help="Candidates of the Criteo-like traces.", min=1 << 19)
     ] = 1 << 20,
     queries: Annotated[int, typer.Option(help="Queries of each merging stream.", min=1)] = 50,
+    arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=50)] = 1500,
+    page: Annotated[Path, typer.Option(help="Markdown page to write, too.")] = Path(
+        "docs/generated/figures.md"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Draw RecPipe's figure 10(c) on a Criteo-like trace, and what better caches change."""
+    """Draw RecPipe's figures 1(c), 5, 10, 12 to 14 with our points, and what better caches do."""
     from rpaccel.main_job.figures import figures_text, run_figures  # noqa: PLC0415
+    from rpaccel.main_job.paper_figures import run_paper_figures  # noqa: PLC0415
 
-    found = run_figures(
-        out,
-        data=data,
-        samples=samples,
-        queries=queries,
-        seed=seed,
-        progress=functools.partial(print, file=sys.stderr, flush=True),
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    found = run_figures(out, data=data, samples=samples, queries=queries, seed=seed, progress=say)
+    drawn = run_paper_figures(
+        out, page, curves=found.curves, arrivals=arrivals, seed=seed, progress=say
     )
-    print_json(found.to_json()) if json else print(figures_text(found))
+    if json:
+        print_json({"caches": found.to_json(), "paper": drawn})
+    else:
+        print(f"{figures_text(found)}\n\n{page.read_text()}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,9 @@ from rpaccel.spec.platform import PlatformConfig, load_platform
 from rpaccel.spec.stage_tasks import StageTasks
 
 __all__ = [
-    "CANDIDATES", "IDEAS", "KEPT", "SERVED", "Bound", "Design", "Load", "Setup", "bounds",
-    "designs", "host_sort_s", "lane_use", "measure", "pace_cycles", "saturated_qps",
-    "stage_alone_qps",
+    "CANDIDATES", "FEATURES", "IDEAS", "KEPT", "SERVED", "SPLIT_SUB_BATCH", "SPLIT_TASKS",
+    "WHOLE_TASKS", "Bound", "Design", "Load", "Measured", "Setup", "bounds", "designs",
+    "host_sort_s", "lane_use", "measure", "pace_cycles", "saturated_qps", "stage_alone_qps",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -271,7 +272,23 @@ class Setup:
         return self.design.bytes_in / self.platform.link.bytes_per_s
 
 
-def saturated_qps(setup: Setup) -> float:
+class Measured(Protocol):
+    """A machine and its host, and what it is asked by queries that come at `arrivals` [cycles].
+
+    link_s : of the link, on a query's way in. last_s : from the machine's answer to the host's [s].
+    """
+
+    machine: Machine
+    platform: PlatformConfig
+
+    @property
+    def link_s(self) -> float: ...  # noqa: D102
+    @property
+    def last_s(self) -> float: ...  # noqa: D102
+    def loads(self, arrivals: Sequence[int]) -> list[QueryLoad]: ...  # noqa: D102
+
+
+def saturated_qps(setup: Measured) -> float:
     """Return the rate of a machine with IN_FLIGHT queries, a new one with every answer; no link.
 
     From the ends of two loads, of which one is twice the other: what begins and ends them is out.
@@ -298,7 +315,7 @@ def stage_alone_qps(setup: Setup, number: int) -> float:
     return SATURATED / (ends[1] - ends[0]) * setup.platform.accelerator.clock_hz
 
 
-def measure(setup: Setup, load_qps: float, queries: int, seed: int = 0) -> Load:
+def measure(setup: Measured, load_qps: float, queries: int, seed: int = 0) -> Load:
     """Return the latencies of `queries` Poisson arrivals: link in, machine, host, link out.
 
     The link is a queue on the way in; on the way out it only takes its time.

@@ -84,23 +84,27 @@ def predicted_hit_rates(
 
 
 def pinned_hit_rate(
-    law: PopularityLaw, rows: int, *, tables: Sequence[int] = LARGE_TABLES
+    law: PopularityLaw, rows: int, *, tables: Sequence[int] = LARGE_TABLES, scale: int = 1
 ) -> float:
     """Return the hit rate [%] of the `rows` most popular rows of all tables: the best static set.
 
+    scale : every table has so many times its rows, with the same law.
     Within one class of ranks (0.3 % wide) rows count as equally popular.
+    Raises ValueError for a scale below 1.
     """
-    chances, counts = _classes(law, tables)
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, not {scale}")
+    chances, counts = _classes(law, tables, scale)
     order = np.argsort(-chances, kind="stable")
     taken = np.diff(np.minimum(np.cumsum(counts[order]), rows), prepend=0)
     return float(100 * (chances[order] * taken).sum())
 
 
-def _classes(law: PopularityLaw, tables: Sequence[int]) -> tuple[Floats, Floats]:
+def _classes(law: PopularityLaw, tables: Sequence[int], scale: int = 1) -> tuple[Floats, Floats]:
     """Return (probability that an access is to one row, rows) of classes of alike rows."""
     chances, counts = [], []
     for table in tables:
-        rows = TABLE_ROWS[table]
+        rows = TABLE_ROWS[table] * scale
         steps = np.geomspace(EXACT_RANKS, max(rows, EXACT_RANKS + 1), STEPS).astype(np.int64)
         edges = np.unique(np.minimum(np.append(np.arange(EXACT_RANKS), steps), rows))
         count = np.diff(edges).astype(np.float64)

@@ -20,7 +20,8 @@ VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", 
          "report", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
-         "deeprec", "deeprecsched", "queue-scale"]  # fmt: skip
+         "deeprec", "deeprecsched", "queue-scale", "validate",
+         "scale-sim", "artifact", "energy", "area", "claims"]  # fmt: skip
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from rpaccel.cli import main
 from rpaccel.main_job import figures as figures_module
+from rpaccel.main_job import paper_figures as paper_figures_module
 from rpaccel.main_job.cache_study import (
     AS_PUBLISHED,
     PUBLISHED_AMAT_CYCLES,
@@ -17,6 +18,7 @@ from rpaccel.main_job.cache_study import (
 )
 from rpaccel.main_job.figures import FigureData, figures_text, write_figures
 from rpaccel.main_job.merge_study import log_merging, merge_report
+from rpaccel.main_job.paper_static import figure_1c
 from rpaccel.main_job.table_study import TableRow, table_study
 from rpaccel.results import to_json
 from rpaccel.workloads.criteo_fit import PUBLISHED_HIT_RATES, PUBLISHED_SMALL, pinned_hit_rate
@@ -172,15 +174,22 @@ def test_command(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(
         figures_module, "compute_figures", lambda *ask: asked.append(ask[:4]) or made_up()
     )
-    out = tmp_path / "out"
-    line = ["rpaccel", "figures", "--out", str(out), "--samples", "524288", "--seed", "7", "--json"]
+    small = [figure_1c()]
+    monkeypatch.setattr(paper_figures_module, "paper_figures", lambda *_: small)
+    out, page = tmp_path / "out", tmp_path / "docs" / "figures.md"
+    line = ["rpaccel", "figures", "--out", str(out), "--samples", "524288", "--seed", "7", "--json",
+            "--page", str(page), "--arrivals", "50"]  # fmt: skip
     monkeypatch.setattr("sys.argv", line)
     with pytest.raises(SystemExit) as end:
         main()
     captured = capsys.readouterr()
     assert not end.value.code
     assert asked == [("ml-100k", 524288, 50, 7)]
-    assert captured.out == to_json(made_up().to_json()) == (out / "figures.json").read_text()
+    assert captured.out == to_json({"caches": made_up().to_json(), "paper": small})
+    assert (out / "figures.json").read_text() == to_json(made_up().to_json())
+    assert (out / "paper.json").read_text() == to_json(small)
+    assert (out / "fig1c.png").stat().st_size > 300
+    assert "50 arrivals of each load, seed 7" in page.read_text()
     assert "wrote" in captured.err
     monkeypatch.setattr("sys.argv", ["rpaccel", "figures", "--samples", "5"])
     with pytest.raises(SystemExit) as end:

@@ -1,0 +1,84 @@
+"""Verbs that put our models beside the paper's and its artifact's, a page each."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rpaccel.console import Json, Seed, show_page
+
+__all__ = ["VERBS"]
+
+# Imports inside the verbs: they are slow, and one verb needs few of them.
+
+
+def scale_sim(
+    sizes: Annotated[str, typer.Option(help="Array sides.")] = "16,32,64,128",
+    items: Annotated[int, typer.Option(help="Items through each layer.", min=1)] = 4096,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/scale_sim.md"),
+    json: Json = False,
+) -> None:
+    """Compare SCALE-Sim 3 with the closed forms, layer by layer (needs the extra `scalesim`)."""
+    from rpaccel.main_job import scale_sim_study as study  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    found = study.run_scale_sim([int(size) for size in sizes.split(",")], items, say)
+    show_page(out, study.scale_sim_text(found), found.to_json() if json else None)
+
+
+def energy(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/energy.md"),
+    json: Json = False,
+) -> None:
+    """Add up the energy of a query from published tables: queries per second and watt."""
+    from rpaccel.main_job import energy_page as page  # noqa: PLC0415
+
+    rows = page.energy_rows()
+    show_page(out, page.energy_text(rows), [row.to_json() for row in rows] if json else None)
+
+
+def artifact(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/artifact.md"),
+    json: Json = False,
+) -> None:
+    """Print the latencies of RecPipe's artifact, and the way from them to ours, term by term."""
+    from rpaccel.main_job import artifact_page as page  # noqa: PLC0415
+
+    steps, events = page.walk_steps()
+    values = page.artifact_values(steps, events) if json else None
+    show_page(out, page.artifact_text(steps, events), values)
+
+
+def area(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/area.md"),
+    json: Json = False,
+) -> None:
+    """Count gates with Yosys and estimate the silicon of `paper` at 12 nm (minutes at first)."""
+    from rpaccel.main_job import area_page as page  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    report = page.area_report(progress=say)
+    show_page(out, page.area_text(report), report.to_json() if json else None)
+
+
+def claims(
+    arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=50)] = 1500,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/claims.md"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compute RecPipe's claims C1 to C34 from our models: reproduced, differs, out of reach."""
+    from rpaccel.main_job.claim_job import all_claims  # noqa: PLC0415
+    from rpaccel.main_job.claims import claims_text  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    found = all_claims(arrivals, seed, say)
+    values = [{**vars(claim), "status": claim.status.value} for claim in found] if json else None
+    show_page(out, claims_text(found, arrivals, seed), values)
+
+
+VERBS = (scale_sim, energy, artifact, area, claims)

@@ -1,0 +1,138 @@
+import pytest
+
+from rpaccel.main_job import claim_groups as groups
+from rpaccel.main_job.area_page import AreaReport, AreaRow, area_text
+from rpaccel.main_job.claim_job import load_figures
+from rpaccel.main_job.claims import Claim, Status, claims_text, compare, out_of_reach, run_claims
+from rpaccel.main_job.energy_page import EnergyRow
+from rpaccel.main_job.paper_loads import serial_load_within
+from rpaccel.perfmodel.energy import QueryActivity
+
+
+def by_number(claims):
+    return {claim.number: claim for claim in claims}
+
+
+def made_up_area():
+    """Return a machine of a cell, memory, a filter and a split."""
+    return AreaReport(
+        rows=(
+            AreaRow(name="cells", idea="", count=2, gates=100.0, mm2=3.0),
+            AreaRow(name="requantisers", idea="", count=1, gates=10.0, mm2=1.0),
+            AreaRow(name="memory", idea="", count=1, gates=0.0, mm2=6.0),
+            AreaRow(name="filters", idea="O.2", count=1, gates=1.0, mm2=0.5),
+            AreaRow(name="split", idea="O.3", count=1, gates=1.0, mm2=0.2),
+        )
+    )
+
+
+def row(macs_uj):
+    """Return a pipeline that takes `macs_uj` on the card, and as much outside."""
+    return EnergyRow(
+        name="x",
+        activity=QueryActivity(stages=(), link_bytes=1),
+        parts_uj={"MACs": macs_uj, "DRAM": macs_uj / 2, "link": macs_uj / 2},
+        hbm2_uj=1.0,
+        capacity_qps=1e5 / macs_uj,
+        clock_w=0.0,
+    )
+
+
+def test_a_claim_is_reproduced_within_a_tenth():
+    claim = compare(1, "x", [("a", 10.0, 10.9), ("b", 2.0, 1.9)], unit=" ms")
+    assert (claim.paper, claim.ours) == ("a 10 ms, b 2 ms", "a 10.9 ms, b 1.9 ms")
+    assert (claim.status, claim.distance) == (Status.REPRODUCED, "+9.0 %, -5.0 %")
+    far = compare(1, "x", [("", 10.0, 10.0), ("", 2.0, 3.0)], why="because")
+    assert (far.status, far.distance) == (Status.DIFFERS, "+0.0 %, +50.0 %")
+    with pytest.raises(ValueError, match="why must say why C1 differs"):
+        compare(1, "x", [("", 10.0, 20.0)])
+    with pytest.raises(ValueError, match="pairs of C2 must have numbers of the paper"):
+        compare(2, "x", [])
+    with pytest.raises(ValueError, match=r"number must be in 1\.\.34, not 35"):
+        out_of_reach(35, "x", "y", "z")
+
+
+def test_every_claim_once():
+    claims = [out_of_reach(n, f"text {n}", "p", "w") for n in range(34, 0, -1)]
+    found = run_claims([lambda: claims], progress=lambda _: None)
+    assert [claim.number for claim in found] == list(range(1, 35))
+    text = claims_text(found, 100, 0)
+    assert "0 reproduced,\n0 differ, 34 out of reach." in text
+    assert [line.split("|")[1].strip() for line in text.splitlines() if "text" in line] == [
+        f"C{n}" for n in range(1, 35)
+    ]
+    with pytest.raises(ValueError, match="claims must be C1 to C34, once each"):
+        run_claims([lambda: claims[1:]], progress=lambda _: None)
+    with pytest.raises(ValueError, match="claims must be C1 to C34, once each"):
+        run_claims([lambda: [*claims, claims[0]]], progress=lambda _: None)
+
+
+def test_claims_by_arithmetic():
+    claims = by_number(groups.arithmetic_claims())
+    assert set(claims) == {1, 2, 16, 19}
+    assert all(claim.status is Status.REPRODUCED for claim in claims.values())
+    assert (claims[2].ours, claims[2].distance) == ("4x", "+0.0 %")
+    assert claims[19].ours == "4 MiB"
+    lost = groups.lost_claims()
+    assert [claim.number for claim in lost] == [7, 8, 9, 10, 11]
+    assert {claim.status for claim in lost} == {Status.OUT_OF_REACH}
+
+
+@pytest.mark.slow
+def test_claims_on_caches():
+    claims = by_number(groups.cache_claims(samples=1 << 19))
+    assert set(claims) == {17, 18, 31}
+    assert float(claims[17].ours.split()[1].strip(",")) == pytest.approx(56, abs=4)
+    assert claims[31].status is Status.DIFFERS
+
+
+@pytest.mark.slow
+def test_claims_on_array_and_ideas():
+    claims = by_number([*groups.array_claims(), *groups.ablation_claims()])
+    assert set(claims) == {13, 14, 15, 20, 21, 22}
+    assert claims[13].status is Status.REPRODUCED
+    assert claims[15].ours.startswith("19 to the first id")
+    assert claims[20].status is Status.DIFFERS
+    assert claims[22].ours.startswith("latency 2.3")  # docs/generated/ablation.md
+
+
+@pytest.mark.slow
+def test_claims_under_load():
+    claims = by_number(groups.load_claims(load_figures(60, 0)))
+    assert set(claims) == {23, 24, 25, 26, 27, 28, 32, 33, 34}
+    assert claims[26].ours.startswith("latency ")
+    assert claims[33].distance.endswith("of 9 the same")
+    assert claims[28].status is Status.OUT_OF_REACH
+
+
+@pytest.mark.slow
+def test_claims_on_quality():
+    claims = by_number(groups.quality_claims(queries=1))
+    assert set(claims) == {3, 4, 5, 6, 12}
+    assert claims[6].status is Status.REPRODUCED
+
+
+def test_claims_on_silicon():
+    area = made_up_area()
+    assert area.overhead == pytest.approx(7.0)
+    assert area.fission == pytest.approx(100 * 0.2 / 4.0)
+    claims = by_number(groups.silicon_claims(area, [row(100.0), row(50.0)]))
+    assert set(claims) == {29, 30}
+    assert claims[29].ours == "area 7 %, power 0 %"  # half the energy, twice the queries
+    assert "ours takes -50 %" in claims[29].why
+    assert claims[30].ours == "5 %"
+    text = area_text(area)
+    assert "+7.00 %" in text
+    assert "+7.67" in text  # the paper's own sum
+
+
+def test_load_within_a_limit():
+    # A server of 1 ms under Poisson arrivals: within 4 ms at p99 well below its 1000 queries/s.
+    load = serial_load_within(1e-3, 4.0, 20_000, 0)
+    assert 300 < load < 700
+    assert serial_load_within(1e-3, 0.9, 100, 0) == 0.0
+
+
+def test_a_claim_that_differs_says_why():
+    with pytest.raises(ValueError, match="why must say why C3 out of reach"):
+        Claim(number=3, text="", paper="", ours="", status=Status.OUT_OF_REACH)
