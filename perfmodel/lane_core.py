@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rpaccel.perfmodel.layer_engine import (
     LONG_AGO,
@@ -63,37 +64,71 @@ class SubBatchWork:
     crossing: int
 
 
+def place_chain(
+    now: int, row: int, items: int, stack: int, first_stack: int, last_taken: int, block: int,
+    skew: int,
+) -> tuple[int, int]:
+    """Return (first row, cycle in which the last layer is taken) of a chain chosen in cycle `now`.
+
+    row, items, stack : of the array's last tile. last_taken : of the Chain; -1 for None.
+    block, skew : block_size, and skew_cycles. See layer_engine.place_layer; also compiled by
+    perfmodel.point_kernels.
+    """
+    taken = max(now + FETCH_CYCLES, row - 1)
+    lag = 0 if first_stack == stack else skew
+    load = max(taken + 1, row + block - 2 + lag)
+    first = max(load + block + SETTLE_CYCLES, row + items + lag)
+    return first, taken if last_taken < 0 else first + last_taken
+
+
+def sub_batch_works(
+    config: AcceleratorConfig, program: ProgramShape, items: NDArray[np.int64]
+) -> list[SubBatchWork]:
+    """Return the work of sub-batches of so many items. items : int64[sizes], at least 1 each."""
+    if not len(items):
+        return []
+    bottoms = _chains(config, program.bottom, items, row_cycles(config) + 1)
+    tops = _chains(config, program.top, items, score_cycles(config))
+    return [
+        SubBatchWork(
+            items=int(size),
+            bottom=bottom,
+            top=top,
+            crossing=program.interaction_cycles(config, int(size)),
+        )
+        for size, bottom, top in zip(items, bottoms, tops, strict=True)
+    ]
+
+
 @lru_cache(maxsize=4096)
 def sub_batch_work(config: AcceleratorConfig, program: ProgramShape, items: int) -> SubBatchWork:
     """Return the work of a sub-batch of `items`."""
-    return SubBatchWork(
-        items=items,
-        bottom=_chain(config, program.bottom, items, row_cycles(config) + 1),
-        top=_chain(config, program.top, items, score_cycles(config)),
-        crossing=program.interaction_cycles(config, items),
-    )
+    return sub_batch_works(config, program, np.array([items]))[0]
 
 
-def _chain(
-    config: AcceleratorConfig, layers: tuple[LayerShape, ...], items: int, out: int
-) -> Chain:
+def _chains(
+    config: AcceleratorConfig, layers: tuple[LayerShape, ...], items: NDArray[np.int64], out: int
+) -> list[Chain]:
     if layers[0].reads_act:
         raise ValueError("a chain must not begin with a layer that reads activations")
     first, *rest = layers
-    rows, zero = np.full(1, items, np.int64), np.zeros(1, np.int64)
-    times = place_layer(config, first, rows, zero, ArrayState.idle())
-    row = int(times.after.row[0])
-    begin = row - (first.tiles - 1) * int(tile_cycles(config, items))
+    times = place_layer(config, first, items, np.zeros_like(items), ArrayState.idle(len(items)))
+    begin = times.after.row - (first.tiles - 1) * tile_cycles(config, items)
     for layer in rest:
-        times = place_layer(config, layer, rows, times.taken + FETCH_CYCLES, times.after)
-    return Chain(
-        items=items,
-        last_row=int(times.after.row[0]) - begin,
-        last_taken=int(times.taken[0]) - begin if rest else None,
-        first_stack=first.stack,
-        last_stack=layers[-1].stack,
-        out=items - 1 + out,
-    )
+        times = place_layer(config, layer, items, times.taken + FETCH_CYCLES, times.after)
+    return [
+        Chain(
+            items=int(size),
+            last_row=int(row),
+            last_taken=int(taken) if rest else None,
+            first_stack=first.stack,
+            last_stack=layers[-1].stack,
+            out=int(size) - 1 + out,
+        )
+        for size, row, taken in zip(
+            items, times.after.row - begin, times.taken - begin, strict=True
+        )
+    ]
 
 
 class SubBatch:
@@ -170,13 +205,11 @@ class LaneCore:
 
     def _place(self, chain: Chain, now: int, pause: int) -> int:
         """Stream a chain; return when its result is there. See layer_engine.place_layer."""
-        row, size = self._row, self._block
-        taken = max(now + FETCH_CYCLES, row - 1)
-        skew = 0 if chain.first_stack == self._stack else self._skew
-        load = max(taken + 1, row + size - 2 + skew)
-        first = max(load + size + SETTLE_CYCLES, row + self._items + skew)
-        if chain.last_taken is not None:
-            taken = first + chain.last_taken
+        last_taken = -1 if chain.last_taken is None else chain.last_taken
+        first, taken = place_chain(
+            now, self._row, self._items, self._stack, chain.first_stack, last_taken,
+            self._block, self._skew,
+        )  # fmt: skip
         self._row, self._items, self._stack = first + chain.last_row, chain.items, chain.last_stack
         self._choose = taken + pause
         return self._row + chain.out
