@@ -126,7 +126,7 @@ def _deals(space: DesignSpace) -> tuple[Ints, Ints]:
     for stage, tasks in enumerate((axes.front_task_items, axes.back_task_items)):
         sizes = space.task_sizes[stage]
         table = np.zeros((len(tasks), len(axes.k), kernels.DEAL_FIELDS), np.int64)
-        for (t, k), row in np.ndenumerate(np.empty((len(tasks), len(axes.k)))):
+        for t, k in np.ndindex(len(tasks), len(axes.k)):
             items = space.candidates if stage == 0 else axes.k[k]
             count, size, last = dealt(items, tasks[t])
             share = StageTasks.shared(size, axes.k[k], space.candidates).task_k
@@ -154,7 +154,7 @@ def check_gathers(space: DesignSpace, family: int, tables: MachineTables) -> Non
         parts = gathers.reshape(-1, *space.shape[-2:], *gathers.shape[1:])
         shares = tables.hits.reshape(2, -1, *space.shape[-2:])
         for less, more in _neighbours():
-            fair = (shares[:, *more] >= shares[:, *less]).all(axis=0)[..., None, None]
+            fair = np.all(shares[:, *more] >= shares[:, *less], axis=0)[..., None, None]
             grows = parts[more] > parts[less] * (1 + ROUNDING)  # NaN: there is no such machine
             wrong = np.argwhere(fair & grows)
             if len(wrong):
@@ -194,7 +194,7 @@ def _compare(
     cycles = results[part, kernels.LATENCY].reshape(shape)
     pairs, slower, worst = 0, 0, 1.0
     for less, more in _neighbours():
-        fair = able[less] & able[more] & (shares[:, *more] >= shares[:, *less]).all(axis=0)
+        fair = able[less] & able[more] & np.all(shares[:, *more] >= shares[:, *less], axis=0)
         late = fair & (cycles[more] > cycles[less])
         pairs, slower = pairs + int(fair.sum()), slower + int(late.sum())
         if late.any():

@@ -22,7 +22,10 @@ from rpaccel.perfmodel.row_hits import split_hits
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.sweep import LaneSplit, SweepAxes, SweepSpec
 
-__all__ = ["BANDWIDTH_AXES", "MACHINE_AXES", "TASK_AXES", "DesignPoint", "DesignSpace", "dealt"]
+__all__ = [
+    "BANDWIDTH_AXES", "MACHINE_AXES", "TASK_AXES", "AxisSpace", "DesignPoint",
+    "DesignSpace", "dealt", "machine_config",
+]  # fmt: skip
 
 Ints = NDArray[np.int64]
 
@@ -61,12 +64,12 @@ def dealt(items: int, task_items: int) -> tuple[int, int, int]:
     return count, size, items - (count - 1) * size
 
 
-class DesignSpace:
-    """The points of a sweep of a two-stage workload.
+class AxisSpace:
+    """The points of a sweep by number, whatever the workload.
 
     Parameters
     ----------
-    spec : SweepSpec  Raises ValueError, with the path of the key, for what cannot be.
+    spec : SweepSpec
     """
 
     def __init__(self, spec: SweepSpec) -> None:
@@ -76,45 +79,6 @@ class DesignSpace:
         }
         self.shape = tuple(len(values) for values in self.values.values())
         self.points = math.prod(self.shape)
-        self.workload = _workload(spec.workload)
-        self._check()
-
-    def _check(self) -> None:
-        candidates = self.candidates
-        for value in self.axes.k:
-            if not self.workload.top_n <= value <= candidates:
-                raise ValueError(
-                    f"axes.k: values must be in {self.workload.top_n}..{candidates} (served items, "
-                    f"candidates), not {value}"
-                )
-        cached = max(self.axes.static_cache_kib + self.axes.look_ahead_kib)
-        if cached and self.workload.name != "criteo":
-            raise ValueError(
-                f"axes.static_cache_kib, axes.look_ahead_kib: must be 0 for {self.workload.name}: "
-                "hit rates come from the Criteo-like trace"
-            )
-
-    @property
-    def candidates(self) -> int:
-        """Items of stage 0."""
-        return self.workload.stages[0][1]
-
-    def records(self, beat_bytes: int) -> RecordSizes:
-        """Return the sizes in memory of a query's records."""
-        needs = [network.record_bytes for network, _ in self.workload.stages]
-        most = (max(need(side) for need in needs) for side in ("user", "item"))
-        return padded_records(*most, beat_bytes)
-
-    @cached_property
-    def task_sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Items of all tasks that there are, of each stage, ascending."""
-        axes = self.axes
-        stages = ((axes.front_task_items, (self.candidates,)), (axes.back_task_items, axes.k))
-        front, back = (
-            tuple(sorted({size for t, n in product(*pair) for size in dealt(n, t)[1:]}))
-            for pair in stages
-        )
-        return front, back
 
     @property
     def family(self) -> int:
@@ -145,6 +109,62 @@ class DesignSpace:
         pairs = zip(self.values.items(), places, strict=True)
         return DesignPoint(**{name: values[int(at)] for (name, values), at in pairs})
 
+
+class DesignSpace(AxisSpace):
+    """The points of a sweep of a two-stage workload.
+
+    Parameters
+    ----------
+    spec : SweepSpec  Raises ValueError, with the path of the key, for what cannot be.
+    """
+
+    def __init__(self, spec: SweepSpec) -> None:
+        super().__init__(spec)
+        self.workload = _workload(spec.workload)
+        self._check()
+
+    def _check(self) -> None:
+        candidates = self.candidates
+        for value in self.axes.k:
+            if not self.workload.top_n <= value <= candidates:
+                raise ValueError(
+                    f"axes.k: values must be in {self.workload.top_n}..{candidates} (served items, "
+                    f"candidates), not {value}"
+                )
+        for value in self.axes.look_ahead_kib:
+            if value & (value - 1):
+                raise ValueError(
+                    f"axes.look_ahead_kib: values must be powers of two or 0, not {value}"
+                )
+        cached = max(self.axes.static_cache_kib + self.axes.look_ahead_kib)
+        if cached and self.workload.name != "criteo":
+            raise ValueError(
+                f"axes.static_cache_kib, axes.look_ahead_kib: must be 0 for {self.workload.name}: "
+                "hit rates come from the Criteo-like trace"
+            )
+
+    @property
+    def candidates(self) -> int:
+        """Items of stage 0."""
+        return self.workload.stages[0][1]
+
+    def records(self, beat_bytes: int) -> RecordSizes:
+        """Return the sizes in memory of a query's records."""
+        needs = [network.record_bytes for network, _ in self.workload.stages]
+        user, item = (max(need(side) for need in needs) for side in ("user", "item"))
+        return padded_records(user, item, beat_bytes)
+
+    @cached_property
+    def task_sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Items of all tasks that there are, of each stage, ascending."""
+        axes = self.axes
+        stages = ((axes.front_task_items, (self.candidates,)), (axes.back_task_items, axes.k))
+        front, back = (
+            tuple(sorted({size for t, n in product(*pair) for size in dealt(n, t)[1:]}))
+            for pair in stages
+        )
+        return front, back
+
     def config(self, point: DesignPoint) -> AcceleratorConfig:
         """Return the machine of a point. Raises ValueError if it cannot be."""
         made = machine_config(
@@ -164,10 +184,13 @@ class DesignSpace:
     def row_hits(self, point: DesignPoint) -> tuple[float, float]:
         """Return the share of each stage's beats of rows that read no memory."""
         config = self.config(point)
-        return self.hits[
-            point.beat_bytes, point.static_cache_kib, point.static_front_percent,
-            point.look_ahead_kib, config.banks,
-        ]  # fmt: skip
+        return self.hits.rates(
+            point.beat_bytes,
+            point.static_cache_kib,
+            point.static_front_percent,
+            point.look_ahead_kib,
+            config.banks,
+        )
 
     @cached_property
     def hits(self) -> HitTable:
@@ -186,8 +209,11 @@ class HitTable:
         self._stages = [(*stages[0], candidates), (*stages[1], k)]
         self._known: dict[tuple[int, ...], tuple[float, float]] = {}
 
-    def __getitem__(self, key: tuple[int, int, int, int, int]) -> tuple[float, float]:
-        """Return both stages' rates. key : beat, static KiB, percent, look-ahead KiB, banks."""
+    def rates(
+        self, beat_bytes: int, static_kib: int, front_percent: int, ahead_kib: int, banks: int
+    ) -> tuple[float, float]:
+        """Return both stages' rates."""
+        key = beat_bytes, static_kib, front_percent, ahead_kib, banks
         if key not in self._known:
             self._known[key] = self._rates(*key)
         return self._known[key]

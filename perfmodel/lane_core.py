@@ -65,7 +65,13 @@ class SubBatchWork:
 
 
 def place_chain(
-    now: int, row: int, items: int, stack: int, first_stack: int, last_taken: int, block: int,
+    now: int,
+    row: int,
+    items: int,
+    stack: int,
+    first_stack: int,
+    last_taken: int,
+    block: int,
     skew: int,
 ) -> tuple[int, int]:
     """Return (first row, cycle in which the last layer is taken) of a chain chosen in cycle `now`.

@@ -190,7 +190,9 @@ class _Builder:
         names = ("static_cache_kib", "static_front_percent", "look_ahead_kib")
         keys = np.stack([*(self.values(name, where) for name in names), banks])
         distinct, places = np.unique(keys, axis=1, return_inverse=True)
-        rates = [self.space.hits[beat_bytes, *map(int, key)] for key in distinct.T]
+        rates = [
+            self.space.hits.rates(beat_bytes, *(int(value) for value in key)) for key in distinct.T
+        ]
         return np.array(rates).reshape(-1, 2)[places.ravel()].T
 
     def _stage(self, stage: int, where: Ints, lane: _Lane, machine: GatherMachine) -> None:

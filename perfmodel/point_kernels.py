@@ -43,14 +43,14 @@ WORK_FIELDS = 12
  _TOP_TAKEN, _TOP_FIRST, _TOP_LAST, _TOP_OUT) = range(WORK_FIELDS)  # fmt: skip
 
 # A row of tasks [cycles]. From the task's first, on an idle lane: the first gather may start, all
-# data are there, the lane takes another task, the last logit. On a lane that always has one waiting:
-# NEXT : from task to task; FOLLOWED : by how much the last logit is later. MEMORY : cycles of the
+# data are there, the lane takes another task, the last logit. On a lane that always has a task
+# waiting, NEXT : from task to task, FOLLOWED : by how much the last logit is later. MEMORY : of the
 # shared memory.
 TASK_FIELDS = 7
 BEGIN, GATHERED, HANDED, END, NEXT, FOLLOWED, MEMORY = range(TASK_FIELDS)
 REPEATS = 5  # tasks, the last two of which count: they follow each other evenly, in pairs
 
-# A row of results [cycles]. INTERVAL : between queries, when the machine has as many as it can take.
+# A row of results [cycles]. INTERVAL : between queries, if there are always more.
 # BOUND : what sets it, place in BOUNDS. DEMAND : cycles of the shared memory. FAULT : 0, or 1 + the
 # place in FAULTS of a rule that is broken; -1 : there is no such machine.
 RESULTS = 7
@@ -118,7 +118,7 @@ def lane_tasks(
 
 
 @fast
-def _lane_task(
+def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
     works: Ints, asked: Ints, gather: Floats, block: int, skew: int, repeats: int, out: Ints
 ) -> None:
     """Go through a task alone, or `repeats` that follow each other: write the fields of either."""
@@ -157,7 +157,14 @@ def _lane_task(
         if may_bottom <= now:
             w = work if at <= full else rest
             start, taken = _place(
-                now, row, items, stack, works[w, _BOTTOM_FIRST], works[w, _BOTTOM_TAKEN], block, skew
+                now,
+                row,
+                items,
+                stack,
+                works[w, _BOTTOM_FIRST],
+                works[w, _BOTTOM_TAKEN],
+                block,
+                skew,
             )
             row, items = start + works[w, _BOTTOM_ROW], works[w, _ITEMS]
             stack, choose = works[w, _BOTTOM_LAST], taken + _INTERACT
@@ -223,7 +230,7 @@ def _run(lanes: Ints, number: int, stage: int, grant: int, task: Ints, memory: i
 
 @fast
 def _load(tasks: Ints, deal: Ints, full: int, last: int, lanes: int) -> float:
-    """Return the cycles that a query's stage takes of each of its lanes, if there are always more."""
+    """Return the cycles that a query's stage takes of each of its lanes."""
     return ((deal[COUNT] - 1) * tasks[full, NEXT] + tasks[last, NEXT]) / lanes
 
 
@@ -282,7 +289,7 @@ def query_points(
 
 
 @fast
-def _query(
+def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
     has: Ints, tasks: Ints, front: Ints, back: Ints, front_full: int, front_last: int,
     back_full: int, back_last: int, releases: Ints, lanes: Ints, result: Floats,
 ) -> None:  # fmt: skip

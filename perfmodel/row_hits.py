@@ -12,7 +12,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.golden.cache_sim import LINE_BYTES, CacheConfig, Event, by_frequency, pinned_rows, simulate
+from rpaccel.golden.cache_sim import (
+    LINE_BYTES,
+    CacheConfig,
+    Event,
+    by_frequency,
+    pinned_rows,
+    simulate,
+)
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
@@ -65,9 +72,7 @@ def machine_hits(
     static_bytes, ahead_bytes = cache_bytes(config)
     beat = config.beat_bytes
     places = static_bytes // beat // len(stages)
-    rates = split_hits(
-        stages, beat, [places] * len(stages), ahead_bytes // beat, seed=seed
-    )
+    rates = split_hits(stages, beat, [places] * len(stages), ahead_bytes // beat, seed=seed)
     return {name: rate for (name, _, _), rate in zip(stages, rates, strict=True)}
 
 

@@ -135,23 +135,28 @@ def soak(
 
 @app.command()
 def sweep(
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/sweep"),
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    spec: Annotated[
+        str, typer.Option(help="Sweep in workloads/sweeps/, or a YAML file.")
+    ] = "criteo",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; default results/sweep/<name>.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask scheduler to run on instead (tcp://host:port).")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Sweep array sizes, sub-batch sizes and memory bandwidths with the performance model."""
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+    """Evaluate a design space with the performance model: Parquet, exact front, plots.
 
-    from rpaccel.perfmodel.sweep import run_sweep  # noqa: PLC0415
+    Goes on where it was interrupted. Nothing is drawn at random: the seed changes nothing.
+    """
+    from rpaccel.main_job.sweep import run, sweep_text  # noqa: PLC0415
 
-    if jobs == 1:
-        report = run_sweep(out, seed=seed)
-    else:
-        with ProcessPoolExecutor(jobs) as executor:
-            report = run_sweep(out, seed=seed, executor=executor)
-    text = report.pop("text")
-    print_json(report) if json else print(text)
+    with only_json(json):
+        summary = run(spec, out, jobs=jobs, cluster=cluster)
+    print_json(summary | {"seed": seed}) if json else print(sweep_text(summary))
 
 
 @app.command()

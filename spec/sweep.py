@@ -148,7 +148,7 @@ class SweepAxes(BaseModel):
     static_cache_kib: Integers = (0,)
     static_front_percent: Integers = (50,)
     look_ahead_kib: Integers = (0,)
-    front_sub_batch: Integers = (256,)
+    front_sub_batch: Integers = (64,)
     back_sub_batch: Integers = (128,)
     front_task_items: Integers = (0,)
     back_task_items: Integers = (0,)
@@ -214,6 +214,11 @@ class SweepSpec(BaseModel):
     axes: SweepAxes = SweepAxes()
     front: FrontSpec = FrontSpec()
 
+    @property
+    def is_gemm(self) -> bool:
+        """Whether the workload is a GEMM topology."""
+        return self.workload.endswith(".csv")
+
 
 def sweep_names() -> list[str]:
     """Names of the sweeps that are shipped, sorted."""
@@ -221,8 +226,12 @@ def sweep_names() -> list[str]:
 
 
 def load_sweep(source: str | Path) -> SweepSpec:
-    """Read a shipped sweep by name, or a YAML file by path.
+    """Read a shipped sweep by name, or a YAML file by path; a topology's path counts from there.
 
     Raises ValueError that names the sweep, or every wrong key with its path.
     """
-    return SweepSpec.model_validate(read_preset(source, SWEEPS_DIR, "sweep"))
+    spec = SweepSpec.model_validate(read_preset(source, SWEEPS_DIR, "sweep"))
+    if spec.is_gemm and Path(source).suffix and not Path(spec.workload).is_absolute():
+        beside = Path(source).parent / spec.workload
+        return spec.model_copy(update={"workload": str(beside)})
+    return spec
