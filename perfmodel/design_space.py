@@ -8,6 +8,7 @@ all points of a family that are alike otherwise follow each other.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
@@ -24,10 +25,12 @@ from rpaccel.spec.sweep import LaneSplit, SweepAxes, SweepSpec
 
 __all__ = [
     "BANDWIDTH_AXES", "MACHINE_AXES", "TASK_AXES", "AxisSpace", "DesignPoint",
-    "DesignSpace", "dealt", "machine_config",
+    "DesignSpace", "HitKey", "HitRates", "dealt", "machine_config",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
+HitKey = tuple[int, int, int, int, int]  # beat, static KiB, percent of it, look-ahead KiB, banks
+HitRates = tuple[float, float]  # of both stages
 
 BANDWIDTH_AXES = ("memory_ports", "beat_bytes")
 TASK_AXES = ("front_sub_batch", "back_sub_batch", "front_task_items", "back_task_items", "k")
@@ -185,12 +188,21 @@ class DesignSpace(AxisSpace):
         """Return the share of each stage's beats of rows that read no memory."""
         config = self.config(point)
         return self.hits.rates(
-            point.beat_bytes,
-            point.static_cache_kib,
-            point.static_front_percent,
-            point.look_ahead_kib,
-            config.banks,
+            (
+                point.beat_bytes,
+                point.static_cache_kib,
+                point.static_front_percent,
+                point.look_ahead_kib,
+                config.banks,
+            )
         )
+
+    def hit_keys(self, beat_bytes: int) -> list[HitKey]:
+        """Return what `hits` is asked for by machines with this beat."""
+        axes, row_banks = self.axes, load_accelerator(self.spec.base).row_banks
+        banks = sorted({max(row_banks, ports) for ports in axes.memory_ports})
+        caches = (axes.static_cache_kib, axes.static_front_percent, axes.look_ahead_kib)
+        return [(beat_bytes, *sizes) for sizes in product(*caches, banks)]
 
     @cached_property
     def hits(self) -> HitTable:
@@ -207,20 +219,21 @@ class HitTable:
 
     def __init__(self, stages: tuple[tuple[str, int], ...], candidates: int, k: int) -> None:
         self._stages = [(*stages[0], candidates), (*stages[1], k)]
-        self._known: dict[tuple[int, ...], tuple[float, float]] = {}
+        self._known: dict[HitKey, HitRates] = {}
 
-    def rates(
-        self, beat_bytes: int, static_kib: int, front_percent: int, ahead_kib: int, banks: int
-    ) -> tuple[float, float]:
+    def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
+        """Take what another table has found."""
+        self._known.update(known)
+
+    def rates(self, key: HitKey) -> HitRates:
         """Return both stages' rates."""
-        key = beat_bytes, static_kib, front_percent, ahead_kib, banks
         if key not in self._known:
-            self._known[key] = self._rates(*key)
+            self._known[key] = self._find(*key)
         return self._known[key]
 
-    def _rates(
+    def _find(
         self, beat: int, static_kib: int, percent: int, ahead_kib: int, banks: int
-    ) -> tuple[float, float]:
+    ) -> HitRates:
         if not static_kib and not ahead_kib:
             return 0.0, 0.0
         lines, ahead = ((kib << 10) // (banks * beat) * banks for kib in (static_kib, ahead_kib))
@@ -239,7 +252,7 @@ def cache_sizes(config: AcceleratorConfig, static_kib: int, ahead_kib: int) -> t
 def machine_config(
     base: str, blocks: int, array_size: int, split: LaneSplit, ports: int, beat_bytes: int
 ) -> AcceleratorConfig:
-    """Return `base` with another array, lanes and memory; its memories kept in bytes.
+    """Return `base` with another array, lanes and memory, no caches; its memories kept in bytes.
 
     Raises ValueError if there is no such machine.
     """
@@ -262,6 +275,9 @@ def machine_config(
             "lane_blocks": lanes,
             "memory_ports": ports,
             "axi_data_bits": 8 * beat_bytes,
+            "static_cache_lines": 0,
+            "row_cache_sets": 1,
+            "row_cache_ways": 1,
             **{name: int(getattr(preset, name) * scale) for name in MEMORIES},
         }
     )

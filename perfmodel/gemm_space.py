@@ -4,16 +4,9 @@ A layer's M rows are dealt out to all lanes alike, and are read from memory (K i
 beats) in sub-batches, one ahead of the array; its weights lie on chip, as those of rankers do. A
 layer begins when the one before is through. Chains of one layer are placed by the rules of
 `perfmodel.layer_engine`: nothing but the array, without the interaction of rankers.
-
-Ref: A. Samajdar et al., "SCALE-Sim", arXiv:1811.02883: a topology is a CSV file of layers, here in
-its M, N, K form: M rows by K inputs, N outputs.
 """
 
 from __future__ import annotations
-
-import csv
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,60 +25,17 @@ from rpaccel.perfmodel.memory_fabric import read_cycles
 from rpaccel.perfmodel.sequencer import BANKS, FETCH_CYCLES
 from rpaccel.perfmodel.sram import sram_bytes
 from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.gemm_topology import GemmLayer
 from rpaccel.spec.program_plan import stack_of
 from rpaccel.spec.sweep import SweepAxes, SweepSpec
 
-__all__ = ["GemmLayer", "GemmSpace", "gemm_layer_cycles", "read_gemm_topology"]
+__all__ = ["GemmSpace", "gemm_layer_cycles"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 USED_AXES = ("array_size", "split", "memory_latency_cycles", "front_sub_batch", "memory_ports",
              "beat_bytes")  # fmt: skip
-MOST = 1 << 24  # of M, N and K
-
-
-@dataclass(frozen=True, kw_only=True)
-class GemmLayer:
-    """rows x inputs times inputs x outputs: SCALE-Sim's M, K, N."""
-
-    name: str
-    rows: int
-    inputs: int
-    outputs: int
-
-
-def read_gemm_topology(path: Path) -> tuple[GemmLayer, ...]:
-    """Read a SCALE-Sim GEMM topology: a line of headings, then name, M, N, K of a layer a line.
-
-    Raises ValueError that names line and column; OSError if it cannot be read.
-    """
-    lines = list(csv.reader(path.read_text().splitlines(), skipinitialspace=True))
-    head = [cell.strip().lower() for cell in lines[0] if cell.strip()] if lines else []
-    if head[:1] not in (["layer"], ["layer name"]) or head[1:] != ["m", "n", "k"]:
-        raise ValueError(f"{path}, line 1: headings must be Layer, M, N, K, not {', '.join(head)}")
-    layers = []
-    for number, line in enumerate(lines[1:], start=2):
-        cells = [cell.strip() for cell in line]
-        while cells and not cells[-1]:
-            cells.pop()
-        if not cells:
-            continue
-        if len(cells) != 4:
-            raise ValueError(f"{path}, line {number}: must have 4 columns, not {len(cells)}")
-        sizes = {}
-        for column, cell in zip("MNK", cells[1:], strict=True):
-            if not cell.isdecimal() or not 1 <= int(cell) <= MOST:
-                raise ValueError(
-                    f"{path}, line {number}, {column}: must be in 1..{MOST}, not {cell!r}"
-                )
-            sizes[column] = int(cell)
-        layers.append(
-            GemmLayer(name=cells[0], rows=sizes["M"], inputs=sizes["K"], outputs=sizes["N"])
-        )
-    if not layers:
-        raise ValueError(f"{path}: must have at least one layer")
-    return tuple(layers)
 
 
 def gemm_layer_cycles(
@@ -103,7 +53,7 @@ def gemm_layer_cycles(
     shape = LayerShape(k_folds=folds, n_steps=steps, stack=stack, reads_act=False)
     state = ArrayState.idle(len(walk))
     times: LayerTimes | None = None
-    taken: list[Ints] = []  # a bank is free again when its last tile has begun
+    taken: list[Ints] = []  # the last row of a sub-batch is read: its bank is free
     read = start.astype(float)
     for first in range(0, rows, sub_batch):
         items = np.full(len(walk), min(sub_batch, rows - first), np.int64)
@@ -131,9 +81,13 @@ class GemmSpace(AxisSpace):
 
     def __init__(self, spec: SweepSpec) -> None:
         super().__init__(spec)
-        self.layers = read_gemm_topology(Path(spec.workload))
-        for name in SweepAxes.model_fields:
-            if name not in USED_AXES and name in spec.axes.model_fields_set:
+        self.layers = spec.layers
+        if not self.layers:
+            raise ValueError(
+                "layers: must be those of the topology; spec.sweep.load_sweep reads it"
+            )
+        for name, field in SweepAxes.model_fields.items():
+            if name not in USED_AXES and getattr(spec.axes, name) != field.default:
                 raise ValueError(f"axes.{name}: must be left out for a GEMM topology")
         for split in spec.axes.split:
             if split.back is not None:

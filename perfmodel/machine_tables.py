@@ -86,10 +86,8 @@ def _works(
 
 @lru_cache(maxsize=4096)
 def _buffer_bytes(config: AcceleratorConfig) -> int:
-    """Return the bytes of a machine without its caches."""
-    bare = {"static_cache_lines": 0, "row_cache_sets": 1, "row_cache_ways": 1}
-    caches = config.banks * config.beat_bytes  # the one line that is left
-    return sram_bytes(config.model_copy(update=bare)) - caches
+    """Return the bytes of a machine without its caches: design_space leaves a line per bank."""
+    return sram_bytes(config) - config.banks * config.beat_bytes
 
 
 class _Builder:
@@ -191,7 +189,8 @@ class _Builder:
         keys = np.stack([*(self.values(name, where) for name in names), banks])
         distinct, places = np.unique(keys, axis=1, return_inverse=True)
         rates = [
-            self.space.hits.rates(beat_bytes, *(int(value) for value in key)) for key in distinct.T
+            self.space.hits.rates((beat_bytes, int(static), int(percent), int(ahead), int(bank)))
+            for static, percent, ahead, bank in distinct.T
         ]
         return np.array(rates).reshape(-1, 2)[places.ravel()].T
 

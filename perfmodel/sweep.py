@@ -3,6 +3,7 @@
 The folder of a sweep:
 
     sweep.json            the resolved spec, and a digest of it and of the model
+    hits.json             hit rates of the caches, found before the first chunk
     journal.jsonl         a line per chunk that is done
     parts/*.parquet       a file per chunk; all of them are the table of the points
     front.parquet         the front
@@ -23,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from rpaccel.cache import source_digest
+from rpaccel.perfmodel.design_space import HitKey, HitRates
 from rpaccel.perfmodel.sweep_chunks import (
     CHUNK_FRONT,
     CHUNK_POINTS,
     ChunkResult,
     chunk_bounds,
+    hit_rates,
     run_chunk,
     space_of,
 )
@@ -66,6 +69,7 @@ class Sweep:
         self.parts = folder / "parts"
         self._journal = folder / "journal.jsonl"
         self._claim({"spec": json.loads(self.json), "chunk_points": chunk_points})
+        self.hits: list[tuple[HitKey, HitRates]] = []
         self.done = self._read_journal()
 
     def _claim(self, asked: dict[str, Any]) -> None:
@@ -120,6 +124,8 @@ class Sweep:
         if in_flight < 1:
             raise ValueError(f"in_flight must be at least 1, not {in_flight}")
         todo = [number for number in range(len(self.bounds)) if number not in self.done]
+        if todo:
+            self.hits = self._find_hits(executor)
         if progress:
             progress(self.points_done, self.space.points)
         for result in self._results(todo, executor, in_flight):
@@ -128,18 +134,34 @@ class Sweep:
                 progress(self.points_done, self.space.points)
         self._write_journal(self.done)
 
+    def _find_hits(self, executor: Executor | None) -> list[tuple[HitKey, HitRates]]:
+        """Return the rates in hits.json, which is written if it is missing."""
+        path = self.folder / "hits.json"
+        if not path.exists():
+            beats = self.spec.axes.beat_bytes
+            if executor is None:
+                found = [hit_rates(self.json, beat) for beat in beats]
+            else:
+                asked = [executor.submit(hit_rates, self.json, beat) for beat in beats]
+                found = [future.result() for future in asked]
+            entries = [{"key": key, "rates": rates} for part in found for key, rates in part]
+            _write(path, (json.dumps(entries, indent=1) + "\n").encode())
+        return [
+            (tuple(entry["key"]), tuple(entry["rates"])) for entry in json.loads(path.read_text())
+        ]
+
     def _results(
         self, todo: list[int], executor: Executor | None, in_flight: int
     ) -> Iterator[ChunkResult]:
         if executor is None:
             for number in todo:
-                yield run_chunk(self.json, number, *self.bounds[number])
+                yield run_chunk(self.json, self.hits, number, *self.bounds[number])
             return
         waiting, flying = iter(todo), set[Future[ChunkResult]]()
         try:
             while True:
                 for number in waiting:
-                    flying.add(executor.submit(run_chunk, self.json, number, *self.bounds[number]))
+                    flying.add(self._submit(executor, number))
                     if len(flying) >= in_flight:
                         break
                 if not flying:
@@ -150,6 +172,9 @@ class Sweep:
         finally:
             for future in flying:
                 future.cancel()
+
+    def _submit(self, executor: Executor, number: int) -> Future[ChunkResult]:
+        return executor.submit(run_chunk, self.json, self.hits, number, *self.bounds[number])
 
     def _keep(self, result: ChunkResult) -> None:
         """Write a chunk's file, then its line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from rpaccel.perfmodel import point_kernels as kernels
 from rpaccel.perfmodel.analytic import evaluate
-from rpaccel.perfmodel.design_space import DesignSpace
+from rpaccel.perfmodel.design_space import DesignSpace, HitKey, HitRates
 from rpaccel.perfmodel.gemm_space import GemmSpace
 from rpaccel.perfmodel.sweep_front import front_mask
 from rpaccel.spec.sweep import SweepSpec
 
-__all__ = ["CHUNK_FRONT", "ChunkResult", "chunk_bounds", "run_chunk", "space_of"]
+__all__ = ["CHUNK_FRONT", "ChunkResult", "chunk_bounds", "hit_rates", "run_chunk", "space_of"]
 
 CHUNK_POINTS = 1 << 18
 CHUNK_FRONT = "chunk_front"  # column: the point is in its chunk's front
@@ -63,9 +64,28 @@ def chunk_bounds(space: Space, chunk_points: int = CHUNK_POINTS) -> list[tuple[i
     return [(first, min(first + size, space.points)) for first in range(0, space.points, size)]
 
 
-def run_chunk(spec_json: str, number: int, first: int, stop: int) -> ChunkResult:
-    """Evaluate the points first..stop - 1 of a sweep. Raises what analytic.evaluate does."""
+def hit_rates(spec_json: str, beat_bytes: int) -> list[tuple[HitKey, HitRates]]:
+    """Return the hit rates of all machines with this beat: seconds, for a chunk's milliseconds."""
     space = space_of(spec_json)
+    if isinstance(space, GemmSpace):
+        return []
+    return [(key, space.hits.rates(key)) for key in space.hit_keys(beat_bytes)]
+
+
+def run_chunk(
+    spec_json: str,
+    hits: Sequence[tuple[HitKey, HitRates]],
+    number: int,
+    first: int,
+    stop: int,
+) -> ChunkResult:
+    """Evaluate the points first..stop - 1 of a sweep. Raises what analytic.evaluate does.
+
+    hits : of `hit_rates`; those that are left out are found here.
+    """
+    space = space_of(spec_json)
+    if isinstance(space, DesignSpace):
+        space.hits.learn(hits)
     found = space.evaluate(first, stop) if isinstance(space, GemmSpace) else evaluate(
         space, first, stop
     )  # fmt: skip

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from rpaccel.spec.gemm_topology import GemmLayer, read_gemm_topology
 from rpaccel.spec.preset_file import names_in, read_preset
 
 __all__ = [
@@ -201,6 +202,7 @@ class SweepSpec(BaseModel):
     """A sweep.
 
     workload : a name of perfmodel.networks, or the path of a SCALE-Sim GEMM topology (.csv).
+    layers : of a topology; `load_sweep` reads them.
     base : preset that gives every size that is no axis, its memories kept in bytes.
     blocks : of a side of the array; its granularity of splitting.
     """
@@ -209,6 +211,7 @@ class SweepSpec(BaseModel):
 
     name: str = Field(min_length=1)
     workload: str = Field(default="criteo", min_length=1)
+    layers: tuple[GemmLayer, ...] = ()
     base: str = "paper"
     blocks: int = Field(default=4, ge=1, le=16)
     axes: SweepAxes = SweepAxes()
@@ -231,7 +234,7 @@ def load_sweep(source: str | Path) -> SweepSpec:
     Raises ValueError that names the sweep, or every wrong key with its path.
     """
     spec = SweepSpec.model_validate(read_preset(source, SWEEPS_DIR, "sweep"))
-    if spec.is_gemm and Path(source).suffix and not Path(spec.workload).is_absolute():
-        beside = Path(source).parent / spec.workload
-        return spec.model_copy(update={"workload": str(beside)})
-    return spec
+    if not spec.is_gemm:
+        return spec
+    folder = Path(source).parent if Path(source).suffix else SWEEPS_DIR
+    return spec.model_copy(update={"layers": read_gemm_topology(folder / spec.workload)})

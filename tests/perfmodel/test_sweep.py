@@ -138,9 +138,9 @@ def test_what_a_crash_tore_is_evaluated_again(whole, tmp_path):
     (parts / "part-000009.parquet.tmp").write_bytes(b"PAR1")
     asked = []
 
-    def spy(spec_json, number, first, stop):
+    def spy(spec_json, hits, number, first, stop):
         asked.append(number)
-        return run_chunk(spec_json, number, first, stop)
+        return run_chunk(spec_json, hits, number, first, stop)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_chunk", spy)
@@ -160,10 +160,10 @@ def test_executors_give_the_same_files(whole, tmp_path, in_flight):
 def test_a_chunk_that_fails_stops_the_sweep_and_keeps_the_others(whole, tmp_path, monkeypatch):
     folder, _ = whole
 
-    def fail(spec_json, number, first, stop):
+    def fail(spec_json, hits, number, first, stop):
         if number == 7:
             raise RuntimeError("a rule is broken")
-        return run_chunk(spec_json, number, first, stop)
+        return run_chunk(spec_json, hits, number, first, stop)
 
     monkeypatch.setattr(module, "run_chunk", fail)
     with (

@@ -37,7 +37,7 @@ def test_splits(text, lanes, written):
 
 
 def test_shipped_sweeps_are_specs():
-    assert sweep_names() == ["criteo", "criteo_10m"]
+    assert sweep_names() == ["criteo", "criteo_10m", "rmlarge_layers"]
     for name in sweep_names():
         shipped = load_sweep(name)
         assert shipped.name == name
@@ -90,12 +90,19 @@ def test_fronts_are_of_columns(front, message):
 
 
 def test_unknown_sweep():
-    with pytest.raises(ValueError, match=r"^sweep must be one of criteo, criteo_10m, not 'big'$"):
+    with pytest.raises(
+        ValueError, match=r"^sweep must be one of criteo, criteo_10m, rmlarge_layers, not 'big'$"
+    ):
         load_sweep("big")
 
 
 def test_a_topology_lies_beside_its_spec(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nworkload: net.csv\n")
-    assert load_sweep(path).workload == str(tmp_path / "net.csv")
-    assert load_sweep(path).is_gemm
+    with pytest.raises(FileNotFoundError):
+        load_sweep(path)
+    (tmp_path / "net.csv").write_text("Layer,M,N,K\nonly,1,2,3\n")
+    found = load_sweep(path)
+    assert found.is_gemm
+    assert [layer.inputs for layer in found.layers] == [3]
+    assert SweepSpec.model_validate_json(found.model_dump_json()) == found
