@@ -95,13 +95,16 @@ class AxisSpace:
 
     def columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
         """Return the values of every axis at the points first..stop - 1; of `split` the places."""
-        places = np.unravel_index(np.arange(first, stop), self.shape)
         columns: dict[str, NDArray[Any]] = {}
-        for (name, values), at in zip(self.values.items(), places, strict=True):
-            if name == "split":
-                columns[name] = at.astype(np.uint16)
-            else:
-                columns[name] = np.array(values, np.int32)[at]
+        stride = self.points
+        for name, values in self.values.items():
+            stride //= len(values)
+            lot = np.arange(len(values), dtype=np.uint16)
+            if name != "split":
+                lot = np.array(values, np.int32)
+            runs = np.arange(first // stride, (stop - 1) // stride + 2)
+            lengths = np.diff(np.clip(runs * stride, first, stop))
+            columns[name] = np.repeat(lot[runs[:-1] % len(values)], lengths)
         return columns
 
     def point(self, number: int) -> DesignPoint:

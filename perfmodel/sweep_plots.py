@@ -17,7 +17,7 @@ CURVES = {
     "bandwidth": (
         "bandwidth", "memory ports x beat [bytes per cycle]", "array_size", "array {0} x {0}",
     ),
-    "sram": ("sram_mib", "on-chip memory [MiB]", "array_size", "array {0} x {0}"),
+    "sram": ("sram_bytes", "on-chip memory [bytes]", "array_size", "array {0} x {0}"),
     "k": ("k", "candidates that stage 1 ranks, k", "array_size", "array {0} x {0}"),
     "sub_batch": ("front_sub_batch", "items of a sub-batch, stage 0", "array_size",
                   "array {0} x {0}"),
@@ -32,10 +32,7 @@ def write_plots(sweep: Sweep, front: Any, clock_hz: float, out: Path) -> list[st
     import polars as pl  # noqa: PLC0415  (slow import)
 
     to_ms = 1e3 / clock_hz
-    table = sweep.table().with_columns(
-        bandwidth=pl.col("memory_ports") * pl.col("beat_bytes"),
-        sram_mib=(pl.col("sram_bytes") / (1 << 20)).round(1),
-    )
+    table = sweep.table().with_columns(bandwidth=pl.col("memory_ports") * pl.col("beat_bytes"))
     names = [_write(out, "pareto", sweep, lambda axes: _front(axes, front, clock_hz))]
     queries = [
         table.group_by(x, line).agg(pl.col("latency_cycles").min()).sort(line, x)

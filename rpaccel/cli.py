@@ -136,7 +136,7 @@ def soak(
 @app.command()
 def sweep(
     spec: Annotated[
-        str, typer.Option(help="Sweep in workloads/sweeps/, or a YAML file.")
+        str, typer.Option(help="Sweep in spec/presets/sweeps/, or a YAML file.")
     ] = "criteo",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; default results/sweep/<name>.")
@@ -145,18 +145,25 @@ def sweep(
     cluster: Annotated[
         str | None, typer.Option(help="Dask scheduler to run on instead (tcp://host:port).")
     ] = None,
+    check: Annotated[
+        int, typer.Option(help="Instead: so many random points beside the event model.", min=0)
+    ] = 0,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Evaluate a design space with the performance model: Parquet, exact front, plots.
 
-    Goes on where it was interrupted. Nothing is drawn at random: the seed changes nothing.
+    Goes on where it was interrupted. Only --check draws something.
     """
-    from rpaccel.main_job.sweep import run, sweep_text  # noqa: PLC0415
+    from rpaccel.main_job import sweep as job  # noqa: PLC0415
 
+    if check:
+        rows = job.check(spec, check, seed)
+        print_json(rows) if json else print(job.check_text(rows))
+        return
     with only_json(json):
-        summary = run(spec, out, jobs=jobs, cluster=cluster)
-    print_json(summary | {"seed": seed}) if json else print(sweep_text(summary))
+        summary = job.run(spec, out, jobs=jobs, cluster=cluster)
+    print_json(summary) if json else print(job.sweep_text(summary))
 
 
 @app.command()

@@ -27,7 +27,7 @@ __all__ = [
     "sweep_names",
 ]  # fmt: skip
 
-SWEEPS_DIR = Path(__file__).parents[1] / "workloads" / "sweeps"
+SWEEPS_DIR = Path(__file__).parent / "presets" / "sweeps"
 MOST_VALUES = 4096  # of an axis
 COLUMNS = (
     "latency_cycles", "front_cycles", "back_cycles", "interval_cycles", "memory_cycles",

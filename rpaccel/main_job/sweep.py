@@ -12,15 +12,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from rpaccel.perfmodel.analytic import evaluate
+from rpaccel.perfmodel.design_space import DesignSpace
+from rpaccel.perfmodel.point_events import point_events
 from rpaccel.perfmodel.report import format_table
 from rpaccel.perfmodel.sweep import Progress, run_sweep
+from rpaccel.perfmodel.sweep_chunks import space_of
 from rpaccel.spec.sweep import load_sweep
 
-__all__ = ["run", "sweep_text"]
+__all__ = ["check", "check_text", "run", "sweep_text"]
 
-SHOWN = 12  # points of the front that are printed
+SHOWN = 12  # points of the front that are printed, one of those that are as good
+SAME = ["latency_cycles", "interval_cycles", "array_macs", "sram_bytes", "k"]
 CHUNKS_AHEAD = 2  # per process: one is evaluated while the next one waits
 
 
@@ -68,16 +74,21 @@ def _progress() -> Iterator[Progress]:
         TextColumn("points"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:,.0f}/s"), TimeRemainingColumn(),
     ]  # fmt: skip
-    with Bar(*columns, console=Console(file=sys.stderr)) as bar:
-        task, start = bar.add_task("points", total=None, rate=0.0), time.monotonic()
-        before: list[int] = []
+    bar = Bar(*columns, console=Console(file=sys.stderr))
+    task, start = bar.add_task("points", total=None, rate=0.0), time.monotonic()
+    before: list[int] = []
 
-        def show(done: int, total: int) -> None:
-            before.append(done)
-            rate = (done - before[0]) / max(1e-9, time.monotonic() - start)
-            bar.update(task, completed=done, total=total, rate=rate)
+    def show(done: int, total: int) -> None:
+        bar.start()  # not before there is something to show
+        before.append(done)
+        rate = (done - before[0]) / max(1e-9, time.monotonic() - start)
+        bar.update(task, completed=done, total=total, rate=rate)
 
+    try:
         yield show
+    finally:
+        if before:
+            bar.stop()
 
 
 def run(
@@ -96,8 +107,58 @@ def run(
     return summary | {
         "folder": folder.as_posix(),
         "seconds": round(time.monotonic() - start, 1),
-        "fastest": front.sort("latency_cycles").head(SHOWN).to_dicts(),
+        "fastest": front.unique(SAME, keep="first", maintain_order=True)
+        .sort("latency_cycles", *SAME)
+        .head(SHOWN)
+        .to_dicts(),
     }
+
+
+def check(source: str, points: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Compare random points of a sweep with the event model; return a row per kind and figure.
+
+    Relative errors of the analytic level. Kinds: lanes of one model each, or that change models.
+    Raises ValueError for a GEMM topology, which has no event level, or if no point can be.
+    """
+    space = space_of(load_sweep(source).model_dump_json())
+    if not isinstance(space, DesignSpace):
+        raise ValueError("check must not be asked of a GEMM topology: it has no event level")
+    rng = np.random.default_rng(seed)
+    errors: dict[tuple[str, str], list[float]] = {}
+    found = tried = 0
+    while found < points:
+        tried += 1
+        if tried > 1000 * points:
+            raise ValueError("axes must have a point that can be: none of many tried can")
+        number = int(rng.integers(space.points))
+        columns = evaluate(space, number, number + 1).columns
+        if not len(columns["number"]):
+            continue
+        found += 1
+        point = space.point(number)
+        events = point_events(space, point)
+        kind = "both models" if point.split.back is None else "one model"
+        for name in ("latency_cycles", "interval_cycles"):
+            error = float(columns[name][0]) / getattr(events, name) - 1
+            errors.setdefault((kind, name), []).append(error)
+    return [
+        {
+            "lanes run": kind, "figure": name, "points": len(values),
+            "mean": float(np.mean(np.abs(values))), "lowest": min(values), "highest": max(values),
+        }
+        for (kind, name), values in sorted(errors.items())
+    ]  # fmt: skip
+
+
+def check_text(rows: list[dict[str, Any]]) -> str:
+    """Return the errors as a table, in %."""
+    lines = [
+        [row["lanes run"], row["figure"], row["points"]]
+        + [f"{100 * row[name]:+.2f}" for name in ("mean", "lowest", "highest")]
+        for row in rows
+    ]
+    header = ["lanes run", "figure", "points", "mean |error| [%]", "lowest [%]", "highest [%]"]
+    return format_table(header, lines)
 
 
 def sweep_text(summary: dict[str, Any]) -> str:
