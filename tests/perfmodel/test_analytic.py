@@ -9,10 +9,11 @@ from rpaccel.perfmodel.analytic import check_gathers, evaluate
 from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.design_space import DesignSpace, dealt
 from rpaccel.perfmodel.lane import StageInput, predict_query
+from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_tables import machine_tables
 from rpaccel.perfmodel.memory import padded_records, traffic_of
 from rpaccel.perfmodel.networks import WORKLOADS
-from rpaccel.perfmodel.point_events import point_events, point_machine
+from rpaccel.perfmodel.point_events import point_events, point_machine, point_query
 from rpaccel.perfmodel.shapes import compile_shape
 from rpaccel.perfmodel.sram import sram_bytes
 from rpaccel.spec.accelerator import load_accelerator
@@ -183,24 +184,36 @@ def test_more_bandwidth_must_not_cost_a_gather_more():
     check_gathers(space, 0, tables)
 
 
+ANOMALOUS = {
+    "split": ["4*2x2"], "front_task_items": [256], "back_task_items": [64], "k": [1024],
+    "memory_ports": [1, 2, 4], "beat_bytes": [32, 64], "array_size": [64, 128],
+    "front_sub_batch": [64, 128], "back_sub_batch": [64, 128],
+}  # fmt: skip
+
+
 def test_a_query_is_later_with_more_bandwidth_by_little():
-    """Anomalies of the sequencer's order, counted; the lane's event model has them too."""
-    axes = {"split": ["4*2x2"], "front_task_items": [256], "back_task_items": [64], "k": [1024],
-            "memory_ports": [1, 2, 4], "beat_bytes": [32, 64], "array_size": [64, 128],
-            "front_sub_batch": [64, 128], "back_sub_batch": [64, 128]}  # fmt: skip
-    found = evaluate(space_of(axes), 0, 48)
+    found = evaluate(space_of(ANOMALOUS), 0, 48)
     assert found.pairs > 20
     assert 0 < found.slower < found.pairs / 2
     assert 1 < found.worst < analytic.ANOMALY
 
 
+def test_the_event_model_has_such_queries():
+    axes = {"split": "1*2x4+1*2x4", "front_sub_batch": 16, "back_sub_batch": 128, "beat_bytes": 32,
+            "back_task_items": 64, "k": 1024, "memory_ports": [2, 4]}  # fmt: skip
+    space = space_of(axes)
+    latencies = evaluate(space, 0, 2).columns["latency_cycles"]
+    events = [
+        simulate(point_machine(space, point), [point_query(space, point)]).queries[0].total_cycles
+        for point in map(space.point, range(2))
+    ]
+    assert latencies[1] > latencies[0] and events[1] > events[0]
+
+
 def test_more_than_an_anomaly_stops_the_evaluation(monkeypatch):
-    axes = {"split": ["4*2x2"], "front_task_items": [256], "back_task_items": [64], "k": [1024],
-            "memory_ports": [1, 2, 4], "beat_bytes": [32, 64], "array_size": [64, 128],
-            "front_sub_batch": [64, 128], "back_sub_batch": [64, 128]}  # fmt: skip
     monkeypatch.setattr(analytic, "ANOMALY", 1.001)
     with pytest.raises(RuntimeError, match=r"^a query must not take more than 1\.001 times as"):
-        evaluate(space_of(axes), 0, 48)
+        evaluate(space_of(ANOMALOUS), 0, 48)
 
 
 @pytest.mark.parametrize(("items", "task", "expected"), [
