@@ -105,6 +105,30 @@ def test_tasks_are_near_the_machine():
     assert rate.mean() < 0.06 and rate.max() < 0.3
 
 
+@pytest.mark.parametrize(
+    ("array", "split", "batches", "tasks", "k", "ports"),
+    [
+        (64, "8*1x1+2*2x2", (32, 32), (512, 100), 1000, 4),
+        (64, "4*1x1+3*2x2", (32, 64), (512, 64), 256, 4),
+        (64, "1*2x4+1*2x4", (32, 64), (512, 64), 256, 4),
+        (64, "1*2x4+1*2x4", (32, 64), (128, 0), 256, 1),
+        (128, "4*1x1+3*2x2", (32, 64), (128, 0), 1000, 4),
+        (128, "1*2x4+1*2x4", (64, 64), (512, 0), 1000, 1),
+    ],
+)
+def test_some_tasks_equal_the_machine(array, split, batches, tasks, k, ports):
+    """Lanes that keep up with their tasks: nothing of what is simplified applies."""
+    axes = {"array_size": array, "split": split, "k": k, "memory_ports": ports, "beat_bytes": 32}
+    axes |= dict(zip(("front_sub_batch", "back_sub_batch"), batches, strict=True))
+    axes |= dict(zip(("front_task_items", "back_task_items"), tasks, strict=True))
+    space = space_of(axes)
+    point = space.point(0)
+    record = simulate(point_machine(space, point), [point_query(space, point)]).queries[0]
+    columns = all_points(space)
+    assert columns["latency_cycles"][0] == record.total_cycles
+    assert columns["front_cycles"][0] == record.stages[0].cycles
+
+
 def test_every_point_is_what_it_is_alone():
     """Chunks do not matter: any part of the space gives the same rows."""
     space = space_of(AXES | {"front_task_items": [0, 512], "k": [64, 512]})
