@@ -114,10 +114,12 @@ def test_tasks_are_near_the_machine():
         (64, "1*2x4+1*2x4", (32, 64), (128, 0), 256, 1),
         (128, "4*1x1+3*2x2", (32, 64), (128, 0), 1000, 4),
         (128, "1*2x4+1*2x4", (64, 64), (512, 0), 1000, 1),
+        (64, "4*2x2", (64, 64), (256, 100), 256, 4),
+        (64, "4*2x2", (32, 32), (128, 64), 256, 4),
     ],
 )
 def test_some_tasks_equal_the_machine(array, split, batches, tasks, k, ports):
-    """Lanes that keep up with their tasks: nothing of what is simplified applies."""
+    """What is simplified does not matter for these."""
     axes = {"array_size": array, "split": split, "k": k, "memory_ports": ports, "beat_bytes": 32}
     axes |= dict(zip(("front_sub_batch", "back_sub_batch"), batches, strict=True))
     axes |= dict(zip(("front_task_items", "back_task_items"), tasks, strict=True))
