@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_plots"]
 
+MOST_TICKS = 8  # else powers of two
+
 # file -> (column on the x axis, its label, column of a curve each, label of a curve)
 CURVES = {
     "array_size": ("array_size", "array rows = columns", "split", "split {}"),
@@ -55,6 +57,9 @@ def write_plots(sweep: Sweep, front: Any, clock_hz: float, out: Path) -> list[st
             axes.set_ylabel(f"latency of one query at {clock_hz / 1e6:.0f} MHz [ms]")
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
+            values = best[x].unique().sort().to_list()
+            if len(values) <= MOST_TICKS:
+                axes.set_xticks(values, [f"{value:,}" for value in values])
 
         names.append(_write(out, name, sweep, draw))
     return names
