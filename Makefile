@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PRESET ?= edge
 UNIT   ?= core
+SPEC   ?= criteo
 OUT    ?= build/verilog/$(PRESET)
 ARGS   ?=
 export PYTHONHASHSEED := 0
@@ -54,8 +55,8 @@ fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)
 	$(BIN)/rpaccel synth --preset $(PRESET) $(ARGS)
 
-sweep: setup ## sweep array, sub-batch and memory with the performance model
-	$(BIN)/rpaccel sweep $(ARGS)
+sweep: setup ## evaluate the design space SPEC with the performance model (SPEC=criteo_10m, or a YAML file)
+	$(BIN)/rpaccel sweep --spec $(SPEC) $(ARGS)
 
 bench: setup ## rates and ratios: simulation speed, model speed, build times
 	$(BIN)/rpaccel bench $(ARGS)

@@ -38,15 +38,15 @@ class GatherMachine:
     beat_bytes: Number
     reads_in_flight: int
     ring_bytes: int
-    banks: int
+    banks: Number
     row_groups: Number  # rows that a bank reads at a time
-    lookup_cycles: int  # of its static cache
+    lookup_cycles: Number  # of its static cache
     latency_cycles: Number
-    memory_ports: int = 1  # among which records and rows are striped
-    row_hits: float = 0.0  # share of the rows' beats that read no memory
+    memory_ports: Number = 1  # among which records and rows are striped
+    row_hits: Number = 0.0  # share of the rows' beats that read no memory
 
     def __post_init__(self) -> None:
-        if not 0 <= self.row_hits <= 1:
+        if np.any((self.row_hits < np.float64(0)) | (self.row_hits > np.float64(1))):
             raise ValueError(f"row_hits must be in 0..1, not {self.row_hits}")
 
     @classmethod
@@ -55,7 +55,7 @@ class GatherMachine:
         config: AcceleratorConfig,
         latency_cycles: Number,
         beat_bytes: Number | None = None,
-        row_hits: float = 0.0,
+        row_hits: Number = 0.0,
     ) -> GatherMachine:
         """Return the gather's view of `config`; its beat may be replaced by one per point."""
         beat = config.beat_bytes if beat_bytes is None else beat_bytes

@@ -6,18 +6,19 @@ computes: a chain is placed when its choice is due, so that what came meanwhile 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rpaccel.perfmodel.layer_engine import (
     LONG_AGO,
     SETTLE_CYCLES,
     ArrayState,
     LayerShape,
+    dependency_cycles,
     place_layer,
     row_cycles,
     score_cycles,
@@ -30,9 +31,9 @@ from rpaccel.perfmodel.sequencer import (
     FETCH_CYCLES,
     INTERACT_CYCLES,
     NEVER,
+    SCORE_CYCLES,
     SCORED,
     ProgramShape,
-    score_room,
 )
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -46,8 +47,8 @@ class Chain:
     last_row : until the first row of its last tile. last_taken : until its last layer is taken;
     None if it has one layer only, which is taken before its first row.
     first_stack, last_stack : of its first and last layer. out : from the last row to the result.
-    last_offer : until its last layer is offered; before : the array then; None as above.
-    last_layer : for a layer that is offered later than that.
+    last_offer : until its last layer is offered; before_row, before_stack : of the array then; None
+    and 0 as above. last_tiles, last_reads : of the last layer; it reads what the one before wrote.
     """
 
     items: int
@@ -57,8 +58,10 @@ class Chain:
     last_stack: int
     out: int
     last_offer: int | None
-    before: ArrayState | None
-    last_layer: LayerShape
+    before_row: int
+    before_stack: int
+    last_tiles: int
+    last_reads: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,44 +74,125 @@ class SubBatchWork:
     crossing: int
 
 
+def place_chain(
+    now: int,
+    row: int,
+    items: int,
+    stack: int,
+    first_stack: int,
+    last_taken: int,
+    block: int,
+    skew: int,
+) -> tuple[int, int]:
+    """Return (first row, cycle in which the last layer is taken) of a chain chosen in cycle `now`.
+
+    row, items, stack : of the array's last tile. last_taken : of the Chain; -1 for None.
+    block, skew : block_size, and skew_cycles. See layer_engine.place_layer; also compiled by
+    perfmodel.point_kernels.
+    """
+    taken = max(now + FETCH_CYCLES, row - 1)
+    lag = 0 if first_stack == stack else skew
+    load = max(taken + 1, row + block - 2 + lag)
+    first = max(load + block + SETTLE_CYCLES, row + items + lag)
+    return first, taken if last_taken < 0 else first + last_taken
+
+
+def place_late(
+    room: int,
+    row: int,
+    items: int,
+    stack: int,
+    last_stack: int,
+    tiles: int,
+    reads: bool,
+    block: int,
+    skew: int,
+    dependency: int,
+) -> tuple[int, int]:
+    """Return (first row of its last tile, cycle in which it is taken) of a chain's last layer.
+
+    room : from then on it may be offered. row, items, stack : of the array's last tile before it.
+    tiles, reads, last_stack : of the layer. dependency : dependency_cycles. As `place_chain`.
+    """
+    taken = max(room, row - 1)
+    lag = 0 if last_stack == stack else skew
+    load = max(taken + 1, row + block - 2 + lag)
+    first = max(load + block + SETTLE_CYCLES, row + items + lag)
+    if reads:
+        first = max(first, row + dependency)
+    return first + (tiles - 1) * max(items, 2 * block), taken
+
+
+def chain_room(depth: int, items: int, scores: tuple[tuple[int, int], ...]) -> int:
+    """Return the cycle from which on `items` more scores fit beside those that are not read.
+
+    depth : of the queue. scores : (items, last logit) of the SCORED sub-batches before, the newest
+    first. As sequencer.score_room; also compiled by perfmodel.point_kernels.
+    """
+    may_stay = depth - items
+    for count, logit in scores:
+        if may_stay < count:
+            return logit + SCORE_CYCLES + 1 - may_stay
+        may_stay -= count
+    return LONG_AGO
+
+
+def sub_batch_works(
+    config: AcceleratorConfig, program: ProgramShape, items: NDArray[np.int64]
+) -> list[SubBatchWork]:
+    """Return the work of sub-batches of so many items. items : int64[sizes], at least 1 each."""
+    if not len(items):
+        return []
+    bottoms = _chains(config, program.bottom, items, row_cycles(config) + 1)
+    tops = _chains(config, program.top, items, score_cycles(config))
+    return [
+        SubBatchWork(
+            items=int(size),
+            bottom=bottom,
+            top=top,
+            crossing=program.interaction_cycles(config, int(size)),
+        )
+        for size, bottom, top in zip(items, bottoms, tops, strict=True)
+    ]
+
+
 @lru_cache(maxsize=4096)
 def sub_batch_work(config: AcceleratorConfig, program: ProgramShape, items: int) -> SubBatchWork:
     """Return the work of a sub-batch of `items`."""
-    return SubBatchWork(
-        items=items,
-        bottom=_chain(config, program.bottom, items, row_cycles(config) + 1),
-        top=_chain(config, program.top, items, score_cycles(config)),
-        crossing=program.interaction_cycles(config, items),
-    )
+    return sub_batch_works(config, program, np.array([items]))[0]
 
 
-def _chain(
-    config: AcceleratorConfig, layers: tuple[LayerShape, ...], items: int, out: int
-) -> Chain:
+def _chains(
+    config: AcceleratorConfig, layers: tuple[LayerShape, ...], items: NDArray[np.int64], out: int
+) -> list[Chain]:
     if layers[0].reads_act:
         raise ValueError("a chain must not begin with a layer that reads activations")
     first, *rest = layers
-    rows, zero = np.full(1, items, np.int64), np.zeros(1, np.int64)
-    times = place_layer(config, first, rows, zero, ArrayState.idle())
-    row = int(times.after.row[0])
-    begin = row - (first.tiles - 1) * int(tile_cycles(config, items))
-    offer, before = None, None
+    times = place_layer(config, first, items, np.zeros_like(items), ArrayState.idle(len(items)))
+    begin = times.after.row - (first.tiles - 1) * tile_cycles(config, items)
+    offer = before = stack = np.zeros_like(items)
     for layer in rest:
-        offer, before = int(times.taken[0]) + FETCH_CYCLES - begin, times.after
-        times = place_layer(config, layer, rows, times.taken + FETCH_CYCLES, times.after)
-    if before is not None:
-        before = ArrayState(row=before.row - begin, items=before.items, stack=before.stack)
-    return Chain(
-        items=items,
-        last_row=int(times.after.row[0]) - begin,
-        last_taken=int(times.taken[0]) - begin if rest else None,
-        first_stack=first.stack,
-        last_stack=layers[-1].stack,
-        out=items - 1 + out,
-        last_offer=offer,
-        before=before,
-        last_layer=layers[-1],
-    )
+        offer = times.taken + FETCH_CYCLES - begin
+        before, stack = times.after.row - begin, times.after.stack
+        times = place_layer(config, layer, items, times.taken + FETCH_CYCLES, times.after)
+    return [
+        Chain(
+            items=int(size),
+            last_row=int(row),
+            last_taken=int(taken) if rest else None,
+            first_stack=first.stack,
+            last_stack=layers[-1].stack,
+            out=int(size) - 1 + out,
+            last_offer=int(offer[n]) if rest else None,
+            before_row=int(before[n]),
+            before_stack=int(stack[n]),
+            last_tiles=layers[-1].tiles,
+            last_reads=layers[-1].reads_act,
+        )
+        for n, (size, row, taken) in enumerate(
+            zip(items, times.after.row - begin, times.taken - begin, strict=True)
+        )
+    ]
 
 
 class SubBatch:
@@ -140,14 +224,13 @@ class LaneCore:
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        self._config, self._block = config, config.block_size
+        self._block, self._depth = config.block_size, config.sub_batch_max
+        self._dependency = dependency_cycles(config)
         self._skew = skew_cycles(config)
         self._row, self._items, self._stack = LONG_AGO, 0, 0  # of the array's last tile
         self._choose = 0  # the sequencer is free to choose
         self._crossed = 0  # the interaction before is done
-        self._scores: deque[tuple[int, int]] = deque(
-            maxlen=SCORED
-        )  # items, last logit; newest first
+        self._scores = ((0, LONG_AGO),) * SCORED  # items, last logit; the newest first
         self.batches: list[SubBatch] = []  # not yet scored, the oldest first
         self.bottoms = 0  # of them that have been taken
         self.taken = 0  # sub-batches so far
@@ -183,9 +266,10 @@ class LaneCore:
             return batch, False
         batch = self.batches.pop(0)
         self.bottoms -= 1
-        room = int(score_room(self._config.sub_batch_max, batch.work.items, tuple(self._scores)))
+        items = batch.work.items
+        room = chain_room(self._depth, items, self._scores)
         batch.logit = self._place(batch.work.top, now, CHOOSE_CYCLES, room)
-        self._scores.appendleft((batch.work.items, batch.logit))
+        self._scores = ((items, batch.logit), *self._scores[:-1])
         return batch, True
 
     def _place(self, chain: Chain, now: int, pause: int, room: int = LONG_AGO) -> int:
@@ -193,23 +277,19 @@ class LaneCore:
 
         room : from then on its last layer may be offered.
         """
-        row, size = self._row, self._block
-        offered = now + FETCH_CYCLES
-        if chain.last_offer is None:
-            offered = max(offered, room)
-        taken = max(offered, row - 1)
-        skew = 0 if chain.first_stack == self._stack else self._skew
-        load = max(taken + 1, row + size - 2 + skew)
-        first = max(load + size + SETTLE_CYCLES, row + self._items + skew)
-        self._row, self._items, self._stack = first + chain.last_row, chain.items, chain.last_stack
-        if chain.last_taken is not None:
-            taken = first + chain.last_taken
-        if chain.before is not None and first + (chain.last_offer or 0) < room:
-            before = ArrayState(
-                row=chain.before.row + first, items=chain.before.items, stack=chain.before.stack
-            )
-            items, offer = np.full(1, chain.items), np.full(1, room)
-            late = place_layer(self._config, chain.last_layer, items, offer, before)
-            taken, self._row = int(late.taken[0]), int(late.after.row[0])
+        last_taken, chosen = chain.last_taken, now
+        if last_taken is None:
+            last_taken, chosen = -1, max(now, room - FETCH_CYCLES)
+        first, taken = place_chain(
+            chosen, self._row, self._items, self._stack, chain.first_stack, last_taken,
+            self._block, self._skew,
+        )  # fmt: skip
+        self._row = first + chain.last_row
+        if chain.last_offer is not None and first + chain.last_offer < room:
+            self._row, taken = place_late(
+                room, first + chain.before_row, chain.items, chain.before_stack, chain.last_stack,
+                chain.last_tiles, chain.last_reads, self._block, self._skew, self._dependency,
+            )  # fmt: skip
+        self._items, self._stack = chain.items, chain.last_stack
         self._choose = taken + pause
         return self._row + chain.out

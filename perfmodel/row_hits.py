@@ -7,16 +7,24 @@ ranks the first candidates of the first stage, as in the artifact's cache study.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.golden.cache_sim import LINE_BYTES, CacheConfig, Event, pinned_rows, simulate
+from rpaccel.golden.cache_sim import (
+    LINE_BYTES,
+    CacheConfig,
+    Event,
+    by_frequency,
+    pinned_rows,
+    simulate,
+)
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
 
-__all__ = ["cache_bytes", "machine_hits", "static_hits"]
+__all__ = ["cache_bytes", "machine_hits", "split_hits", "static_hits"]
 
 Ints = npt.NDArray[np.int64]
 Stage = tuple[str, int, int]  # name, dim, items of a query
@@ -64,32 +72,56 @@ def machine_hits(
     static_bytes, ahead_bytes = cache_bytes(config)
     beat = config.beat_bytes
     places = static_bytes // beat // len(stages)
+    rates = split_hits(stages, beat, [places] * len(stages), ahead_bytes // beat, seed=seed)
+    return {name: rate for (name, _, _), rate in zip(stages, rates, strict=True)}
+
+
+def split_hits(
+    stages: Sequence[Stage],
+    beat_bytes: int,
+    pinned_beats: Sequence[int],
+    ahead_beats: int,
+    *,
+    seed: int = 0,
+) -> list[float]:
+    """Return the hit rate of each stage, of which so many beats are pinned.
+
+    The rest competes for one look-ahead cache of `ahead_beats`; see `machine_hits`.
+    """
     parts, labels, base = [], [], 0
-    for number, (_, dim, items) in enumerate(stages):
+    for number, ((_, dim, items), places) in enumerate(zip(stages, pinned_beats, strict=True)):
         size = row_bytes_of(dim)
-        profile = _keys(PROFILE_QUERIES, items, stages[0][2], seed + 1) * size // beat
-        pinned = pinned_rows(profile, places)
-        keys = _keys(QUERIES, items, stages[0][2], seed) * size // beat
-        run = simulate(CacheConfig(policy="pinned", rows=places), keys, pinned=pinned, record=True)
-        assert run.events is not None
-        missed = np.where(run.events == Event.HIT, -1, base + keys)
+        keys, ranks = _ranked_beats(items, stages[0][2], size, beat_bytes, seed)
+        missed = np.where(ranks < places, -1, base + keys)
         parts.append(missed.reshape(QUERIES, -1))
         labels.append(np.full(parts[-1].shape, number))
-        base += KEYS * size // beat + 1
+        base += KEYS * size // beat_bytes + 1
     stream, label = np.hstack(parts).ravel(), np.hstack(labels).ravel()
     asks = stream >= 0
-    ahead = CacheConfig(policy="lru", rows=ahead_bytes // beat)
+    ahead = CacheConfig(policy="lru", rows=ahead_beats)
     events = simulate(ahead, stream[asks], record=True).events
     assert events is not None
     read = np.zeros(stream.size, bool)
     read[asks] = events == Event.MISS
     counted = np.repeat(np.arange(QUERIES) >= QUERIES // 3, stream.size // QUERIES)
-    return {
-        name: float(1 - read[counted & (label == number)].mean())
-        for number, (name, _, _) in enumerate(stages)
-    }
+    return [float(1 - read[counted & (label == number)].mean()) for number in range(len(stages))]
 
 
+@lru_cache(maxsize=32)
+def _ranked_beats(
+    items: int, candidates: int, row_bytes: int, beat_bytes: int, seed: int
+) -> tuple[Ints, Ints]:
+    """Return the beats that the trace asks for, and each one's place by frequency in another."""
+    asked = _keys(PROFILE_QUERIES, items, candidates, seed + 1) * row_bytes // beat_bytes
+    order = by_frequency(asked)
+    known = np.argsort(order)
+    keys = _keys(QUERIES, items, candidates, seed) * row_bytes // beat_bytes
+    place = np.minimum(np.searchsorted(order, keys, sorter=known), len(order) - 1)
+    ranks = known[place]
+    return keys, np.where(order[ranks] == keys, ranks, np.iinfo(np.int64).max)
+
+
+@lru_cache(maxsize=8)
 def _keys(queries: int, items: int, candidates: int, seed: int) -> Ints:
     """Return the keys of the first `items` candidates of each query, one after another."""
     keys = criteo_trace(queries * candidates, seed=seed)

@@ -1,238 +1,255 @@
-"""The performance sweep: array, sub-batch, bandwidth and latency of memory, two workloads.
+"""A sweep of a design space: chunks on any executor, Parquet, the front; goes on where it stopped.
 
-Every design point is one lane with one memory port. Memories keep their size in bytes, so that
-array sizes compare; results are cycles of one query on an idle lane.
+The folder of a sweep:
+
+    sweep.json            the resolved spec, and a digest of it and of the model
+    hits.json             hit rates of the caches, found before the first chunk
+    journal.jsonl         a line per chunk that is done
+    parts/*.parquet       a file per chunk; all of them are the table of the points
+    front.parquet         the front
+    summary.json, *.png
+
+A chunk is done when its line is in the journal, which is written after its file. What is not done
+is evaluated (again), so that every point is there once, however often a sweep is interrupted.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
-from collections.abc import Sequence
-from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, fields
-from itertools import groupby, product
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rpaccel.perfmodel.analytic import predict_points
-from rpaccel.perfmodel.memory import padded_records, stage_read_beats
-from rpaccel.perfmodel.networks import WORKLOADS, SweepWorkload
-from rpaccel.perfmodel.report import format_table
-from rpaccel.perfmodel.shapes import compile_shape
-from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.cache import source_digest
+from rpaccel.perfmodel.design_space import HitKey, HitRates
+from rpaccel.perfmodel.sweep_chunks import (
+    CHUNK_FRONT,
+    CHUNK_POINTS,
+    ChunkResult,
+    chunk_bounds,
+    hit_rates,
+    run_chunk,
+    space_of,
+)
+from rpaccel.perfmodel.sweep_front import front_mask
 from rpaccel.spec.platform import load_platform
+from rpaccel.spec.sweep import SweepSpec
 
-ARRAY_SIZES = (8, 16, 32, 64, 128)
-SUB_BATCHES = (16, 32, 64, 128, 256, 512, 1024)
-BEAT_BYTES = (8, 16, 32, 64, 128)
-LATENCIES = (25, 50, 100, 200)  # [cycles]
-BASE_PRESET = "paper"
+__all__ = ["Sweep", "run_sweep"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class DesignPoint:
-    """One machine and one workload."""
-
-    workload: str
-    array_size: int
-    sub_batch: int
-    beat_bytes: int
-    latency_cycles: int
+ROOMS = ("spec", "perfmodel")  # the model: its parts are not mixed with those of another
+Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepRow:
-    """One line of the CSV."""
-
-    workload: str
-    array_size: int
-    sub_batch: int
-    beat_bytes: int
-    latency_cycles: int
-    macs: int  # multipliers of the array
-    total_cycles: int
-    stage0_cycles: int
-    stage1_cycles: int
-    gather_cycles: int
-    array_cycles: int
-    interaction_cycles: int
-    latency_ms: float  # at the clock of the `paper` platform
-    queries_per_s: float  # one lane, queries one after another
-    mac_utilisation: float  # MACs on real rows over array_size**2 * total_cycles
-    read_bytes: int  # beats read from memory, whole beats counted
-    pareto: int  # 1: no point of this workload is better in latency, MACs and beat bytes
+def _write(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing."""
+    part = path.with_suffix(f"{path.suffix}.tmp")
+    part.write_bytes(data)
+    os.replace(part, path)
 
 
-def design_points(workloads: Sequence[SweepWorkload] = WORKLOADS) -> list[DesignPoint]:
-    """Return every point whose beat is not wider than a word, in a fixed order."""
-    grid = product((w.name for w in workloads), ARRAY_SIZES, SUB_BATCHES, BEAT_BYTES, LATENCIES)
-    return [
-        DesignPoint(workload=name, array_size=a, sub_batch=b, beat_bytes=w, latency_cycles=latency)
-        for name, a, b, w, latency in grid
-        if w <= a
-    ]
+class Sweep:
+    """A sweep and its folder.
 
+    Parameters
+    ----------
+    spec : SweepSpec
+    folder : Path  Made if it is missing. Raises ValueError if it holds another sweep.
+    chunk_points : int  Points of a chunk, about.
+    """
 
-MEMORIES = ("weight_words", "dense_words", "feature_words", "act_words", "cross_words")
+    def __init__(self, spec: SweepSpec, folder: Path, *, chunk_points: int = CHUNK_POINTS) -> None:
+        self.spec, self.folder = spec, folder
+        self.json = spec.model_dump_json(by_alias=True)
+        self.space = space_of(self.json)
+        self.bounds = chunk_bounds(self.space, chunk_points)
+        self.parts = folder / "parts"
+        self._journal = folder / "journal.jsonl"
+        self._claim({"spec": json.loads(self.json), "chunk_points": chunk_points})
+        self.hits: list[tuple[HitKey, HitRates]] = []
+        self.done = self._read_journal()
 
+    def _claim(self, asked: dict[str, Any]) -> None:
+        """Write sweep.json, or check that it is the same."""
+        text = json.dumps(asked, sort_keys=True) + source_digest(ROOMS)
+        asked["digest"] = hashlib.sha256(text.encode()).hexdigest()
+        path = self.folder / "sweep.json"
+        self.parts.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write(path, (json.dumps(asked, indent=1, sort_keys=True) + "\n").encode())
+        elif json.loads(path.read_text()).get("digest") != asked["digest"]:
+            raise ValueError(
+                f"out must be a new folder or hold the same sweep of the same model: {self.folder} "
+                "holds another one; remove it or name another"
+            )
+        for torn in self.folder.rglob("*.tmp"):
+            torn.unlink()
 
-def machine(array_size: int) -> AcceleratorConfig:
-    """Return the base preset with another array, its memories kept in bytes."""
-    base = load_accelerator(BASE_PRESET)
-    scale = base.array_size / array_size
-    return AcceleratorConfig.model_validate(
-        base.model_dump()
-        | {
-            "name": f"sweep{array_size}",
-            "retrieval_queries": 0,  # ranking alone: narrow buses have no engine
-            "array_size": array_size,
-            "block_size": min(base.block_size, array_size),
-            "lanes": 1,
-            "lane_blocks": (),
-            "axi_data_bits": min(base.axi_data_bits, 8 * array_size),
-            **{name: int(getattr(base, name) * scale) for name in MEMORIES},
+    def _read_journal(self) -> dict[int, dict[str, Any]]:
+        """Return the lines of the chunks that are done; a line that is torn is none."""
+        done: dict[int, dict[str, Any]] = {}
+        lines = self._journal.read_text().splitlines() if self._journal.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if self._part(entry["chunk"]).exists():
+                done[entry["chunk"]] = entry
+        self._write_journal(done)
+        return done
+
+    def _write_journal(self, done: dict[int, dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(done[number]) + "\n" for number in sorted(done))
+        _write(self._journal, lines.encode())
+
+    def _part(self, number: int) -> Path:
+        return self.parts / f"part-{number:06d}.parquet"
+
+    @property
+    def points_done(self) -> int:
+        """Points of the chunks that are done, those that cannot be included."""
+        return sum(stop - first for first, stop in map(self.bounds.__getitem__, self.done))
+
+    def run(
+        self, executor: Executor | None, *, in_flight: int = 4, progress: Progress | None = None
+    ) -> None:
+        """Evaluate what is not done on `executor` (None: here); raises what a chunk raises.
+
+        in_flight : chunks that are asked for at a time.
+        """
+        if in_flight < 1:
+            raise ValueError(f"in_flight must be at least 1, not {in_flight}")
+        todo = [number for number in range(len(self.bounds)) if number not in self.done]
+        if todo:
+            self.hits = self._find_hits(executor)
+        if progress:
+            progress(self.points_done, self.space.points)
+        for result in self._results(todo, executor, in_flight):
+            self._keep(result)
+            if progress:
+                progress(self.points_done, self.space.points)
+        self._write_journal(self.done)
+
+    def _find_hits(self, executor: Executor | None) -> list[tuple[HitKey, HitRates]]:
+        """Return the rates in hits.json, which is written if it is missing."""
+        path = self.folder / "hits.json"
+        if not path.exists():
+            beats = self.spec.axes.beat_bytes
+            if executor is None:
+                found = [hit_rates(self.json, beat) for beat in beats]
+            else:
+                asked = [executor.submit(hit_rates, self.json, beat) for beat in beats]
+                found = [future.result() for future in asked]
+            entries = [{"key": key, "rates": rates} for part in found for key, rates in part]
+            _write(path, (json.dumps(entries, indent=1) + "\n").encode())
+        return [
+            (tuple(entry["key"]), tuple(entry["rates"])) for entry in json.loads(path.read_text())
+        ]
+
+    def _results(
+        self, todo: list[int], executor: Executor | None, in_flight: int
+    ) -> Iterator[ChunkResult]:
+        if executor is None:
+            for number in todo:
+                yield run_chunk(self.json, self.hits, number, *self.bounds[number])
+            return
+        waiting, flying = iter(todo), set[Future[ChunkResult]]()
+        try:
+            while True:
+                for number in waiting:
+                    flying.add(self._submit(executor, number))
+                    if len(flying) >= in_flight:
+                        break
+                if not flying:
+                    return
+                ready, flying = wait(flying, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    yield future.result()
+        finally:
+            for future in flying:
+                future.cancel()
+
+    def _submit(self, executor: Executor, number: int) -> Future[ChunkResult]:
+        return executor.submit(run_chunk, self.json, self.hits, number, *self.bounds[number])
+
+    def _keep(self, result: ChunkResult) -> None:
+        """Write a chunk's file, then its line."""
+        _write(self._part(result.number), result.table)
+        entry = {
+            "chunk": result.number, "points": result.points, "pairs": result.pairs,
+            "slower": result.slower, "worst": result.worst,
+        }  # fmt: skip
+        with self._journal.open("a") as journal:
+            journal.write(json.dumps(entry) + "\n")
+        self.done[result.number] = entry
+
+    def table(self) -> Any:
+        """Return all points, as a polars LazyFrame."""
+        import polars as pl  # noqa: PLC0415  (slow import)
+
+        return pl.scan_parquet([self._part(number) for number in sorted(self.done)])
+
+    def front(self) -> Any:
+        """Return the front, as a polars DataFrame: ascending by the first objective."""
+        import polars as pl  # noqa: PLC0415
+
+        rows = self.table().filter(pl.col(CHUNK_FRONT)).drop(CHUNK_FRONT).collect()
+        used = self.spec.front
+        names = (*used.minimise, *used.maximise, *used.within)
+        columns = {
+            name: (column.to_physical() if column.dtype == pl.Enum else column).to_numpy()
+            for name, column in ((name, rows[name]) for name in names)
         }
-    )
-
-
-def evaluate_points(points: Sequence[DesignPoint], clock_hz: float) -> list[SweepRow]:
-    """Return the lines of points of one workload and one array size; `pareto` is still 0."""
-    first = points[0]
-    if any((p.workload, p.array_size) != (first.workload, first.array_size) for p in points):
-        raise ValueError("points must be of one workload and one array size")
-    workload = next(w for w in WORKLOADS if w.name == first.workload)
-    config = machine(first.array_size)
-    stages = [
-        (compile_shape(network, config, config.sub_batch_max), items)
-        for network, items in workload.stages
-    ]
-    beat_bytes = np.array([p.beat_bytes for p in points])
-    records = padded_records(
-        max(network.record_bytes("user") for network, _ in workload.stages),
-        max(network.record_bytes("item") for network, _ in workload.stages),
-        beat_bytes,
-    )
-    report = predict_points(
-        config,
-        stages,
-        sub_batch=np.array([p.sub_batch for p in points]),
-        beat_bytes=beat_bytes,
-        latency_cycles=np.array([p.latency_cycles for p in points]),
-        records=records,
-    )
-    beats = sum(
-        stage_read_beats(beat_bytes, shape, records, items, index == 0)
-        for index, (shape, items) in enumerate(stages)
-    )
-    multipliers = config.array_size**2
-    totals = report.total_cycles.tolist()
-    return [
-        SweepRow(
-            **asdict(point),
-            macs=multipliers,
-            total_cycles=total,
-            stage0_cycles=int(report.stage_cycles[0, i]),
-            stage1_cycles=int(report.stage_cycles[1, i]),
-            gather_cycles=int(report.gather_cycles[:, i].sum()),
-            array_cycles=int(report.array_cycles[:, i].sum()),
-            interaction_cycles=int(report.interaction_cycles[:, i].sum()),
-            latency_ms=round(1e3 * total / clock_hz, 6),
-            queries_per_s=round(clock_hz / total, 3),
-            mac_utilisation=round(int(report.macs[i]) / (multipliers * total), 6),
-            read_bytes=round(float(beats[i]) * point.beat_bytes),
-            pareto=0,
-        )
-        for i, (point, total) in enumerate(zip(points, totals, strict=True))
-    ]
-
-
-def mark_pareto(rows: Sequence[SweepRow]) -> list[SweepRow]:
-    """Return the rows with `pareto` set, per workload, over latency, multipliers and beat bytes."""
-    import moocore  # noqa: PLC0415  (slow import)
-
-    marked: list[SweepRow] = []
-    for name in dict.fromkeys(row.workload for row in rows):
-        members = [row for row in rows if row.workload == name]
-        points = np.array([[r.total_cycles, r.macs, r.beat_bytes] for r in members], float)
-        # Latency of memory is no choice: compare within each.
-        keep = np.zeros(len(members), bool)
-        for latency in dict.fromkeys(row.latency_cycles for row in members):
-            chosen = np.array([row.latency_cycles == latency for row in members])
-            keep[chosen] = moocore.is_nondominated(points[chosen], keep_weakly=True)
-        marked += [
-            SweepRow(**(asdict(row) | {"pareto": int(flag)}))
-            for row, flag in zip(members, keep, strict=True)
-        ]
-    return marked
-
-
-def sweep_rows(
-    points: Sequence[DesignPoint], clock_hz: float, executor: Executor | None = None
-) -> list[SweepRow]:
-    """Evaluate `points`, a task per workload and array size, on `executor` (None: here)."""
-    groups = [list(group) for _, group in groupby(points, key=lambda p: (p.workload, p.array_size))]
-    run = map if executor is None else executor.map
-    results = run(evaluate_points, groups, [clock_hz] * len(groups))
-    return mark_pareto([row for rows in results for row in rows])
-
-
-def to_csv(rows: Sequence[SweepRow]) -> str:
-    """Return the rows as CSV with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(SweepRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
-
-
-def front_table(rows: Sequence[SweepRow], latency_cycles: int = 100) -> str:
-    """Return the fronts at one memory latency as text."""
-    header = ["workload", "array", "sub-batch", "beat [B]", "latency [ms]", "queries/s",
-              "MAC util. %", "read [kB]"]  # fmt: skip
-    front = [row for row in rows if row.pareto and row.latency_cycles == latency_cycles]
-    front.sort(key=lambda row: (row.workload, row.macs, row.beat_bytes, row.total_cycles))
-    lines = [
-        [
-            row.workload, f"{row.array_size}x{row.array_size}", row.sub_batch, row.beat_bytes,
-            f"{row.latency_ms:.3f}", f"{row.queries_per_s:.0f}",
-            f"{100 * row.mac_utilisation:.1f}", f"{row.read_bytes / 1e3:.0f}",
-        ]
-        for row in front
-    ]  # fmt: skip
-    return format_table(header, lines)
+        kept = rows.filter(pl.Series(front_mask(columns, used), dtype=pl.Boolean))
+        return kept.sort([*used.within, *used.minimise, *used.maximise, "number"])
 
 
 def run_sweep(
-    out: Path, *, seed: int = 0, executor: Executor | None = None, plots: bool = True
+    spec: SweepSpec,
+    out: Path,
+    executor: Executor | None = None,
+    *,
+    chunk_points: int = CHUNK_POINTS,
+    in_flight: int = 4,
+    progress: Progress | None = None,
+    plots: bool = True,
 ) -> dict[str, Any]:
-    """Write sweep.csv, summary.json and plots to `out`; return the summary with its `text`.
+    """Run a sweep, or the rest of it, into the folder `out`; return summary.json's values.
 
-    seed : recorded with the results; the model draws nothing, so results do not depend on it.
+    executor : of concurrent.futures, or like one (dask.distributed.Client.get_executor()).
     """
     from rpaccel.perfmodel.sweep_plots import write_plots  # noqa: PLC0415  (slow import)
 
-    platform = load_platform("paper").accelerator
-    rows = sweep_rows(design_points(), platform.clock_hz, executor)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "sweep.csv").write_text(to_csv(rows))
-    names = write_plots(rows, out) if plots else []
-    best = {
-        name: asdict(min((r for r in rows if r.workload == name), key=lambda r: r.total_cycles))
-        for name in dict.fromkeys(row.workload for row in rows)
-    }
+    sweep = Sweep(spec, out, chunk_points=chunk_points)
+    sweep.run(executor, in_flight=in_flight, progress=progress)
+    if not any(entry["points"] for entry in sweep.done.values()):
+        raise ValueError(f"axes must have a point that can be: none of {sweep.space.points} can")
+    front = sweep.front()
+    _write(out / "front.parquet", _parquet_bytes(front))
+    clock_hz = load_platform("paper").accelerator.clock_hz
+    done = sweep.done.values()
     summary = {
-        "points": len(rows),
-        "clock_hz": platform.clock_hz,
-        "base_preset": BASE_PRESET,
-        "seed": seed,
-        "fastest": best,
-        "front": sum(row.pareto for row in rows),
-        "files": ["sweep.csv", *names],
+        "name": spec.name,
+        "numbers": sweep.space.points,
+        "points": sum(entry["points"] for entry in done),
+        "clock_hz": clock_hz,
+        "front": len(front),
+        "bandwidth_pairs": sum(entry["pairs"] for entry in done),
+        "bandwidth_slower": sum(entry["slower"] for entry in done),
+        "bandwidth_worst": max(entry["worst"] for entry in done),
+        "files": write_plots(sweep, front, clock_hz, out) if plots else [],
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n")
-    text = f"{front_table(rows)}\n{len(rows)} points in {(out / 'sweep.csv').as_posix()}"
-    return summary | {"text": text}
+    _write(out / "summary.json", (json.dumps(summary, indent=1, sort_keys=True) + "\n").encode())
+    return summary
+
+
+def _parquet_bytes(table: Any) -> bytes:
+    import io  # noqa: PLC0415
+
+    file = io.BytesIO()
+    table.write_parquet(file, compression="zstd", compression_level=1)
+    return file.getvalue()

@@ -1,92 +1,99 @@
-"""Plots of a sweep. Same rows, same bytes."""
+"""Plots of a sweep: its front, and the best latency over what varies. Same points, same bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rpaccel.perfmodel.sweep import SweepRow
+    from rpaccel.perfmodel.sweep import Sweep
 
-LATENCY_CYCLES = 100  # RecPipe table 3; the plots other than the one over latency are cut here
+__all__ = ["write_plots"]
+
+MOST_TICKS = 8  # else powers of two
+
+# file -> (column on the x axis, its label, column of a curve each, label of a curve)
+CURVES = {
+    "array_size": ("array_size", "array rows = columns", "split", "split {}"),
+    "bandwidth": (
+        "bandwidth", "memory ports x beat [bytes per cycle]", "array_size", "array {0} x {0}",
+    ),
+    "sram": ("sram_bytes", "on-chip memory [bytes]", "array_size", "array {0} x {0}"),
+    "k": ("k", "candidates that stage 1 ranks, k", "array_size", "array {0} x {0}"),
+    "sub_batch": ("front_sub_batch", "items of a sub-batch, stage 0", "array_size",
+                  "array {0} x {0}"),
+}  # fmt: skip
 
 
-def _best(rows: Sequence[SweepRow], key: Callable[[SweepRow], Any]) -> dict[Any, SweepRow]:
-    """Return the fastest row of each key, keys ascending."""
-    best: dict[Any, SweepRow] = {}
-    for row in rows:
-        name = key(row)
-        if name not in best or row.total_cycles < best[name].total_cycles:
-            best[name] = row
-    return dict(sorted(best.items()))
+def write_plots(sweep: Sweep, front: Any, clock_hz: float, out: Path) -> list[str]:
+    """Write PNGs to `out`; return their names. front : polars DataFrame.
+
+    A plot over an axis of one value is left out.
+    """
+    import polars as pl  # noqa: PLC0415  (slow import)
+
+    to_ms = 1e3 / clock_hz
+    table = sweep.table().with_columns(bandwidth=pl.col("memory_ports") * pl.col("beat_bytes"))
+    names = [_write(out, "pareto", sweep, lambda axes: _front(axes, front, clock_hz))]
+    queries = [
+        table.group_by(x, line).agg(pl.col("latency_cycles").min()).sort(line, x)
+        for x, _, line, _ in CURVES.values()
+    ]
+    found = zip(CURVES.items(), pl.collect_all(queries), strict=True)
+    for (name, (x, label, line, curve)), best in found:
+        if best[x].n_unique() < 2:
+            continue
+
+        def draw(
+            axes: Any, best: Any = best, x: str = x, label: str = label, line: str = line,
+            curve: str = curve,
+        ) -> None:  # fmt: skip
+            for value in best[line].unique(maintain_order=True):
+                rows = best.filter(pl.col(line) == value)
+                axes.plot(rows[x].to_numpy(), rows["latency_cycles"].to_numpy() * to_ms, "o-",
+                          markersize=4, label=curve.format(value))  # fmt: skip
+            axes.set_xlabel(label)
+            axes.set_ylabel(f"latency of one query at {clock_hz / 1e6:.0f} MHz [ms]")
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            values = best[x].unique().sort().to_list()
+            if len(values) <= MOST_TICKS:
+                axes.set_xticks(values, [f"{value:,}" for value in values])
+
+        names.append(_write(out, name, sweep, draw))
+    return names
 
 
-def _curves(axes: Any, rows: Sequence[SweepRow], line: str, x: str, label: str) -> None:
-    """Draw latency over column `x`, one curve per value of column `line`, the rest at its best."""
-    for value in sorted({getattr(row, line) for row in rows}):
-        members = [row for row in rows if getattr(row, line) == value]
-        best = _best(members, lambda row: getattr(row, x))
-        axes.plot(list(best), [row.latency_ms for row in best.values()], "o-", markersize=4,
-                  label=label.format(value))  # fmt: skip
-    axes.set_xscale("log", base=2)
+def _front(axes: Any, front: Any, clock_hz: float) -> None:
+    """Draw the front: latency and rate, a colour per array size."""
+    for size in front["array_size"].unique(maintain_order=True).sort():
+        rows = front.filter(front["array_size"] == size)
+        axes.scatter(
+            rows["latency_cycles"].to_numpy() * 1e3 / clock_hz,
+            clock_hz / rows["interval_cycles"].to_numpy(),
+            s=2 + 8 * rows["sram_bytes"].to_numpy() / (1 << 20) / 8,
+            alpha=0.6,
+            label=f"array {size} x {size}",
+        )
+    axes.set_xlabel(f"latency of one query at {clock_hz / 1e6:.0f} MHz [ms]")
+    axes.set_ylabel("throughput [queries per second]")
+    axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.legend(fontsize="small")
 
 
-def _front(axes: Any, rows: Sequence[SweepRow]) -> None:
-    axes.scatter([r.macs for r in rows], [r.latency_ms for r in rows], s=8, color="lightgrey",
-                 label="design points")  # fmt: skip
-    for beat in sorted({row.beat_bytes for row in rows}):
-        members = [row for row in rows if row.pareto and row.beat_bytes == beat]
-        best = _best(members, lambda row: row.macs)
-        if best:
-            axes.plot(list(best), [row.latency_ms for row in best.values()], "o-", markersize=5,
-                      label=f"front, {beat} B/beat")  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.legend(fontsize="small")
-
-
-def write_plots(rows: Sequence[SweepRow], out: Path) -> list[str]:
-    """Write one PNG per question to `out`, a panel per workload; return the file names."""
-    at = [row for row in rows if row.latency_cycles == LATENCY_CYCLES]
-    title = f"memory latency {LATENCY_CYCLES} cycles, other sizes at their best"
-    plots: list[tuple[str, str, str, Sequence[SweepRow], Callable[[Any, Sequence[SweepRow]], None]]]
-    plots = [
-        ("array_size", title, "array rows = columns", at,
-         lambda axes, members: _curves(axes, members, "beat_bytes", "array_size", "{} B/beat")),
-        ("sub_batch", title, "largest sub-batch [items]", at,
-         lambda axes, members: _curves(axes, members, "array_size", "sub_batch", "array {0}x{0}")),
-        ("memory_latency", "other sizes at their best", "memory latency [cycles]", rows,
-         lambda axes, members: _curves(axes, members, "beat_bytes", "latency_cycles", "{} B/beat")),
-        ("pareto", title, "multipliers of the array", at, _front),
-    ]  # fmt: skip
-    return [_write(out, *plot) for plot in plots]
-
-
-def _write(
-    out: Path,
-    name: str,
-    title: str,
-    x_label: str,
-    rows: Sequence[SweepRow],
-    draw: Callable[[Any, Sequence[SweepRow]], None],
-) -> str:
+def _write(out: Path, name: str, sweep: Sweep, draw: Callable[[Any], None]) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (0.7 s)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    workloads = list(dict.fromkeys(row.workload for row in rows))
-    figure = Figure(figsize=(5.5 * len(workloads), 4.2), layout="constrained")
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(workloads), squeeze=False)[0]
-    for axes, workload in zip(panels, workloads, strict=True):
-        draw(axes, [row for row in rows if row.workload == workload])
-        axes.set_title(workload)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel("latency of one query at 250 MHz [ms]")
-        axes.grid(alpha=0.3, which="both")
-    figure.suptitle(title, fontsize="medium")
+    axes = figure.add_subplot()
+    draw(axes)
+    title = "front; marks grow with on-chip memory" if name == "pareto" else "the rest at its best"
+    axes.set_title(f"{sweep.spec.name}: {title}", fontsize="medium")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize="small")
     path = out / f"{name}.png"
     figure.savefig(path, dpi=110, metadata={"Software": None})
     return path.name

@@ -9,7 +9,7 @@ import numpy as np
 from rpaccel.perfmodel.costs import HIT_CYCLES, MISS_CYCLES, GatherMachine, gather_cost
 from rpaccel.perfmodel.lane import TAKE_CYCLES, split_items
 from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
-from rpaccel.perfmodel.memory import RecordSizes, list_beats, traffic_of
+from rpaccel.perfmodel.memory import Number, RecordSizes, list_beats, traffic_of
 from rpaccel.perfmodel.sequencer import ProgramShape
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -56,7 +56,7 @@ def task_profile(
     gather = gather_cost(machine, shape, records, items, first)
     ends = np.rint(np.cumsum([gather.sub_batch(size) for size in sizes])).astype(np.int64)
     walks = np.diff(ends, prepend=0)
-    shared = memory_cycles(config, shape, items, records, first=first, row_hits=row_hits)
+    shared = float(memory_cycles(machine, shape, items, records, first=first))
     return TaskProfile(
         start=TAKE_CYCLES + round(gather.record + gather.user),
         batches=tuple(
@@ -73,19 +73,14 @@ def task_profile(
 
 
 def memory_cycles(
-    config: AcceleratorConfig,
-    shape: ModelShape,
-    items: int,
-    records: RecordSizes,
-    *,
-    first: bool,
-    row_hits: float = 0.0,
-) -> float:
+    machine: GatherMachine, shape: ModelShape, items: int, records: RecordSizes, *, first: bool
+) -> Number:
     """Return the cycles that a task takes of what all lanes share: ports or row banks."""
-    traffic = traffic_of(config.beat_bytes, shape, records)
+    traffic = traffic_of(machine.beat_bytes, shape, records)
     rows = (traffic.user_rows + items * traffic.item_rows) * traffic.row_beats
-    listed = list_beats(config.beat_bytes, items) if first else 0
+    listed = list_beats(machine.beat_bytes, items) if first else 0
     read = listed + traffic.user_record_beats + items * traffic.item_record_beats
-    port = (read + rows * (1 - row_hits)) / config.memory_ports
-    bank = rows * (HIT_CYCLES * row_hits + MISS_CYCLES * (1 - row_hits)) / config.banks
-    return float(max(port, bank))
+    misses = 1 - machine.row_hits
+    port = (read + rows * misses) / machine.memory_ports
+    bank = rows * (HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses) / machine.banks
+    return np.maximum(port, bank)

@@ -135,23 +135,35 @@ def soak(
 
 @app.command()
 def sweep(
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/sweep"),
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    spec: Annotated[
+        str, typer.Option(help="Sweep in spec/presets/sweeps/, or a YAML file.")
+    ] = "criteo",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; default results/sweep/<name>.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask scheduler to run on instead (tcp://host:port).")
+    ] = None,
+    check: Annotated[
+        int, typer.Option(help="Instead: so many random points beside the event model.", min=0)
+    ] = 0,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Sweep array sizes, sub-batch sizes and memory bandwidths with the performance model."""
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+    """Evaluate a design space with the performance model: Parquet, exact front, plots.
 
-    from rpaccel.perfmodel.sweep import run_sweep  # noqa: PLC0415
+    Goes on where it was interrupted. Only --check draws something.
+    """
+    from rpaccel.main_job import sweep as job  # noqa: PLC0415
 
-    if jobs == 1:
-        report = run_sweep(out, seed=seed)
-    else:
-        with ProcessPoolExecutor(jobs) as executor:
-            report = run_sweep(out, seed=seed, executor=executor)
-    text = report.pop("text")
-    print_json(report) if json else print(text)
+    if check:
+        rows = job.check(spec, check, seed)
+        print_json(rows) if json else print(job.check_text(rows))
+        return
+    with only_json(json):
+        summary = job.run(spec, out, jobs=jobs, cluster=cluster)
+    print_json(summary) if json else print(job.sweep_text(summary))
 
 
 @app.command()

@@ -8,12 +8,13 @@ import numpy as np
 
 from rpaccel.main_job import paper_points as published
 from rpaccel.main_job.paper_figure import ARTIFACT, OURS, PAPER, Panel, PaperFigure, Series
+from rpaccel.perfmodel.design_space import MEMORIES
 from rpaccel.perfmodel.networks import CRITEO_DENSE, CRITEO_TABLES, RM_LARGE, RM_MED, RM_SMALL
 from rpaccel.perfmodel.recpipe_artifact import ARTIFACT_RANKERS, array_point, design_steps
 from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import NetworkShape, compile_shape
-from rpaccel.perfmodel.sweep import machine
 from rpaccel.scheduler.ablation import CANDIDATES, KEPT, Setup, designs, host_sort_s, measure
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.program_plan import plan_model
 from rpaccel.workloads.criteo_fit import pinned_hit_rate
 from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED, LARGE_TABLES, TABLE_ROWS
@@ -22,6 +23,25 @@ __all__ = [
     "DRAM_SHARE", "SsdTiming", "core_point", "figure_1c", "figure_5", "figure_10a", "figure_13_ssd",
     "listed_macs", "query_work",
 ]  # fmt: skip
+
+
+def square_machine(side: int) -> AcceleratorConfig:
+    """Return `paper` as one lane of `side` x `side` cells, its memories kept in bytes."""
+    base = load_accelerator("paper")
+    scale = base.array_size / side
+    return AcceleratorConfig.model_validate(
+        base.model_dump()
+        | {
+            "name": f"paper {side}",
+            "retrieval_queries": 0,  # ranking alone: narrow buses have no engine
+            "array_size": side,
+            "block_size": min(base.block_size, side),
+            "lanes": 1,
+            "lane_blocks": (),
+            "axi_data_bits": min(base.axi_data_bits, 8 * side),
+            **{name: int(getattr(base, name) * scale) for name in MEMORIES},
+        }
+    )
 
 
 def listed_macs(network: NetworkShape) -> int:
@@ -36,7 +56,7 @@ def listed_macs(network: NetworkShape) -> int:
 
 def trained_macs(network: NetworkShape) -> int:
     """Return the MACs of all layers and of the dot products."""
-    return plan_model(network.sizes, machine(128)).macs + network.pairs * network.dim
+    return plan_model(network.sizes, square_machine(128)).macs + network.pairs * network.dim
 
 
 def query_work() -> dict[str, tuple[float, float]]:
@@ -158,7 +178,7 @@ def core_point(network: NetworkShape, side: int, items: int = 4096) -> tuple[int
     Cycles of `perfmodel.sequencer`, with interaction and no waiting for data; utilisation: cells
     that hold a weight of a layer, by cycles in which rows enter.
     """
-    config = machine(side)
+    config = square_machine(side)
     shape, plan = compile_shape(network, config), plan_model(network.sizes, config)
     most = max(1, shape.slot["sub_batch"])
     sizes = [most] * (items // most) + ([items % most] if items % most else [])

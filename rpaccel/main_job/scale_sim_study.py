@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.perfmodel.analytic import predict_points
-from rpaccel.perfmodel.memory import padded_records
-from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.perfmodel.analytic import evaluate
+from rpaccel.perfmodel.design_space import DesignSpace
 from rpaccel.perfmodel.recpipe_artifact import ARTIFACT_RANKERS
 from rpaccel.perfmodel.scale_sim import scale_sim_3_cycles, scale_sim_cycles
-from rpaccel.perfmodel.shapes import compile_shape
-from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.perfmodel.sweep_chunks import CHUNK_POINTS
+from rpaccel.spec.sweep import load_sweep
 
 __all__ = ["LayerRow", "ScaleSimStudy", "package_cycles", "run_scale_sim", "scale_sim_text"]
 
 LEAST_S = 0.2  # CPU time over which a rate of ours is measured
-POINTS = 1024  # machines of one call
+SWEEP = "criteo_10m"  # spec/presets/sweeps
 QUERY = ("rmsmall", "rmlarge")  # the rankers of RecPipe's two-stage queries
 
 
@@ -53,7 +52,7 @@ class ScaleSimStudy:
 
     queries_rate : answers for all layers of RMsmall and RMlarge on one size, by the package.
     points_rate : whole two-stage queries (gathers, interaction and filters too) that
-    `perfmodel.analytic` predicts per CPU second, NumPy on arrays of POINTS machines.
+    `perfmodel.analytic` predicts per CPU second, a chunk of the sweep SWEEP at a time.
     """
 
     items: int
@@ -156,7 +155,7 @@ def run_scale_sim(
         package_rate=len(rows) / spent,
         closed_rate=_rate(lambda: _closed(rows, items)),
         queries_rate=len(sizes) / query_s,
-        points_rate=_rate(_points(items)),
+        points_rate=_rate(_points()),
     )
 
 
@@ -175,26 +174,11 @@ def _closed(rows: Sequence[LayerRow], items: int) -> int:
     return len(rows)
 
 
-def _points(items: int) -> Callable[[], int]:
-    """Return what predicts queries of RMsmall and RMlarge, `items` each, on POINTS machines."""
-    config = load_accelerator("paper").lane(0)
-    stages = [(compile_shape(network, config), items) for network in (RM_SMALL, RM_LARGE)]
-    records = padded_records(
-        RM_LARGE.record_bytes("user"), RM_LARGE.record_bytes("item"), config.beat_bytes
-    )
-
-    def answers() -> int:
-        predict_points(
-            config,
-            stages,
-            sub_batch=np.full(POINTS, 256),
-            beat_bytes=np.full(POINTS, config.beat_bytes),
-            latency_cycles=np.arange(1, POINTS + 1),
-            records=records,
-        )
-        return POINTS
-
-    return answers
+def _points() -> Callable[[], int]:
+    """Return what predicts two-stage Criteo queries on machines of a sweep, a chunk a call."""
+    space = DesignSpace(load_sweep(SWEEP))
+    middle = space.points // 2
+    return lambda: len(evaluate(space, middle, middle + CHUNK_POINTS).columns["number"])
 
 
 def scale_sim_text(study: ScaleSimStudy) -> str:

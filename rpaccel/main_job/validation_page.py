@@ -36,7 +36,7 @@ PUBLISHED_ERROR = 0.0023  # ONNXim against Gemmini's RTL, mean
 _TEXT = """\
 # The performance model beside the netlist
 
-Written by `rpaccel validate`: {queries} random queries on {machines} random-ish machines, one after
+Written by `rpaccel validate`: {queries} random queries on {machines} machines, one after
 another, each an answer that is bit for bit golden. Models, items, stages, k, records and the
 memory's latency ({least} to {most} cycles, constant) are drawn. Compared are the counters in the
 completions: of the whole query, and of every stage and unit.
@@ -58,8 +58,8 @@ Mean and worst of the magnitude of a query's error.
 
 {by_machine}
 ## Worst cases of *means*
-It is off where queries are short (its user's rows always miss; here they are often in the banks),
-and where few reads in flight bind.
+It takes every row to miss; here tables are small, and most rows are in the banks or on their way
+already. It is also off where few reads in flight bind.
 
 {worst}
 ## Speed

@@ -36,7 +36,8 @@ def test_the_banks_bind_if_rows_hit():
 
 def test_memory_cycles_by_hand():
     def cycles(hits, first):
-        return memory_cycles(PAPER, SHAPE, 64, RECORDS, first=first, row_hits=hits)
+        machine = GatherMachine.of(PAPER, 100, row_hits=hits)
+        return memory_cycles(machine, SHAPE, 64, RECORDS, first=first)
 
     assert cycles(0.0, False) == (1 + 64 * 28) / 4
     assert cycles(0.5, True) == (4 + 1 + 64 * 15) / 4  # 64 ids of 4 bytes are 4 beats
@@ -47,7 +48,8 @@ def test_a_profile_is_the_tasks():
     sizes = [work.items for work, _, _ in profile.batches]
     assert sizes == [256, 256, 256, 232]
     assert profile.array == 17 * 1000
-    expected = memory_cycles(PAPER, SHAPE, 1000, RECORDS, first=False)
+    machine = GatherMachine.of(PAPER.lane(0), 100)
+    expected = memory_cycles(machine, SHAPE, 1000, RECORDS, first=False)
     assert sum(memory for _, _, memory in profile.batches) == pytest.approx(expected, rel=1e-3)
 
 

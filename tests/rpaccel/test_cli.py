@@ -276,3 +276,79 @@ def test_calibrate_compares_every_method_on_held_out_records(rpaccel, tmp_path):
 def test_calibrate_has_no_more_users(rpaccel):
     line = one_line(rpaccel("calibrate", "--data", "synthetic", "--users", 10_000))
     assert re.search(r"users must be in 1\.\.\d+, not 10000", line)
+
+
+def sweep_spec(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(f"name: mine\n{text}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("axes: {k: [64, 64]}", "axes.k: Value error, every value must be given once"),
+        ("axes: {colour: 3}", "axes.colour: Extra inputs are not permitted"),
+        ("axes: {k: 5000}", "axes.k: values must be in 64..4096"),
+        ("workload: bert", "workload: must be one of movielens, criteo, or a GEMM topology"),
+        ("workload: none.csv", "none.csv: No such file"),
+    ],
+)
+def test_wrong_sweep(rpaccel, tmp_path, text, message):
+    line = one_line(rpaccel("sweep", "--spec", sweep_spec(tmp_path, text), "--jobs", "1"))
+    assert message in line
+
+
+def test_sweep_without_a_point(rpaccel, tmp_path):
+    path = sweep_spec(tmp_path, "axes: {front_sub_batch: 4000}")
+    status, _, error = rpaccel("sweep", "--spec", path, "--jobs", 1)
+    assert status == 2
+    assert error.endswith("error: axes must have a point that can be: none of 1 can\n")
+
+
+def test_unknown_sweep(rpaccel):
+    assert "sweep must be one of criteo, criteo_10m" in one_line(rpaccel("sweep", "--spec", "huge"))
+
+
+def test_sweep_goes_on_and_refuses_another(rpaccel, tmp_path):
+    path = sweep_spec(tmp_path, "axes: {k: [64, 128], memory_ports: [1, 2]}")
+    status, out, _ = rpaccel("sweep", "--spec", path, "--jobs", 1, "--json")
+    first = json.loads(out)
+    assert (status, first["points"], first["numbers"]) == (0, 4, 4)
+    assert first["folder"] == "results/sweep/mine"
+    part = tmp_path / "results" / "sweep" / "mine" / "parts" / "part-000000.parquet"
+    written = part.stat().st_mtime_ns
+    status, out, _ = rpaccel("sweep", "--spec", path, "--jobs", 1)
+    assert status == 0 and "4 points (4 asked for)" in out
+    assert part.stat().st_mtime_ns == written
+    sweep_spec(tmp_path, "axes: {k: [64, 256]}")
+    assert "out must be a new folder or hold the same sweep" in one_line(
+        rpaccel("sweep", "--spec", path, "--jobs", 1)
+    )
+
+
+def test_sweep_beside_the_event_model(rpaccel, tmp_path):
+    path = sweep_spec(tmp_path, "axes: {k: [64, 128], memory_ports: [1, 2]}")
+    status, out, _ = rpaccel("sweep", "--spec", path, "--check", 3, "--json")
+    rows = {row["figure"]: row for row in json.loads(out)}
+    assert status == 0
+    assert rows["latency_cycles"]["mean"] == 0  # a task per stage
+    assert rows["interval_cycles"]["mean"] < 0.1
+    assert {row["points"] for row in rows.values()} == {3}
+
+
+@pytest.mark.slow
+def test_sweep_on_processes_writes_the_same_parts(rpaccel, tmp_path):
+    path = sweep_spec(tmp_path, "axes: {k: {from: 64, to: 4096, step: 1}, back_sub_batch: [32, 64],"
+                      " front_task_items: [0, 128, 256, 512], back_task_items: [0, 32, 64, 128],"
+                      " memory_ports: [1, 2, 4]}")  # fmt: skip
+    parts = {}
+    for jobs in (1, 2):
+        status, _, _ = rpaccel(
+            "sweep", "--spec", path, "--jobs", jobs, "--out", tmp_path / str(jobs)
+        )
+        assert status == 0
+        found = sorted((tmp_path / str(jobs) / "parts").iterdir())
+        parts[jobs] = {part.name: part.read_bytes() for part in found}
+    assert len(parts[1]) == 2
+    assert parts[1] == parts[2]
