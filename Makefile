@@ -9,7 +9,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation deeprec serve report clean
+.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation deeprecsched queue-scale deeprec serve report clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -108,6 +108,12 @@ paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split 
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
 	$(BIN)/rpaccel ablation $(ARGS)
+
+deeprecsched: setup ## DeepRecSched, ours and the optimum on eight models, three targets (20 minutes; docs/generated/deeprecsched.md)
+	$(BIN)/rpaccel deeprecsched $(ARGS)
+
+queue-scale: setup ## 10,000 queueing configurations of 100,000 queries each (ARGS="--jobs 2")
+	$(BIN)/rpaccel queue-scale $(ARGS)
 
 retrieval-study: setup ## the retrieval engine in the model, beside published ones and Faiss (docs/generated/retrieval.md)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[faiss]'
