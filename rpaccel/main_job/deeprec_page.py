@@ -10,6 +10,7 @@ from rpaccel.scheduler.derived_profiles import (
     CITED,
     MEASURED,
     OPERATORS,
+    across_link,
     from_ssd,
     load_speedups,
     sped_up,
@@ -17,9 +18,11 @@ from rpaccel.scheduler.derived_profiles import (
 from rpaccel.scheduler.operator_mix import KINDS, PUBLISHED, OperatorMix, load_mixes
 from rpaccel.scheduler.service_profile import ServiceProfile, find_profile, load_profiles
 from rpaccel.spec.deeprec import DeeprecConfig, deeprec_names, load_deeprec
+from rpaccel.spec.platform import LinkPlatform, load_platform
 from rpaccel.spec.ssd import load_ssd
 
 T4_BATCHES = (100, 300, 1000)
+LINK_PLATFORM, LINK_ITEMS = "paper", (1, 64, 1024)
 SSD_MODEL, SSD_ITEMS = "dlrm-rmc3", 64
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -100,6 +103,22 @@ def gpu_rows(profiles: Sequence[ServiceProfile], cited: Sequence[ServiceProfile]
     return head, rows
 
 
+def link_rows(
+    configs: Sequence[DeeprecConfig], profiles: Sequence[ServiceProfile], link: LinkPlatform
+) -> Table:
+    """What a request's ids, dense values and logits take across the link, both ways [ms]."""
+    head = ("model", "bytes per item", *(f"{items} items [ms]" for items in LINK_ITEMS))
+    rows = []
+    for config in configs:
+        alone = find_profile(profiles, config.name, "cpu")
+        across = across_link(
+            alone, link, in_bytes=config.input_bytes_per_item, out_bytes=4 * config.outputs
+        )
+        times = [f"{across.ms(items) - alone.ms(items):.3f}" for items in LINK_ITEMS]
+        rows.append((config.name, f"{config.input_bytes_per_item:,}", *times))
+    return head, rows
+
+
 def ssd_rows(profiles: Sequence[ServiceProfile]) -> Table:
     """What an SSD under the tables adds to one batch."""
     config = load_deeprec(SSD_MODEL)
@@ -132,6 +151,7 @@ def deeprec_tables() -> dict[str, Table]:
         "measured": time_rows(profiles, cited),
         "operators": mix_rows(load_mixes(OPERATORS)),
         "gpu": gpu_rows(profiles, cited),
+        "link": link_rows(configs, profiles, load_platform(LINK_PLATFORM).link),
         "ssd": ssd_rows(profiles),
     }
 
@@ -148,7 +168,7 @@ def deeprec_text(tables: Mapping[str, Table]) -> str:
     """Return the page."""
     profiles = load_profiles(MEASURED)
     total = sum(load_deeprec(name).table_bytes for name in deeprec_names()) / 1e9
-    mixes = load_mixes(OPERATORS)
+    mixes, link = load_mixes(OPERATORS), load_platform(LINK_PLATFORM).link
     idle = find_profile(profiles, SSD_MODEL, "cpu").ms(SSD_ITEMS)
     sources = {p.source.replace(f"--model {p.model} ", "--model MODEL ") for p in profiles}
     commands = "\n".join(f"* {source}" for source in sorted(sources))
@@ -183,6 +203,11 @@ published speed-up. T4: published speed-up over c5n.2xlarge at 100, 300 and 1000
 fitted to Kairos' data. Input loading is in all of them. Not measured here.
 
 {markdown_table(*tables["gpu"])}
+## Across a link
+Ids (4 bytes), dense values and logits of a request, there and back ({link.source}):
+{1e6 * link.fixed_s:.0f} us each way and {link.bytes_per_s / 1e9:.2f} GB/s.
+
+{markdown_table(*tables["link"])}
 ## Tables on an SSD
 {SSD_ITEMS} items of {SSD_MODEL}, {idle:.2f} ms with all tables in memory; misses and hidden shares
 of RecPipe's figure 13, the drive of its Table 3 (`recpipe`) and an assumed current one (`nvme`).

@@ -33,6 +33,14 @@ def test_tables_for_machines():
     assert {row["model"]: row["first batch"] for row in values["gpu"]}["din"] == "285"
 
 
+def test_link_table_by_hand():
+    # DLRM-RMC2: 3840 ids and 256 dense values of 4 bytes there, one logit back.
+    rows = {row["model"]: row for row in deeprec_values(deeprec_tables())["link"]}
+    assert rows["dlrm-rmc2"]["bytes per item"] == f"{4 * (3840 + 256):,}"
+    moved_ms = 2 * 0.040 + 1024 * (4 * (3840 + 256) + 4) / 6.67e9 * 1e3
+    assert rows["dlrm-rmc2"]["1024 items [ms]"] == f"{moved_ms:.3f}"
+
+
 def test_ssd_table_by_hand():
     # 64 items of 200 rows; misses of 18.1 % are 2317 reads of 4096 B at 0.1 GB/s behind 80 us.
     (first, *_) = deeprec_values(deeprec_tables())["ssd"]

@@ -77,6 +77,15 @@ def test_rejects():
         DeeprecModel(config, weights, tables, threads=0)
 
 
+def test_the_core_imports_no_runtime():
+    code = (
+        "import sys, rpaccel.cli, rpaccel.main_job.serve, rpaccel.scheduler.deeprec_profile\n"
+        "print(sorted({'onnx', 'onnxruntime', 'mlperf_loadgen', 'torch'} & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
 def test_names_the_extra():
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
