@@ -60,10 +60,11 @@ class WorkerAsk:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One answer of a worker: wall and CPU time of the service [s]."""
+    """One answer of a worker: its items, best first, wall and CPU time of the service [s]."""
 
     query: int
     sample: int
+    ids: tuple[int, ...]
     service_s: float
     cpu_s: float
 
@@ -139,9 +140,9 @@ def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
     while (task := tasks.get()) is not None:
         query, sample = task
         start, start_cpu = time.perf_counter(), time.thread_time()
-        stages.rank(sample)
+        ids = tuple(stages.rank(sample).tolist())
         cpu_s, wall_s = time.thread_time() - start_cpu, time.perf_counter() - start
-        results.send(Served(query=query, sample=sample, service_s=wall_s, cpu_s=cpu_s))
+        results.send(Served(query=query, sample=sample, ids=ids, service_s=wall_s, cpu_s=cpu_s))
     results.send((peak_bytes(), stages.table_bytes))
 
 

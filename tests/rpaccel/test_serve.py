@@ -54,7 +54,9 @@ def test_lane_is_the_performance_model():
 
 def test_calibration():
     times = [(0, 1.0), (0, 3.0), (0, 2.0), (1, 4.0)]
-    served = [Served(query=i, sample=s, service_s=t, cpu_s=t) for i, (s, t) in enumerate(times)]
+    served = [
+        Served(query=i, sample=s, ids=(), service_s=t, cpu_s=t) for i, (s, t) in enumerate(times)
+    ]
     found = ServiceTimes.of(served, 2, 0.5)
     assert found.median_s.tolist() == [2.0, 4.0]
     assert sorted(found.ratios.tolist()) == [0.5, 1.0, 1.0, 1.5]

@@ -13,7 +13,7 @@ def test_lanes_hold_a_query_as_long_as_the_model_says():
     lanes = Lanes(stage, lambda served: done.append((served.query, time.perf_counter())))
     start = time.perf_counter()
     for query in range(4):
-        lanes.submit(Served(query=query, sample=0, service_s=0.0, cpu_s=0.0))
+        lanes.submit(Served(query=query, sample=0, ids=(), service_s=0.0, cpu_s=0.0))
     lanes.close()
     assert sorted(query for query, _ in done) == [0, 1, 2, 3]
     ends = sorted(when - start for _, when in done)
@@ -38,7 +38,7 @@ class Mortal:
             raise RuntimeError("a worker must live")
         self.left -= 1
         query, sample = self.asked[-1]
-        return Served(query=query, sample=sample, service_s=0.0, cpu_s=0.0)
+        return Served(query=query, sample=sample, ids=(), service_s=0.0, cpu_s=0.0)
 
 
 def test_every_query_is_answered_if_a_worker_ends():

@@ -53,12 +53,16 @@ def test_two_stages_rank_like_golden(tmp_path):
 
 def test_workers_answer_every_query(tmp_path):
     answered = []
-    with Workers(worker_ask(tmp_path), 2) as workers:
+    ask = worker_ask(tmp_path)
+    stages = CpuStages(ask)
+    ranked = [tuple(stages.rank(sample).tolist()) for sample in range(3)]
+    with Workers(ask, 2) as workers:
         alone = workers.run_alone([0, 2])
         assert [served.sample for served, _ in alone] == [0, 2]
         assert all(0 < served.service_s < latency for served, latency in alone)
         spaced = workers.run_spaced([2, 1, 0], [0.0, 0.001, 0.001])
         assert sorted(served.sample for served in spaced) == [0, 1, 2]
+        assert all(served.ids == ranked[served.sample] for served in spaced)
         stage = LaneStage(name="a", lanes=1, service_s=1e-4, link_s=0.0)
         pipeline = LivePipeline(workers, stage, answered.append)
         pipeline.start(10)
