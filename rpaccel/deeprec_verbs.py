@@ -41,6 +41,9 @@ def serve(
     ),
     samples: Annotated[int, typer.Option(help="Different queries.", min=1)] = 64,
     workers: Annotated[int, typer.Option(help="Processes; leave LoadGen a core.", min=1)] = 1,
+    batch: Annotated[
+        int | None, typer.Option(help="Items of a request at most; default: whole queries.")
+    ] = None,
     load: Annotated[float, typer.Option(help="Share of the capacity to offer.")] = 0.5,
     qps: Annotated[float | None, typer.Option(help="Load instead, in queries/s.")] = None,
     queries: Annotated[int, typer.Option(help="Queries to serve.", min=20)] = 1000,
@@ -62,6 +65,7 @@ def serve(
             sizes=sizes,
             samples=samples,
             workers=workers,
+            batch=batch,
             load=load,
             qps=qps,
             queries=queries,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from rpaccel.scheduler.workers import Served, Workers
+from rpaccel.scheduler.workers import Part, Served, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,16 @@ class LaneStage:
 class Lanes:
     """The accelerator's lanes: threads that hold a query as long as the model says."""
 
-    def __init__(self, stage: LaneStage, done: Callable[[Served], None]) -> None:
+    def __init__(self, stage: LaneStage, done: Callable[[int], None]) -> None:
         self._stage, self._done = stage, done
-        self._queue: SimpleQueue[tuple[float, Served] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[float, int] | None] = SimpleQueue()
         self._threads = [threading.Thread(target=self._run) for _ in range(stage.lanes)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, served: Served) -> None:
+    def submit(self, query: int) -> None:
         """Send a query's survivors across the link."""
-        self._queue.put((time.perf_counter() + self._stage.link_s, served))
+        self._queue.put((time.perf_counter() + self._stage.link_s, query))
 
     def close(self) -> None:
         """End the lanes once they are idle."""
@@ -53,29 +53,39 @@ class Lanes:
 
     def _run(self) -> None:
         while (task := self._queue.get()) is not None:
-            ready, served = task
+            ready, query = task
             end = max(ready, time.perf_counter()) + self._stage.service_s
             time.sleep(max(0.0, end - time.perf_counter()))
-            self._done(served)
+            self._done(query)
 
 
 class LivePipeline:
     """Workers, then lanes if there are any; `answer` is called once for every query.
 
+    parts : of each sample. A query goes on when all its parts are answered, with the best `keep`
+        of what they kept.
+
     Members
     -------
     served : the workers' answers, in their order.
+    kept : query -> its items behind the workers, best first; ties go to the lower number.
     """
 
     def __init__(
-        self, workers: Workers, lane_stage: LaneStage | None, answer: Callable[[int], None]
+        self,
+        workers: Workers,
+        parts: Sequence[Sequence[Part]],
+        keep: int,
+        lane_stage: LaneStage | None,
+        answer: Callable[[int], None],
     ) -> None:
         self.served: list[Served] = []
-        self._workers, self._answer = workers, answer
-        self._lanes = None if lane_stage is None else Lanes(lane_stage, self._finish)
+        self.kept: dict[int, list[int]] = {}
+        self._workers, self._parts, self._keep, self._answer = workers, parts, keep, answer
+        self._lanes = None if lane_stage is None else Lanes(lane_stage, answer)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._open: set[int] = set()  # queries at the workers
+        self._open: dict[int, list[Served]] = {}  # queries at the workers: answered parts
         self._error: RuntimeError | None = None
 
     def start(self, queries: int) -> None:
@@ -88,11 +98,12 @@ class LivePipeline:
         with self._lock:
             failed = self._error is not None
             if not failed:
-                self._open.add(query)
+                self._open[query] = []
         if failed:
             self._answer(query)
         else:
-            self._workers.submit(query, sample)
+            for part in self._parts[sample]:
+                self._workers.submit(query, part)
 
     def join(self) -> None:
         """Wait until all are answered, and end the lanes. Raises RuntimeError if a worker ended."""
@@ -105,22 +116,25 @@ class LivePipeline:
 
     def _collect(self, queries: int) -> None:
         try:
-            for _ in range(queries):
+            while len(self.kept) < queries:
                 served = self._workers.next_answer()
-                with self._lock:
-                    self._open.remove(served.query)
                 self.served.append(served)
-                if self._lanes is None:
-                    self._finish(served)
-                else:
-                    self._lanes.submit(served)
+                done = self._open[served.query]
+                done.append(served)
+                if len(done) == len(self._parts[served.part.sample]):
+                    self._go_on(served.query)
         except RuntimeError as error:
             # Whoever asks waits for every answer before it can hear of the error.
             with self._lock:
                 self._error = error
-                left, self._open = sorted(self._open), set()
+                left, self._open = sorted(self._open), {}
             for query in left:
                 self._answer(query)
 
-    def _finish(self, served: Served) -> None:
-        self._answer(served.query)
+    def _go_on(self, query: int) -> None:
+        with self._lock:
+            parts = self._open.pop(query)
+        found = [pair for one in parts for pair in zip(one.scores, one.ids, strict=True)]
+        found.sort(key=lambda pair: (-pair[0], pair[1]))
+        self.kept[query] = [item for _, item in found[: self._keep]]
+        (self._answer if self._lanes is None else self._lanes.submit)(query)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rpaccel.golden.deeprec import DeeprecInputs
+from rpaccel.golden.dlrm import Float
 from rpaccel.scheduler.deeprec_models import DeeprecModel, require_runtime
 from rpaccel.scheduler.deeprec_profile import peak_bytes
 from rpaccel.scheduler.deeprec_tables import open_tables
@@ -58,13 +59,39 @@ class WorkerAsk:
             raise ValueError("stages and sizes must hold at least one each")
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class Part:
+    """Items `first` to `end` of a sample: what one request holds."""
+
+    sample: int
+    first: int
+    end: int
+
+
+def parts_of(sizes: Sequence[int], batch: int | None) -> tuple[tuple[Part, ...], ...]:
+    """Return the requests of each sample: full ones of `batch` items and a rest; None: one."""
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1, not {batch}")
+    return tuple(
+        tuple(
+            Part(sample=sample, first=first, end=min(first + (batch or size), size))
+            for first in range(0, size, batch or size)
+        )
+        for sample, size in enumerate(sizes)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One answer of a worker: its items, best first, wall and CPU time of the service [s]."""
+    """One answer of a worker: wall and CPU time of the service [s], and what survived.
 
+    ids, scores : the items that the last stage keeps, best first.
+    """
+
+    part: Part
     query: int
-    sample: int
     ids: tuple[int, ...]
+    scores: tuple[float, ...]
     service_s: float
     cpu_s: float
 
@@ -105,19 +132,21 @@ class CpuStages:
                 ]
             )
 
-    def rank(self, sample: int) -> npt.NDArray[np.int64]:
-        """Return the items of a sample that survive the last stage, best first.
+    def rank(self, part: Part) -> tuple[npt.NDArray[np.int64], Float]:
+        """Return the items that survive the last stage, best first, and their scores.
 
         An item's score is the last column of the model's output; ties go to the lower number.
         """
-        ids = np.arange(self._ask.sizes[sample])
-        which: slice | npt.NDArray[np.int64] = slice(len(ids))
+        ids = np.arange(part.first, part.end)
+        which: slice | npt.NDArray[np.int64] = slice(part.first, part.end)
+        best = np.empty(0, np.float32)
         stages = zip(self._ask.stages, self._models, self._features, strict=True)
         for stage, model, features in stages:
-            scores = model.run(features[sample % VARIANTS].take(which))[:, -1]
-            ids = ids[np.argsort(-scores, kind="stable")[: stage.keep]]
+            scores = model.run(features[part.sample % VARIANTS].take(which))[:, -1]
+            order = np.argsort(-scores, kind="stable")[: stage.keep]
+            ids, best = ids[order], scores[order]
             which = ids
-        return ids
+        return ids, best
 
 
 def _end_with_parent() -> None:
@@ -135,14 +164,17 @@ def _end_with_parent() -> None:
 def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
     _end_with_parent()
     stages = CpuStages(ask)
-    stages.rank(int(np.argmax(ask.sizes)))  # compiles, allocates
+    stages.rank(Part(sample=0, first=0, end=max(ask.sizes)))  # compiles, allocates
     results.send(None)
     while (task := tasks.get()) is not None:
-        query, sample = task
+        query, part = task
         start, start_cpu = time.perf_counter(), time.thread_time()
-        ids = tuple(stages.rank(sample).tolist())
+        ids, scores = (tuple(found.tolist()) for found in stages.rank(part))
         cpu_s, wall_s = time.thread_time() - start_cpu, time.perf_counter() - start
-        results.send(Served(query=query, sample=sample, ids=ids, service_s=wall_s, cpu_s=cpu_s))
+        served = Served(
+            query=query, part=part, ids=ids, scores=scores, service_s=wall_s, cpu_s=cpu_s
+        )
+        results.send(served)
     results.send((peak_bytes(), stages.table_bytes))
 
 
@@ -190,9 +222,9 @@ class Workers:
         except EOFError as error:
             raise RuntimeError("a worker must live; it ended, see its error above") from error
 
-    def submit(self, query: int, sample: int) -> None:
-        """Put a query behind the others; does not block before thousands wait."""
-        self._tasks.put((query, sample))
+    def submit(self, query: int, part: Part) -> None:
+        """Put a request behind the others; does not block before thousands wait."""
+        self._tasks.put((query, part))
 
     def next_answer(self) -> Served:
         """Wait for the next answer of any worker. Raises RuntimeError if one has ended."""
@@ -201,27 +233,27 @@ class Workers:
         answer: Served = self._receive(self._ready.pop(0))
         return answer
 
-    def run_alone(self, samples: Sequence[int]) -> list[tuple[Served, float]]:
-        """Serve one query after another; each answer with its latency, transport included [s]."""
+    def run_alone(self, parts: Sequence[Part]) -> list[tuple[Served, float]]:
+        """Serve one request after another; each answer with its latency, transport included [s]."""
         found = []
-        for query, sample in enumerate(samples):
+        for query, part in enumerate(parts):
             start = time.perf_counter()
-            self.submit(query, sample)
+            self.submit(query, part)
             served = self.next_answer()
             found.append((served, time.perf_counter() - start))
         return found
 
-    def run_spaced(self, samples: Sequence[int], gaps_s: Sequence[float]) -> list[Served]:
-        """Serve one query per entry, each so long after the one before it [s].
+    def run_spaced(self, parts: Sequence[Part], gaps_s: Sequence[float]) -> list[Served]:
+        """Serve one request per entry, each so long after the one before it [s].
 
         A worker that slept finds its caches colder than one that never does.
         """
         due = time.perf_counter()
-        for query, (sample, gap_s) in enumerate(zip(samples, gaps_s, strict=True)):
+        for query, (part, gap_s) in enumerate(zip(parts, gaps_s, strict=True)):
             due += gap_s
             time.sleep(max(0.0, due - time.perf_counter()))
-            self.submit(query, sample)
-        return [self.next_answer() for _ in samples]
+            self.submit(query, part)
+        return [self.next_answer() for _ in parts]
 
     def __exit__(
         self,

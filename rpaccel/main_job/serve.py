@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.memory import padded_records
@@ -17,10 +16,23 @@ from rpaccel.perfmodel.shapes import compile_shape
 from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
 from rpaccel.scheduler.cpu_profile import machine_description
 from rpaccel.scheduler.loadgen import LoadgenReport, answer, require_loadgen, run_server
-from rpaccel.scheduler.queueing import LatencyReport, Station, capacity_qps, simulate
 from rpaccel.scheduler.serving import LaneStage, LivePipeline
+from rpaccel.scheduler.serving_model import (
+    Numbers,
+    ServiceTimes,
+    Tail,
+    capacity_qps,
+    latencies_s,
+)
 from rpaccel.scheduler.sizes import parse_sizes
-from rpaccel.scheduler.workers import CpuStage, Served, WorkerAsk, Workers, sample_sizes
+from rpaccel.scheduler.workers import (
+    CpuStage,
+    Part,
+    WorkerAsk,
+    Workers,
+    parts_of,
+    sample_sizes,
+)
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.spec.isa import RESULT
@@ -38,6 +50,8 @@ class ServeAsk:
 
     stages : as text, "wnd:256,dlrm-rmc1:64" or "wnd:256,rmlarge@accelerator:64"; at most the last
         on the accelerator. keep : items that go on, or are served.
+    batch : items of a request at most: a query is split over the workers; None: never. One CPU
+        stage only: parts of a query keep other items in between than the whole would.
     load : share of the slowest station's capacity that is offered, unless `qps` is given.
     """
 
@@ -46,6 +60,7 @@ class ServeAsk:
     sizes: str = "heavy"
     samples: int = 64
     workers: int = 1
+    batch: int | None = None
     load: float = 0.5
     qps: float | None = None
     queries: int = 1000
@@ -53,6 +68,8 @@ class ServeAsk:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.batch is not None and len(parse_stages(self.stages)[0]) > 1:
+            raise ValueError(f"batch must not be given with several CPU stages, {self.stages}")
         if not 0 < self.load < 1:
             raise ValueError(f"load must be in 0..1, not {self.load}")
         if self.qps is not None and self.qps <= 0:
@@ -83,14 +100,14 @@ class ServeReport:
     transport_ms: float
     capacity_qps: float
     qps: float
-    predicted: LatencyReport
-    replayed: LatencyReport
-    explained: LatencyReport
+    predicted: Tail
+    replayed: Tail
+    explained: Tail
     measured: LoadgenReport
     lost_share: float
     peak_bytes: int
 
-    def error(self, report: LatencyReport) -> float:
+    def error(self, report: Tail) -> float:
         """Return how far the p99 of a simulation is from the measured one, a signed share."""
         return report.p99_ms / self.measured.latency_ms[99] - 1
 
@@ -157,18 +174,23 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         stages=cpu, sizes=sizes, scale_rows=ask.scale_rows, folder=tables, seed=ask.seed
     )
     rng = np.random.default_rng([ask.seed, 5])
+    parts = parts_of(sizes, ask.batch)
     with Workers(worker_ask, ask.workers) as workers:
         say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} samples")
-        service = _calibrate(workers, ask, rng)
-        drawn = rng.integers(0, ask.samples, SIMULATED)
-        stations = _stations(service.draw(drawn, rng), ask.workers, lane)
-        capacity = capacity_qps(stations)
+        service = _calibrate(workers, parts, ask, rng)
+
+        def simulated(arrivals: Floats, counts: Numbers, service_s: Floats) -> Tail:
+            found = latencies_s(arrivals, counts, service_s, ask.workers, lane, service.transport_s)
+            return Tail.of(found)
+
+        capacity = capacity_qps(float(service.query_s.mean()), ask.workers, lane)
         qps = ask.load * capacity if ask.qps is None else ask.qps
+        drawn = rng.integers(0, ask.samples, SIMULATED)
         arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
-        predicted = simulate(arrivals, stations, service.transport_s)
+        predicted = simulated(arrivals, service.counts(drawn), service.draw(drawn, rng))
         say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
         log: list[tuple[float, int, int]] = []
-        pipeline = LivePipeline(workers, lane, answer)
+        pipeline = LivePipeline(workers, parts, cpu[-1].keep, lane, answer)
         pipeline.start(ask.queries)
 
         def issue(query: int, sample: int) -> None:
@@ -188,77 +210,43 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         pipeline.join()
     issued = np.asarray([when for when, _, _ in log])
     asked = np.asarray([sample for _, _, sample in log])
-    again = _stations(service.draw(asked, rng), ask.workers, lane)
-    took = {served.query: served.service_s for served in pipeline.served}
-    same = _stations(np.asarray([took[query] for _, query, _ in log]), ask.workers, lane)
+    issued -= issued[0]
+    counts = service.counts(asked)
+    took = {(served.query, served.part): served.service_s for served in pipeline.served}
+    same = [took[query, part] for _, query, sample in log for part in parts[sample]]
     wall = sum(served.service_s for served in pipeline.served)
     return ServeReport(
         ask=replace(ask, qps=qps),
         sla_ms=sla.medium_ms,
         percentile=sla.percentile,
         lane=lane,
-        service_ms=(1e3 * float(service.median_s.mean()), 1e3 * float(service.median_s.max())),
+        service_ms=(1e3 * float(service.query_s.mean()), 1e3 * float(service.query_s.max())),
         transport_ms=1e3 * service.transport_s,
         capacity_qps=capacity,
         qps=qps,
         predicted=predicted,
-        replayed=simulate(issued - issued[0], again, service.transport_s),
-        explained=simulate(issued - issued[0], same, service.transport_s),
+        replayed=simulated(issued, counts, service.draw(asked, rng)),
+        explained=simulated(issued, counts, np.asarray(same)),
         measured=measured,
         lost_share=1 - sum(served.cpu_s for served in pipeline.served) / wall,
         peak_bytes=workers.peak_bytes,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServiceTimes:
-    """Calibrated service: median of each sample [s], and what single runs were of it.
-
-    transport_s : from a submission to the answer of an idle worker, its service apart [s].
-    """
-
-    median_s: Floats
-    ratios: Floats
-    transport_s: float
-
-    @classmethod
-    def of(cls, served: Sequence[Served], samples: int, transport_s: float) -> ServiceTimes:
-        """Return what answers of every sample say."""
-        times: list[list[float]] = [[] for _ in range(samples)]
-        for one in served:
-            times[one.sample].append(one.service_s)
-        medians = np.asarray([np.median(found) for found in times])
-        ratios = [t / m for found, m in zip(times, medians, strict=True) for t in found]
-        return cls(median_s=medians, ratios=np.asarray(ratios), transport_s=transport_s)
-
-    def draw(self, asked: npt.NDArray[np.int64], rng: np.random.Generator) -> Floats:
-        """Return a service time for each query of sample `asked`, spread as measured [s]."""
-        return self.median_s[asked] * rng.choice(self.ratios, len(asked))
-
-
-def _calibrate(workers: Workers, ask: ServeAsk, rng: np.random.Generator) -> ServiceTimes:
-    """Measure every sample at the load that will be offered, as far as a short run tells it."""
-    alone = workers.run_alone(range(ask.samples))
+def _calibrate(
+    workers: Workers, parts: Sequence[Sequence[Part]], ask: ServeAsk, rng: np.random.Generator
+) -> ServiceTimes:
+    """Measure every part at the load that will be offered, as far as a short run tells it."""
+    every = [part for all_of in parts for part in all_of]
+    alone = workers.run_alone(every)
     mean_s = sum(served.service_s for served, _ in alone) / len(alone)
-    gap_s = mean_s / (ask.load * workers.count) if ask.qps is None else 1 / ask.qps
-    order = rng.permutation(np.tile(np.arange(ask.samples), CALIBRATIONS))
-    served = workers.run_spaced(order.tolist(), rng.exponential(gap_s, len(order)).tolist())
+    gap_s = mean_s / (ask.load * workers.count)
+    if ask.qps is not None:
+        gap_s = len(parts) / len(every) / ask.qps
+    order = [every[i] for i in rng.permutation(np.tile(np.arange(len(every)), CALIBRATIONS))]
+    served = workers.run_spaced(order, rng.exponential(gap_s, len(order)).tolist())
     transport = [latency_s - served.service_s for served, latency_s in alone]
-    return ServiceTimes.of(served, ask.samples, float(np.median(transport)))
-
-
-def _stations(service_s: Floats, workers: int, lane: LaneStage | None) -> list[Station]:
-    found = [Station(name="cpu", servers=workers, service_s=service_s)]
-    if lane is not None:
-        found.append(
-            Station(
-                name="accelerator",
-                servers=lane.lanes,
-                service_s=lane.service_s,
-                delay_s=lane.link_s,
-            )
-        )
-    return found
+    return ServiceTimes.of(parts, served, float(np.median(transport)))
 
 
 def serve_text(report: ServeReport) -> str:
@@ -266,7 +254,8 @@ def serve_text(report: ServeReport) -> str:
     ask, measured = report.ask, report.measured
     lines = [
         f"pipeline {ask.stages}, sizes {ask.sizes} ({ask.samples} samples), "
-        f"{ask.workers} worker(s), scale_rows {ask.scale_rows:g}",
+        f"{ask.workers} worker(s), requests of {f'at most {ask.batch}' if ask.batch else 'all'} "
+        f"items, scale_rows {ask.scale_rows:g}",
         f"service {report.service_ms[0]:.2f} ms on average, {report.service_ms[1]:.2f} ms of the "
         f"largest, transport {report.transport_ms:.2f} ms; {report.qps:.1f} of "
         f"{report.capacity_qps:.1f} queries/s, {measured.queries} queries",
@@ -320,5 +309,5 @@ transport. LoadGen counts every query, the simulation leaves the first tenth out
 """
 
 
-def _row(report: LatencyReport) -> tuple[float, float, float, float]:
+def _row(report: Tail) -> tuple[float, float, float, float]:
     return report.mean_ms, report.p50_ms, report.p95_ms, report.p99_ms

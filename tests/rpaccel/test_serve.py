@@ -2,7 +2,6 @@ import pytest
 
 from rpaccel.main_job.serve import (
     ServeAsk,
-    ServiceTimes,
     lane_stage,
     parse_stages,
     run_serve,
@@ -12,7 +11,7 @@ from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.networks import RM_LARGE
 from rpaccel.perfmodel.shapes import compile_shape
-from rpaccel.scheduler.workers import CpuStage, Served
+from rpaccel.scheduler.workers import CpuStage
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.platform import load_platform
 
@@ -52,16 +51,6 @@ def test_lane_is_the_performance_model():
     assert lane.lanes == config.lanes
 
 
-def test_calibration():
-    times = [(0, 1.0), (0, 3.0), (0, 2.0), (1, 4.0)]
-    served = [
-        Served(query=i, sample=s, ids=(), service_s=t, cpu_s=t) for i, (s, t) in enumerate(times)
-    ]
-    found = ServiceTimes.of(served, 2, 0.5)
-    assert found.median_s.tolist() == [2.0, 4.0]
-    assert sorted(found.ratios.tolist()) == [0.5, 1.0, 1.0, 1.5]
-
-
 def test_serves_and_compares(tmp_path):
     ask = ServeAsk(
         stages="ncf:16,rmlarge@accelerator:8", sizes="fixed:64", samples=3, queries=100,
@@ -84,14 +73,29 @@ def test_serves_and_compares(tmp_path):
     assert "peak memory of the workers" in text
 
 
+def test_serves_split_queries(tmp_path):
+    ask = ServeAsk(
+        stages="ncf:16", sizes="fixed:50", samples=2, queries=60, scale_rows=0.001, load=0.2,
+        workers=2, batch=20,
+    )  # fmt: skip
+    report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
+    assert report.measured.queries == 60
+    assert report.explained.queries == 54
+    assert "requests of at most 20 items" in serve_text(report)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"load": 1.0}, r"^load must be in 0\.\.1, not 1\.0"),
         ({"qps": -3.0}, r"^qps must be positive, not -3\.0"),
+        (
+            {"batch": 4, "stages": "ncf:8,wnd:1"},
+            r"^batch must not be given with several",
+        ),
         ({"queries": 3}, r"^queries must be at least 20, not 3"),
     ],
 )
 def test_rejects(change, message):
     with pytest.raises(ValueError, match=message):
-        ServeAsk(stages="ncf:1", **change)
+        ServeAsk(**{"stages": "ncf:1", **change})

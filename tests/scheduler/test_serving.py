@@ -4,16 +4,16 @@ import time
 import pytest
 
 from rpaccel.scheduler.serving import Lanes, LaneStage, LivePipeline
-from rpaccel.scheduler.workers import Served
+from rpaccel.scheduler.workers import Part, Served
 
 
 def test_lanes_hold_a_query_as_long_as_the_model_says():
     done = []
     stage = LaneStage(name="a", lanes=2, service_s=0.05, link_s=0.02)
-    lanes = Lanes(stage, lambda served: done.append((served.query, time.perf_counter())))
+    lanes = Lanes(stage, lambda query: done.append((query, time.perf_counter())))
     start = time.perf_counter()
     for query in range(4):
-        lanes.submit(Served(query=query, sample=0, ids=(), service_s=0.0, cpu_s=0.0))
+        lanes.submit(query)
     lanes.close()
     assert sorted(query for query, _ in done) == [0, 1, 2, 3]
     ends = sorted(when - start for _, when in done)
@@ -21,15 +21,22 @@ def test_lanes_hold_a_query_as_long_as_the_model_says():
     assert ends[2] >= 0.12  # the third and fourth wait for a lane
 
 
+WHOLE = Part(sample=0, first=0, end=4)
+
+
+def answer_of(query, part, ids=(), scores=()):
+    return Served(query=query, part=part, ids=ids, scores=scores, service_s=0.0, cpu_s=0.0)
+
+
 class Mortal:
     """Stands for workers of which one ends after `answers` answers."""
 
     def __init__(self, answers):
-        self.left, self.asked = answers, []
+        self.left, self.asked, self.given = answers, [], 0
         self.enough = threading.Semaphore(0)
 
-    def submit(self, query, sample):
-        self.asked.append((query, sample))
+    def submit(self, query, part):
+        self.asked.append((query, part))
         self.enough.release()
 
     def next_answer(self):
@@ -37,14 +44,15 @@ class Mortal:
         if not self.left:
             raise RuntimeError("a worker must live")
         self.left -= 1
-        query, sample = self.asked[-1]
-        return Served(query=query, sample=sample, ids=(), service_s=0.0, cpu_s=0.0)
+        query, part = self.asked[self.given]
+        self.given += 1
+        return answer_of(query, part)
 
 
 def test_every_query_is_answered_if_a_worker_ends():
     answered = []
     workers = Mortal(2)
-    pipeline = LivePipeline(workers, None, answered.append)
+    pipeline = LivePipeline(workers, [[WHOLE]], 1, None, answered.append)
     pipeline.start(6)
     for query in range(6):
         pipeline.submit(query, 0)
@@ -54,6 +62,25 @@ def test_every_query_is_answered_if_a_worker_ends():
         pipeline.join()
     assert sorted(answered) == list(range(6))
     assert len(pipeline.served) == 2
+
+
+def test_parts_meet_best_first():
+    halves = [Part(sample=0, first=0, end=2), Part(sample=0, first=2, end=4)]
+
+    class Two(Mortal):
+        def next_answer(self):
+            answer = super().next_answer()
+            first = answer.part.first
+            scores = {0: (3.0, 1.0), 2: (3.0, 2.0)}[first]
+            return answer_of(answer.query, answer.part, (first + 1, first), scores)
+
+    answered = []
+    pipeline = LivePipeline(Two(2), [halves], 3, None, answered.append)
+    pipeline.start(1)
+    pipeline.submit(7, 0)
+    pipeline.join()
+    assert answered == [7]
+    assert pipeline.kept == {7: [1, 3, 2]}  # ties go to the lower number
 
 
 def test_rejects():

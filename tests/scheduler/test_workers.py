@@ -11,7 +11,15 @@ from rpaccel.golden.deeprec import forward
 from rpaccel.scheduler.deeprec_tables import open_tables
 from rpaccel.scheduler.serving import LaneStage, LivePipeline
 from rpaccel.scheduler.sizes import fixed, heavy_tail
-from rpaccel.scheduler.workers import CpuStage, CpuStages, WorkerAsk, Workers, sample_sizes
+from rpaccel.scheduler.workers import (
+    CpuStage,
+    CpuStages,
+    Part,
+    WorkerAsk,
+    Workers,
+    parts_of,
+    sample_sizes,
+)
 from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.workloads.deeprec_inputs import random_inputs, random_weights
 
@@ -36,9 +44,20 @@ def test_sizes_of_samples():
         sample_sizes(fixed(9), 0)
 
 
+def test_parts_of_samples():
+    assert parts_of((5, 3), None) == (
+        (Part(sample=0, first=0, end=5),),
+        (Part(sample=1, first=0, end=3),),
+    )
+    ranges = [[(part.first, part.end) for part in parts] for parts in parts_of((5, 4, 1), 2)]
+    assert ranges == [[(0, 2), (2, 4), (4, 5)], [(0, 2), (2, 4)], [(0, 1)]]
+    with pytest.raises(ValueError, match=r"^batch must be at least 1, not 0"):
+        parts_of((5,), 0)
+
+
 def test_two_stages_rank_like_golden(tmp_path):
     ask = worker_ask(tmp_path, stages=(("ncf", 4), ("wnd", 2)))
-    found = CpuStages(ask).rank(1)
+    found, best = CpuStages(ask).rank(Part(sample=1, first=0, end=9))
     rng = np.random.default_rng([0, 4])
     ids = np.arange(9)
     for number, stage in enumerate(ask.stages):
@@ -47,30 +66,45 @@ def test_two_stages_rank_like_golden(tmp_path):
         tables = open_tables(config, tmp_path / f"stage{number}", scale_rows=SCALE)
         assert not tables.created
         scores = forward(config, random_weights(config, 0), tables.groups, features.take(ids))
-        ids = ids[np.argsort(-scores[:, -1], kind="stable")[: stage.keep]]
+        order = np.argsort(-scores[:, -1], kind="stable")[: stage.keep]
+        ids = ids[order]
     assert found.tolist() == ids.tolist()
+    assert best == pytest.approx(scores[order, -1], rel=1e-3)
+
+
+def test_a_part_ranks_its_own_items(tmp_path):
+    stages = CpuStages(worker_ask(tmp_path, stages=(("ncf", 9),)))
+    whole, scores = stages.rank(Part(sample=1, first=0, end=9))
+    part, own = stages.rank(Part(sample=1, first=3, end=7))
+    assert sorted(part.tolist()) == [3, 4, 5, 6]
+    assert part.tolist() == [item for item in whole.tolist() if 3 <= item < 7]
+    assert own == pytest.approx(scores[np.isin(whole, part)], rel=1e-4, abs=1e-6)
 
 
 def test_workers_answer_every_query(tmp_path):
     answered = []
     ask = worker_ask(tmp_path)
     stages = CpuStages(ask)
-    ranked = [tuple(stages.rank(sample).tolist()) for sample in range(3)]
+    wholes = [parts[0] for parts in parts_of(ask.sizes, None)]
+    ranked = [stages.rank(whole)[0].tolist() for whole in wholes]
     with Workers(ask, 2) as workers:
-        alone = workers.run_alone([0, 2])
-        assert [served.sample for served, _ in alone] == [0, 2]
+        alone = workers.run_alone(wholes[:2])
+        assert [served.part for served, _ in alone] == wholes[:2]
         assert all(0 < served.service_s < latency for served, latency in alone)
-        spaced = workers.run_spaced([2, 1, 0], [0.0, 0.001, 0.001])
-        assert sorted(served.sample for served in spaced) == [0, 1, 2]
-        assert all(served.ids == ranked[served.sample] for served in spaced)
+        spaced = workers.run_spaced(wholes[::-1], [0.0, 0.001, 0.001])
+        assert sorted(served.part for served in spaced) == wholes
+        assert all(list(served.ids) == ranked[served.part.sample] for served in spaced)
         stage = LaneStage(name="a", lanes=1, service_s=1e-4, link_s=0.0)
-        pipeline = LivePipeline(workers, stage, answered.append)
+        parts = parts_of(ask.sizes, 2)
+        pipeline = LivePipeline(workers, parts, 3, stage, answered.append)
         pipeline.start(10)
         for query in range(10):
             pipeline.submit(100 + query, query % 3)
         pipeline.join()
     assert sorted(answered) == list(range(100, 110))
-    assert {(served.query - 100) % 3 == served.sample for served in pipeline.served} == {True}
+    # Two items a request: all of a part is kept, and the parts together rank as the whole does.
+    assert pipeline.kept == {100 + query: ranked[query % 3] for query in range(10)}
+    assert len(pipeline.served) == sum(len(parts[query % 3]) for query in range(10))
     assert 2e7 < workers.peak_bytes < 2e9
 
 

@@ -1,0 +1,111 @@
+"""What serving.LivePipeline should take: the same queues, simulated, from calibrated times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rpaccel.scheduler.arrivals import Floats
+from rpaccel.scheduler.intervals import quantiles_of
+from rpaccel.scheduler.queueing import WARM_UP, serve
+from rpaccel.scheduler.serving import LaneStage
+from rpaccel.scheduler.workers import Part, Served
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """Latencies after warm-up [ms]."""
+
+    queries: int
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, latency_s: Floats) -> Tail:
+        """Return those of queries in order of arrival, the first tenth left out."""
+        kept = latency_s[int(len(latency_s) * WARM_UP) :] * 1e3
+        p50, p95, p99 = quantiles_of(kept, [0.5, 0.95, 0.99])
+        return cls(
+            queries=len(kept), mean_ms=float(kept.mean()), p50_ms=p50, p95_ms=p95, p99_ms=p99
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceTimes:
+    """Calibrated service: median of each part [s], and what single runs were of it.
+
+    transport_s : from a submission to the answer of an idle worker, its service apart [s].
+    """
+
+    parts: tuple[tuple[Part, ...], ...]  # of each sample
+    median_s: dict[Part, float]
+    ratios: Floats
+    transport_s: float
+
+    @classmethod
+    def of(
+        cls, parts: Sequence[Sequence[Part]], served: Sequence[Served], transport_s: float
+    ) -> ServiceTimes:
+        """Return what answers of every part say."""
+        times: dict[Part, list[float]] = {part: [] for all_of in parts for part in all_of}
+        for one in served:
+            times[one.part].append(one.service_s)
+        medians = {part: float(np.median(found)) for part, found in times.items()}
+        ratios = [time / medians[part] for part, found in times.items() for time in found]
+        return cls(
+            parts=tuple(tuple(all_of) for all_of in parts),
+            median_s=medians,
+            ratios=np.asarray(ratios),
+            transport_s=transport_s,
+        )
+
+    @property
+    def query_s(self) -> Floats:
+        """Service of each sample, all parts of it [s]."""
+        return np.asarray([sum(self.median_s[p] for p in all_of) for all_of in self.parts])
+
+    def counts(self, asked: Numbers) -> Numbers:
+        """Return the parts of each query of sample `asked`."""
+        return np.asarray([len(all_of) for all_of in self.parts])[asked]
+
+    def draw(self, asked: Numbers, rng: np.random.Generator) -> Floats:
+        """Return a time for every part of the queries, in order, spread as measured [s]."""
+        times = [self.median_s[part] for sample in asked for part in self.parts[sample]]
+        return np.asarray(times) * rng.choice(self.ratios, len(times))
+
+
+def capacity_qps(query_s: float, workers: int, lane: LaneStage | None) -> float:
+    """Return the load at which workers or lanes saturate; query_s : mean service [s]."""
+    at_workers = workers / query_s
+    if lane is None or lane.service_s == 0:
+        return at_workers
+    return min(at_workers, lane.lanes / lane.service_s)
+
+
+def latencies_s(
+    arrivals_s: Floats,
+    counts: Numbers,
+    service_s: Floats,
+    workers: int,
+    lane: LaneStage | None = None,
+    transport_s: float = 0.0,
+) -> Floats:
+    """Return float64[queries]: from arrival to answer [s].
+
+    counts : parts of each query, which queue together. service_s : of every part, in order.
+    A query waits for its last part, then for a lane.
+    """
+    _, ends = serve(np.repeat(arrivals_s, counts), service_s, workers)
+    firsts = np.cumsum(counts) - counts
+    done = np.maximum.reduceat(ends, firsts)
+    if lane is not None:
+        order = np.argsort(done, kind="stable")
+        _, done[order] = serve(done[order] + lane.link_s, lane.service_s, lane.lanes)
+    return np.asarray(done + transport_s - arrivals_s)

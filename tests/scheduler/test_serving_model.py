@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from rpaccel.scheduler.policy import Node, Policy, run_policy
+from rpaccel.scheduler.queueing import Station, finish_times_s
+from rpaccel.scheduler.serving import LaneStage
+from rpaccel.scheduler.serving_model import ServiceTimes, Tail, capacity_qps, latencies_s
+from rpaccel.scheduler.workers import Part, Served, parts_of
+
+LANE = LaneStage(name="a", lanes=2, service_s=0.5, link_s=0.25)
+
+
+def random_load(queries=300, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.cumsum(rng.exponential(1.0, queries)), rng.integers(1, 60, queries), rng
+
+
+@pytest.mark.parametrize(("workers", "batch"), [(1, 1000), (2, 7), (3, 20), (4, 1)])
+def test_split_queries_are_the_policy_simulation(workers, batch):
+    arrivals, sizes, _ = random_load()
+    table = 0.01 + 0.03 * np.arange(61.0)
+    node = Node(cores=workers, cpu_s=table[None])
+    expected = run_policy(node, [Policy(batch=batch)], arrivals, sizes.astype(np.int32)).finish_s
+    parts = parts_of(sizes.tolist(), batch)
+    counts = np.asarray([len(all_of) for all_of in parts])
+    service = np.asarray([table[p.end - p.first] for all_of in parts for p in all_of])
+    found = latencies_s(arrivals, counts, service, workers)
+    assert found == pytest.approx(expected - arrivals, abs=1e-9)
+
+
+def test_whole_queries_are_the_stations_in_a_row():
+    arrivals, sizes, _ = random_load(seed=1)
+    service = 0.02 * sizes
+    stations = [
+        Station(name="cpu", servers=2, service_s=service),
+        Station(name="a", servers=2, service_s=LANE.service_s, delay_s=LANE.link_s),
+    ]
+    finish, _ = finish_times_s(arrivals, stations, 0.125)
+    ones = np.ones(len(sizes), np.int64)
+    found = latencies_s(arrivals, ones, service, 2, LANE, 0.125)
+    assert found == pytest.approx(finish - arrivals, abs=1e-9)
+
+
+def test_by_hand():
+    # Two parts of 1 and 2 s on one worker, then a lane; the second query waits for both.
+    found = latencies_s(
+        np.asarray([0.0, 1.0]), np.asarray([2, 1]), np.asarray([1.0, 2.0, 1.0]), 1, LANE, 0.1
+    )
+    assert found == pytest.approx([3 + 0.25 + 0.5 + 0.1, 4 - 1 + 0.25 + 0.5 + 0.1])
+
+
+def test_capacity():
+    assert capacity_qps(0.25, 2, None) == 8
+    assert capacity_qps(0.25, 2, LANE) == 4
+    assert capacity_qps(1.0, 2, LANE) == 2
+
+
+def test_calibration():
+    parts = parts_of((3, 2), 2)
+    first, rest, other = (part for all_of in parts for part in all_of)
+    times = [(first, 1.0), (first, 3.0), (first, 2.0), (rest, 5.0), (other, 4.0)]
+    served = [
+        Served(query=i, part=part, ids=(), scores=(), service_s=t, cpu_s=t)
+        for i, (part, t) in enumerate(times)
+    ]
+    found = ServiceTimes.of(parts, served, 0.5)
+    assert found.median_s == {first: 2.0, rest: 5.0, other: 4.0}
+    assert sorted(found.ratios.tolist()) == [0.5, 1.0, 1.0, 1.0, 1.5]
+    assert found.query_s.tolist() == [7.0, 4.0]
+    asked = np.asarray([1, 0, 1])
+    assert found.counts(asked).tolist() == [1, 2, 1]
+    drawn = found.draw(asked, np.random.default_rng(0)) / np.asarray([4.0, 2.0, 5.0, 4.0])
+    assert set(drawn.tolist()) <= {0.5, 1.0, 1.5}
+    assert rest == Part(sample=0, first=2, end=3)
+
+
+def test_tail_leaves_the_first_tenth_out():
+    latency = np.concatenate([np.full(10, 99.0), np.arange(1.0, 91.0)])
+    tail = Tail.of(latency)
+    assert (tail.queries, tail.mean_ms) == (90, pytest.approx(45_500.0))
+    assert tail.p50_ms <= tail.p95_ms <= tail.p99_ms <= 90_000
