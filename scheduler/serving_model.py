@@ -14,6 +14,7 @@ from rpaccel.scheduler.queueing import WARM_UP, serve
 from rpaccel.scheduler.serving import LaneStage
 from rpaccel.scheduler.workers import Part, Served
 
+BLOCK = 50  # requests that a spell of slower service is taken to last, assumed
 Numbers = npt.NDArray[np.int64]
 
 
@@ -41,6 +42,7 @@ class Tail:
 class ServiceTimes:
     """Calibrated service: median of each part [s], and what single runs were of it.
 
+    ratios : in the order of the answers: slow spells of the machine stay together.
     transport_s : from a submission to the answer of an idle worker, its service apart [s].
     """
 
@@ -58,7 +60,7 @@ class ServiceTimes:
         for one in served:
             times[one.part].append(one.service_s)
         medians = {part: float(np.median(found)) for part, found in times.items()}
-        ratios = [time / medians[part] for part, found in times.items() for time in found]
+        ratios = [one.service_s / medians[one.part] for one in served]
         return cls(
             parts=tuple(tuple(all_of) for all_of in parts),
             median_s=medians,
@@ -76,9 +78,14 @@ class ServiceTimes:
         return np.asarray([len(all_of) for all_of in self.parts])[asked]
 
     def draw(self, asked: Numbers, rng: np.random.Generator) -> Floats:
-        """Return a time for every part of the queries, in order, spread as measured [s]."""
+        """Return a time for every part of the queries, in order, spread as measured [s].
+
+        Ratios are drawn in blocks of BLOCK that follow each other, the first behind the last.
+        """
         times = [self.median_s[part] for sample in asked for part in self.parts[sample]]
-        return np.asarray(times) * rng.choice(self.ratios, len(times))
+        starts = rng.integers(0, len(self.ratios), -(-len(times) // BLOCK))
+        which = (starts[:, None] + np.arange(BLOCK)).ravel()[: len(times)] % len(self.ratios)
+        return np.asarray(times) * self.ratios[which]
 
 
 def capacity_qps(query_s: float, workers: int, lane: LaneStage | None) -> float:

@@ -41,7 +41,7 @@ from rpaccel.spec.platform import load_platform
 GOAL = 0.15  # of the measured p99
 NETWORKS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
 SIMULATED = 20_000  # queries of the simulation in front of the run
-CALIBRATIONS = 5  # of every sample
+CALIBRATIONS = 10  # of every part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +300,12 @@ processes that run float models; survivors hold a lane of the accelerator for as
 performance model says. {machine["cpu"]}, {machine["cores"]} cores shared by LoadGen, the workers
 and other jobs.
 
-*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times and transport
-calibrated on idle workers at the spacing of the load. *On its arrivals*: the arrivals and queries
-that LoadGen drew. *And its service times*: what the workers then took; the rest is queues and
-transport. LoadGen counts every query, the simulation leaves the first tenth out.
+*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times calibrated at the
+spacing of the load, transport on an idle worker. *On its arrivals*: the arrivals and queries that
+LoadGen drew. *And its service times*: what the workers then took; what is left is queues and
+transport. Other jobs on the machine change service times between calibration and run: that is
+the step between the last two rows. LoadGen counts every query, the simulation leaves the first
+tenth out.
 
 {blocks}
 """
