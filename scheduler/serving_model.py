@@ -20,7 +20,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """Latencies after warm-up [ms]."""
+    """Latencies of a run [ms]."""
 
     queries: int
     mean_ms: float
@@ -29,9 +29,9 @@ class Tail:
     p99_ms: float
 
     @classmethod
-    def of(cls, latency_s: Floats) -> Tail:
-        """Return those of queries in order of arrival, the first tenth left out."""
-        kept = latency_s[int(len(latency_s) * WARM_UP) :] * 1e3
+    def of(cls, latency_s: Floats, warm_up: float = WARM_UP) -> Tail:
+        """Return those of queries in order of arrival, the first `warm_up` (a share) left out."""
+        kept = latency_s[int(len(latency_s) * warm_up) :] * 1e3
         p50, p95, p99 = quantiles_of(kept, [0.5, 0.95, 0.99])
         return cls(
             queries=len(kept), mean_ms=float(kept.mean()), p50_ms=p50, p95_ms=p95, p99_ms=p99

@@ -90,4 +90,5 @@ def test_tail_leaves_the_first_tenth_out():
     latency = np.concatenate([np.full(10, 99.0), np.arange(1.0, 91.0)])
     tail = Tail.of(latency)
     assert (tail.queries, tail.mean_ms) == (90, pytest.approx(45_500.0))
+    assert Tail.of(latency, 0.0).queries == 100
     assert tail.p50_ms <= tail.p95_ms <= tail.p99_ms <= 90_000
