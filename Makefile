@@ -10,7 +10,7 @@ ARGS   ?=
 export PYTHONHASHSEED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-nightly formal verilog sim soak fpga synth sweep bench array-bench efficiency figures lint train schedule calibrate filter-study row-study row-caches row-model retrieval-scan retrieval-study retrieval-area criteo paper ablation validate deeprec serve scale-sim artifact energy area claims report clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -128,6 +128,12 @@ area: setup ## gate equivalents and mm2 of `paper` at 12 nm (docs/generated/area
 
 claims: setup ## RecPipe's claims C1 to C34 beside ours (docs/generated/claims.md; minutes)
 	$(BIN)/rpaccel claims $(ARGS)
+
+deeprecsched: setup ## DeepRecSched, ours and the optimum on eight models, three targets (20 minutes; docs/generated/deeprecsched.md)
+	$(BIN)/rpaccel deeprecsched $(ARGS)
+
+queue-scale: setup ## 10,000 queueing configurations of 100,000 queries each (ARGS="--jobs 2")
+	$(BIN)/rpaccel queue-scale $(ARGS)
 
 retrieval-study: setup ## the retrieval engine in the model, beside published ones and Faiss (docs/generated/retrieval.md)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[faiss]'

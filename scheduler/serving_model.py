@@ -14,12 +14,13 @@ from rpaccel.scheduler.queueing import WARM_UP, serve
 from rpaccel.scheduler.serving import LaneStage
 from rpaccel.scheduler.workers import Part, Served
 
+BLOCK = 50  # requests that a spell of slower service is taken to last, assumed
 Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tail:
-    """Latencies after warm-up [ms]."""
+    """Latencies of a run [ms]."""
 
     queries: int
     mean_ms: float
@@ -28,9 +29,9 @@ class Tail:
     p99_ms: float
 
     @classmethod
-    def of(cls, latency_s: Floats) -> Tail:
-        """Return those of queries in order of arrival, the first tenth left out."""
-        kept = latency_s[int(len(latency_s) * WARM_UP) :] * 1e3
+    def of(cls, latency_s: Floats, warm_up: float = WARM_UP) -> Tail:
+        """Return those of queries in order of arrival, the first `warm_up` (a share) left out."""
+        kept = latency_s[int(len(latency_s) * warm_up) :] * 1e3
         p50, p95, p99 = quantiles_of(kept, [0.5, 0.95, 0.99])
         return cls(
             queries=len(kept), mean_ms=float(kept.mean()), p50_ms=p50, p95_ms=p95, p99_ms=p99
@@ -41,6 +42,7 @@ class Tail:
 class ServiceTimes:
     """Calibrated service: median of each part [s], and what single runs were of it.
 
+    ratios : in the order of the answers: slow spells of the machine stay together.
     transport_s : from a submission to the answer of an idle worker, its service apart [s].
     """
 
@@ -58,7 +60,7 @@ class ServiceTimes:
         for one in served:
             times[one.part].append(one.service_s)
         medians = {part: float(np.median(found)) for part, found in times.items()}
-        ratios = [time / medians[part] for part, found in times.items() for time in found]
+        ratios = [one.service_s / medians[one.part] for one in served]
         return cls(
             parts=tuple(tuple(all_of) for all_of in parts),
             median_s=medians,
@@ -76,9 +78,14 @@ class ServiceTimes:
         return np.asarray([len(all_of) for all_of in self.parts])[asked]
 
     def draw(self, asked: Numbers, rng: np.random.Generator) -> Floats:
-        """Return a time for every part of the queries, in order, spread as measured [s]."""
+        """Return a time for every part of the queries, in order, spread as measured [s].
+
+        Ratios are drawn in blocks of BLOCK that follow each other, the first behind the last.
+        """
         times = [self.median_s[part] for sample in asked for part in self.parts[sample]]
-        return np.asarray(times) * rng.choice(self.ratios, len(times))
+        starts = rng.integers(0, len(self.ratios), -(-len(times) // BLOCK))
+        which = (starts[:, None] + np.arange(BLOCK)).ravel()[: len(times)] % len(self.ratios)
+        return np.asarray(times) * self.ratios[which]
 
 
 def capacity_qps(query_s: float, workers: int, lane: LaneStage | None) -> float:

@@ -16,6 +16,7 @@ from rpaccel.perfmodel.shapes import compile_shape
 from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
 from rpaccel.scheduler.cpu_profile import machine_description
 from rpaccel.scheduler.loadgen import LoadgenReport, answer, require_loadgen, run_server
+from rpaccel.scheduler.queueing import WARM_UP
 from rpaccel.scheduler.serving import LaneStage, LivePipeline
 from rpaccel.scheduler.serving_model import (
     Numbers,
@@ -41,7 +42,7 @@ from rpaccel.spec.platform import load_platform
 GOAL = 0.15  # of the measured p99
 NETWORKS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
 SIMULATED = 20_000  # queries of the simulation in front of the run
-CALIBRATIONS = 5  # of every sample
+CALIBRATIONS = 10  # of every part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,15 +180,17 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} samples")
         service = _calibrate(workers, parts, ask, rng)
 
-        def simulated(arrivals: Floats, counts: Numbers, service_s: Floats) -> Tail:
+        def simulated(
+            arrivals: Floats, counts: Numbers, service_s: Floats, warm_up: float = 0.0
+        ) -> Tail:
             found = latencies_s(arrivals, counts, service_s, ask.workers, lane, service.transport_s)
-            return Tail.of(found)
+            return Tail.of(found, warm_up)
 
         capacity = capacity_qps(float(service.query_s.mean()), ask.workers, lane)
         qps = ask.load * capacity if ask.qps is None else ask.qps
         drawn = rng.integers(0, ask.samples, SIMULATED)
         arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
-        predicted = simulated(arrivals, service.counts(drawn), service.draw(drawn, rng))
+        predicted = simulated(arrivals, service.counts(drawn), service.draw(drawn, rng), WARM_UP)
         say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
         log: list[tuple[float, int, int]] = []
         pipeline = LivePipeline(workers, parts, cpu[-1].keep, lane, answer)
@@ -300,10 +303,12 @@ processes that run float models; survivors hold a lane of the accelerator for as
 performance model says. {machine["cpu"]}, {machine["cores"]} cores shared by LoadGen, the workers
 and other jobs.
 
-*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times and transport
-calibrated on idle workers at the spacing of the load. *On its arrivals*: the arrivals and queries
-that LoadGen drew. *And its service times*: what the workers then took; the rest is queues and
-transport. LoadGen counts every query, the simulation leaves the first tenth out.
+*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times calibrated at the
+spacing of the load, transport on an idle worker. *On its arrivals*: the arrivals and queries that
+LoadGen drew. *And its service times*: what the workers then took; what is left is queues and
+transport. Other jobs on the machine change service times between calibration and run: that is
+the step between the last two rows. Every query counts, but for the first tenth of those before
+the run.
 
 {blocks}
 """

@@ -282,6 +282,21 @@ def test_earliest_deadline_goes_first():
     assert np.argsort(served.finish_s).tolist() == [0, 2, 1]
 
 
+def test_equal_deadlines_keep_the_order_of_arrival():
+    served = run_policy(
+        node(cores=1), [Policy(batch=1000)] * 2, np.zeros(3), np.full(3, 10, np.int32),
+        np.asarray([1, 0, 1], "i4"),
+    )  # fmt: skip
+    assert served.finish_s == pytest.approx(np.arange(1, 4) * CPU_S[10])
+
+
+@pytest.mark.parametrize(("size", "offloaded"), [(399, 0), (400, 400)])
+def test_a_query_of_the_threshold_is_offloaded(size, offloaded):
+    policy = Policy(batch=100, threshold=400)
+    served = run_policy(node(), [policy], np.zeros(1), np.asarray([size], np.int32))
+    assert served.accelerator_items == offloaded
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

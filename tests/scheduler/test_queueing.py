@@ -142,6 +142,16 @@ def test_matches_simpy(servers, constant):
     assert np.allclose(finish, simpy_twin(arrivals, stations, 0.002), rtol=0, atol=1e-9)
 
 
+def test_a_query_of_no_time_goes_before_an_equal_later_one():
+    # Both leave b at 5, query 0 behind query 1 and in no time: c sees 0 first.
+    stations = [
+        Station(name="a", servers=2, service_s=np.array([3.0, 0.0])),
+        Station(name="b", servers=1, service_s=np.array([0.0, 5.0])),
+        Station(name="c", servers=1, service_s=1.0),
+    ]
+    assert finish_times_s(np.zeros(2), stations)[0].tolist() == [6.0, 7.0]
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_coarse_times_match_a_search_of_all_servers(data):

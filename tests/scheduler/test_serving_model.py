@@ -4,7 +4,13 @@ import pytest
 from rpaccel.scheduler.policy import Node, Policy, run_policy
 from rpaccel.scheduler.queueing import Station, finish_times_s
 from rpaccel.scheduler.serving import LaneStage
-from rpaccel.scheduler.serving_model import ServiceTimes, Tail, capacity_qps, latencies_s
+from rpaccel.scheduler.serving_model import (
+    BLOCK,
+    ServiceTimes,
+    Tail,
+    capacity_qps,
+    latencies_s,
+)
 from rpaccel.scheduler.workers import Part, Served, parts_of
 
 LANE = LaneStage(name="a", lanes=2, service_s=0.5, link_s=0.25)
@@ -65,12 +71,18 @@ def test_calibration():
     ]
     found = ServiceTimes.of(parts, served, 0.5)
     assert found.median_s == {first: 2.0, rest: 5.0, other: 4.0}
-    assert sorted(found.ratios.tolist()) == [0.5, 1.0, 1.0, 1.0, 1.5]
+    assert found.ratios.tolist() == [0.5, 1.5, 1.0, 1.0, 1.0]
     assert found.query_s.tolist() == [7.0, 4.0]
     asked = np.asarray([1, 0, 1])
     assert found.counts(asked).tolist() == [1, 2, 1]
     drawn = found.draw(asked, np.random.default_rng(0)) / np.asarray([4.0, 2.0, 5.0, 4.0])
     assert set(drawn.tolist()) <= {0.5, 1.0, 1.5}
+    long = found.draw(np.zeros(200, np.int64), np.random.default_rng(0))
+    ratios = long / np.tile([2.0, 5.0], 200)
+    following = np.flatnonzero(ratios[:-1] == 0.5)
+    apart = following[(following + 1) % BLOCK > 0]  # the next one is of the same block
+    assert len(apart) > 50
+    assert np.all(ratios[apart + 1] == 1.5)
     assert rest == Part(sample=0, first=2, end=3)
 
 
@@ -78,4 +90,5 @@ def test_tail_leaves_the_first_tenth_out():
     latency = np.concatenate([np.full(10, 99.0), np.arange(1.0, 91.0)])
     tail = Tail.of(latency)
     assert (tail.queries, tail.mean_ms) == (90, pytest.approx(45_500.0))
+    assert Tail.of(latency, 0.0).queries == 100
     assert tail.p50_ms <= tail.p95_ms <= tail.p99_ms <= 90_000

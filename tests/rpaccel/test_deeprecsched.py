@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from rpaccel.main_job.deeprecsched import Options, run_deeprecsched
+from rpaccel.main_job.deeprecsched_page import deeprecsched_text, deeprecsched_values
+from rpaccel.results import to_json
+
+pytestmark = pytest.mark.slow  # searches of every scheme
+OPTIONS = Options(cores=8, sizes="fixed:200", queries=400, seed=1)
+
+
+@pytest.fixture(scope="module")
+def results():
+    said = []
+    return run_deeprecsched(["assumed"], ["ncf"], OPTIONS, 1, said.append), said
+
+
+def test_page_has_every_section(results):
+    text = deeprecsched_text(*results[0])
+    heads = [line for line in text.splitlines() if line.startswith("#")]
+    assert heads == [
+        "# DeepRecSched", "## Published service times, the missing ones assumed", "## Drift",
+        "## Two models on one node", "## A cap of 200 W",
+    ]  # fmt: skip
+    assert "`rpaccel deeprecsched`" in text
+    assert "Kairos" in text
+    assert text.count("| ncf |") == 4  # three targets and the cap
+    assert results[1][-1] == "drift, colocation, cap"
+
+
+def test_values_are_json(results):
+    values = json.loads(to_json(deeprecsched_values(*results[0])))
+    (cases,) = values["studies"].values()
+    assert [case["level"] for case in cases] == ["low", "medium", "high"]
+    assert len(values["drift"]["fixed"]) == len(values["drift"]["followed"]) == 16
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.json"):
+        run_deeprecsched(["nowhere.json"], ["ncf"], OPTIONS, 1, print)
+    with pytest.raises(ValueError, match=r"^profile must be one of .* not bert on cpu"):
+        run_deeprecsched(["assumed"], ["bert"], OPTIONS, 1, print)
