@@ -184,6 +184,11 @@ arrivals; p95 within the target by the sequential test of `scheduler/peak.py`, a
 queries a look, seed {ask.seed}. Every number is simulated; nothing of it ran on such a machine.
 Published: DeepRecSys (ISCA 2020), 40 cores of a Skylake and a GTX 1080 Ti.
 
+What bounds the gains here: a batch can only save the part of a core's time that does not grow with
+the items, and an accelerator that is S times one core adds S cores to {ask.cores} that do not
+disturb each other. Contention of cores for memory, which larger batches and an accelerator relieve,
+is in no service time.
+
 """
     return head + "\n".join(map(_study_text, studies)) + "\n" + _beyond(drift, pairs, cap)
 
