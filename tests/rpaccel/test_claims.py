@@ -111,7 +111,9 @@ def test_claims_under_load():
 def test_claims_on_quality():
     claims = by_number(groups.quality_claims(queries=1))
     assert set(claims) == {3, 4, 5, 6, 12}
-    assert claims[6].status is Status.REPRODUCED
+    two, one = (float(claims[6].ours.split()[n]) for n in (1, 3))
+    assert 0.95 < two / one < 1.05  # one query: up to an item more or less of 64
+    assert {claim.status for n, claim in claims.items() if n != 6} == {Status.OUT_OF_REACH}
 
 
 def test_claims_on_silicon():
