@@ -103,7 +103,8 @@ class AxisSpace:
             if name != "split":
                 lot = np.array(values, np.int32)
             runs = np.arange(first // stride, (stop - 1) // stride + 2)
-            lengths = np.diff(np.clip(runs * stride, first, stop))
+            bounds = np.clip(runs * stride, first, stop)
+            lengths = bounds[1:] - bounds[:-1]
             columns[name] = np.repeat(lot[runs[:-1] % len(values)], lengths)
         return columns
 
