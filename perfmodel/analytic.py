@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.perfmodel import point_kernels as kernels
-from rpaccel.perfmodel.design_space import TASK_AXES, DesignSpace, dealt
+from rpaccel.perfmodel.design_space import MOST_TASKS, TASK_AXES, DesignSpace, dealt
 from rpaccel.perfmodel.machine_tables import MachineTables, machine_tables
 from rpaccel.spec.stage_tasks import StageTasks
 
@@ -46,8 +46,9 @@ class Evaluation:
         there are always more: what the scarcest of lanes, memory, funnels and task grant allows.
         memory_cycles : of all ports, or row banks if those are more. query_macs : on real rows,
         padding of folds included. array_macs : cells. sram_bytes : perfmodel.sram.
-    pairs : of neighbours in ports or beat whose hit rates are no lower with more. slower : pairs in
-        which a query takes longer with more. worst : the largest ratio, at least 1.
+    pairs : of neighbours in ports or beat whose hit rates are no lower, and records no longer, with
+        more. slower : pairs in which a query takes longer with more. worst : the largest ratio, at
+        least 1.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -113,7 +114,7 @@ def _run(space: DesignSpace, tables: MachineTables, first: int, results: Floats)
         tables.back_rows,
         front,
         back,
-        np.empty((kernels.MAX_TASKS, 2), np.int64),
+        np.empty((MOST_TASKS, 2), np.int64),
         np.empty((kernels.MAX_LANES, kernels.LANE_FIELDS), np.int64),
         results,
     )
@@ -148,13 +149,17 @@ def _check(space: DesignSpace, first: int, results: Floats) -> None:
 def check_gathers(space: DesignSpace, family: int, tables: MachineTables) -> None:
     """Raise RuntimeError if part of a gather takes longer with more ports or a wider beat.
 
+    Not looked at where hit rates are lower with more, or records longer: they fill whole beats.
     family : number of the first family in the tables.
     """
+    longer = _longer_records(space)
     for gathers in tables.gathers:
         parts = gathers.reshape(-1, *space.shape[-2:], *gathers.shape[1:])
         shares = tables.hits.reshape(2, -1, *space.shape[-2:])
-        for less, more in _neighbours():
+        for axis, (less, more) in enumerate(_neighbours()):
             fair = np.all(shares[:, *more] >= shares[:, *less], axis=0)[..., None, None]
+            if axis == 1:
+                fair = fair & ~longer[:, None, None]
             grows = parts[more] > parts[less] * (1 + ROUNDING)  # NaN: there is no such machine
             wrong = np.argwhere(fair & grows)
             if len(wrong):
@@ -163,6 +168,11 @@ def check_gathers(space: DesignSpace, family: int, tables: MachineTables) -> Non
                     "a gather must not take longer with more bandwidth: one in the family of "
                     f"{space.point(number)} does"
                 )
+
+
+def _longer_records(space: DesignSpace) -> NDArray[np.bool_]:
+    """Return between which beats item records become longer: bool[beats - 1]."""
+    return np.diff([space.records(beat).item_bytes for beat in space.axes.beat_bytes]) > 0
 
 
 def _neighbours() -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
@@ -193,8 +203,10 @@ def _compare(
     shares = hits[:, part].reshape(2, *shape)
     cycles = results[part, kernels.LATENCY].reshape(shape)
     pairs, slower, worst = 0, 0, 1.0
-    for less, more in _neighbours():
+    for axis, (less, more) in enumerate(_neighbours()):
         fair = able[less] & able[more] & np.all(shares[:, *more] >= shares[:, *less], axis=0)
+        if axis == 1:
+            fair &= ~_longer_records(space)
         late = fair & (cycles[more] > cycles[less])
         pairs, slower = pairs + int(fair.sum()), slower + int(late.sum())
         if late.any():

@@ -38,6 +38,8 @@ MACHINE_AXES = tuple(
     name for name in SweepAxes.model_fields if name not in BANDWIDTH_AXES + TASK_AXES
 )
 MEMORIES = ("weight_words", "dense_words", "feature_words", "act_words", "cross_words")
+MOST_TASKS = 1024  # of a stage
+MOST_POINTS = 10**11
 CACHE_WAYS = 4  # of the look-ahead caches, as in the presets with large ones
 
 
@@ -82,6 +84,8 @@ class AxisSpace:
         }
         self.shape = tuple(len(values) for values in self.values.values())
         self.points = math.prod(self.shape)
+        if self.points > MOST_POINTS:
+            raise ValueError(f"axes must have at most {MOST_POINTS:,} points, not {self.points:,}")
 
     @property
     def family(self) -> int:
@@ -103,7 +107,8 @@ class AxisSpace:
             if name != "split":
                 lot = np.array(values, np.int32)
             runs = np.arange(first // stride, (stop - 1) // stride + 2)
-            lengths = np.diff(np.clip(runs * stride, first, stop)).astype(np.int64)
+            bounds = np.clip(runs * stride, first, stop)
+            lengths = bounds[1:] - bounds[:-1]
             columns[name] = np.repeat(lot[runs[:-1] % len(values)], lengths)
         return columns
 
@@ -137,6 +142,15 @@ class DesignSpace(AxisSpace):
                     f"axes.k: values must be in {self.workload.top_n}..{candidates} (served items, "
                     f"candidates), not {value}"
                 )
+        stages = (("front_task_items", candidates), ("back_task_items", max(self.axes.k)))
+        for name, items in stages:
+            for value in getattr(self.axes, name):
+                count = dealt(items, value)[0]
+                if count > MOST_TASKS:
+                    raise ValueError(
+                        f"axes.{name}: {items} items must be at most {MOST_TASKS} tasks, "
+                        f"not {count} of {value}"
+                    )
         for value in self.axes.look_ahead_kib:
             if value & (value - 1):
                 raise ValueError(

@@ -27,14 +27,13 @@ from rpaccel.perfmodel.lane_core import SubBatchWork
 
 __all__ = [
     "BACK", "BOUND", "BOUNDS", "DEMAND", "FAULT", "FAULTS", "FRONT", "INTERVAL",
-    "LANE_FIELDS", "LATENCY", "MACHINE_FIELDS", "MAX_LANES", "MAX_TASKS", "RESULTS", "TASK_FIELDS",
+    "LANE_FIELDS", "LATENCY", "MACHINE_FIELDS", "MAX_LANES", "RESULTS", "TASK_FIELDS",
     "WORK_FIELDS", "lane_tasks", "query_points", "work_row",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MAX_TASKS = 1024  # of a stage
 MAX_LANES = 32  # spec.accelerator
 
 # A row of works: a sub-batch of some size, see `work_row`.
@@ -276,7 +275,7 @@ def query_points(
     tasks : int64[n, TASK_FIELDS]. front_rows, back_rows : int64[machines, sub-batches, sizes of
     tasks], rows of tasks; -1 for one that cannot be.
     front_deals : int64[task items, k, DEAL_FIELDS]; back_deals the same.
-    releases : int64[MAX_TASKS, 2], lanes : int64[MAX_LANES, LANE_FIELDS], for work.
+    releases : int64[most tasks of stage 0, 2], lanes : int64[MAX_LANES, LANE_FIELDS], for work.
     results : float64[points, RESULTS].
     """
     number, width = first // sizes[5], first % sizes[5]
@@ -353,7 +352,8 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
         end = _run(lanes, number, 0 if items == 0 else 1, grant, task, memory)
         busy += lanes[number, _READY] - grant
         now = grant + _GAP
-        serial += _GAP + _OFFER + _TASK + task[END] + _COMPUTED + _SCORE + size + _COUNTED
+        serial += _GAP + _OFFER + _TASK + task[END] + task[FOLLOWED] + _COMPUTED
+        serial += _SCORE + size + _COUNTED
         if items == 0:
             if front_given == 0:
                 begin = grant + _TASK

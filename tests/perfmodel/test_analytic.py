@@ -171,6 +171,29 @@ def test_what_cannot_be_is_left_out():
         space.config(replace(space.point(0), beat_bytes=64))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_odd_spaces_break_no_rule(seed):
+    rng = np.random.default_rng(seed)
+    splits = ["1*1x1", "16*1x1", "15*1x1+1*1x1", "1*2x4+1*4x2", "2*4x2", "1*1x4+3*1x4", "3*2x2"]
+    axes = {
+        "array_size": [16, 32, 64, 128],
+        "split": splits,
+        "memory_latency_cycles": [1, 100, 3000],
+        "front_sub_batch": [1, 3, 33, 64, 200],
+        "back_sub_batch": [1, 3, 33, 64, 200],
+        "front_task_items": [0, 4, 17, 256, 5000],
+        "back_task_items": [0, 4, 17, 256],
+        "k": [64, 65, 511, 1600],
+        "memory_ports": [1, 2, 16],
+        "beat_bytes": [8, 64, 128],
+    }
+    space = space_of(axes, workload=["criteo", "movielens"][seed % 2])
+    first = int(rng.integers(space.points - 3000))
+    found = evaluate(space, first, first + 3000)
+    assert (found.columns["latency_cycles"] >= found.columns["memory_cycles"]).all()
+    assert 1 <= found.worst < analytic.ANOMALY
+
+
 def test_rows_sum_to_the_total():
     space = space_of(AXES | {"front_task_items": [0, 300], "back_task_items": [0, 50]})
     columns = all_points(space)
@@ -257,6 +280,11 @@ def test_rejects():
         space_of({}).point(1)
     with pytest.raises(ValueError, match=r"^axes\.k: values must be in 64\.\.4096 .*, not 63$"):
         space_of({"k": [63]})
+    with pytest.raises(ValueError, match=r"^axes\.front_task_items: 4096 items .* not 1366 of 3$"):
+        space_of({"front_task_items": [0, 3]})
+    with pytest.raises(ValueError, match=r"^axes must have at most 100,000,000,000 points, not "):
+        names = ("front_sub_batch", "back_sub_batch", "memory_latency_cycles", "k")
+        space_of({name: {"from": 64, "to": 1024, "step": 1} for name in names})
     with pytest.raises(ValueError, match=r"^workload: must be one of movielens, criteo, or a GEMM"):
         space_of({}, workload="bert")
     with pytest.raises(ValueError, match=r"^axes\.static_cache_kib, .*must be 0 for movielens"):

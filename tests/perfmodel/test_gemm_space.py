@@ -90,4 +90,6 @@ def test_a_sweep_of_a_topology(topology, tmp_path):
     summary = run_sweep(spec, tmp_path / "out", chunk_points=5)
     assert summary["points"] == 3 * 2 * 2 * 2
     assert 1 <= summary["front"] < summary["points"]
-    assert summary["files"] == ["pareto.png", "array_size.png", "bandwidth.png", "sub_batch.png"]
+    assert summary["files"] == [
+        "pareto.png", "array_size.png", "bandwidth.png", "sram.png", "sub_batch.png",
+    ]  # fmt: skip

@@ -191,7 +191,7 @@ def test_summary_and_plots(whole):
     folder, summary = whole
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert summary["files"] == [
-        "pareto.png", "array_size.png", "bandwidth.png", "k.png", "sub_batch.png",
+        "pareto.png", "array_size.png", "bandwidth.png", "sram.png", "k.png", "sub_batch.png",
     ]  # fmt: skip
     for name in summary["files"]:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")

@@ -27,6 +27,7 @@ NUMBERS = 8 * 10 * 10 * 4 * 3 * 8 * 3
 CHUNK = 10_000
 
 
+@pytest.mark.slow  # two workers start, and a third one
 @pytest.mark.filterwarnings("default")  # of the cluster's own threads and sockets
 def test_a_cluster_that_loses_a_worker_loses_no_point(tmp_path):
     killed, busy = [], []
