@@ -33,7 +33,7 @@ test: setup ## the tests
 test-slow: setup ## the slow tests: other netlists, other simulators, area
 	$(BIN)/python -m pytest -n 2 -m "slow and not nightly" $(ARGS)
 
-test-nightly: setup ## tests of minutes each: place and route of the core, more of the retrieval engine
+test-nightly: setup ## more of the slow tests, an hour or more: every proof, place and route, larger netlists, whole studies
 	$(BIN)/python -m pytest -n 2 -m nightly $(ARGS)
 
 formal: setup ## proofs of the array controller and of the weight buffers (docs/formal.md)

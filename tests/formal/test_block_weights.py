@@ -61,6 +61,7 @@ def tile_with(config, module, old, new):
 
 @CONFIGS
 @pytest.mark.parametrize("cell", [(r, c) for r in range(SIZE) for c in range(SIZE)], ids=str)
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_row_meets_the_weights_of_its_tile(config, cell):
     found = run(WeightProperties(tile.Tile(config), cell), 24)  # two tiles out of every column
@@ -68,6 +69,7 @@ def test_row_meets_the_weights_of_its_tile(config, cell):
 
 
 @CONFIGS
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_swaps_are_reachable(config):
     found = run(WeightProperties(tile.Tile(config), (3, 3)), 34, "cover")

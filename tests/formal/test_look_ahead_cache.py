@@ -81,12 +81,14 @@ def test_planted_bug_breaks_the_rules(bug):
 
 
 @pytest.mark.parametrize(("sets", "ways"), SIZES)
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_held_line_stays_and_every_answer_is_right(sets, ways):
     found = run(LookAheadProperties(LookAheadCache(config_of(sets, ways))), DEPTH)
     assert found.passed, found
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_what_is_proved_is_reachable():
     found = run(LookAheadProperties(LookAheadCache(config_of(1, 1))), DEPTH, "cover")
@@ -94,6 +96,7 @@ def test_what_is_proved_is_reachable():
 
 
 @pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_planted_bug_is_found(bug):
     module, old, new, broken = BUGS[bug]

@@ -17,7 +17,7 @@ CONFIGS = {
 
 
 @pytest.fixture(scope="module", params=[
-    pytest.param("A32"), pytest.param("A64", marks=pytest.mark.slow),
+    pytest.param("A32"), pytest.param("A64", marks=[pytest.mark.slow, pytest.mark.nightly]),
 ])  # fmt: skip
 def config(request):
     return CONFIGS[request.param]

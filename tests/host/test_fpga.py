@@ -138,6 +138,7 @@ def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, messa
     assert lines[-1].startswith(f"error: {message}")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "multipliers", "lut_per_mac", "fmax_mhz"),

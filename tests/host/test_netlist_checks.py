@@ -102,6 +102,7 @@ def test_rejects_family(tmp_path):
         synthesise(netlist, "asic", build_dir=tmp_path)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["ecp5", "xcup"])
 @pytest.mark.parametrize("preset", ["tiny", "edge"])
@@ -114,6 +115,7 @@ def test_memories_map_to_block_ram_and_cells_to_multipliers(preset, family):
     assert not [cell for cell in report["cells"] if cell.startswith("$mem")]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_area_of_tiny():
     report = check_netlist(TINY, families=("ecp5",))["ecp5"]

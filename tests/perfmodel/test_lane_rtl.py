@@ -92,6 +92,7 @@ def test_matches_the_counters():
 LONGER = [(64, (0, 1), 0), (40, (1, 0), 5), (50, (1,), 0)]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("reads_in_flight", [16, 32])
 def test_matches_the_counters_of_longer_queries(reads_in_flight):
@@ -99,6 +100,7 @@ def test_matches_the_counters_of_longer_queries(reads_in_flight):
     check(*measure(config, LONGER, seed=reads_in_flight))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("reads_in_flight", [4, 8])
 def test_compute_stays_exact_where_the_reads_in_flight_bind(reads_in_flight):

@@ -13,6 +13,7 @@ def errors(completions, report):
     return [found.total_cycles / real.total_cycles - 1 for real, found in pairs]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_queries_alone():
     """Random queries in tasks on one or several lanes, one at a time."""

@@ -80,6 +80,7 @@ def test_claims_by_arithmetic():
     assert {claim.status for claim in lost} == {Status.OUT_OF_REACH}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_claims_on_caches():
     claims = by_number(groups.cache_claims(samples=1 << 19))
@@ -88,6 +89,7 @@ def test_claims_on_caches():
     assert claims[31].status is Status.DIFFERS
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_claims_on_array_and_ideas():
     claims = by_number([*groups.array_claims(), *groups.ablation_claims()])
@@ -98,6 +100,7 @@ def test_claims_on_array_and_ideas():
     assert claims[22].ours.startswith("latency 2.3")  # docs/generated/ablation.md
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_claims_under_load():
     claims = by_number(groups.load_claims(load_figures(60, 0)))
@@ -107,6 +110,7 @@ def test_claims_under_load():
     assert claims[28].status is Status.OUT_OF_REACH
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_claims_on_quality():
     claims = by_number(groups.quality_claims(queries=1))

@@ -104,7 +104,12 @@ class Run:
 
 @pytest.mark.parametrize(
     "kind",
-    [k if k in ("none", "both") else pytest.param(k, marks=pytest.mark.slow) for k in STALLS],
+    [
+        k
+        if k in ("none", "both")
+        else pytest.param(k, marks=[pytest.mark.slow, pytest.mark.nightly])
+        for k in STALLS
+    ],
 )
 def test_matches_golden(kind):
     config = core_config()
@@ -114,7 +119,9 @@ def test_matches_golden(kind):
 
 
 @pytest.mark.parametrize("interaction", Interaction)
-@pytest.mark.parametrize("size", [8, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "size", [8, pytest.param(16, marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 def test_kinds_and_sizes(size, interaction):
     config = core_config(size)
     rng = np.random.default_rng(size + interaction)
@@ -125,7 +132,9 @@ def test_kinds_and_sizes(size, interaction):
     run.check_cycles()
 
 
-@pytest.mark.parametrize("dense", [3, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dense", [3, pytest.param(7, marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 def test_stacked_layers(dense):
     """Groups of block rows give words of their own; the layers around use the whole array."""
     config = core_config(16)
@@ -167,7 +176,9 @@ def test_score_layer_waits_for_room():
     assert run.scores == run.workload.expected
 
 
-@pytest.mark.parametrize("kind", ["none", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["none", pytest.param("both", marks=[pytest.mark.slow, pytest.mark.nightly])]
+)
 def test_two_stages_with_users_of_their_own(kind):
     config = core_config()
     ranker = random_ranker(np.random.default_rng(6), config, bottom=(12, 20), top=(16,))
@@ -231,10 +242,15 @@ OTHERS = [(1, 4), (4, 2), (2, 1), (2, 2)]
 
 @pytest.mark.parametrize(
     "shape",
-    [*RECTANGLES, *(pytest.param(shape, marks=pytest.mark.slow) for shape in OTHERS)],
+    [
+        *RECTANGLES,
+        *(pytest.param(shape, marks=[pytest.mark.slow, pytest.mark.nightly]) for shape in OTHERS),
+    ],
     ids=lambda shape: f"{shape[0]}x{shape[1]}",
 )
-@pytest.mark.parametrize("kind", [pytest.param("none", marks=pytest.mark.slow), "both"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("none", marks=[pytest.mark.slow, pytest.mark.nightly]), "both"]
+)
 def test_lanes_of_any_rectangle(shape, kind):
     """Rows and columns of blocks: one and several K folds, stacking, words left over."""
     size = 32 if min(shape) == 1 < shape[0] else 16  # an image's entries have 8 bytes or more

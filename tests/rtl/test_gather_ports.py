@@ -52,7 +52,7 @@ def test_matches_golden(ports, items, sub_batch, stall):
 @pytest.mark.parametrize("items, sub_batch", [(1, 1), (1, 9), (3, 8), (7, 5), (13, 2), (8, 4)])
 @pytest.mark.parametrize(
     "config",
-    [CONFIGS[2], FOUR, pytest.param(WIDE, marks=pytest.mark.slow)],
+    [CONFIGS[2], FOUR, pytest.param(WIDE, marks=[pytest.mark.slow, pytest.mark.nightly])],
     ids=["2", "4", "4-W32"],
 )
 def test_remainders(config, items, sub_batch):
@@ -155,6 +155,7 @@ def test_status_is_cleared_by_the_next_start():
     check(stage, outcomes[1], first_bank=len(outcomes[0].batches) % 2)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_paper_gathers_ten_rows_per_cycle():
     """26 single-hot tables of 32 values, rows a cycle after their request: the rest is ours."""

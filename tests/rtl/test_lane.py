@@ -211,7 +211,9 @@ def owner_of(task):
     return task["owner"]["funnel"], task["owner"]["stage"]
 
 
-@pytest.mark.parametrize("stall", [pytest.param("none", marks=pytest.mark.slow), "both"])
+@pytest.mark.parametrize(
+    "stall", [pytest.param("none", marks=[pytest.mark.slow, pytest.mark.nightly]), "both"]
+)
 def test_tasks_of_a_list_and_of_survivors(stall):
     """Of one model and of another, parts of a query and whole ones, several in the lane."""
     rng, rankers = models(1)
@@ -228,6 +230,7 @@ def test_tasks_of_a_list_and_of_survivors(stall):
     assert bench.check() == [Status.OK] * 6
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_gathers_the_next_task_while_it_computes():
     rng, rankers = models(2)
@@ -253,6 +256,7 @@ def test_a_task_of_another_model_waits_for_the_array():
         assert after["gathered_at"] > before["computed_at"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_full_depth():
     rng, rankers = models(4)
@@ -283,6 +287,7 @@ def test_errors_stay_with_their_task():
     assert statuses == [ok, Status.BAD_ID, ok, Status.REGION, ok, Status.MEMORY, ok]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_random_tasks():
     rng, rankers = models(6)

@@ -12,6 +12,7 @@ from rpaccel.spec.retrieval import RetrievalConfig
 QUEUE_LUTS = 215  # per entry: FANNS (SC 2023), systolic queue of 32-bit score and 32-bit id, U55C
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "lanes", "k_max", "factor"),
