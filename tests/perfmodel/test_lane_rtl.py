@@ -84,6 +84,7 @@ def check(predicted, measured):
             assert row.worst == 0, row.field
 
 
+@pytest.mark.slow
 def test_matches_the_counters():
     queries = [(9, (0, 1), 0), (12, (0,), 3)]
     check(*measure(load_accelerator("tiny"), queries))
