@@ -38,6 +38,7 @@ from rpaccel.perfmodel.sequencer import (
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 START_CYCLES = 2  # Sequencer: an interaction's start
+SINGLE = LONG_AGO  # in place of a time that a chain of one layer has not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,15 +87,15 @@ def place_chain(
 ) -> tuple[int, int]:
     """Return (first row, cycle in which the last layer is taken) of a chain chosen in cycle `now`.
 
-    row, items, stack : of the array's last tile. last_taken : of the Chain; -1 for None.
+    row, items, stack : of the array's last tile. last_taken : of the Chain; SINGLE for None.
     block, skew : block_size, and skew_cycles. See layer_engine.place_layer; also compiled by
-    perfmodel.point_kernels.
+    perfmodel.task_kernels.
     """
     taken = max(now + FETCH_CYCLES, row - 1)
     lag = 0 if first_stack == stack else skew
     load = max(taken + 1, row + block - 2 + lag)
     first = max(load + block + SETTLE_CYCLES, row + items + lag)
-    return first, taken if last_taken < 0 else first + last_taken
+    return first, taken if last_taken == SINGLE else first + last_taken
 
 
 def place_late(
@@ -127,7 +128,7 @@ def chain_room(depth: int, items: int, scores: tuple[tuple[int, int], ...]) -> i
     """Return the cycle from which on `items` more scores fit beside those that are not read.
 
     depth : of the queue. scores : (items, last logit) of the SCORED sub-batches before, the newest
-    first. As sequencer.score_room; also compiled by perfmodel.point_kernels.
+    first. As sequencer.score_room; also compiled by perfmodel.task_kernels.
     """
     may_stay = depth - items
     for count, logit in scores:
@@ -279,7 +280,7 @@ class LaneCore:
         """
         last_taken, chosen = chain.last_taken, now
         if last_taken is None:
-            last_taken, chosen = -1, max(now, room - FETCH_CYCLES)
+            last_taken, chosen = SINGLE, max(now, room - FETCH_CYCLES)
         first, taken = place_chain(
             chosen, self._row, self._items, self._stack, chain.first_stack, last_taken,
             self._block, self._skew,

@@ -27,6 +27,7 @@ from rpaccel.perfmodel.memory_fabric import lookup_cycles
 from rpaccel.perfmodel.sequencer import ProgramShape
 from rpaccel.perfmodel.shapes import ModelShape, NetworkShape, compile_shape
 from rpaccel.perfmodel.sram import sram_bytes
+from rpaccel.perfmodel.task_kernels import TASK_FIELDS, lane_tasks, work_row
 from rpaccel.perfmodel.task_profile import memory_cycles
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -81,7 +82,7 @@ def _works(
     config: AcceleratorConfig, program: ProgramShape, sizes: tuple[int, ...]
 ) -> tuple[tuple[int, ...], ...]:
     made = sub_batch_works(config, program, np.array(sizes, np.int64))
-    return tuple(tuple(kernels.work_row(work)) for work in made)
+    return tuple(tuple(work_row(work)) for work in made)
 
 
 @lru_cache(maxsize=4096)
@@ -113,7 +114,7 @@ class _Builder:
         self.gathers = [
             np.full((self.count, len(sizes), GATHER_FIELDS), np.nan) for sizes in self.sizes
         ]
-        self.tasks: list[Ints] = [np.zeros((0, kernels.TASK_FIELDS), np.int64)]
+        self.tasks: list[Ints] = [np.zeros((0, TASK_FIELDS), np.int64)]
         self.made = 0
         self.machines = np.zeros((self.count, kernels.MACHINE_FIELDS), np.int64)
         self.macs, self.sram = (np.zeros(self.count, np.int64) for _ in range(2))
@@ -218,10 +219,8 @@ class _Builder:
                 dependency_cycles(lane.config),
             ]
         )
-        tasks = np.empty((math.prod(shape), kernels.TASK_FIELDS), np.int64)
-        kernels.lane_tasks(
-            works, asked.reshape(-1, 3), gathers.reshape(-1, GATHER_FIELDS), rules, tasks
-        )
+        tasks = np.empty((math.prod(shape), TASK_FIELDS), np.int64)
+        lane_tasks(works, asked.reshape(-1, 3), gathers.reshape(-1, GATHER_FIELDS), rules, tasks)
         rows = (self.made + np.arange(len(tasks))).reshape(shape).transpose(2, 1, 0)
         fits = batches <= lane.shape.slot["sub_batch"]
         self.rows[stage][where] = np.where(fits[:, None], rows, -1)
@@ -229,7 +228,7 @@ class _Builder:
         self.made += len(tasks)
 
     def _gather(self, lane: _Lane, machine: GatherMachine, items: int, *, first: bool) -> Floats:
-        """Return float64[machines, GATHER_FIELDS] of tasks of `items`: point_kernels.lane_tasks."""
+        """Return float64[machines, GATHER_FIELDS] of tasks of `items`: task_kernels.lane_tasks."""
         records = self.space.records(machine.beat_bytes)
         cost = gather_cost(machine, lane.shape, records, items, first)
         memory = memory_cycles(machine, lane.shape, items, records, first=first)

@@ -1,0 +1,171 @@
+"""Tasks on a lane, alone and one behind another, by the rules of `lane_core`; compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rpaccel.perfmodel import lane_core, layer_engine, machine, sequencer
+from rpaccel.perfmodel.compiled import ENTRY, fast, sources
+from rpaccel.perfmodel.lane_core import SubBatchWork
+
+__all__ = [
+    "BEGIN", "END", "FOLLOWED", "GATHERED", "HANDED", "MEMORY", "NEXT", "TASK_FIELDS",
+    "WORK_FIELDS", "lane_tasks", "work_row",
+]  # fmt: skip
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# A row of works: a sub-batch of some size, see `work_row`.
+WORK_FIELDS = 17
+(_ITEMS, _CROSSING, _BOTTOM_ROW, _BOTTOM_TAKEN, _BOTTOM_FIRST, _BOTTOM_LAST, _BOTTOM_OUT, _TOP_ROW,
+ _TOP_TAKEN, _TOP_FIRST, _TOP_LAST, _TOP_OUT, _TOP_OFFER, _TOP_BEFORE, _TOP_STACK, _TOP_TILES,
+ _TOP_READS) = range(WORK_FIELDS)  # fmt: skip
+
+# A row of tasks [cycles]. From the task's first, on an idle lane: the first gather may start, all
+# data are there, the lane takes another task, the last logit. On a lane that always has a task
+# waiting, NEXT : from task to task, FOLLOWED : by how much the last logit is later. MEMORY : of the
+# shared memory.
+TASK_FIELDS = 7
+BEGIN, GATHERED, HANDED, END, NEXT, FOLLOWED, MEMORY = range(TASK_FIELDS)
+REPEATS = 5  # tasks, the last two of which count: they follow each other evenly, in pairs
+
+_TASK, _HANDED, _COMPUTED = machine.TASK_CYCLES, machine.HANDED_CYCLES, machine.COMPUTED_CYCLES
+_START, _SINGLE = lane_core.START_CYCLES, lane_core.SINGLE
+_INTERACT, _CHOOSE = sequencer.INTERACT_CYCLES, sequencer.CHOOSE_CYCLES
+_FETCH = sequencer.FETCH_CYCLES
+_BANKS, _NEVER = sequencer.BANKS, sequencer.NEVER
+_SOURCES = sources(lane_core, layer_engine, machine, sequencer)
+_place: Any = fast(lane_core.place_chain)
+_late: Any = fast(lane_core.place_late)
+_room: Any = fast(lane_core.chain_room)
+
+
+def work_row(work: SubBatchWork) -> list[int]:
+    """Return a row of works."""
+    row = [work.items, work.crossing]
+    for chain in (work.bottom, work.top):
+        taken = lane_core.SINGLE if chain.last_taken is None else chain.last_taken
+        row += [chain.last_row, taken, chain.first_stack, chain.last_stack, chain.out]
+    top = work.top
+    offer = lane_core.SINGLE if top.last_offer is None else top.last_offer
+    return [*row, offer, top.before_row, top.before_stack, top.last_tiles, int(top.last_reads)]
+
+
+@fast
+def _sub_batch(items: int, ports: int, share: float, item: float) -> float:
+    """Return the cycles of a walk: costs.GatherCost.sub_batch."""
+    return max((items + ports - 1) // ports * share, items * item)
+
+
+@njit(**ENTRY)
+def lane_tasks(
+    works: Ints, asked: Ints, gathers: Floats, rules: Ints, out: Ints, version: int = _SOURCES
+) -> None:
+    """Write rows of tasks: equal ones, given to a lane as soon as it takes them.
+
+    works : int64[works, WORK_FIELDS]. asked : int64[n, 3], (full sub-batches, their work, work of
+    the last one or -1). gathers : float64[n, 6], (start, handover, share, item, memory cycles,
+    ports) as of GatherCost. rules : int64[4], (block_size, skew, places for scores, dependency).
+    out : int64[n, TASK_FIELDS].
+    """
+    for n in range(asked.shape[0]):
+        _lane_task(works, asked[n], gathers[n], rules, 1, out[n])
+        _lane_task(works, asked[n], gathers[n], rules, REPEATS, out[n])
+
+
+@fast
+def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
+    works: Ints, asked: Ints, gather: Floats, rules: Ints, repeats: int, out: Ints
+) -> None:
+    """Go through a task alone, or `repeats` that follow each other: write the fields of either."""
+    full, work, rest = asked[0], asked[1], asked[2]
+    block, skew, depth, dependency = rules[0], rules[1], rules[2], rules[3]
+    count = full + (1 if rest >= 0 else 0)
+    begin, handover, share, item = int(gather[0]), int(gather[1]), gather[2], gather[3]
+    ports = int(gather[5])
+    row, items, stack = lane_core.LONG_AGO, 0, 0
+    choose = crossed = gathered = 0
+    none = (0, lane_core.LONG_AGO)
+    scores = (none, none, none, none)  # SCORED
+    even = odd = 0  # when the interaction of an item bank is done
+    # Of the last task, and of those before it.
+    handed = handed_before = handed_first = -_TASK
+    ended = ended_before = -_COMPUTED - _TASK
+    bottoms = tops = task = at = 0  # `at` : sub-batches of `task` whose gathers are timed
+    walked = 0.0
+    while tops < repeats * count:
+        # A lane holds two tasks: the one before the last must be computed.
+        if bottoms == task * count + at and task < repeats and tops >= (task - 1) * count:
+            if at == 0:
+                computed = ended if tops < task * count else ended_before
+                walked = 0.0
+                gathered = max(max(handed, computed + _COMPUTED) + _TASK + begin, gathered)
+            size = works[work if at < full else rest, _ITEMS]
+            before = np.rint(walked)
+            walked += _sub_batch(size, ports, share, item)
+            gathered = max(gathered, odd if bottoms & 1 else even)
+            gathered += int(np.rint(walked) - before)
+            at += 1
+        may_bottom = _NEVER
+        if bottoms < task * count + at and bottoms - tops < _BANKS:
+            may_bottom = gathered + handover
+        may_top = _NEVER
+        if tops < bottoms:
+            may_top = odd if tops & 1 else even
+        now = max(choose, min(may_bottom, may_top))
+        if may_bottom <= now:
+            w = work if at <= full else rest
+            start, taken = _place(
+                now,
+                row,
+                items,
+                stack,
+                works[w, _BOTTOM_FIRST],
+                works[w, _BOTTOM_TAKEN],
+                block,
+                skew,
+            )
+            row, items = start + works[w, _BOTTOM_ROW], works[w, _ITEMS]
+            stack, choose = works[w, _BOTTOM_LAST], taken + _INTERACT
+            crossed = max(row + works[w, _BOTTOM_OUT], crossed) + _START + works[w, _CROSSING]
+            if bottoms & 1:
+                odd = crossed
+            else:
+                even = crossed
+            bottoms += 1
+            if at == count:
+                handed_first, handed_before, handed = handed_before, handed, now + _HANDED
+                task, at = task + 1, 0
+        else:
+            w = work if tops % count < full else rest
+            size = works[w, _ITEMS]
+            room = _room(depth, size, scores)
+            if works[w, _TOP_OFFER] == _SINGLE:
+                now = max(now, room - _FETCH)
+            start, taken = _place(
+                now, row, items, stack, works[w, _TOP_FIRST], works[w, _TOP_TAKEN], block, skew
+            )
+            row = start + works[w, _TOP_ROW]
+            if works[w, _TOP_OFFER] != _SINGLE and start + works[w, _TOP_OFFER] < room:
+                row, taken = _late(
+                    room, start + works[w, _TOP_BEFORE], size, works[w, _TOP_STACK],
+                    works[w, _TOP_LAST], works[w, _TOP_TILES], works[w, _TOP_READS] > 0, block,
+                    skew, dependency,
+                )  # fmt: skip
+            items, stack, choose = size, works[w, _TOP_LAST], taken + _CHOOSE
+            scores = ((size, row + works[w, _TOP_OUT]), scores[0], scores[1], scores[2])
+            tops += 1
+            if tops % count == 0:
+                ended_before, ended = ended, row + works[w, _TOP_OUT]
+                if tops == count and repeats > 1:
+                    out[FOLLOWED] = ended - out[END]
+    if repeats == 1:
+        out[BEGIN], out[GATHERED], out[HANDED], out[END] = begin, gathered, handed, ended
+        out[MEMORY] = int(np.rint(min(gather[4], walked)))
+    else:
+        out[NEXT] = (handed - handed_first) // 2

@@ -1,0 +1,77 @@
+"""The compiled task beside the event model's core, scores that wait for room included."""
+
+import numpy as np
+import pytest
+
+from rpaccel.perfmodel.lane_core import sub_batch_work, sub_batch_works
+from rpaccel.perfmodel.layer_engine import LayerShape, dependency_cycles, skew_cycles
+from rpaccel.perfmodel.machine_lane import LaneTask, MachineLane
+from rpaccel.perfmodel.sequencer import ProgramShape, core_times
+from rpaccel.perfmodel.shared_memory import SharedMemory
+from rpaccel.perfmodel.task_kernels import END, TASK_FIELDS, lane_tasks, work_row
+from rpaccel.perfmodel.task_profile import TaskProfile
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.isa import Interaction
+from tests.perfmodel.test_lane_core import run
+
+TINY = load_accelerator("tiny")
+ROOMY = TINY.model_copy(update={"sub_batch_max": 64})
+
+
+def program(k_folds, layers, kind):
+    """Return a ranker with so many layers in its top chain."""
+    first = LayerShape(k_folds=k_folds, n_steps=1, stack=0, reads_act=False)
+    later = LayerShape(k_folds=1, n_steps=1, stack=0, reads_act=True)
+    return ProgramShape(
+        bottom=(first,), top=(first, *[later] * (layers - 1)), kind=kind, user_vectors=1,
+        item_vectors=1, row_bytes=8,
+    )  # fmt: skip
+
+
+def task_end(config, work, full, rest):
+    """Return the last logit of a task of full sub-batches and a rest, data there at once."""
+    sizes = [config.sub_batch_max, rest]
+    works = np.array([work_row(w) for w in sub_batch_works(config, work, np.array(sizes))])
+    rules = [config.block_size, skew_cycles(config), config.sub_batch_max,
+             dependency_cycles(config)]  # fmt: skip
+    out = np.zeros((1, TASK_FIELDS), np.int64)
+    gather = np.array([[10.0, 5.0, 1.0, 1.0, 0.0, 1.0]])
+    lane_tasks(works, np.array([[full, 0, 1]]), gather, np.array(rules), out)
+    return int(out[0, END])
+
+
+@pytest.mark.parametrize("kind", Interaction)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_short_last_sub_batch_waits_for_room_as_in_the_core(kind, layers):
+    late = 0
+    for k_folds in (1, 3):
+        for rest in (1, 2, 5, 15, 16):
+            work = program(k_folds, layers, kind)
+            full = 3
+            sizes = [TINY.sub_batch_max] * full + [rest]
+            times = core_times(TINY, work, sizes, sizes, 10, 5)
+            end = task_end(TINY, work, full, rest)
+            assert end == times.logit[-1, 0], (k_folds, rest)
+            roomy = TINY.model_copy(update={"sub_batch_max": 64})
+            late += bool(
+                times.logit[-1, 0] > core_times(roomy, work, sizes, sizes, 10, 5).logit[-1, 0]
+            )
+    assert late or layers > 1
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_core_takes_a_short_sub_batch_when_core_times_says(layers):
+    """A first layer of one tile: its chain's last layer may be taken before the first row."""
+    work = program(1, layers, Interaction.DOT)
+    for config in (TINY, ROOMY):
+        for rest in (1, 2, 3, 5):
+            sizes = [16, 16, 16, rest]
+            times = core_times(config, work, sizes, sizes, 10, 5)
+            batches = tuple((sub_batch_work(config, work, size), size, 0.0) for size in sizes)
+            profile = TaskProfile(start=10, batches=batches, handover=5, array=0)
+            lane = MachineLane(0, config, SharedMemory())
+            lane.give(LaneTask(owner=None, model="m", items=sum(sizes), profile=profile, start=0))
+            done = run(lane)
+            for name in ("transfer", "logit"):
+                found = [getattr(batch, name) for batch in done]
+                assert found == getattr(times, name)[:, 0].tolist(), (name, rest)
