@@ -18,12 +18,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from amaranth.lib.wiring import Component
-
 from rpaccel.host.synthesis import cached, place, run_yosys
-from rpaccel.host.unit_costs import UNITS
+from rpaccel.host.unit_costs import UNITS, unit_netlist
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.rtl.netlist import Netlist, cached_netlist
+from rpaccel.rtl.netlist import Netlist
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = [
@@ -91,15 +89,7 @@ def unit_gates(
     """Return NAND2 equivalents of units of `config`, each alone. Raises ValueError for others."""
     found = {}
     for name in units:
-        if name not in UNITS:
-            raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {name!r}")
-
-        def make(unit: str = name) -> Component:
-            return UNITS[unit](config)
-
-        netlist = cached_netlist(
-            make, config, name=name, build_dir=build_dir, checks=False, progress=progress
-        )
+        netlist = unit_netlist(config, name, build_dir=build_dir, progress=progress)
         found[name] = float(gates_of(netlist, build_dir=build_dir, progress=progress)["gates"])
     return found
 

@@ -19,7 +19,7 @@ from rpaccel.rtl.gather import Gather
 from rpaccel.rtl.interaction import Interaction
 from rpaccel.rtl.loader import Loader
 from rpaccel.rtl.memory_fabric import MemoryFabric
-from rpaccel.rtl.netlist import cached_netlist
+from rpaccel.rtl.netlist import Netlist, cached_netlist
 from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.rtl.prefetcher import Prefetcher
 from rpaccel.rtl.registers import Registers
@@ -61,6 +61,26 @@ UNITS: dict[str, Callable[[AcceleratorConfig], Component]] = {
 }
 
 
+def unit_netlist(
+    config: AcceleratorConfig,
+    name: str,
+    *,
+    build_dir: Path = BUILD_DIR,
+    progress: Callable[[str], None] = print,
+) -> Netlist:
+    """Return the netlist of one of UNITS alone. Raises ValueError for another name."""
+    if name not in UNITS:
+        raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {name!r}")
+    return cached_netlist(
+        lambda: UNITS[name](config),
+        config,
+        name=name,
+        build_dir=build_dir,
+        checks=False,
+        progress=progress,
+    )
+
+
 def unit_costs(
     config: AcceleratorConfig,
     family: str = "ecp5",
@@ -76,15 +96,7 @@ def unit_costs(
     """
     costs = {}
     for name in units:
-        if name not in UNITS:
-            raise ValueError(f"unit must be one of {', '.join(UNITS)}, not {name!r}")
-
-        def make(unit: str = name) -> Component:
-            return UNITS[unit](config)
-
-        netlist = cached_netlist(
-            make, config, name=name, build_dir=build_dir, checks=False, progress=progress
-        )
+        netlist = unit_netlist(config, name, build_dir=build_dir, progress=progress)
         report = synthesise(netlist, family, build_dir=build_dir, progress=progress)
         costs[name] = {resource: report[resource] for resource in RESOURCES}
     return costs

@@ -8,11 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from rpaccel.perfmodel.compiled import distance, fast, wrap
-from rpaccel.perfmodel.gather_unit_state import GatherSizes, OrderState
+from rpaccel.perfmodel.gather_unit_state import NONE, GatherSizes, OrderState
 
 __all__ = ["choose_answers", "enter_requests", "fetch_answer", "offer_burst", "port_of"]
-
-NONE = -1
 
 Record = Any
 
