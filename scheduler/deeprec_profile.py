@@ -12,6 +12,7 @@ the machine slow caches and memory down, never up.
 from __future__ import annotations
 
 import multiprocessing
+import re
 import resource
 import sys
 import time
@@ -267,7 +268,16 @@ def _source(ask: ProfileAsk) -> str:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has held, its mapped pages included [B]."""
+    """Return the most memory that this process has held, its mapped pages included [B].
+
+    On Linux from `/proc/self/status`: `ru_maxrss` is inherited over fork and exec, so that a
+    worker would report what its parent held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -1,7 +1,9 @@
 import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rpaccel.scheduler import deeprec_profile
@@ -10,6 +12,7 @@ from rpaccel.scheduler.deeprec_profile import (
     BatchTimes,
     ProfileAsk,
     measure_model,
+    peak_bytes,
     quietest,
     require_gpu,
 )
@@ -50,6 +53,13 @@ def test_the_quietest_round_counts():
     assert quietest(rounds) == BatchTimes(
         items=4, median_ms=3.0, low_ms=2.0, high_ms=13.0, wall_ms=3.5
     )
+
+
+def test_a_child_does_not_report_its_parents_peak():
+    held = np.ones(150_000_000)  # 1.2 GB, touched
+    code = f"from {peak_bytes.__module__} import peak_bytes; print(peak_bytes())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1e7 < int(child.stdout) < held.nbytes < peak_bytes()
 
 
 def test_prints_the_memory(measurement):
