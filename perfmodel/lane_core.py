@@ -1,14 +1,13 @@
-"""The core of one lane, chain after chain and task after task. Exact.
+"""What the core of a lane does for a sub-batch, chain by chain. Exact.
 
 The rules are those of `perfmodel.sequencer`, for a lane that is given further sub-batches while it
-computes: a chain is placed when its choice is due, so that what came meanwhile can go first.
+computes; `perfmodel.core_kernels` goes from chain to chain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +17,14 @@ from rpaccel.perfmodel.layer_engine import (
     SETTLE_CYCLES,
     ArrayState,
     LayerShape,
-    dependency_cycles,
     place_layer,
     row_cycles,
     score_cycles,
-    skew_cycles,
     tile_cycles,
 )
 from rpaccel.perfmodel.sequencer import (
-    BANKS,
-    CHOOSE_CYCLES,
     FETCH_CYCLES,
-    INTERACT_CYCLES,
-    NEVER,
     SCORE_CYCLES,
-    SCORED,
     ProgramShape,
 )
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -89,7 +81,7 @@ def place_chain(
 
     row, items, stack : of the array's last tile. last_taken : of the Chain; SINGLE for None.
     block, skew : block_size, and skew_cycles. See layer_engine.place_layer; also compiled by
-    perfmodel.task_kernels.
+    perfmodel.core_kernels.
     """
     taken = max(now + FETCH_CYCLES, row - 1)
     lag = 0 if first_stack == stack else skew
@@ -128,7 +120,7 @@ def chain_room(depth: int, items: int, scores: tuple[tuple[int, int], ...]) -> i
     """Return the cycle from which on `items` more scores fit beside those that are not read.
 
     depth : of the queue. scores : (items, last logit) of the SCORED sub-batches before, the newest
-    first. As sequencer.score_room; also compiled by perfmodel.task_kernels.
+    first. As sequencer.score_room; also compiled by perfmodel.core_kernels.
     """
     may_stay = depth - items
     for count, logit in scores:
@@ -194,103 +186,3 @@ def _chains(
             zip(items, times.after.row - begin, times.taken - begin, strict=True)
         )
     ]
-
-
-class SubBatch:
-    """A sub-batch on its way through a lane; NEVER: not yet known.
-
-    task : the caller's. walk, memory : cycles of its gather, and those
-    of the shared memory. handover : from the end of the gather to the first possible transfer.
-    start : from then on it may be gathered; None: after the one before it.
-    """
-
-    __slots__ = ("crossed", "gathered", "handover", "last", "logit", "memory", "start", "task",
-                 "transfer", "walk", "work")  # fmt: skip
-
-    def __init__(
-        self, task: Any, work: SubBatchWork, *, walk: int, handover: int, memory: float,
-        start: int | None, last: bool,
-    ) -> None:  # fmt: skip
-        self.task, self.work, self.last = task, work, last
-        self.walk, self.handover, self.memory, self.start = walk, handover, memory, start
-        self.gathered = self.transfer = self.crossed = self.logit = NEVER
-
-
-class LaneCore:
-    """Sequencer, array and interaction of a lane.
-
-    Parameters
-    ----------
-    config : AcceleratorConfig  Of the lane.
-    """
-
-    def __init__(self, config: AcceleratorConfig) -> None:
-        self._block, self._depth = config.block_size, config.sub_batch_max
-        self._dependency = dependency_cycles(config)
-        self._skew = skew_cycles(config)
-        self._row, self._items, self._stack = LONG_AGO, 0, 0  # of the array's last tile
-        self._choose = 0  # the sequencer is free to choose
-        self._crossed = 0  # the interaction before is done
-        self._scores = ((0, LONG_AGO),) * SCORED  # items, last logit; the newest first
-        self.batches: list[SubBatch] = []  # not yet scored, the oldest first
-        self.bottoms = 0  # of them that have been taken
-        self.taken = 0  # sub-batches so far
-
-    def next_choice(self) -> int:
-        """Return the cycle of the next choice; NEVER if nothing is known to come."""
-        return max(self._choose, min(self._may_bottom(), self._may_top()))
-
-    def next_is_top(self) -> bool:
-        """Return whether the next choice is a top chain."""
-        return self._may_bottom() > self.next_choice()
-
-    def _may_bottom(self) -> int:
-        if self.bottoms >= BANKS or self.bottoms == len(self.batches):
-            return NEVER
-        batch = self.batches[self.bottoms]
-        return batch.gathered + batch.handover
-
-    def _may_top(self) -> int:
-        return self.batches[0].crossed if self.bottoms else NEVER
-
-    def choose(self, now: int) -> tuple[SubBatch, bool]:
-        """Place the chain that is due in cycle `now` = next_choice(); whether it is a top chain."""
-        if self._may_bottom() <= now:
-            batch = self.batches[self.bottoms]
-            done = self._place(batch.work.bottom, now, INTERACT_CYCLES)
-            # The top chain that read this bank went before: its logits are no later than `done`.
-            begin = max(done, self._crossed)
-            batch.transfer = now
-            batch.crossed = self._crossed = begin + START_CYCLES + batch.work.crossing
-            self.bottoms += 1
-            self.taken += 1
-            return batch, False
-        batch = self.batches.pop(0)
-        self.bottoms -= 1
-        items = batch.work.items
-        room = chain_room(self._depth, items, self._scores)
-        batch.logit = self._place(batch.work.top, now, CHOOSE_CYCLES, room)
-        self._scores = ((items, batch.logit), *self._scores[:-1])
-        return batch, True
-
-    def _place(self, chain: Chain, now: int, pause: int, room: int = LONG_AGO) -> int:
-        """Stream a chain; return when its result is there. See layer_engine.place_layer.
-
-        room : from then on its last layer may be offered.
-        """
-        last_taken, chosen = chain.last_taken, now
-        if last_taken is None:
-            last_taken, chosen = SINGLE, max(now, room - FETCH_CYCLES)
-        first, taken = place_chain(
-            chosen, self._row, self._items, self._stack, chain.first_stack, last_taken,
-            self._block, self._skew,
-        )  # fmt: skip
-        self._row = first + chain.last_row
-        if chain.last_offer is not None and first + chain.last_offer < room:
-            self._row, taken = place_late(
-                room, first + chain.before_row, chain.items, chain.before_stack, chain.last_stack,
-                chain.last_tiles, chain.last_reads, self._block, self._skew, self._dependency,
-            )  # fmt: skip
-        self._items, self._stack = chain.items, chain.last_stack
-        self._choose = taken + pause
-        return self._row + chain.out

@@ -13,7 +13,10 @@ from rpaccel.spec.isa import MAX_STAGES, StageMode
 from rpaccel.spec.platform import MemoryTiming
 from rpaccel.spec.stage_tasks import StageTasks
 
-__all__ = ["Machine", "QueryLoad", "Release", "StageLoad", "expected_ids"]
+__all__ = ["Machine", "QueryLoad", "Release", "StageLoad", "expected_ids", "leaving_ids"]
+
+UNKNOWN = -1
+WHOLE, GLOBAL = int(StageMode.WHOLE), int(StageMode.GLOBAL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,10 +112,22 @@ def expected_ids(
     have left before. items : of the stage, if that is known before its end. WHOLE leaves once.
     GLOBAL: what is sure to be chosen whatever the scores to come, at most.
     """
-    if final or stage.tasks.mode is StageMode.WHOLE:
-        due = stage.k
-    elif stage.tasks.mode is StageMode.GLOBAL:
-        due = stage.k - (stage.k if items is None else items - done)
+    mode, task_k = int(stage.tasks.mode), stage.tasks.task_k
+    known = UNKNOWN if items is None else items
+    return leaving_ids(mode, stage.k, task_k, task, done, left, known, final)
+
+
+def leaving_ids(
+    mode: int, k: int, task_k: int, task: int, done: int, left: int, items: int, final: bool
+) -> int:
+    """Return `expected_ids` of a stage with that mode, k and task_k. items : or UNKNOWN.
+
+    Also compiled by perfmodel.machine_kernels.
+    """
+    if final or mode == WHOLE:
+        due = k
+    elif mode == GLOBAL:
+        due = k - (k if items == UNKNOWN else items - done)
     else:
-        due = stage.tasks.task_k * (task + 1)
-    return max(0, min(due, stage.k, done) - left)
+        due = task_k * (task + 1)
+    return max(0, min(due, k, done) - left)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["MachineReport", "QueryRecord", "TaskRecord"]
 
@@ -63,28 +67,64 @@ class QueryRecord:
         return self.end - self.arrival
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MachineReport:
     """What became of a load, queries in the order in which they were given.
 
+    query_records, stage_records, task_log : QUERY, STAGE, TASK_LOG[n] of machine_state; lanes by
+    their places in `lane_numbers`.
+    batch_log : BATCH_LOG[n], empty if sub-batches were not asked for: start, gathered : of its
+    gather; taken : by the array; crossed : its interaction is done; chosen : its top chain; logit :
+    its last one.
     array_cycles : by lane, in which a row enters its array.
     memory_cycles : of all ports, or of all row banks if those are more.
+    steps : of sub-batches, three each: gathered, through the bottom chain and the interaction,
+    through the top chain.
     """
 
-    queries: tuple[QueryRecord, ...]
-    tasks: tuple[TaskRecord, ...]
+    query_records: NDArray[np.void]
+    stage_records: NDArray[np.void]
+    task_log: NDArray[np.void]
+    batch_log: NDArray[np.void]
+    lane_numbers: tuple[int, ...]
     array_cycles: dict[int, int]
     memory_cycles: float
+    steps: int
+
+    @cached_property
+    def queries(self) -> tuple[QueryRecord, ...]:
+        """The queries."""
+        closed = self.stage_records[self.stage_records["end"] >= 0]
+        stages: list[list[StageRecord]] = [[] for _ in self.query_records]
+        for query, start, end, items in closed[["query", "start", "end", "given"]].tolist():
+            stages[query].append(StageRecord(start=start, end=end, items=items))
+        times = self.query_records[["arrival", "accepted", "end"]].tolist()
+        return tuple(
+            QueryRecord(arrival=arrival, accepted=accepted, end=end, stages=each)
+            for (arrival, accepted, end), each in zip(times, stages, strict=True)
+        )
+
+    @cached_property
+    def tasks(self) -> tuple[TaskRecord, ...]:
+        """The tasks, in the order in which their scores were taken."""
+        return tuple(
+            TaskRecord(
+                query=query, stage=stage, lane=self.lane_numbers[lane], items=items, start=start,
+                gathered=gathered, computing=computing, end=end, scored=scored,
+            )
+            for query, stage, lane, items, start, gathered, computing, end, scored
+            in self.task_log.tolist()
+        )  # fmt: skip
 
     @property
     def cycles(self) -> int:
         """End of the last query."""
-        return max(query.end for query in self.queries)
+        return int(self.query_records["end"].max())
 
     @property
     def queries_per_cycle(self) -> float:
         """Rate of completions after the first tenth of them; 0 if there is no time between."""
-        ends = sorted(query.end for query in self.queries)
+        ends = np.sort(self.query_records["end"]).tolist()
         first = len(ends) // 10
         span = ends[-1] - ends[first]
         return (len(ends) - 1 - first) / span if span else 0.0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.perfmodel import point_kernels as kernels
+from rpaccel.perfmodel.core_kernels import work_row
 from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.design_space import (
     BANDWIDTH_AXES,
@@ -27,7 +28,7 @@ from rpaccel.perfmodel.memory_fabric import lookup_cycles
 from rpaccel.perfmodel.sequencer import ProgramShape
 from rpaccel.perfmodel.shapes import ModelShape, NetworkShape, compile_shape
 from rpaccel.perfmodel.sram import sram_bytes
-from rpaccel.perfmodel.task_kernels import TASK_FIELDS, lane_tasks, work_row
+from rpaccel.perfmodel.task_kernels import TASK_FIELDS, lane_tasks
 from rpaccel.perfmodel.task_profile import memory_cycles
 from rpaccel.spec.accelerator import AcceleratorConfig
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rpaccel.perfmodel import (
     bucket_filter,
     lane,
-    machine,
+    machine_cycles,
     ordered_top_n,
     sequencer,
     task_kernels,
@@ -62,9 +62,13 @@ FAULTS = (
 )
 
 _OPEN, _END_CYCLES, _SCORE = lane.OPEN_CYCLES, lane.END_CYCLES, lane.SCORE_CYCLES
-_OFFER, _TASK, _GAP = machine.OFFER_CYCLES, machine.TASK_CYCLES, machine.GRANT_GAP_CYCLES
-_COMPUTED = machine.COMPUTED_CYCLES
-_RELEASE, _ANSWER = machine.RELEASE_CYCLES, machine.ANSWER_CYCLES
+_OFFER, _TASK, _GAP = (
+    machine_cycles.OFFER_CYCLES,
+    machine_cycles.TASK_CYCLES,
+    machine_cycles.GRANT_GAP_CYCLES,
+)
+_COMPUTED = machine_cycles.COMPUTED_CYCLES
+_RELEASE, _ANSWER = machine_cycles.RELEASE_CYCLES, machine_cycles.ANSWER_CYCLES
 _COUNTED = bucket_filter.first_survivor_cycles()
 _LISTED = ordered_top_n.LATENCY_CYCLES + 1
 _NEVER = sequencer.NEVER
@@ -78,7 +82,7 @@ COUNT, SIZE, LAST, FULL_SIZE, LAST_SIZE, TASK_K, ITEMS = range(DEAL_FIELDS)
 # A row of lanes: it takes a task, its last logit, its model.
 LANE_FIELDS = 3
 _READY, _END, _MODEL = range(LANE_FIELDS)
-_SOURCES = sources(lane, machine, bucket_filter, ordered_top_n, sequencer, task_kernels)
+_SOURCES = sources(lane, machine_cycles, bucket_filter, ordered_top_n, sequencer, task_kernels)
 
 
 @fast

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rpaccel.perfmodel import lane_core, layer_engine, machine, sequencer
+from rpaccel.perfmodel import core_kernels, lane_core, layer_engine, machine_cycles, sequencer
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
-from rpaccel.perfmodel.lane_core import SubBatchWork
+from rpaccel.perfmodel.core_kernels import (
+    BOTTOM_LAST,
+    TOP_LAST,
+    WORK_ITEMS,
+    bottom_times,
+    chain_room,
+    top_times,
+)
 
 __all__ = [
     "BEGIN", "END", "FOLLOWED", "GATHERED", "HANDED", "MEMORY", "NEXT", "TASK_FIELDS",
-    "WORK_FIELDS", "lane_tasks", "work_row",
+    "lane_tasks",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-# A row of works: a sub-batch of some size, see `work_row`.
-WORK_FIELDS = 17
-(_ITEMS, _CROSSING, _BOTTOM_ROW, _BOTTOM_TAKEN, _BOTTOM_FIRST, _BOTTOM_LAST, _BOTTOM_OUT, _TOP_ROW,
- _TOP_TAKEN, _TOP_FIRST, _TOP_LAST, _TOP_OUT, _TOP_OFFER, _TOP_BEFORE, _TOP_STACK, _TOP_TILES,
- _TOP_READS) = range(WORK_FIELDS)  # fmt: skip
 
 # A row of tasks [cycles]. From the task's first, on an idle lane: the first gather may start, all
 # data are there, the lane takes another task, the last logit. On a lane that always has a task
@@ -34,26 +33,13 @@ TASK_FIELDS = 7
 BEGIN, GATHERED, HANDED, END, NEXT, FOLLOWED, MEMORY = range(TASK_FIELDS)
 REPEATS = 5  # tasks, the last two of which count: they follow each other evenly, in pairs
 
-_TASK, _HANDED, _COMPUTED = machine.TASK_CYCLES, machine.HANDED_CYCLES, machine.COMPUTED_CYCLES
-_START, _SINGLE = lane_core.START_CYCLES, lane_core.SINGLE
-_INTERACT, _CHOOSE = sequencer.INTERACT_CYCLES, sequencer.CHOOSE_CYCLES
-_FETCH = sequencer.FETCH_CYCLES
+_TASK, _HANDED, _COMPUTED = (
+    machine_cycles.TASK_CYCLES,
+    machine_cycles.HANDED_CYCLES,
+    machine_cycles.COMPUTED_CYCLES,
+)
+_SOURCES = sources(core_kernels, lane_core, layer_engine, machine_cycles, sequencer)
 _BANKS, _NEVER = sequencer.BANKS, sequencer.NEVER
-_SOURCES = sources(lane_core, layer_engine, machine, sequencer)
-_place: Any = fast(lane_core.place_chain)
-_late: Any = fast(lane_core.place_late)
-_room: Any = fast(lane_core.chain_room)
-
-
-def work_row(work: SubBatchWork) -> list[int]:
-    """Return a row of works."""
-    row = [work.items, work.crossing]
-    for chain in (work.bottom, work.top):
-        taken = lane_core.SINGLE if chain.last_taken is None else chain.last_taken
-        row += [chain.last_row, taken, chain.first_stack, chain.last_stack, chain.out]
-    top = work.top
-    offer = lane_core.SINGLE if top.last_offer is None else top.last_offer
-    return [*row, offer, top.before_row, top.before_stack, top.last_tiles, int(top.last_reads)]
 
 
 @fast
@@ -105,7 +91,7 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
                 computed = ended if tops < task * count else ended_before
                 walked = 0.0
                 gathered = max(max(handed, computed + _COMPUTED) + _TASK + begin, gathered)
-            size = works[work if at < full else rest, _ITEMS]
+            size = works[work if at < full else rest, WORK_ITEMS]
             before = np.rint(walked)
             walked += _sub_batch(size, ports, share, item)
             gathered = max(gathered, odd if bottoms & 1 else even)
@@ -120,19 +106,10 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
         now = max(choose, min(may_bottom, may_top))
         if may_bottom <= now:
             w = work if at <= full else rest
-            start, taken = _place(
-                now,
-                row,
-                items,
-                stack,
-                works[w, _BOTTOM_FIRST],
-                works[w, _BOTTOM_TAKEN],
-                block,
-                skew,
+            row, choose, crossed = bottom_times(
+                works, w, now, row, items, stack, crossed, block, skew
             )
-            row, items = start + works[w, _BOTTOM_ROW], works[w, _ITEMS]
-            stack, choose = works[w, _BOTTOM_LAST], taken + _INTERACT
-            crossed = max(row + works[w, _BOTTOM_OUT], crossed) + _START + works[w, _CROSSING]
+            items, stack = works[w, WORK_ITEMS], works[w, BOTTOM_LAST]
             if bottoms & 1:
                 odd = crossed
             else:
@@ -143,25 +120,16 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
                 task, at = task + 1, 0
         else:
             w = work if tops % count < full else rest
-            size = works[w, _ITEMS]
-            room = _room(depth, size, scores)
-            if works[w, _TOP_OFFER] == _SINGLE:
-                now = max(now, room - _FETCH)
-            start, taken = _place(
-                now, row, items, stack, works[w, _TOP_FIRST], works[w, _TOP_TAKEN], block, skew
+            size = works[w, WORK_ITEMS]
+            room = chain_room(depth, size, scores)
+            row, choose, logit = top_times(
+                works, w, now, row, items, stack, room, block, skew, dependency
             )
-            row = start + works[w, _TOP_ROW]
-            if works[w, _TOP_OFFER] != _SINGLE and start + works[w, _TOP_OFFER] < room:
-                row, taken = _late(
-                    room, start + works[w, _TOP_BEFORE], size, works[w, _TOP_STACK],
-                    works[w, _TOP_LAST], works[w, _TOP_TILES], works[w, _TOP_READS] > 0, block,
-                    skew, dependency,
-                )  # fmt: skip
-            items, stack, choose = size, works[w, _TOP_LAST], taken + _CHOOSE
-            scores = ((size, row + works[w, _TOP_OUT]), scores[0], scores[1], scores[2])
+            items, stack = size, works[w, TOP_LAST]
+            scores = ((size, logit), scores[0], scores[1], scores[2])
             tops += 1
             if tops % count == 0:
-                ended_before, ended = ended, row + works[w, _TOP_OUT]
+                ended_before, ended = ended, logit
                 if tops == count and repeats > 1:
                     out[FOLLOWED] = ended - out[END]
     if repeats == 1:

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rpaccel.perfmodel import bucket_filter, ordered_top_n
+from rpaccel.perfmodel.core_kernels import (
+    CHAIN_TIMES,
+    new_cores,
+    next_chain,
+    set_gathered,
+    take_chain,
+    work_row,
+)
 from rpaccel.perfmodel.lane import (
     END_CYCLES,
     GRANT_CYCLES,
@@ -18,7 +29,7 @@ from rpaccel.perfmodel.lane import (
     split_items,
     stage_tail_cycles,
 )
-from rpaccel.perfmodel.lane_core import LaneCore, SubBatch, sub_batch_work
+from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
 from rpaccel.perfmodel.report import QueryReport, StageReport, SubBatchReport
 from rpaccel.perfmodel.row_banks import PinnedRows, RowMemory
 from rpaccel.perfmodel.sequencer import ProgramShape
@@ -87,66 +98,63 @@ class TracedLane:
         stage, begin = traced.stage, self._now
         sizes = split_items(stage.items, stage.batch_items)
         program = ProgramShape.of(stage.shape.program, stage.shape.slot["row_bytes"])
-        batches = self._run(program, sizes, traced.gather, begin)
-        end = batches[-1].logit - begin
+        works = [sub_batch_work(self._config, program, size) for size in sizes]
+        ends, times = self._run(works, traced.gather, begin)
+        end = int(times["logit"][-1]) - begin
         cycles = end + stage_tail_cycles(last=last, bins_scanned=stage.bins_scanned)
         selecting = stage.items + (
             ordered_top_n.LATENCY_CYCLES - 1
             if last
             else bucket_filter.SETTLE_CYCLES - 1 + stage.bins_scanned
         )
-        gathered = begin + TAKE_CYCLES
-        reports = []
-        for batch in batches:
-            reports.append(
-                SubBatchReport(
-                    items=batch.work.items,
-                    gather_start=gathered - begin,
-                    gather_end=batch.gathered - begin,
-                    compute_start=batch.transfer - begin,
-                    released=batch.crossed - 1 - begin,
-                    compute_end=batch.logit + 1 - begin,
-                    alone_cycles=0,
-                )
+        starts = [begin + TAKE_CYCLES, *ends[:-1]]
+        reports = [
+            SubBatchReport(
+                items=size,
+                gather_start=start - begin,
+                gather_end=gathered - begin,
+                compute_start=taken - begin,
+                released=crossed - 1 - begin,
+                compute_end=logit + 1 - begin,
+                alone_cycles=0,
             )
-            gathered = batch.gathered
+            for size, start, gathered, (taken, crossed, logit) in zip(
+                sizes, starts, ends, times.tolist(), strict=True
+            )
+        ]
         return StageReport(
             model=stage.shape.name,
             items=stage.items,
             stage_cycles=cycles,
-            gather_cycles=batches[-1].transfer - begin - TAKE_CYCLES,
+            gather_cycles=int(times["taken"][-1]) - begin - TAKE_CYCLES,
             array_cycles=program.tiles * stage.items,
-            interaction_cycles=sum(batch.work.crossing for batch in batches),
+            interaction_cycles=sum(work.crossing for work in works),
             filter_cycles=selecting,
             overhead_cycles=cycles - end,
             sub_batches=tuple(reports),
         )
 
     def _run(
-        self, program: ProgramShape, sizes: Sequence[int], stage: GatherStage, begin: int
-    ) -> list[SubBatch]:
-        """Gather and compute the sub-batches of a stage, side by side."""
-        core, gather = LaneCore(self._config), self._gather
-        batches = [
-            SubBatch(
-                None, sub_batch_work(self._config, program, size), walk=0,
-                handover=HANDOVER_CYCLES, memory=0, start=None, last=number == len(sizes),
-            )
-            for number, size in enumerate(sizes, start=1)
-        ]  # fmt: skip
+        self, works: Sequence[SubBatchWork], stage: GatherStage, begin: int
+    ) -> tuple[list[int], NDArray[np.void]]:
+        """Gather and compute the sub-batches of a stage, side by side.
+
+        Return when each is gathered, and its CHAIN_TIMES.
+        """
+        cores, gather = new_cores([self._config]), self._gather
+        table = np.array([work_row(work) for work in works])
+        rows, times = np.arange(len(works)), np.zeros(len(works), CHAIN_TIMES)
         gather.start(stage, begin + TAKE_CYCLES)
-        core.batches += batches
-        gathered = tops = 0
-        while tops < len(sizes):
-            due = core.next_choice()
-            if gathered < len(sizes):
+        gathered: list[int] = []
+        while cores["scored"][0] < len(works):
+            due = next_chain(cores, HANDOVER_CYCLES)
+            if len(gathered) < len(works):
                 end = gather.next_end(due)
                 if end is not None:
-                    batches[gathered].gathered = end
-                    gathered += 1
+                    set_gathered(cores, end)
+                    gathered.append(end)
                     continue
-            batch, is_top = core.choose(due)
-            tops += is_top
-            if not is_top and gathered < len(sizes):
-                gather.release(batch.crossed - 1)
-        return batches
+            bottom = take_chain(cores, table, rows, HANDOVER_CYCLES, due, times)
+            if bottom and len(gathered) < len(works):
+                gather.release(int(times["crossed"][cores["taken"][0] - 1]) - 1)
+        return gathered, times

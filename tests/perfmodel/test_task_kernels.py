@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 
+from rpaccel.perfmodel.core_kernels import work_row
 from rpaccel.perfmodel.lane_core import sub_batch_work, sub_batch_works
 from rpaccel.perfmodel.layer_engine import LayerShape, dependency_cycles, skew_cycles
-from rpaccel.perfmodel.machine_lane import LaneTask, MachineLane
 from rpaccel.perfmodel.sequencer import ProgramShape, core_times
-from rpaccel.perfmodel.shared_memory import SharedMemory
-from rpaccel.perfmodel.task_kernels import END, TASK_FIELDS, lane_tasks, work_row
+from rpaccel.perfmodel.task_kernels import END, TASK_FIELDS, lane_tasks
 from rpaccel.perfmodel.task_profile import TaskProfile
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Interaction
-from tests.perfmodel.test_lane_core import run
+from tests.perfmodel.profile_bench import run_profile
 
 TINY = load_accelerator("tiny")
 ROOMY = TINY.model_copy(update={"sub_batch_max": 64})
@@ -60,7 +59,7 @@ def test_a_short_last_sub_batch_waits_for_room_as_in_the_core(kind, layers):
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_core_takes_a_short_sub_batch_when_core_times_says(layers):
+def test_the_core_takes_a_short_sub_batch_when_core_times_says(layers, monkeypatch):
     """A first layer of one tile: its chain's last layer may be taken before the first row."""
     work = program(1, layers, Interaction.DOT)
     for config in (TINY, ROOMY):
@@ -69,9 +68,7 @@ def test_the_core_takes_a_short_sub_batch_when_core_times_says(layers):
             times = core_times(config, work, sizes, sizes, 10, 5)
             batches = tuple((sub_batch_work(config, work, size), size, 0.0) for size in sizes)
             profile = TaskProfile(start=10, batches=batches, handover=5, array=0)
-            lane = MachineLane(0, config, SharedMemory())
-            lane.give(LaneTask(owner=None, model="m", items=sum(sizes), profile=profile, start=0))
-            done = run(lane)
-            for name in ("transfer", "logit"):
-                found = [getattr(batch, name) for batch in done]
-                assert found == getattr(times, name)[:, 0].tolist(), (name, rest)
+            done = run_profile(monkeypatch, config, profile)
+            for name, field in (("taken", "transfer"), ("logit", "logit")):
+                found = done[name]
+                assert found == getattr(times, field)[:, 0].tolist(), (name, rest)
