@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rpaccel.perfmodel.machine_report import MachineReport
-from rpaccel.perfmodel.trace_events import Event, QuerySpan, TaskSpan, trace_events
+from rpaccel.perfmodel.trace_events import (
+    BatchSpan,
+    Event,
+    QuerySpan,
+    TaskSpan,
+    batch_events,
+    trace_events,
+)
 
 __all__ = ["machine_events"]
 
@@ -11,6 +20,7 @@ __all__ = ["machine_events"]
 def machine_events(report: MachineReport, *, process: int = 1, start: int = 0) -> list[Event]:
     """Return the trace events of `report`, in cycles; queries by their number in the load.
 
+    process : number of the first of two processes, or of three if the report has its sub-batches.
     start : when the load's cycle 0 is in the picture.
     """
     tasks = [
@@ -36,4 +46,18 @@ def machine_events(report: MachineReport, *, process: int = 1, start: int = 0) -
         )
         for index, query in enumerate(report.queries)
     ]
-    return trace_events(tasks, queries, source="model", process=process)
+    events = trace_events(tasks, queries, source="model", process=process)
+    if not len(report.batch_log):
+        return events
+    spans = _batch_spans(report, start)
+    return events + batch_events(spans, source="model", process=process + 2)
+
+
+def _batch_spans(report: MachineReport, start: int) -> Iterator[BatchSpan]:
+    for query, stage, lane, items, *times in report.batch_log.tolist():
+        gather, gathered, taken, crossed, chosen, logit = (start + time for time in times)
+        yield BatchSpan(
+            tag=query, lane=report.lane_numbers[lane], stage=stage, items=items, gather_at=gather,
+            gathered_at=gathered, taken_at=taken, crossed_at=crossed, chosen_at=chosen,
+            logit_at=logit,
+        )  # fmt: skip

@@ -9,6 +9,7 @@ Ref: Trace Event Format, Google, 2016 (complete events "X", metadata "M").
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,52 @@ class QuerySpan:
     status: str = "OK"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchSpan:
+    """A sub-batch in the units of a lane [cycles].
+
+    gather_at, gathered_at : of its gather. taken_at : its bottom chain is chosen; crossed_at : its
+    interaction is done. chosen_at : its top chain is; logit_at : its last logit is there.
+    """
+
+    tag: int
+    lane: int
+    stage: int
+    items: int
+    gather_at: int
+    gathered_at: int
+    taken_at: int
+    crossed_at: int
+    chosen_at: int
+    logit_at: int
+
+
+def batch_events(batches: Iterable[BatchSpan], *, source: str, process: int) -> list[Event]:
+    """Return the trace events of sub-batches, in the order of a lane's gathers, as a process.
+
+    A lane has three tracks: gather, bottom (bottom chain and interaction), top (top chain). Chains
+    overlap: a span begins no sooner than the one before it in its track ends.
+    """
+    events = [_name("process_name", process, 0, f"{source}: sub-batches")]
+    ends: dict[tuple[int, int], int] = {}  # of each lane and track
+    for batch in batches:
+        title = f"query {batch.tag} stage {batch.stage}"
+        facts = {"items": batch.items, "stage": batch.stage, "query": batch.tag}
+        spans = (
+            ("gather", batch.gather_at, batch.gathered_at),
+            ("bottom", batch.taken_at, batch.crossed_at),
+            ("top", batch.chosen_at, batch.logit_at),
+        )
+        for n, (track, start, end) in enumerate(spans):
+            thread = 3 * batch.lane + n
+            if (batch.lane, n) not in ends:
+                events.append(_name("thread_name", process, thread, f"lane {batch.lane} {track}"))
+            begin = min(max(start, ends.get((batch.lane, n), 0)), end)
+            ends[batch.lane, n] = end
+            events.append(_span(title, process, thread, begin, end, facts))
+    return events
+
+
 def trace_events(
     tasks: Sequence[TaskSpan], queries: Sequence[QuerySpan], *, source: str, process: int = 1
 ) -> list[Event]:
@@ -73,14 +120,18 @@ def trace_events(
         for n, (start, end) in enumerate(spans):
             facts = {"items": task.items, "stage": task.stage, "query": task.tag}
             events.append(_span(title, process, 3 * task.lane + n, start, end, facts))
+    by_tag: defaultdict[int, list[TaskSpan]] = defaultdict(list)
+    for task in tasks:
+        by_tag[task.tag].append(task)
     for query in queries:
         arguments = {"status": query.status}
         events += [
             _span("waits", process + 1, query.tag, query.fetched_at, query.begun_at, arguments),
             _span("query", process + 1, query.tag, query.begun_at, query.ended_at, arguments),
         ]
-        for stage in sorted({task.stage for task in tasks if task.tag == query.tag}):
-            mine = [task for task in tasks if (task.tag, task.stage) == (query.tag, stage)]
+        of_query = by_tag[query.tag]
+        for stage in sorted({task.stage for task in of_query}):
+            mine = [task for task in of_query if task.stage == stage]
             start, end = min(t.given_at for t in mine), max(t.scored_at for t in mine)
             items = {"items": sum(task.items for task in mine), "tasks": len(mine)}
             events.append(_span(f"stage {stage}", process + 1, query.tag, start, end, items))

@@ -23,7 +23,8 @@ def write_ablation(study: AblationStudy, values: object, out: Path) -> list[Path
     folder = RunFolder(out)
     setup = Setup(study.whole.design)
     gap = setup.cycles(TIMELINE_GAP_S)
-    report = simulate(setup.machine, setup.loads([gap * n for n in range(TIMELINE_QUERIES)]))
+    loads = setup.loads([gap * n for n in range(TIMELINE_QUERIES)])
+    report = simulate(setup.machine, loads, sub_batches=True)
     trace = out / "trace.json"
     trace.write_text(trace_json(machine_events(report)))
     return [
