@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MachineReport", "QueryRecord", "TaskRecord"]
+__all__ = ["MachineReport", "QueryRecord", "SubBatchRecord", "TaskRecord"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,26 @@ class TaskRecord:
     computing: int
     end: int
     scored: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubBatchRecord:
+    """One sub-batch of a task; times in cycles of the machine.
+
+    gathering : its gather starts. gathered : its data are there. bottom : the array takes it.
+    crossed : its interaction is done. top : its last chain of layers is chosen. logit : its last.
+    """
+
+    query: int
+    stage: int
+    lane: int
+    items: int
+    gathering: int
+    gathered: int
+    bottom: int
+    crossed: int
+    top: int
+    logit: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +134,19 @@ class MachineReport:
             )
             for query, stage, lane, items, start, gathered, computing, end, scored
             in self.task_log.tolist()
+        )  # fmt: skip
+
+    @cached_property
+    def sub_batches(self) -> tuple[SubBatchRecord, ...]:
+        """The sub-batches, in the order of their gathers; none if they were not asked for."""
+        return tuple(
+            SubBatchRecord(
+                query=query, stage=stage, lane=self.lane_numbers[lane], items=items,
+                gathering=gathering, gathered=gathered, bottom=bottom, crossed=crossed, top=top,
+                logit=logit,
+            )
+            for query, stage, lane, items, gathering, gathered, bottom, crossed, top, logit
+            in self.batch_log.tolist()
         )  # fmt: skip
 
     @property

@@ -54,10 +54,10 @@ def machine_events(report: MachineReport, *, process: int = 1, start: int = 0) -
 
 
 def _batch_spans(report: MachineReport, start: int) -> Iterator[BatchSpan]:
-    for query, stage, lane, items, *times in report.batch_log.tolist():
-        gather, gathered, taken, crossed, chosen, logit = (start + time for time in times)
+    for batch in report.sub_batches:
         yield BatchSpan(
-            tag=query, lane=report.lane_numbers[lane], stage=stage, items=items, gather_at=gather,
-            gathered_at=gathered, taken_at=taken, crossed_at=crossed, chosen_at=chosen,
-            logit_at=logit,
+            tag=batch.query, lane=batch.lane, stage=batch.stage, items=batch.items,
+            gather_at=start + batch.gathering, gathered_at=start + batch.gathered,
+            taken_at=start + batch.bottom, crossed_at=start + batch.crossed,
+            chosen_at=start + batch.top, logit_at=start + batch.logit,
         )  # fmt: skip

@@ -67,6 +67,32 @@ def test_one_query_on_one_lane_takes_what_predict_query_says(preset, items):
     assert [stage.cycles for stage in found.stages] == [s.stage_cycles for s in expected.stages]
 
 
+def test_sub_batches_of_one_query_are_what_predict_query_says():
+    networks, config = (FILM_SMALL, FILM_LARGE), load_accelerator("edge")
+    records = padded_records(512, 64, config.beat_bytes)
+    stages = (StageLoad(model="small", k=90), StageLoad(model="large"))
+    query = QueryLoad(arrival=0, items=700, stages=stages, records=records, top_n=5)
+    report = simulate(machine([0], networks, config), [query], sub_batches=True)
+    inputs = [
+        StageInput(shape=compile_shape(net, config.lane(0)), items=count)
+        for net, count in zip(networks, (700, 90), strict=True)
+    ]
+    expected = predict_query(config.lane(0), inputs, QUICK, records, 5)
+    for number, stage in enumerate(expected.stages):
+        batches = [batch for batch in report.sub_batches if batch.stage == number]
+        assert len(batches) == len(stage.sub_batches)
+        start = report.queries[0].stages[number].start
+        for found, batch in zip(batches, stage.sub_batches, strict=True):
+            assert (found.query, found.lane, found.items) == (0, 0, batch.items)
+            times = (found.gathering, found.gathered, found.bottom, found.logit + 1)
+            assert [time - start for time in times] == [
+                batch.gather_start, batch.gather_end, batch.compute_start, batch.compute_end,
+            ]  # fmt: skip
+            assert found.gathered <= found.bottom < found.crossed <= found.top < found.logit
+    assert len(report.sub_batches) > 2
+    assert simulate(machine([0], networks, config), [query]).sub_batches == ()
+
+
 def test_two_lanes_halve_the_makespan():
     """Each takes half of the queries: as one lane does half of the load, but for the grants."""
     stage, hits = (StageLoad(model="rmlarge"),), {"rmlarge": 0.9}  # memory for both at once
