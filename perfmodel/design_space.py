@@ -166,7 +166,7 @@ class DesignSpace(AxisSpace):
     @property
     def candidates(self) -> int:
         """Items of stage 0."""
-        return self.workload.stages[0][1]
+        return self.spec.candidates or self.workload.stages[0][1]
 
     def records(self, beat_bytes: int) -> RecordSizes:
         """Return the sizes in memory of a query's records."""

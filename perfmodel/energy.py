@@ -26,7 +26,7 @@ from rpaccel.spec.program_plan import ModelPlan, cross_bytes, plan_model
 
 __all__ = [
     "CELL_BITS", "Access", "QueryActivity", "StageActivity", "clock_watts", "energy_uj",
-    "queries_per_joule", "query_activity",
+    "queries_per_joule", "query_activity", "stage_activity",
 ]  # fmt: skip
 
 CELL_BITS = 71  # flip-flops of a cell: docs/generated/units.md, 4,562 of 64 cells
@@ -101,7 +101,7 @@ def _array_accesses(
     ]
 
 
-def _stage(
+def stage_activity(
     config: AcceleratorConfig,
     network: NetworkShape,
     shape: ModelShape,
@@ -110,7 +110,12 @@ def _stage(
     *,
     first: bool,
     row_hits: float,
+    extra_dram_bytes: int = 0,
 ) -> StageActivity:
+    """Return what a stage does on lanes of one shape. config : of such a lane.
+
+    row_hits : share of rows' beats that read no DRAM. extra_dram_bytes : beside its reads.
+    """
     plan = plan_model(network.sizes, config)
     traffic = traffic_of(config.beat_bytes, shape, records)
     beat = config.beat_bytes
@@ -141,7 +146,7 @@ def _stage(
         macs=items * plan.macs,
         pair_macs=items * pairs,
         accesses=tuple(accesses),
-        dram_bytes=float(read * beat + misses),
+        dram_bytes=float(read * beat + misses + extra_dram_bytes),
     )
 
 
@@ -162,25 +167,18 @@ def query_activity(
     """
     found = []
     for number, (network, shape, items, lane) in enumerate(stages):
-        stage = _stage(
-            config.lane(lane),
-            network,
-            shape,
-            items,
-            records,
-            first=number == 0,
-            row_hits=row_hits.get(network.name, 0.0),
-        )
         extra = bytes_in if number == 0 else 0
         extra += served * RESULT.bytes if number == len(stages) - 1 else 0
         found.append(
-            StageActivity(
-                name=stage.name,
-                items=stage.items,
-                macs=stage.macs,
-                pair_macs=stage.pair_macs,
-                accesses=stage.accesses,
-                dram_bytes=stage.dram_bytes + extra,
+            stage_activity(
+                config.lane(lane),
+                network,
+                shape,
+                items,
+                records,
+                first=number == 0,
+                row_hits=row_hits.get(network.name, 0.0),
+                extra_dram_bytes=extra,
             )
         )
     return QueryActivity(stages=tuple(found), link_bytes=bytes_in + bytes_out)

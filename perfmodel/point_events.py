@@ -12,7 +12,7 @@ from rpaccel.spec.isa import StageMode
 from rpaccel.spec.platform import MemoryTiming
 from rpaccel.spec.stage_tasks import StageTasks
 
-__all__ = ["EventCycles", "point_events", "point_machine", "point_query"]
+__all__ = ["EventCycles", "lanes_of_point", "point_events", "point_machine", "point_query"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ def point_machine(space: DesignSpace, point: DesignPoint) -> Machine:
     config = space.config(point)
     networks = [network for network, _ in space.workload.stages]
     batches = (point.front_sub_batch, point.back_sub_batch)
-    front, back = _lanes(point)
+    front, back = lanes_of_point(point)
     shapes = {
         number: {
             network.name: compile_shape(network, config.lane(number), batch)
@@ -47,7 +47,8 @@ def point_machine(space: DesignSpace, point: DesignPoint) -> Machine:
     )
 
 
-def _lanes(point: DesignPoint) -> tuple[range, range]:
+def lanes_of_point(point: DesignPoint) -> tuple[range, range]:
+    """Return the lanes that may run each stage."""
     front = range(point.split.front[0])
     back = point.split.back
     return front, front if back is None else range(len(front), len(front) + back[0])
@@ -56,7 +57,7 @@ def _lanes(point: DesignPoint) -> tuple[range, range]:
 def point_query(space: DesignSpace, point: DesignPoint) -> QueryLoad:
     """Return the query of a point: PROPORTIONAL tasks in stage 0, if there are several."""
     first, second = (network.name for network, _ in space.workload.stages)
-    front, back = _lanes(point)
+    front, back = lanes_of_point(point)
     count, size, _ = dealt(space.candidates, point.front_task_items)
     tasks = StageTasks()
     if count > 1:

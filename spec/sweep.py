@@ -203,6 +203,7 @@ class SweepSpec(BaseModel):
 
     workload : a name of perfmodel.networks, or the path of a SCALE-Sim GEMM topology (.csv).
     layers : of a topology; `load_sweep` reads them.
+    candidates : items of stage 0; 0: as many as the workload says.
     base : preset that gives every size that is no axis, its memories kept in bytes.
     blocks : of a side of the array; its granularity of splitting.
     """
@@ -212,6 +213,7 @@ class SweepSpec(BaseModel):
     name: str = Field(min_length=1)
     workload: str = Field(default="criteo", min_length=1)
     layers: tuple[GemmLayer, ...] = ()
+    candidates: int = Field(default=0, ge=0, le=16384)
     base: str = "paper"
     blocks: int = Field(default=4, ge=1, le=16)
     axes: SweepAxes = SweepAxes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rpaccel.main_job.markdown import markdown_table
 from rpaccel.perfmodel.row_hits import cache_bytes
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 
-__all__ = ["AreaReport", "AreaRow", "area_report", "area_text"]
+__all__ = ["GATES_EACH", "AreaReport", "AreaRow", "area_of", "area_report", "area_text"]
 
 MACRO_BYTES = 32 << 10  # of the array's memories; the caches' are of 256 KB, as the paper's
 # RecPipe's figure 11 by its artifact's reports [mm2]: baseline, RPAccel.
@@ -21,6 +21,13 @@ PAPER_MM2 = {
     "array, sums, crossbars": (8.124, 8.627), "filters": (0.0, 0.464),
     "activation memory": (3.730, 4.796), "weight memory": (2.933, 2.933),
     "embedding memory": (11.731, 11.731),
+}  # fmt: skip
+# NAND2 equivalents of each component: docs/generated/area.md, which `make area` writes; the split:
+# of a block of 32 x 32 there.
+GATES_EACH = {
+    "cells": 1_531, "requantisers": 4_924, "interaction engines": 72_062,
+    "gather shares": 73_257, "filters": 28_505, "served lists": 101_588,
+    "split of the array": 218_610 / 32, "prefetcher": 8_562, "task grant": 8_536,
 }  # fmt: skip
 # RecPipe section 6.2: what splitting costs without memories, area and power [%]; Planaria's.
 PAPER_FISSION = (6.2, 10.7)
@@ -39,7 +46,7 @@ class AreaRow:
 
 @dataclass(frozen=True, kw_only=True)
 class AreaReport:
-    """All components of `paper`."""
+    """All components of a machine."""
 
     rows: tuple[AreaRow, ...]
 
@@ -91,6 +98,32 @@ def _memories(config: AcceleratorConfig) -> list[AreaRow]:
     ]  # fmt: skip
 
 
+def area_of(config: AcceleratorConfig, gates: Mapping[str, float]) -> AreaReport:
+    """Return the area of a machine.
+
+    gates : of one of each component, by name (GATES_EACH has them); `split of the array`: of a
+    block, by its side in cells. A machine of one lane splits nothing.
+    """
+    each = dict(gates) | {"split of the array": gates["split of the array"] * config.block_size}
+    parts = [
+        ("cells", "", config.array_macs),
+        ("requantisers", "", config.array_size),
+        ("interaction engines", "", config.engines),
+        ("gather shares", "", config.gather_ports),
+        ("filters", "O.2", config.funnels),
+        ("served lists", "O.2", config.funnels),
+        ("split of the array", "O.3", config.blocks**2 if config.lanes > 1 else 0),
+        ("prefetcher", "O.4", 1),
+        ("task grant", "O.5", 1),
+    ]
+    logic = [
+        AreaRow(name=name, idea=idea, count=count, gates=each[name],
+                mm2=1e-6 * logic_um2(count * each[name]))
+        for name, idea, count in parts
+    ]  # fmt: skip
+    return AreaReport(rows=(*logic, *_memories(config)))
+
+
 def area_report(
     *, build_dir: Path = BUILD_DIR, progress: Callable[[str], None] = print
 ) -> AreaReport:
@@ -109,23 +142,18 @@ def area_report(
     one = _small(tiny, name="whole", block_size=side, lanes=1, lane_blocks=())
     four = _small(tiny, name="split", block_size=side // 2, lanes=5, lane_blocks=(2, 1, 1, 1, 1))
     edges = gates(four, "systolic_array") - gates(one, "systolic_array")
-    per_block = edges / 4 * paper.block_size / (side // 2)
-    parts = [
-        ("cells", "", paper.array_macs, gates(tiny, "cells") / side**2),
-        ("requantisers", "", paper.array_size, gates(tiny, "vector_unit") / side),
-        ("interaction engines", "", paper.engines, gates(edge, "interaction") / edge.engines),
-        ("gather shares", "", paper.gather_ports, gates(tiny, "gather") / tiny.gather_ports),
-        ("filters", "O.2", paper.funnels, gates(paper, "bucket_filter")),
-        ("served lists", "O.2", paper.funnels, gates(paper, "ordered_top_n")),
-        ("split of the array", "O.3", paper.blocks**2, per_block),
-        ("prefetcher", "O.4", 1, gates(paper, "prefetcher")),
-        ("task grant", "O.5", 1, gates(paper, "task_grant")),
-    ]
-    logic = [
-        AreaRow(name=name, idea=idea, count=count, gates=each, mm2=1e-6 * logic_um2(count * each))
-        for name, idea, count, each in parts
-    ]
-    return AreaReport(rows=(*logic, *_memories(paper)))
+    found = {
+        "cells": gates(tiny, "cells") / side**2,
+        "requantisers": gates(tiny, "vector_unit") / side,
+        "interaction engines": gates(edge, "interaction") / edge.engines,
+        "gather shares": gates(tiny, "gather") / tiny.gather_ports,
+        "filters": gates(paper, "bucket_filter"),
+        "served lists": gates(paper, "ordered_top_n"),
+        "split of the array": edges / 4 / (side // 2),
+        "prefetcher": gates(paper, "prefetcher"),
+        "task grant": gates(paper, "task_grant"),
+    }
+    return area_of(paper, found)
 
 
 def area_text(report: AreaReport) -> str:
