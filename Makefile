@@ -148,8 +148,11 @@ deeprec: setup ## sizes, measured times and cited devices of DeepRecInfra's mode
 serve: setup ## pipelines for real under MLPerf LoadGen beside their simulation (docs/generated/serve.md; 10 minutes)
 	$(BIN)/rpaccel serve --stages dlrm-rmc3:256,rmlarge@accelerator:64 --stages dlrm-rmc1:64 --stages ncf:256,rmlarge@accelerator:64 --queries 2000 --page docs/generated/serve.md $(ARGS)
 
-report: setup ## draw the last run's index.html again
-	$(BIN)/rpaccel report $(ARGS)
+report: setup ## one HTML page: limits, Pareto front of SPEC, a design's parts and timeline (build/report/; 1 minute)
+	$(BIN)/rpaccel report --spec $(SPEC) $(ARGS)
+
+redraw: setup ## draw the last run's index.html again
+	$(BIN)/rpaccel redraw $(ARGS)
 
 clean: ## remove generated files, keep the virtual environment and the data
 	rm -rf build/verilog build/verilator build/tb build/cache build/formal build/checks results/run results/sweep .pytest_cache .mypy_cache .ruff_cache

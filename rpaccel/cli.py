@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import deeprec_verbs, page_verbs, paper_verbs
+from rpaccel import deeprec_verbs, page_verbs, paper_verbs, report_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 from rpaccel.profile_verbs import profile_app
 
@@ -20,7 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_app, name="profile")
-for verb in (*page_verbs.VERBS, *paper_verbs.VERBS, *deeprec_verbs.VERBS):
+for verb in (
+    *page_verbs.VERBS, *paper_verbs.VERBS, *deeprec_verbs.VERBS, *report_verbs.VERBS,
+):  # fmt: skip
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
 
@@ -377,16 +379,6 @@ def retrieve(
     found = job.retrieve_rows(asked, job.METRICS[metric], k, floor)
     answers = job.answers_json(asked, metric, k, floor, found)
     print_json(answers) if json else print(job.asked_text(answers))
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("results/run"),
-) -> None:
-    """Draw a run's plots and index.html again from its JSON files."""
-    from rpaccel.main_job.report import write_report  # noqa: PLC0415
-
-    print(write_report(folder))
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from rpaccel.perfmodel.sweep import Progress, run_sweep
 from rpaccel.perfmodel.sweep_chunks import space_of
 from rpaccel.spec.sweep import load_sweep
 
-__all__ = ["check", "check_text", "run", "sweep_text"]
+__all__ = ["check", "check_text", "executor_of", "run", "sweep_text"]
 
 SHOWN = 12  # points of the front that are printed, one of those that are as good
 SAME = ["latency_cycles", "interval_cycles", "array_macs", "sram_bytes", "k"]
@@ -36,8 +36,8 @@ def _one_thread() -> None:
 
 
 @contextmanager
-def _executor(jobs: int, cluster: str | None) -> Iterator[tuple[Executor | None, int]]:
-    """Yield (executor, chunks that are asked for at a time)."""
+def executor_of(jobs: int, cluster: str | None) -> Iterator[tuple[Executor | None, int]]:
+    """Yield (executor, chunks that are asked for at a time); see `run`."""
     if cluster is not None:
         try:
             from distributed import Client  # noqa: PLC0415  (an extra)
@@ -46,7 +46,7 @@ def _executor(jobs: int, cluster: str | None) -> Iterator[tuple[Executor | None,
                 "cluster needs the extra dask: pip install .[dask]"
             ) from error
         with Client(cluster) as client:
-            yield client.get_executor(), CHUNKS_AHEAD * max(1, sum(client.nthreads().values()))
+            yield client.getexecutor_of(), CHUNKS_AHEAD * max(1, sum(client.nthreads().values()))
     elif jobs == 1:
         yield None, 1
     else:
@@ -101,7 +101,7 @@ def run(
     spec = load_sweep(source)
     folder = out or Path("results/sweep") / spec.name
     start = time.monotonic()
-    with _progress() as show, _executor(jobs, cluster) as (executor, in_flight):
+    with _progress() as show, executor_of(jobs, cluster) as (executor, in_flight):
         summary = run_sweep(spec, folder, executor, in_flight=in_flight, progress=show)
     front = pl.read_parquet(folder / "front.parquet")
     return summary | {

@@ -17,7 +17,7 @@ from tests.scheduler.test_search import profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "profile gpu", "profile operators", "schedule",
-         "report", "units", "fpga", "synth", "efficiency",
+         "report", "redraw", "units", "fpga", "synth", "efficiency",
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
          "deeprec", "deeprecsched", "queue-scale", "validate",
@@ -170,8 +170,8 @@ def test_a_file_in_the_way(rpaccel, job, monkeypatch, tmp_path):
     assert "out: File exists" in line
 
 
-def test_report_without_a_run(rpaccel, tmp_path):
-    assert "holds no run: `make run` makes one" in one_line(rpaccel("report", "--folder", tmp_path))
+def test_redraw_without_a_run(rpaccel, tmp_path):
+    assert "holds no run: `make run` makes one" in one_line(rpaccel("redraw", "--folder", tmp_path))
 
 
 def test_compile_is_deterministic(rpaccel, job, tmp_path):

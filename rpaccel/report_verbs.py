@@ -1,0 +1,60 @@
+"""Verbs that write HTML: the page of designs within limits, and a run's own page again."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rpaccel.console import Json, print_json
+
+__all__ = ["VERBS"]
+
+
+def report(
+    spec: Annotated[
+        str, typer.Option(help="Sweep in spec/presets/sweeps/, or a YAML file; of Criteo.")
+    ] = "criteo",
+    candidates: Annotated[
+        str, typer.Option(help="Of stage 0, each a sweep of its own; as published.")
+    ] = "1024,2048,3200,4096",
+    step: Annotated[
+        float, typer.Option(help="Points whose figures differ by less are one [share]; 0: all.")
+    ] = 0.01,
+    out: Annotated[Path, typer.Option(help="Folder of report.html.")] = Path("build/report"),
+    jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
+    json: Json = False,
+) -> None:
+    """Write one HTML page, data and script inside: limits, front, a design's parts and timeline.
+
+    Nothing in it is random.
+    """
+    from rpaccel.main_job.explorer import report_text, write_explorer  # noqa: PLC0415  (slow)
+    from rpaccel.main_job.sweep import executor_of  # noqa: PLC0415
+    from rpaccel.spec.sweep import load_sweep  # noqa: PLC0415
+
+    try:
+        items = [int(count) for count in candidates.split(",")]
+    except ValueError as error:
+        raise ValueError(f"candidates must be like 1024,4096, not {candidates!r}") from error
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    with executor_of(jobs, None) as (executor, _):
+        summary = write_explorer(
+            load_sweep(spec), out, candidates=items, step=step, executor=executor, progress=say
+        )
+    print_json(summary) if json else print(report_text(summary))
+
+
+def redraw(
+    folder: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("results/run"),
+) -> None:
+    """Draw a run's plots and index.html again from its JSON files."""
+    from rpaccel.main_job.report import write_report  # noqa: PLC0415
+
+    print(write_report(folder))
+
+
+VERBS = (report, redraw)

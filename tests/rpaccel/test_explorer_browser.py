@@ -1,0 +1,256 @@
+"""The explorer's page in headless Chromium, from a file, beside what Python reckons of its data."""
+
+import random
+import shutil
+
+import pytest
+
+from rpaccel.main_job import explorer
+from rpaccel.main_job.explorer_space import find_offer
+from tests.rpaccel.explorer_case import CANDIDATES, SPEC, best, points_of, value, within
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright: the extra `test` brings it"
+)
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="needs Chromium: apt-get install chromium-headless-shell, or make test-browser",
+)
+FIGURES = ("latency_ms", "ndcg", "area_mm2", "qps", "power_w", "query_uj")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return explorer.page_data(find_offer(SPEC, CANDIDATES, progress=id), step=0, progress=id)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as tool:
+        chromium = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, data, tmp_path):
+    """Open the page offline; afterwards nothing may have been asked of a network, or gone wrong."""
+    path = tmp_path / "report.html"
+    path.write_text(explorer.page_html(data))
+    context = browser.new_context(offline=True)
+    opened, wrong, asked = context.new_page(), [], []
+    opened.on("console", lambda message: wrong.append(message.text))
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(path.as_uri())
+    yield opened
+    context.close()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+
+
+def bound(page, bounds):
+    """Set limits, all others to none."""
+    for name in FIGURES:
+        text = repr(bounds[name]) if name in bounds else ""
+        if page.input_value(f"#limit-{name}") != text:
+            page.fill(f"#limit-{name}", text)
+
+
+def chosen(page):
+    index = page.get_attribute("#chosen", "data-index")
+    return int(index) if index else None
+
+
+def causes_of(page):
+    """Return the limits that bind, and the nearest that would not: [name, value] of each."""
+    return page.locator("#verdict li").evaluate_all(
+        "all => all.map((e) => [e.dataset.name, Number(e.dataset.nearest)])"
+    )
+
+
+def rows_of(page, table):
+    """Return a table's rows: label -> number."""
+    rows = page.locator(f"#{table} tbody tr").evaluate_all(
+        "rows => rows.map((row) => [row.cells[0].textContent, row.cells[1].textContent])"
+    )
+    return dict(rows)
+
+
+def test_it_opens_with_the_published_quality(page, data):
+    points = points_of(data)
+    bounds = {"ndcg": 92.25, "qps": 500.0}
+    assert page.input_value("#limit-ndcg") == "92.25"
+    assert chosen(page) == best(points, bounds, "latency_ms")
+    assert page.locator("circle.point").count() == len(points)
+    assert page.text_content("#x-label") == "Latency of a query [ms]"
+    assert page.text_content("#y-label") == "Quality, NDCG@64 x 100"
+    assert f"{data['evaluated']:,} designs" in page.inner_text("#notes")
+
+
+def test_random_limits_choose_what_python_chooses(page, data):
+    points, rng = points_of(data), random.Random(1)
+    met = set()
+    for _ in range(15):
+        objective = rng.choice(FIGURES)
+        names = rng.sample(FIGURES, rng.randint(0, 4))
+        load = rng.choice([0.0, 500.0, 3000.0])
+        bounds = {
+            name: float(f"{value(rng.choice(points), name, load):.3g}")
+            for name in sorted(names, key=FIGURES.index)
+        }
+        bound(page, bounds)
+        page.select_option("#objective", objective)
+        left = within(points, bounds)
+        met.add(bool(left))
+        assert page.inner_text("#count").startswith(f"{len(left)} of {len(points)} points")
+        inside = page.locator("circle.point:not(.out)").evaluate_all(
+            "dots => dots.map((dot) => Number(dot.dataset.index))"
+        )
+        assert sorted(inside) == left
+        assert chosen(page) == best(points, bounds, objective)
+        assert page.is_visible("#chosen") == bool(left)
+        assert (page.inner_text("#verdict") == "") == bool(left)
+    assert met == {True, False}
+
+
+def test_it_says_which_limit_binds_and_the_nearest_that_does_not(page, data):
+    points = points_of(data)
+    least = min(point["latency_ms"] for point in points)
+    bound(page, {"latency_ms": least / 2})
+    text = page.inner_text("#verdict")
+    assert "Latency of a query at most" in text
+    assert "(no design at all meets it)" in text
+    assert page.locator("#row-latency_ms.binds").count() == 1
+    ((_, nearest),) = causes_of(page)
+    assert least <= nearest < least * 1.001
+    bound(page, {"latency_ms": nearest})
+    assert points[chosen(page)]["latency_ms"] == least
+    assert page.inner_text("#verdict") == ""
+
+
+def test_relaxing_either_limit_helps(page, data):
+    points = points_of(data)
+    fastest = min(points, key=lambda point: point["latency_ms"])
+    smallest = min(points, key=lambda point: point["area_mm2"])
+    bounds = {"latency_ms": fastest["latency_ms"], "area_mm2": smallest["area_mm2"]}
+    assert not within(points, bounds)
+    bound(page, bounds)
+    causes = causes_of(page)
+    assert [name for name, _ in causes] == ["latency_ms", "area_mm2"]
+    assert "no design at all" not in page.inner_text("#verdict")
+    for name, nearest in causes:
+        assert within(points, bounds | {name: nearest})
+        assert not within(points, bounds | {name: nearest * 0.998})
+
+
+def test_limits_that_no_single_one_can_relax(page, data):
+    points = points_of(data)
+    bounds = {"latency_ms": 1e-3, "area_mm2": 0.5}
+    bound(page, bounds)
+    assert "no single one can be relaxed" in page.inner_text("#verdict")
+    causes = causes_of(page)
+    assert {name for name, _ in causes} == set(bounds)
+    assert within(points, dict(causes))
+
+
+def test_a_click_and_the_keys_choose(page, data):
+    points = points_of(data)
+    bound(page, {"ndcg": 90.0})
+    left = within(points, {"ndcg": 90.0})
+    order = sorted(left, key=lambda place: (points[place]["latency_ms"], place))
+    first = chosen(page)
+    assert first == order[0]
+    page.focus("#plot")
+    page.keyboard.press("ArrowRight")
+    assert chosen(page) == order[1]
+    assert "picked by hand" in page.inner_text("#count")
+    page.keyboard.press("End")
+    assert chosen(page) == order[-1]
+    page.keyboard.press("ArrowRight")
+    assert chosen(page) == order[-1]
+    outside = next(place for place in range(len(points)) if place not in left)
+    page.dispatch_event(f"circle[data-index='{outside}']", "click")
+    assert chosen(page) == outside
+    page.click("#again")
+    assert chosen(page) == first
+
+
+def test_sliders_set_limits(page, data):
+    points = points_of(data)
+    page.click("#reset")
+    page.wait_for_function("document.getElementById('limit-ndcg').value === ''")
+    assert page.inner_text("#count") == (
+        f"{len(points)} of {len(points)} points are within the limits."
+    )
+    page.focus("#slide-area_mm2")
+    page.keyboard.press("Home")
+    least = min(point["area_mm2"] for point in points)
+    assert least <= float(page.input_value("#limit-area_mm2")) < 1.001 * least
+    assert points[chosen(page)]["area_mm2"] == least
+    page.keyboard.press("End")
+    assert page.input_value("#limit-area_mm2") == ""
+
+
+def test_the_design_its_parts_and_its_timeline(page, data):
+    points = points_of(data)
+    point = points[chosen(page)]
+    facts, figures = rows_of(page, "facts"), rows_of(page, "figures")
+    assert facts["Pipeline"] == f"rmsmall {point['candidates']} → rmlarge {point['k']} → 64"
+    assert facts["Lanes, blocks of a quarter side"] == point["split"]
+    power = figures["Power at that load [W], 500 queries/s"]
+    assert float(power) == pytest.approx(value(point, "power_w", 500.0), rel=1e-3)
+    for table, names, values in (
+        ("latency-parts", data["terms"], point["terms_us"]),
+        ("area-parts", data["area_parts"], data["areas"][point["area"]]),
+        ("energy-parts", data["energy_parts"], point["energy_uj"]),
+    ):
+        rows = {name: float(text.replace(",", "")) for name, text in rows_of(page, table).items()}
+        assert list(rows) == [*names, "sum"]
+        assert list(rows.values())[:-1] == pytest.approx(values, rel=1e-3)
+        assert rows["sum"] == pytest.approx(sum(values), rel=1e-3)
+    lanes = {task[1] for task in point["tasks"]}
+    names = page.locator("#timeline text").all_text_contents()
+    assert {f"lane {lane}" for lane in lanes} == {name for name in names if name[:4] == "lane"}
+    bars = page.locator("#timeline rect").evaluate_all(
+        "all => all.map((bar) => ['x', 'width'].map((name) => Number(bar.getAttribute(name))))"
+    )
+    assert len(bars) == 3 * len(point["tasks"]) + 4  # the link twice, two stages' filter or list
+    assert max(x + width for x, width in bars) == pytest.approx(1080, abs=1)
+    batches = sum(len(task[8]) + len(task[9]) - 2 for task in point["tasks"])
+    assert page.locator("#timeline line.tick").count() == batches
+
+
+@pytest.mark.parametrize("group", ["pipeline", "split", "array"])
+def test_colours_and_axes_follow_the_picks(page, data, group):
+    points = points_of(data)
+    page.select_option("#colour", group)
+    of = {
+        "pipeline": lambda p: f"{p['candidates']} → {p['k']}",
+        "split": lambda p: p["split"],
+        "array": lambda p: f"{p['array_size']} x {p['array_size']}",
+    }[group]
+    assert set(page.locator("#legend span").all_inner_texts()) == set(map(of, points))
+    page.select_option("#y-axis", "power_w")
+    assert page.text_content("#y-label") == "Power at that load [W]"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_readable_on_its_ground(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    colours = page.evaluate(
+        "() => { const of = (name) => getComputedStyle(document.querySelector(name));"
+        "return [of('body').color, of('.small').color, of('body').backgroundColor]; }"
+    )
+    text, muted, ground = (_luminance(colour) for colour in colours)
+    for ink in (text, muted):  # WCAG 2.1, 1.4.3: at least 4.5 to 1
+        assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5
+
+
+def _luminance(colour):
+    """Return WCAG's relative luminance of "rgb(r, g, b)"."""
+    parts = [int(part) / 255 for part in colour[4:-1].split(",")]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
