@@ -48,6 +48,9 @@ sim: setup ## random queries through the netlist of PRESET against the golden mo
 soak: setup ## 10,000 random queries with faults, resets, deadlines and new splits (ARGS="--queries 500")
 	$(BIN)/rpaccel soak $(ARGS)
 
+test-browser: setup ## the page of `make report` in headless Chromium (Debian: chromium-headless-shell); part of `make test`
+	$(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)
+
 fpga: PRESET = tiny
 fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)
 	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)

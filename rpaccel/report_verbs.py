@@ -22,7 +22,8 @@ def report(
         str, typer.Option(help="Of stage 0, each a sweep of its own; as published.")
     ] = "1024,2048,3200,4096",
     step: Annotated[
-        float, typer.Option(help="Points whose figures differ by less are one [share]; 0: all.")
+        float,
+        typer.Option(help="Points closer in every figure are one [share]; 0: all.", min=0, max=0.5),
     ] = 0.01,
     out: Annotated[Path, typer.Option(help="Folder of report.html.")] = Path("build/report"),
     jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,

@@ -25,6 +25,7 @@ from rpaccel.perfmodel.shapes import compile_shape
 from rpaccel.perfmodel.sweep import Sweep
 from rpaccel.perfmodel.sweep_front import front_mask
 from rpaccel.scheduler.ablation import FEATURES
+from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import RESULT
 from rpaccel.spec.platform import PlatformConfig, load_platform
 from rpaccel.spec.sweep import FrontSpec, SweepSpec
@@ -94,8 +95,11 @@ def spaces_of(spec: SweepSpec, candidates: Sequence[int] = CANDIDATES) -> dict[i
         raise ValueError("axes.memory_latency_cycles must be one value: it is no designer's choice")
     if not candidates or len(set(candidates)) < len(candidates):
         raise ValueError("candidates must be given, each once")
+    most = load_accelerator(spec.base).max_items
     spaces = {}
     for items in sorted(candidates):
+        if items > most:
+            raise ValueError(f"candidates must be at most {most} on {spec.base}, not {items}")
         kept = [k for k in spec.axes.k if k < items]
         if not kept:
             raise ValueError(f"axes.k must have a value below {items} candidates")

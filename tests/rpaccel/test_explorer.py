@@ -17,7 +17,7 @@ from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.point_events import lanes_of_point, point_machine, point_query
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import RESULT
-from rpaccel.spec.sweep import SweepSpec
+from rpaccel.spec.sweep import SweepSpec, load_sweep
 from tests.rpaccel.explorer_case import CANDIDATES, SPEC, points_of
 
 PAGES = Path(__file__).parents[2] / "docs" / "generated"
@@ -204,6 +204,22 @@ def test_the_same_bytes_again(data, tmp_path):
     assert f"{summary['shipped']:,} on the page" in explorer.report_text(summary)
 
 
+@pytest.mark.slow
+def test_the_counts_of_the_default_sweep_are_those_of_the_docs(tmp_path):
+    text = (PAGES.parent / "explorer.md").read_text()
+    summary = explorer.write_explorer(load_sweep("criteo"), tmp_path, progress=quiet)
+    html = (tmp_path / "report.html").read_text()
+    error = json.loads(re.search(r'"closed_form_error":(\{[^}]*\})', html)[1])
+    for fact in (
+        f"{summary['evaluated']:,} points, about a minute",
+        f"({summary['front']:,} points of `criteo`)",
+        f"are one: {summary['shipped']:,} are on the page",
+        f"off from it by {100 * error['mean']:.2f} % of the cycles on average",
+        f"{100 * error['lowest']:+.1f} % to {100 * error['highest']:+.1f} %",
+    ):
+        assert fact in text
+
+
 def changed(**axes):
     values = SPEC.model_dump(by_alias=True)
     return SweepSpec.model_validate(values | {"axes": values["axes"] | axes})
@@ -218,6 +234,7 @@ def changed(**axes):
         (SPEC, (4096, 4096), "candidates must be given, each once"),
         (SPEC, (256,), "k must have a value below 256 candidates"),
         (SPEC, (4000,), "candidates must be one of 256, .* not 4000"),
+        (SPEC, (8192,), "candidates must be at most 4096 on paper, not 8192"),
         (changed(k=[64]), (4096,), r"k must be in 128\.\.4096, not 64"),
     ],
 )
