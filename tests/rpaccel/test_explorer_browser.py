@@ -36,20 +36,29 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, data, tmp_path):
-    """Open the page offline; afterwards nothing may have been asked of a network, or gone wrong."""
+def open_page(browser, tmp_path):
+    """Open a page offline; afterwards nothing may have been asked of a network, or gone wrong."""
     path = tmp_path / "report.html"
-    path.write_text(explorer.page_html(data))
     context = browser.new_context(offline=True)
     opened, wrong, asked = context.new_page(), [], []
     opened.on("console", lambda message: wrong.append(message.text))
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(path.as_uri())
-    yield opened
+
+    def go(data):
+        path.write_text(explorer.page_html(data))
+        opened.goto(path.as_uri())
+        return opened
+
+    yield go
     context.close()
     assert wrong == []
     assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+
+
+@pytest.fixture
+def page(open_page, data):
+    return open_page(data)
 
 
 def bound(page, bounds):
@@ -117,6 +126,21 @@ def test_random_limits_choose_what_python_chooses(page, data):
     assert met == {True, False}
 
 
+def test_ties_go_to_the_faster_then_the_thriftier_then_the_first(open_page, data):
+    """The first point five times, all but the last two with figures of their own."""
+    places = [data["fields"].index(name) for name in ("latency_ms", "query_uj", "area_mm2")]
+    figures = [(3, 1, 1), (2, 2, 1), (2, 1, 2), (2, 1, 1), (2, 1, 1)]
+    points = [list(data["points"][0]) for _ in figures]
+    for point, values in zip(points, figures, strict=True):
+        for place, number in zip(places, values, strict=True):
+            point[place] = float(number)
+    page = open_page(data | {"points": points})
+    bound(page, {})
+    for objective in ("ndcg", "qps"):
+        page.select_option("#objective", objective)
+        assert chosen(page) == best(points_of(data | {"points": points}), {}, objective) == 3
+
+
 def test_it_says_which_limit_binds_and_the_nearest_that_does_not(page, data):
     points = points_of(data)
     least = min(point["latency_ms"] for point in points)
@@ -155,6 +179,10 @@ def test_limits_that_no_single_one_can_relax(page, data):
     causes = causes_of(page)
     assert {name for name, _ in causes} == set(bounds)
     assert within(points, dict(causes))
+    # No point misses its worst limit by a smaller factor.
+    least = min(max(point[name] / most for name, most in bounds.items()) for point in points)
+    worst = max(nearest / bounds[name] for name, nearest in causes)
+    assert least <= worst < 1.002 * least
 
 
 def test_a_click_and_the_keys_choose(page, data):
@@ -220,6 +248,10 @@ def test_the_design_its_parts_and_its_timeline(page, data):
     )
     assert len(bars) == 3 * len(point["tasks"]) + 4  # the link twice, two stages' filter or list
     assert max(x + width for x, width in bars) == pytest.approx(1080, abs=1)
+    total = sum(point["terms_us"])
+    first = min(task[3] for task in point["tasks"]) * 1e6 / data["clock_hz"]
+    begin = 128 + 952 * (point["terms_us"][0] + first) / total  # the first gather
+    assert min(x for x, _ in bars if x > 128) == pytest.approx(begin, abs=0.02)
     batches = sum(len(task[8]) + len(task[9]) - 2 for task in point["tasks"])
     assert page.locator("#timeline line.tick").count() == batches
 
