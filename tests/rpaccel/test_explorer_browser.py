@@ -232,7 +232,7 @@ def test_the_design_its_parts_and_its_timeline(page, data):
     point = points[chosen(page)]
     facts, figures = rows_of(page, "facts"), rows_of(page, "figures")
     assert facts["Pipeline"] == f"rmsmall {point['candidates']} → rmlarge {point['k']} → 64"
-    assert facts["Lanes, blocks of a quarter side"] == point["split"]
+    assert facts["Lanes, each of rows x columns of blocks"] == point["split"]
     power = figures["Power at that load [W], 500 queries/s"]
     assert float(power) == pytest.approx(value(point, "power_w", 500.0), rel=1e-3)
     for table, names, values in (

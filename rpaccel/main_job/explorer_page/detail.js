@@ -33,7 +33,7 @@ function showFacts(data, point, load) {
   fillTable(document.getElementById("facts"), "Design", [
     ["Pipeline", `${first} ${point.candidates} → ${second} ${point.k} → ${data.served}`],
     ["Array", `${point.array_size} x ${point.array_size} cells`],
-    ["Lanes, blocks of a quarter side", point.split],
+    ["Lanes, each of rows x columns of blocks", point.split],
     ["Memory ports x bytes a beat", `${point.memory_ports} x ${point.beat_bytes}`],
     ["Static cache, of stage 0", point.static_cache_kib
       ? `${kib(point.static_cache_kib)}, ${point.static_front_percent} %` : "none"],
