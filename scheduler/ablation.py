@@ -288,20 +288,21 @@ class Measured(Protocol):
     def loads(self, arrivals: Sequence[int]) -> list[QueryLoad]: ...  # noqa: D102
 
 
-def saturated_qps(setup: Measured) -> float:
+def saturated_qps(setup: Measured, shorter: int = SATURATED) -> float:
     """Return the rate of a machine with IN_FLIGHT queries, a new one with every answer; no link.
 
     From the ends of two loads, of which one is twice the other: what begins and ends them is out.
+    shorter : queries of the first.
     """
     ends = []
-    for queries in (SATURATED, 2 * SATURATED):
+    for queries in (shorter, 2 * shorter):
         loads = setup.loads([0] * queries)
         parts = len(loads) // queries
         for number in range(IN_FLIGHT, queries):
             answered = (parts - 1) * queries + number - IN_FLIGHT
             loads[number] = replace(loads[number], after=answered)
         ends.append(simulate(setup.machine, loads).cycles)
-    return SATURATED / (ends[1] - ends[0]) * setup.platform.accelerator.clock_hz
+    return shorter / (ends[1] - ends[0]) * setup.platform.accelerator.clock_hz
 
 
 def stage_alone_qps(setup: Setup, number: int) -> float:

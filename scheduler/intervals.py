@@ -16,7 +16,9 @@ import numpy as np
 
 from rpaccel.scheduler.arrivals import Floats
 
-__all__ = ["SECTIONS", "beta_share", "quantile_intervals", "quantiles_of", "student_t"]
+__all__ = [
+    "SECTIONS", "beta_share", "quantile_intervals", "quantile_place", "quantiles_of", "student_t",
+]  # fmt: skip
 
 SECTIONS = 20  # of a run: few degrees of freedom, but each section is long
 CONFIDENCE = 0.95
@@ -91,7 +93,7 @@ def quantile_intervals(
         raise ValueError(f"values must hold at least {SECTIONS} latencies, not {values.size}")
     whole = quantiles_of(values, quantiles)
     parts = values[values.size - length * SECTIONS :].reshape(SECTIONS, length)
-    places = [_place(quantile, length) for quantile in quantiles]
+    places = [quantile_place(quantile, length) for quantile in quantiles]
     ordered = np.partition(parts, places, axis=1)
     found = []
     for middle, place in zip(whole, places, strict=True):
@@ -103,11 +105,12 @@ def quantile_intervals(
 
 def quantiles_of(values: Floats, quantiles: Sequence[float]) -> list[float]:
     """Return the quantiles of `values` as values that occur (the inverse of the sample's cdf)."""
-    places = [_place(quantile, values.size) for quantile in quantiles]
+    places = [quantile_place(quantile, values.size) for quantile in quantiles]
     ordered = np.partition(values, places)
     return [float(ordered[place]) for place in places]
 
 
-def _place(quantile: float, count: int) -> int:
+def quantile_place(quantile: float, count: int) -> int:
+    """Return which of `count` values in order is the quantile."""
     # The least k with (k + 1) / count >= quantile; a product like 0.07 * 100 may end a hair above.
     return min(max(math.ceil(quantile * count - 1e-9) - 1, 0), count - 1)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 
 from rpaccel.host.partition import split_8_2
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, StageLoad
 from rpaccel.perfmodel.memory import padded_records
 from rpaccel.perfmodel.networks import ONE, RM_LARGE, RM_SMALL
-from rpaccel.perfmodel.shapes import NetworkShape, compile_shape
+from rpaccel.perfmodel.shapes import ModelShape, NetworkShape, compile_shape
 from rpaccel.scheduler.ablation import (
     CANDIDATES,
     FEATURES,
@@ -68,6 +69,11 @@ class Pipeline:
             raise ValueError(f"items must be at least 1 and must not grow, not {items}")
 
 
+@cache
+def _shape(network: NetworkShape, config: AcceleratorConfig) -> ModelShape:
+    return compile_shape(network, config)
+
+
 class PipelineSetup:
     """A pipeline on a machine: what the model is asked (`scheduler.ablation.Measured`).
 
@@ -81,7 +87,7 @@ class PipelineSetup:
         stages = pipeline.stages
         held = {
             lane: {
-                stage.network.name: compile_shape(stage.network, self.config.lane(lane))
+                stage.network.name: _shape(stage.network, self.config.lane(lane))
                 for stage in stages
                 if lane in stage.lanes
             }

@@ -1,0 +1,210 @@
+"""Candidates of a joint search as arrays: quality, capacity, tail latency under a load.
+
+A closed form comes first: a pool whose servers are asked for more than `MOST_LOAD` of their time
+does not settle, and such a candidate is not simulated. All others serve the same queries
+(`recpipe_kernels`): one seed, gaps scaled by the load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rpaccel.scheduler.arrivals import Floats, exponential_gaps
+from rpaccel.scheduler.funnel_quality import QualityTable
+from rpaccel.scheduler.intervals import quantile_place
+from rpaccel.scheduler.peak import WARM_UP
+from rpaccel.scheduler.recpipe_kernels import serve_pipelines
+from rpaccel.scheduler.recpipe_node import Design, Node, Visit
+
+__all__ = ["MOST_LOAD", "Evaluator", "Measures", "PipelineTable"]
+
+MOST_LOAD = 0.97  # of a pool: beyond it queues do not settle within a run
+CHUNK = 256  # candidates whose latencies are held at a time
+Ints = NDArray[np.int64]
+Counts = NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PipelineTable:
+    """Pipelines as the kernel wants them, a row each; see `serve_pipelines`.
+
+    busy_s : float64[n, pools]  time of one server that a query takes, over the servers [s]
+    idle_s : float64[n]         latency of a query alone [s]
+    transfer_s : float64[n]     of it, transfers [s]
+    """
+
+    visits: Counts
+    pool: Counts
+    parts: Counts
+    full_s: Floats
+    last_s: Floats
+    delay_s: Floats
+    busy_s: Floats
+    idle_s: Floats
+    transfer_s: Floats
+
+    @property
+    def capacity_qps(self) -> Floats:
+        """Load at which the busiest pool saturates [queries/s]."""
+        return 1 / self.busy_s.max(axis=1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measures:
+    """Candidates: a pipeline's row and a load each, and what they reach.
+
+    tail_ms : at the percentile; infinite where a pool does not settle. p50_ms, mean_ms likewise.
+    simulated : how many went through the simulation.
+    """
+
+    row: Ints
+    load_qps: Floats
+    quality: Floats
+    tail_ms: Floats
+    p50_ms: Floats
+    mean_ms: Floats
+    simulated: int
+
+    @property
+    def stable(self) -> NDArray[np.bool_]:
+        """Which candidates settle."""
+        return np.isfinite(self.tail_ms)
+
+
+class Evaluator:
+    """Evaluates pipelines of a node under Poisson loads, on common random numbers.
+
+    percentile : of the tail. queries : of each simulation, the first WARM_UP of them not counted.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        quality: QualityTable,
+        *,
+        percentile: float = 99.0,
+        queries: int = 4000,
+        seed: int = 0,
+    ) -> None:
+        self.node, self.quality, self.percentile = node, quality, percentile
+        self.queries, self.seed = queries, seed
+        self.rows: dict[Design, list[Visit]] = {}
+
+    @cached_property
+    def _arrivals(self) -> Floats:
+        return np.cumsum(exponential_gaps(self.queries, self.seed))
+
+    @cached_property
+    def _ratios(self) -> Floats:
+        return self.node.ratios(self.queries, self.seed)
+
+    def visits(self, design: Design) -> list[Visit]:
+        """Return the visits of a design, remembered."""
+        if design not in self.rows:
+            self.rows[design] = self.node.visits(design)
+        return self.rows[design]
+
+    def table(self, designs: Sequence[Design]) -> PipelineTable:
+        """Return designs as arrays."""
+        lists = [self.visits(design) for design in designs]
+        most, count = max(map(len, lists), default=1), len(lists)
+        pools = self.node.pools
+        place = {pool: number for number, pool in enumerate(pools)}
+        servers = self._servers()
+        pool, parts = np.zeros((count, most), np.int32), np.zeros((count, most), np.int32)
+        full, last = np.zeros((count, most)), np.zeros((count, most))
+        delay, busy = np.zeros((count, most + 1)), np.zeros((count, len(pools)))
+        idle, transfer = np.zeros(count), np.zeros(count)
+        for row, visits in enumerate(lists):
+            for at, visit in enumerate(visits):
+                number = place[visit.pool]
+                pool[row, at], parts[row, at] = number, visit.parts
+                full[row, at], last[row, at] = visit.full_s, visit.last_s
+                delay[row, at] += visit.before_s
+                delay[row, at + 1] += visit.after_s
+                busy[row, number] += visit.work_s / servers[number]
+                idle[row] += visit.before_s + visit.after_s + _alone_s(visit, servers[number])
+                transfer[row] += visit.transfer_s
+        return PipelineTable(
+            visits=np.array([len(visits) for visits in lists], np.int32),
+            pool=pool,
+            parts=parts,
+            full_s=full,
+            last_s=last,
+            delay_s=delay,
+            busy_s=busy * self._ratios.mean(axis=1),
+            idle_s=idle,
+            transfer_s=transfer,
+        )
+
+    def _servers(self) -> Counts:
+        servers = {"link": 1, **self.node.servers}
+        return np.array([servers[pool] for pool in self.node.pools], np.int32)
+
+    def qualities(self, designs: Sequence[Design]) -> Floats:
+        """Return float64[designs] qualities; NaN where there is none."""
+        points = [self.quality.find(design.funnel, design.devices) for design in designs]
+        return np.array([point.quality if point else np.nan for point in points])
+
+    def measure(
+        self, table: PipelineTable, row: Ints, load_qps: Floats, quality: Floats
+    ) -> Measures:
+        """Return the measures of candidates.
+
+        row : int64[n] of the table. load_qps : float64[n]. quality : float64[rows of the table].
+        """
+        tails = np.full((3, row.size), np.inf)
+        able = np.flatnonzero(load_qps * table.busy_s.max(axis=1)[row] <= MOST_LOAD)
+        first = int(self.queries * WARM_UP)
+        count = self.queries - first
+        places = [quantile_place(share, count) for share in (self.percentile / 100, 0.5)]
+        for begin in range(0, able.size, CHUNK):
+            part = able[begin : begin + CHUNK]
+            latency = self.latencies(table, row[part], load_qps[part])[:, first:] * 1e3
+            tails[2, part] = latency.mean(axis=1)
+            latency.partition(sorted(set(places)), axis=1)
+            tails[0, part], tails[1, part] = (latency[:, place] for place in places)
+        return Measures(
+            row=row,
+            load_qps=load_qps,
+            quality=quality[row],
+            tail_ms=tails[0],
+            p50_ms=tails[1],
+            mean_ms=tails[2],
+            simulated=int(able.size),
+        )
+
+    def latencies(self, table: PipelineTable, row: Ints, load_qps: Floats) -> Floats:
+        """Return float64[n, queries] latencies in the order of the queries [s]."""
+        servers, queries = self._servers(), self.queries
+        latency = np.empty((row.size, queries))
+        serve_pipelines(
+            self._arrivals,
+            np.ascontiguousarray(load_qps, np.float64),
+            table.visits[row],
+            table.pool[row],
+            table.parts[row],
+            table.full_s[row],
+            table.last_s[row],
+            table.delay_s[row],
+            servers,
+            self._ratios,
+            np.empty((servers.size, int(servers.max()))),
+            np.empty(queries, np.int32),
+            np.empty(queries + 1),
+            np.empty(queries + 1, np.int32),
+            latency,
+        )
+        return latency
+
+
+def _alone_s(visit: Visit, servers: int) -> float:
+    """Return how long a query that finds idle servers is at a pool [s]."""
+    rounds, rest = divmod(visit.parts - 1, servers)
+    # Full requests in rounds of all servers; the last one starts on the server that is free first.
+    return max(rounds * visit.full_s + visit.last_s, (rounds + (rest > 0)) * visit.full_s)

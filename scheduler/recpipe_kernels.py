@@ -1,0 +1,145 @@
+"""Queries through pools of servers that their stages may share, compiled: many pipelines at a time.
+
+A query visits pools one after another; a visit is one or more requests, each on the server that is
+free first, and ends with the last of them. Visits are served in the order in which they come to a
+pool, whatever their stage: with a pool for each visit of one request these are the stations of
+`scheduler.queueing`. Events lie in a heap by (time, query).
+Ref: J. Kiefer and J. Wolfowitz, "On the theory of queues with many servers", 1955.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from rpaccel.perfmodel import compiled
+from rpaccel.perfmodel.compiled import ENTRY, fast, sources
+
+__all__ = ["serve_pipelines"]
+
+Array = Any
+
+
+@fast
+def _replace_least(free_s: Array, servers: int, end_s: float) -> None:
+    """Put a time in place of the heap's least."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= servers:
+            break
+        if child + 1 < servers and free_s[child + 1] < free_s[child]:
+            child += 1
+        if free_s[child] >= end_s:
+            break
+        free_s[at] = free_s[child]
+        at = child
+    free_s[at] = end_s
+
+
+@fast
+def _before(time_s: float, query: int, other_s: float, other: int) -> bool:
+    return time_s < other_s or (time_s == other_s and query < other)
+
+
+@fast
+def _push(times_s: Array, who: Array, count: int, time_s: float, query: int) -> int:
+    """Add an event; return how many there are."""
+    at = count
+    while at > 0:
+        parent = (at - 1) // 2
+        if not _before(time_s, query, times_s[parent], who[parent]):
+            break
+        times_s[at], who[at] = times_s[parent], who[parent]
+        at = parent
+    times_s[at], who[at] = time_s, query
+    return count + 1
+
+
+@fast
+def _pop(times_s: Array, who: Array, count: int) -> int:
+    """Take the first event away; return how many are left."""
+    last = count - 1
+    time_s, query = times_s[last], who[last]
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= last:
+            break
+        right = child + 1
+        if right < last and _before(times_s[right], who[right], times_s[child], who[child]):
+            child = right
+        if not _before(times_s[child], who[child], time_s, query):
+            break
+        times_s[at], who[at] = times_s[child], who[child]
+        at = child
+    times_s[at], who[at] = time_s, query
+    return last
+
+
+@njit(**ENTRY, nogil=True)
+def serve_pipelines(
+    arrivals: Array,
+    load_qps: Array,
+    visits: Array,
+    pool: Array,
+    parts: Array,
+    full_s: Array,
+    last_s: Array,
+    delay_s: Array,
+    servers: Array,
+    ratios: Array,
+    free_s: Array,
+    step: Array,
+    times_s: Array,
+    who: Array,
+    latency_s: Array,
+    _sources: int = sources(compiled),
+) -> None:
+    """Serve the same queries by every pipeline and write their latencies.
+
+    arrivals : float64[q]  at a load of 1, ascending; scaled by load_qps : float64[n]
+    visits : int32[n]      visits of a query
+    pool, parts : int32[n, v]       where, and requests of a visit
+    full_s, last_s : float64[n, v]  service time of all its requests but the last, of the last [s]
+    delay_s : float64[n, v + 1]     pure delay before each visit, and after the last [s]
+    servers : int32[p]; ratios : float64[p, q]  factor on a query's service times in a pool
+    free_s : float64[p, most servers], step : int32[q], times_s : float64[q], who : int32[q] scratch
+    latency_s : float64[n, q]  written: from the arrival to the answer [s]
+    """
+    queries = arrivals.size
+    for case in range(load_qps.size):
+        for place in range(servers.size):
+            for server in range(servers[place]):
+                free_s[place, server] = -1e300
+        load, events, coming = load_qps[case], 0, 0
+        while coming < queries or events > 0:
+            if coming < queries:
+                time_s = arrivals[coming] / load + delay_s[case, 0]
+            if coming < queries and (
+                events == 0 or not _before(times_s[0], who[0], time_s, coming)
+            ):
+                query = coming
+                step[query] = 0
+                coming += 1
+            else:
+                time_s, query = times_s[0], who[0]
+                events = _pop(times_s, who, events)
+            visit = step[query]
+            place = pool[case, visit]
+            ratio, ends = ratios[place, query], time_s
+            for part in range(parts[case, visit]):
+                last = part == parts[case, visit] - 1
+                free = free_s[place, 0]
+                begin = free if free > time_s else time_s
+                end = begin + ratio * (last_s[case, visit] if last else full_s[case, visit])
+                _replace_least(free_s[place], servers[place], end)
+                ends = max(ends, end)
+            ends += delay_s[case, visit + 1]
+            visit += 1
+            step[query] = visit
+            if visit == visits[case]:
+                latency_s[case, query] = ends - arrivals[query] / load
+            else:
+                events = _push(times_s, who, events, ends, query)
