@@ -83,8 +83,12 @@ train: setup ## train the rankers again (DATA=folder for a log of your own); ins
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
 	$(BIN)/rpaccel train $(if $(DATA),--data $(DATA)) $(ARGS)
 
-schedule: setup ## choose a pipeline for a load, an SLA and a quality target
+schedule: setup ## choose a pipeline for a load, an SLA and a quality target (ARGS="--workload criteo --qps 500")
 	$(BIN)/rpaccel schedule $(ARGS)
+
+recpipe: setup ## joint search over pipelines, devices and loads: fronts, slices (docs/generated/recpipe.md; minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search]'
+	$(BIN)/rpaccel recpipe $(ARGS)
 
 calibrate: setup ## ways of choosing int8 scales: held-out logit errors, NDCG (docs/generated/calibration.md)
 	$(BIN)/rpaccel calibrate $(ARGS)

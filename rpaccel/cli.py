@@ -335,22 +335,57 @@ def compile_command(
 
 @app.command()
 def schedule(
-    data: Data = "ml-100k",
-    preset: Preset = "edge",
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            help="criteo, movielens, or a YAML file like theirs; default: criteo, "
+            "movielens if --data or --preset is given."
+        ),
+    ] = None,
     qps: Annotated[float, typer.Option(help="Load [queries/s].")] = 100.0,
     sla_ms: Annotated[float, typer.Option(help="SLA, p99 [ms].")] = 25.0,
     quality: Annotated[
-        float | None, typer.Option(help="NDCG@10 asked; default: 97 % of the large ranker's.")
+        float | None,
+        typer.Option(
+            help="NDCG asked, 0..1; default: criteo's NDCG@64 of 0.9225, "
+            "movielens' 97 % of the large ranker's NDCG@10."
+        ),
     ] = None,
+    devices: Annotated[str, typer.Option(help="Of cpu, gpu, accelerator; default: all.")] = "",
+    data: Annotated[
+        str | None, typer.Option(help="movielens: ml-100k, synthetic, or a folder.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="movielens: the card's; default: edge.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of choice and plots.")] = Path(
+        "results/schedule"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Choose stages, models, items and devices for a load, an SLA and a quality target."""
-    from rpaccel.main_job.schedule import schedule_command  # noqa: PLC0415
+    """Choose stages, models, items and devices for a load, an SLA and a quality target.
 
+    Says why the runner-up lost, what half and double the load would change, or what binds.
+    """
+    from rpaccel.main_job import schedule as job  # noqa: PLC0415
+    from rpaccel.main_job.schedule_plots import write_schedule  # noqa: PLC0415
+    from rpaccel.scheduler.choice_text import choice_json, choice_text  # noqa: PLC0415
+
+    ask = job.ScheduleAsk(
+        workload=workload,
+        qps=qps,
+        sla_ms=sla_ms,
+        quality=quality,
+        devices=tuple(name for name in devices.split(",") if name),
+        data=data,
+        preset=preset,
+        seed=seed,
+    )
     with only_json(json):
-        choice = schedule_command(data, preset, qps, sla_ms, quality, seed)
-    print_json(choice.to_json()) if json else print(choice.explanation)
+        choice = job.schedule_command(ask)
+    write_schedule(choice, ask, out)
+    print_json(choice_json(choice)) if json else print(choice_text(choice))
 
 
 @app.command()

@@ -358,7 +358,52 @@ def deeprecsched(
     show_page(out, deeprecsched_text(*results), values)
 
 
+def recpipe(
+    spaces: Annotated[
+        str, typer.Option(help="Searches of spec/presets/recpipe, or YAML files; all candidates.")
+    ] = "criteo,movielens",
+    wide: Annotated[
+        str, typer.Option(help="A larger space of criteo, for NSGA-II alone; '': none.")
+    ] = "criteo_wide",
+    population: Annotated[int, typer.Option(help="Of NSGA-II.", min=8)] = 60,
+    generations: Annotated[int, typer.Option(help="Of NSGA-II.", min=1)] = 30,
+    seeds: Annotated[int, typer.Option(help="NSGA-II with seeds seed, seed+1, ...", min=1)] = 3,
+    data: Data = "ml-100k",
+    preset: Preset = "edge",
+    profile: Annotated[
+        Path | None, typer.Option(help="MovieLens' CPU (rpaccel profile cpu); default: shipped.")
+    ] = None,
+    page: Annotated[Path, typer.Option(help="Page to write.")] = Path("docs/generated/recpipe.md"),
+    out: Annotated[Path, typer.Option(help="Folder of fronts and plots.")] = Path(
+        "results/recpipe"
+    ),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Search pipelines, devices and loads jointly: fronts, slices, NSGA-II beside all (minutes).
+
+    Needs the extra `search`.
+    """
+    from rpaccel.main_job import recpipe as job  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    asked = job.RecPipeAsk(
+        spaces=tuple(name for name in spaces.split(",") if name),
+        wide=wide or None,
+        population=population,
+        generations=generations,
+        seeds=seeds,
+        data=data,
+        preset=preset,
+        profile=profile,
+        seed=seed,
+    )
+    text, values = job.run_recpipe(asked, out, say)
+    show_page(page, text, values if json else None)
+
+
 VERBS = (
     efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
     retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate, deeprecsched,
+    recpipe,
 )  # fmt: skip

@@ -5,261 +5,348 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rpaccel.perfmodel.report import format_table
-from rpaccel.scheduler.search import Evaluation
-from rpaccel.spec.workload import Requirement
+import numpy as np
+from numpy.typing import NDArray
+
+from rpaccel.scheduler.arrivals import Floats
+from rpaccel.scheduler.funnel_quality import QualityPoint
+from rpaccel.scheduler.peak import LEAST_QUERIES, Sla, find_peak
+from rpaccel.scheduler.recpipe_evaluate import Evaluator, Measures, PipelineTable
+from rpaccel.scheduler.recpipe_node import Design
+from rpaccel.scheduler.recpipe_space import RecPipeSpace
+
+__all__ = [
+    "LOADS", "QUERIES", "Asked", "Choice", "Need", "Option", "WhatIf", "choose",
+]  # fmt: skip
+
+QUERIES = 20_000  # of a simulation: near saturation queues take thousands to build up
+FIRST_LOOK = 2048
+LOADS = (0.5, 2.0)  # of the load asked: what would change
+STEPS = tuple(0.85**step for step in range(30))  # of the load: where the nearest point is sought
+CLOSEST = 6  # pipelines whose largest load is searched for
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relaxation:
-    """The smallest change of one requirement, the others kept, that lets a pipeline through."""
+class Need:
+    """What is asked of a pipeline: load [queries/s], tail latency [ms] and quality, 0..1."""
 
-    constraint: str  # "quality", "load" or "latency"
-    required: float
-    nearest: float
-    unit: str
-    pipeline: str
+    load_qps: float
+    sla_ms: float
+    quality: float
+    metric: str
+    percentile: float = 99.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality <= 1:
+            meant = f": did you mean {self.quality / 100:g}?" if 1 < self.quality <= 100 else ""
+            raise ValueError(f"quality must be in 0..1, not {self.quality:g}{meant}")
+        for name in ("load_qps", "sla_ms"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive, not {value:g}")
+        if not 0 < self.percentile < 100:
+            raise ValueError(f"percentile must be in 0..100, not {self.percentile:g}")
 
     @property
-    def text(self) -> str:
-        """One sentence."""
-        return (
-            f"{self.constraint} {self.nearest:.4g} {self.unit} instead of {self.required:.4g}: "
-            f"{self.pipeline}"
-        )
+    def tail(self) -> str:
+        """Name of the percentile, e.g. p99."""
+        return f"p{self.percentile:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """A pipeline under a load; times in ms, infinite where it does not settle.
+
+    idle_ms : latency of a query alone; transfer_ms : of that, transfers. misses : of "quality",
+    "load", "latency".
+    """
+
+    design: Design
+    quality: QualityPoint
+    load_qps: float
+    tail_ms: float
+    p50_ms: float
+    p95_ms: float
+    mean_ms: float
+    idle_ms: float
+    transfer_ms: float
+    capacity_qps: float
+    misses: tuple[str, ...]
+
+    @property
+    def wait_ms(self) -> float:
+        """Mean time in queues."""
+        return max(self.mean_ms - self.idle_ms, 0.0)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every requirement is met."""
+        return not self.misses
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatIf:
+    """Another load: the best pipeline then, None if there is none, and the chosen one then."""
+
+    load_qps: float
+    best: Option | None
+    kept: Option
+    binding: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A point that is feasible, and which requirements moved.
+
+    distance : sum of the logarithms of the factors by which they moved.
+    """
+
+    load_qps: float
+    tail_ms: float
+    quality: float
+    design: Design
+    moved: tuple[str, ...]
+    distance: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was chosen of `evaluations` (best first), in words and figures."""
+    """What was chosen, and what next to it. options : the best of every placement, best first.
 
-    requirement: Requirement
-    evaluations: tuple[Evaluation, ...]
-    chosen: Evaluation | None
-    runner_up: Evaluation | None
-    explanation: str
-    binding: str | None  # the constraint that leaves nothing; None if something was chosen
-    relaxations: tuple[Relaxation, ...]
-    qps_under_sla: float | None = None  # of the chosen pipeline, Poisson arrivals
+    reach : the best "quality" known, the largest saturating "load" with the quality asked, the
+    least "latency" with quality and load.
+    relaxations : by constraint, the nearest value of it alone, the others kept, that lets a
+    pipeline through. nearest : the feasible point of the least distance.
+    """
 
-    def to_text(self, rows: int = 12) -> str:
-        """Return the best `rows` pipelines as a table, then the explanation."""
-        header = ["pipeline", self.requirement.quality_metric, "service [ms]", "p50 [ms]",
-                  "p95 [ms]", "p99 [ms]", "saturates [queries/s]", ""]  # fmt: skip
-        lines = []
-        for evaluation in self.evaluations[:rows]:
-            row = describe(evaluation)
-            names = ("quality", "service_ms", "p50_ms", "p95_ms", "p99_ms", "capacity_qps")
-            cells = ["-" if row[name] is None else f"{row[name]:.4g}" for name in names]
-            lines.append([row["pipeline"], *cells, row["reason"] or "feasible"])
-        return f"{format_table(header, lines)}\n{self.explanation}"
+    need: Need
+    looked_at: int
+    settled: int
+    reach: dict[str, float]
+    options: tuple[Option, ...]
+    chosen: Option | None
+    runner_up: Option | None
+    binding: str | None
+    what_ifs: tuple[WhatIf, ...]
+    relaxations: dict[str, Asked]
+    nearest: Asked | None
+    limit_qps: float | None  # of the chosen pipeline within the SLA
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready description; floats rounded to 6 significant digits."""
+
+class _Chooser:
+    def __init__(self, space: RecPipeSpace, evaluator: Evaluator, need: Need) -> None:
+        self.space, self.evaluator, self.need = space, evaluator, need
+        self.designs = tuple(space.designs())
+        if not self.designs:
+            raise ValueError("the space must hold at least one pipeline of known quality, not 0")
+        most = space.spec.exhaustive_most
+        if len(self.designs) > most:
+            raise ValueError(f"pipelines must be at most {most:,}, not {len(self.designs):,}")
+        self.table: PipelineTable = evaluator.table(self.designs)
+        self.quality = evaluator.qualities(self.designs)
+        self.measured: dict[float, Measures] = {}
+
+    def at(self, load_qps: float) -> Measures:
+        """Return the measures of all pipelines at a load."""
+        if load_qps not in self.measured:
+            row = np.arange(len(self.designs))
+            loads = np.full(row.size, load_qps)
+            self.measured[load_qps] = self.evaluator.measure(self.table, row, loads, self.quality)
+        return self.measured[load_qps]
+
+    def option(self, row: int, load_qps: float) -> Option:
+        """Return a pipeline at a load."""
+        found, design = self.at(load_qps), self.designs[row]
+        point = self.space.quality.find(design.funnel, design.devices)
+        assert point is not None  # legal
+        misses = []
+        if point.quality < self.need.quality:
+            misses.append("quality")
+        if not found.stable[row]:
+            misses.append("load")
+        elif found.tail_ms[row] > self.need.sla_ms:
+            misses.append("latency")
+        return Option(
+            design=design,
+            quality=point,
+            load_qps=load_qps,
+            tail_ms=float(found.tail_ms[row]),
+            p50_ms=float(found.p50_ms[row]),
+            p95_ms=float(found.p95_ms[row]),
+            mean_ms=float(found.mean_ms[row]),
+            idle_ms=1e3 * float(self.table.idle_s[row]),
+            transfer_ms=1e3 * float(self.table.transfer_s[row]),
+            capacity_qps=float(self.table.capacity_qps[row]),
+            misses=tuple(misses),
+        )
+
+    def options(self, load_qps: float) -> list[Option]:
+        """Return the best of every placement: fewest misses, lowest tail, highest quality."""
+        best: dict[tuple[object, ...], Option] = {}
+        for row, design in enumerate(self.designs):
+            option = self.option(row, load_qps)
+            held = best.get(design.placed)
+            if held is None or _rank(option) < _rank(held):
+                best[design.placed] = option
+        return sorted(best.values(), key=_rank)
+
+    def binding(self, load_qps: float) -> str | None:
+        """Return the first requirement, in this order, that empties what the others left."""
+        found, need = self.at(load_qps), self.need
+        left = self.quality >= need.quality
+        if not left.any():
+            return "quality"
+        left = left & found.stable
+        if not left.any():
+            return "load"
+        return None if (left & (found.tail_ms <= need.sla_ms)).any() else "latency"
+
+    def reach(self) -> dict[str, float]:
+        """Return what each requirement could be at best, those before it kept."""
+        found, good = self.at(self.need.load_qps), self.quality >= self.need.quality
         return {
-            "requirement": self.requirement.model_dump(),
-            "chosen": describe(self.chosen) if self.chosen else None,
-            "runner_up": describe(self.runner_up) if self.runner_up else None,
-            "explanation": self.explanation,
-            "qps_under_sla": _number(self.qps_under_sla),
-            "binding_constraint": self.binding,
-            "relaxations": [
-                {
-                    "constraint": r.constraint,
-                    "required": _number(r.required),
-                    "nearest": _number(r.nearest),
-                    "unit": r.unit,
-                    "pipeline": r.pipeline,
-                }
-                for r in self.relaxations
-            ],
-            "pipelines": [describe(evaluation) for evaluation in self.evaluations],
+            "quality": float(self.quality.max()),
+            "load": float(np.max(self.table.capacity_qps[good], initial=0.0)),
+            "latency": float(np.min(found.tail_ms[good], initial=math.inf)),
         }
 
-
-def _number(value: float | None) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.6g}")
-
-
-def describe(evaluation: Evaluation) -> dict[str, Any]:
-    """Return one pipeline as JSON; times in ms, None where there is no figure."""
-    latency, path, quality = evaluation.latency, evaluation.route, evaluation.quality
-    pipeline = evaluation.pipeline
-    return {
-        "pipeline": pipeline.label,
-        "models": list(pipeline.models),
-        "items": list(pipeline.items),
-        "devices": list(pipeline.devices),
-        "quality": _number(quality.quality) if quality else None,
-        "quality_low": _number(quality.low) if quality else None,
-        "quality_high": _number(quality.high) if quality else None,
-        "service_ms": _number(path.service_s * 1e3) if path else None,
-        "transfer_ms": _number(path.transfer_s * 1e3) if path else None,
-        "capacity_qps": _number(evaluation.capacity_qps),
-        "mean_ms": _number(latency.mean_ms) if latency else None,
-        "p50_ms": _number(latency.p50_ms) if latency else None,
-        "p95_ms": _number(latency.p95_ms) if latency else None,
-        "p99_ms": _number(latency.p99_ms) if latency else None,
-        "tail_ms": _number(latency.tail_ms) if latency else None,
-        "wait_ms": {k: _number(v) for k, v in latency.wait_ms.items()} if latency else None,
-        "utilisation": (
-            {k: _number(v) for k, v in latency.utilisation.items()} if latency else None
-        ),
-        "feasible": evaluation.feasible,
-        "misses": list(evaluation.misses),
-        "reason": evaluation.reason,
-    }
-
-
-def _explain(best: Evaluation, second: Evaluation | None, need: Requirement) -> str:
-    tail = f"p{need.percentile:g}"
-    text = (
-        f"{best.pipeline.label}: {need.quality_metric} {best.quality_value:.4g} "
-        f"(needs {need.quality_target:.4g}), {tail} {best.tail_ms:.4g} ms "
-        f"(needs {need.sla_ms:.4g}) at {need.load_qps:.4g} queries/s "
-        f"(saturates at {best.capacity_qps:.4g})."
-    )
-    if second is None:
-        return text + " Nothing else was evaluated."
-    if not second.feasible:
-        return f"{text} Nothing else is feasible; next, {second.pipeline.label}: {second.reason}."
-    assert best.latency and second.latency and best.route and second.route  # feasible
-    waits = [sum(e.latency.wait_ms.values()) for e in (second, best) if e.latency]
-    parts = {
-        "service": (second.route.service_s * 1e3, best.route.service_s * 1e3),
-        "transfers": (second.route.transfer_s * 1e3, best.route.transfer_s * 1e3),
-        "queueing": (waits[0], waits[1]),
-    }
-    name, (theirs, ours) = max(parts.items(), key=lambda part: part[1][0] - part[1][1])
-    if second.tail_ms == best.tail_ms:
-        return (
-            f"{text} {second.pipeline.label} is as fast and lost on quality, "
-            f"{second.quality_value:.4g}."
+    def what_if(self, load_qps: float, chosen: Option) -> WhatIf:
+        """Return what would be chosen at another load."""
+        best = self.options(load_qps)[0]
+        return WhatIf(
+            load_qps=load_qps,
+            best=best if best.feasible else None,
+            kept=self.option(self.designs.index(chosen.design), load_qps),
+            binding=self.binding(load_qps),
         )
+
+    def limit_qps(self, row: int) -> float:
+        """Return the largest Poisson load within the SLA [queries/s], 0: none."""
+
+        def latencies(load_qps: float, count: int) -> Floats:
+            load = np.array([load_qps])
+            return self.evaluator.latencies(self.table, np.array([row]), load, count)[0]
+
+        queries = self.evaluator.queries
+        sla = Sla(
+            limit_s=1e-3 * self.need.sla_ms,
+            percentile=self.need.percentile,
+            first=max(LEAST_QUERIES, min(FIRST_LOOK, queries)),
+            most=queries,
+        )
+        limit = float(self.table.capacity_qps[row])
+        return find_peak(latencies, sla, limit_qps=limit, resolution=1e-3).qps
+
+    def asked(self, row: int, load_qps: float, tail_ms: float) -> Asked:
+        """Return a feasible point."""
+        need = self.need
+        quality = min(float(self.quality[row]), need.quality)
+        changes = {
+            "quality": math.log(need.quality / quality) if quality < need.quality else 0.0,
+            "load": math.log(need.load_qps / load_qps),
+            "latency": max(math.log(tail_ms / need.sla_ms), 0.0),
+        }
+        return Asked(
+            load_qps=load_qps,
+            tail_ms=max(tail_ms, need.sla_ms),
+            quality=quality,
+            design=self.designs[row],
+            moved=tuple(name for name, change in changes.items() if change > 0),
+            distance=sum(changes.values()),
+        )
+
+    def relaxations(self) -> dict[str, Asked]:
+        """Return the least change of each requirement alone that lets a pipeline through."""
+        need, found = self.need, self.at(self.need.load_qps)
+        good, settled = self.quality >= need.quality, found.stable
+        in_time = settled & (found.tail_ms <= need.sla_ms)
+        relaxed = {}
+        if in_time.any():
+            row = _first(in_time, -self.quality, found.tail_ms)
+            relaxed["quality"] = self.asked(row, need.load_qps, float(found.tail_ms[row]))
+        if (good & settled).any():
+            row = _first(good & settled, found.tail_ms, -self.quality)
+            relaxed["latency"] = self.asked(row, need.load_qps, float(found.tail_ms[row]))
+        load = self._less_load(np.flatnonzero(good))
+        if load is not None:
+            relaxed["load"] = load
+        return relaxed
+
+    def _less_load(self, rows: Ints) -> Asked | None:
+        """Return the largest load at which one of the pipelines meets the SLA."""
+        idle_ms = 1e3 * self.table.idle_s[rows]
+        rows = rows[idle_ms <= self.need.sla_ms]
+        # By what each could do at most: its capacity is looked at before anything is simulated.
+        order = rows[np.argsort(-self.table.capacity_qps[rows], kind="stable")]
+        best, found = 0.0, -1
+        for row in order[: CLOSEST * 4].tolist():
+            if self.table.capacity_qps[row] <= best:
+                break
+            limit = self.limit_qps(row)
+            if limit > best:
+                best, found = limit, row
+        return self.asked(found, best, self.need.sla_ms) if found >= 0 else None
+
+    def nearest(self, relaxed: Sequence[Asked]) -> Asked | None:
+        """Return the feasible point of the least distance; None: nothing settles."""
+        need, points = self.need, list(relaxed)
+        less = np.log(np.maximum(need.quality / self.quality, 1))
+        alone = np.maximum(np.log(1e3 * self.table.idle_s / need.sla_ms), 0)
+        for share in STEPS:
+            least = -math.log(share) + float(np.min(less + alone))
+            if points and least >= min(point.distance for point in points):
+                break  # no queue makes it shorter
+            load = share * need.load_qps
+            found = self.at(load)
+            far = less + np.maximum(np.log(found.tail_ms / need.sla_ms), 0)
+            row = int(np.argmin(far))
+            if found.stable[row]:
+                points.append(self.asked(row, load, float(found.tail_ms[row])))
+        return min(points, key=lambda point: point.distance) if points else None
+
+
+def _first(able: NDArray[np.bool_], one: Floats, other: Floats) -> int:
+    """Return the place with the least (one, other) of those that are able."""
+    places = np.flatnonzero(able)
+    return int(places[np.lexsort((other[places], one[places]))[0]])
+
+
+def _rank(option: Option) -> tuple[bool, int, float, float, Design]:
     return (
-        f"{text} {second.pipeline.label} lost by {second.tail_ms - best.tail_ms:.3g} ms of {tail} "
-        f"({second.tail_ms:.4g} ms), most of it {name}: {theirs:.3g} ms against {ours:.3g} ms."
+        not option.feasible,
+        len(option.misses),
+        option.tail_ms,
+        -option.quality.quality,
+        option.design,
     )
 
 
-def _relaxations(evaluations: Sequence[Evaluation], need: Requirement) -> tuple[Relaxation, ...]:
-    def only(name: str) -> list[Evaluation]:
-        # A pipeline that misses its load has no latency: relaxing the load may leave the SLA.
-        return [e for e in evaluations if e.misses == (name,)]
+def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
+    """Return the pipeline of the lowest tail that meets a need, or what binds.
 
-    found = []
-    quality = [e for e in only("quality") if e.quality]
-    if quality:
-        best = max(quality, key=lambda e: e.quality_value)
-        found.append(
-            Relaxation(
-                constraint="quality",
-                required=need.quality_target,
-                nearest=best.quality_value,
-                unit=need.quality_metric,
-                pipeline=best.pipeline.label,
-            )
-        )
-    if only("latency"):
-        best = min(only("latency"), key=lambda e: e.tail_ms)
-        found.append(
-            Relaxation(
-                constraint="latency",
-                required=need.sla_ms,
-                nearest=best.tail_ms,
-                unit="ms",
-                pipeline=best.pipeline.label,
-            )
-        )
-    return tuple(found)
-
-
-def choose(
-    evaluations: Sequence[Evaluation],
-    need: Requirement,
-    load_limits: Sequence[tuple[Evaluation, float]] = (),
-) -> Choice:
-    """Return the feasible pipeline of the lowest tail, or the constraint that binds.
-
-    evaluations : as `Judge.evaluate_all` sorts them.
-    load_limits : for pipelines that meet the quality, the largest load [queries/s] that meets the
-        SLA, from `queueing.qps_under_sla`; used only if nothing is feasible.
+    Every pipeline of the space is simulated at the load, and at LOADS of it. evaluator : with
+    enough queries for a tail near saturation, QUERIES.
     """
-    if not evaluations:
-        raise ValueError("evaluations must hold at least one pipeline")
-    ordered = tuple(evaluations)
-    best = ordered[0] if ordered[0].feasible else None
-    second = ordered[1] if len(ordered) > 1 else None
-    if best is not None:
-        return Choice(
-            requirement=need,
-            evaluations=ordered,
-            chosen=best,
-            runner_up=second,
-            explanation=_explain(best, second, need),
-            binding=None,
-            relaxations=(),
-        )
-    relaxations = list(_relaxations(ordered, need))
-    reachable = [(limit, e) for e, limit in load_limits if limit > 0]
-    if reachable:
-        limit, evaluation = max(reachable, key=lambda pair: pair[0])
-        relaxations.append(
-            Relaxation(
-                constraint="load",
-                required=need.load_qps,
-                nearest=limit,
-                unit="queries/s",
-                pipeline=evaluation.pipeline.label,
-            )
-        )
-    binding = _binding(ordered)
-    lines = "; or ".join(relaxation.text for relaxation in relaxations)
-    nearest = f" Nearest feasible point: {lines}." if lines else ""
+    chooser = _Chooser(space, evaluator, need)
+    options = chooser.options(need.load_qps)
+    best = options[0] if options[0].feasible else None
+    measures = chooser.at(need.load_qps)
+    relaxed = chooser.relaxations() if best is None else {}
     return Choice(
-        requirement=need,
-        evaluations=ordered,
-        chosen=None,
-        runner_up=None,
-        binding=binding,
-        explanation=f"No pipeline is feasible: {_why(ordered, binding, need)}.{nearest}",
-        relaxations=tuple(relaxations),
-    )
-
-
-def _binding(evaluations: Sequence[Evaluation]) -> str:
-    # The first requirement, in this order, that empties what the ones before it left.
-    left = list(evaluations)
-    for name in ("device", "quality", "load", "latency"):
-        left = [evaluation for evaluation in left if name not in evaluation.misses]
-        if not left:
-            return name
-    raise AssertionError("a feasible pipeline is left")
-
-
-def _why(evaluations: Sequence[Evaluation], binding: str, need: Requirement) -> str:
-    if binding == "device":
-        return f"the devices refuse all of them, e.g. {evaluations[0].reason}"
-    able = [e for e in evaluations if "device" not in e.misses]
-    if binding == "quality":
-        best = max(e.quality_value for e in able)
-        reach = f"the best reaches {best:.4g}" if math.isfinite(best) else "none was measured"
-        return (
-            f"quality binds, {need.quality_metric} {need.quality_target:.4g} is asked and {reach}"
-        )
-    good = [e for e in able if "quality" not in e.misses]
-    if binding == "load":
-        best = max(e.capacity_qps for e in good)
-        return (
-            f"load binds, {need.load_qps:.4g} queries/s is asked and the best that meets the "
-            f"quality saturates at {best:.4g}"
-        )
-    best = min(e.tail_ms for e in good)
-    return (
-        f"latency binds, p{need.percentile:g} of {need.sla_ms:.4g} ms is asked and the best that "
-        f"meets quality and load reaches {best:.4g} ms"
+        need=need,
+        looked_at=len(chooser.designs),
+        settled=measures.simulated,
+        reach=chooser.reach(),
+        options=tuple(options),
+        chosen=best,
+        runner_up=options[1] if best and len(options) > 1 else None,
+        binding=chooser.binding(need.load_qps),
+        what_ifs=tuple(chooser.what_if(share * need.load_qps, best) for share in LOADS)
+        if best
+        else (),
+        relaxations=relaxed,
+        nearest=chooser.nearest(tuple(relaxed.values())) if best is None else None,
+        limit_qps=chooser.limit_qps(chooser.designs.index(best.design)) if best else None,
     )

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 PROFILE_VERSION = 1
 RATIO_QUANTILES = np.linspace(0.5 / 16, 1 - 0.5 / 16, 16)  # midpoints of 16 equal shares
 ITEM_COUNTS = (32, 128, 512, 1024, 1600)
+RETRIEVE, MERGE = "retrieve", "merge"  # what a profile may hold beside rankers
 Runner = Callable[[int], object]
 
 
@@ -105,13 +106,16 @@ def machine_description() -> dict[str, str]:
 
 
 def time_runner(run: Runner, items: int, repeats: int) -> list[float]:
-    """Return `repeats` times of run(items) after one warm-up call [s]."""
+    """Return `repeats` times of run(items) after one warm-up call: CPU time of this thread [s].
+
+    What other processes take of the core is not in it; a runner must not start threads.
+    """
     run(items)
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.thread_time()
         run(items)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return times
 
 

@@ -11,10 +11,18 @@ from contextlib import contextmanager
 import numpy as np
 
 from rpaccel.golden.dlrm import RankerParameters, item_vectors, logits
-from rpaccel.scheduler.cpu_profile import ITEM_COUNTS, CpuProfile, Runner, measure_profile
+from rpaccel.scheduler.cpu_profile import (
+    ITEM_COUNTS,
+    MERGE,
+    RETRIEVE,
+    CpuProfile,
+    Runner,
+    measure_profile,
+)
 from rpaccel.spec.records import FeatureData
 
 BLAS_THREAD_NAMES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+KEPT = 256  # rows that a timed retrieval finds
 USERS = 16  # users taken in turn, so that no user's rows stay in cache
 
 
@@ -25,6 +33,30 @@ def float_runners(rankers: Mapping[str, RankerParameters], data: FeatureData) ->
     server would keep them. Counts above the catalogue repeat its items.
     """
     return {name: _runner(parameters, data) for name, parameters in rankers.items()}
+
+
+def retrieval_runners(parameters: RankerParameters) -> dict[str, Runner]:
+    """Return runners of exact retrieval over a ranker's own vectors, and of merging its answers.
+
+    `retrieve` scores that many rows of the catalogue for the next user and finds the best KEPT;
+    `merge` sorts that many (score, id).
+    """
+    items, users = parameters.tables["item"], parameters.tables["user"]
+    rng = np.random.default_rng(0)
+    calls = iter(range(1 << 62))
+
+    def retrieve(count: int) -> object:
+        rows = np.resize(items, (count, items.shape[1]))
+        scores = rows @ users[next(calls) % min(USERS, len(users))]
+        if count <= KEPT:
+            return np.argsort(-scores, kind="stable")
+        best = np.argpartition(-scores, KEPT)[:KEPT]
+        return best[np.argsort(-scores[best], kind="stable")]
+
+    def merge(count: int) -> object:
+        return np.argsort(-rng.random(count), kind="stable")
+
+    return {RETRIEVE: retrieve, MERGE: merge}
 
 
 def _runner(parameters: RankerParameters, data: FeatureData) -> Runner:
@@ -63,7 +95,8 @@ def _measure(
     item_counts: Sequence[int],
     repeats: int,
 ) -> CpuProfile:
-    return measure_profile(float_runners(rankers, data), command, item_counts, repeats)
+    runners = float_runners(rankers, data) | retrieval_runners(rankers["small"])
+    return measure_profile(runners, command, item_counts, repeats)
 
 
 def profile_rankers(
@@ -74,6 +107,8 @@ def profile_rankers(
     repeats: int = 15,
 ) -> CpuProfile:
     """Measure the float rankers in a fresh process with one BLAS thread, as one worker runs them.
+
+    Beside them exact retrieval by the small ranker's vectors, and merging.
 
     command : what a reader types to measure again; it is stored with the profile.
     """

@@ -26,7 +26,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.sweep import LaneSplit
 
 __all__ = [
-    "Card", "CardTimes", "CriteoCard", "Program", "ProgramTimes", "lanes_of_split",
+    "Card", "CardTimes", "CriteoCard", "Program", "ProgramTimes", "lanes_of_split", "later_tasks",
 ]  # fmt: skip
 
 LATER_TASKS = 4  # of a stage behind the first, at most: RecPipe O.5, WHOLE_TASKS
@@ -116,6 +116,11 @@ def lanes_of_split(
     return found[0], found[-1]
 
 
+def later_tasks(sub_batches: int) -> int:
+    """Return the tasks of a stage behind the first."""
+    return min(sub_batches, LATER_TASKS)
+
+
 class CriteoCard:
     """The published machine with Criteo's rankers; filters and the served list are on the card."""
 
@@ -146,7 +151,7 @@ class CriteoCard:
         stages = []
         for number, (model, items) in enumerate(zip(program.models, program.items, strict=True)):
             lanes = back if number else front
-            tasks = min(program.sub_batches, LATER_TASKS) if number else program.sub_batches
+            tasks = later_tasks(program.sub_batches) if number else program.sub_batches
             block = self.config.lane_shape(lanes[0]) == (1, 1) and number == 0
             stages.append(
                 PipelineStage(

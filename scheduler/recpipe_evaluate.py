@@ -58,7 +58,8 @@ class PipelineTable:
 class Measures:
     """Candidates: a pipeline's row and a load each, and what they reach.
 
-    tail_ms : at the percentile; infinite where a pool does not settle. p50_ms, mean_ms likewise.
+    tail_ms : at the percentile; infinite where a pool does not settle. p50_ms, p95_ms, mean_ms
+        likewise.
     simulated : how many went through the simulation.
     """
 
@@ -67,6 +68,7 @@ class Measures:
     quality: Floats
     tail_ms: Floats
     p50_ms: Floats
+    p95_ms: Floats
     mean_ms: Floats
     simulated: int
 
@@ -158,33 +160,38 @@ class Evaluator:
 
         row : int64[n] of the table. load_qps : float64[n]. quality : float64[rows of the table].
         """
-        tails = np.full((3, row.size), np.inf)
+        tails = np.full((4, row.size), np.inf)
         able = np.flatnonzero(load_qps * table.busy_s.max(axis=1)[row] <= MOST_LOAD)
         first = int(self.queries * WARM_UP)
         count = self.queries - first
-        places = [quantile_place(share, count) for share in (self.percentile / 100, 0.5)]
+        places = [quantile_place(share, count) for share in (self.percentile / 100, 0.5, 0.95)]
         for begin in range(0, able.size, CHUNK):
             part = able[begin : begin + CHUNK]
             latency = self.latencies(table, row[part], load_qps[part])[:, first:] * 1e3
-            tails[2, part] = latency.mean(axis=1)
+            tails[3, part] = latency.mean(axis=1)
             latency.partition(sorted(set(places)), axis=1)
-            tails[0, part], tails[1, part] = (latency[:, place] for place in places)
+            tails[:3, part] = latency[:, places].T
         return Measures(
             row=row,
             load_qps=load_qps,
             quality=quality[row],
             tail_ms=tails[0],
             p50_ms=tails[1],
-            mean_ms=tails[2],
+            p95_ms=tails[2],
+            mean_ms=tails[3],
             simulated=int(able.size),
         )
 
-    def latencies(self, table: PipelineTable, row: Ints, load_qps: Floats) -> Floats:
-        """Return float64[n, queries] latencies in the order of the queries [s]."""
-        servers, queries = self._servers(), self.queries
-        latency = np.empty((row.size, queries))
+    def latencies(
+        self, table: PipelineTable, row: Ints, load_qps: Floats, queries: int | None = None
+    ) -> Floats:
+        """Return float64[n, queries] latencies of the first queries in their order [s]."""
+        servers, count = self._servers(), self.queries if queries is None else queries
+        if not 1 <= count <= self.queries:
+            raise ValueError(f"queries must be in 1..{self.queries}, not {count}")
+        latency = np.empty((row.size, count))
         serve_pipelines(
-            self._arrivals,
+            self._arrivals[:count],
             np.ascontiguousarray(load_qps, np.float64),
             table.visits[row],
             table.pool[row],
@@ -193,11 +200,11 @@ class Evaluator:
             table.last_s[row],
             table.delay_s[row],
             servers,
-            self._ratios,
+            np.ascontiguousarray(self._ratios[:, :count]),
             np.empty((servers.size, int(servers.max()))),
-            np.empty(queries, np.int32),
-            np.empty(queries + 1),
-            np.empty(queries + 1, np.int32),
+            np.empty(count, np.int32),
+            np.empty(count + 1),
+            np.empty(count + 1, np.int32),
             latency,
         )
         return latency

@@ -186,7 +186,8 @@ class Node:
         behind_scan = False
         if design.funnel.retrieval_k:
             found.append(self._scan(design))
-            behind_scan = design.retrieval == "accelerator"
+            # Shards are merged by the host: what they found goes to the card again.
+            behind_scan = design.retrieval == "accelerator" and design.shards == 1
         for device, first, end in design.groups():
             if device == "accelerator":
                 found += self._program(design, first, end, there=behind_scan and first == 0)
@@ -241,7 +242,7 @@ class Node:
         scan = self.scans[device, k, design.shards]
         if device == "accelerator":
             asked = self.link.seconds(self.user_bytes)
-            # Ids that the card does not rank go to the host.
+            # Ids that the card does not rank, or that are merged, go to the host.
             back = (
                 0.0 if design.devices[0] == "accelerator" else self.link.seconds(k * RESULT.bytes)
             )

@@ -23,7 +23,7 @@ from rpaccel.spec.recpipe import SliceSpec
 
 __all__ = [
     "Genetic", "Searched", "Slices", "exhaustive", "front_of", "genetic",
-    "hypervolume_ratio", "look_at", "slices",
+    "hypervolume_ratio", "look_at", "restricted", "slices",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -115,6 +115,18 @@ def front_of(measures: Measures) -> Ints:
     return kept[order]
 
 
+def restricted(searched: Searched, devices: Sequence[str]) -> Searched:
+    """Return the candidates whose stages, retrieval included, are on some of `devices`."""
+    allowed = {*devices, ""}
+    able = np.array([{*d.devices, d.retrieval} <= allowed for d in searched.designs])
+    every = searched.measures
+    places = np.flatnonzero(able[every.row])
+    names = ("row", "load_qps", "quality", "tail_ms", "p50_ms", "p95_ms", "mean_ms")
+    kept = replace(every, **{name: getattr(every, name)[places] for name in names})
+    kept = replace(kept, simulated=int(kept.stable.sum()))
+    return Searched(designs=searched.designs, measures=kept, front=front_of(kept))
+
+
 def hypervolume_ratio(searched: Searched, reference: Searched) -> float:
     """Return the hypervolume of a front over that of a reference front.
 
@@ -202,10 +214,10 @@ class _Seen:
             empty = np.zeros(0)
             return Measures(
                 row=np.zeros(0, np.int64), load_qps=empty, quality=empty, tail_ms=empty,
-                p50_ms=empty, mean_ms=empty, simulated=0,
+                p50_ms=empty, p95_ms=empty, mean_ms=empty, simulated=0,
             )  # fmt: skip
         if len(self.parts) > 1:
-            names = ("load_qps", "quality", "tail_ms", "p50_ms", "mean_ms")
+            names = ("load_qps", "quality", "tail_ms", "p50_ms", "p95_ms", "mean_ms")
             joined = {
                 name: np.concatenate([getattr(part, name) for part in self.parts]) for name in names
             }

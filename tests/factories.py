@@ -8,6 +8,7 @@ import numpy as np
 
 from rpaccel.golden.dlrm import RankerParameters
 from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.scheduler.cpu_profile import CpuProfile, ModelProfile, ProfilePoint
 from rpaccel.spec.ranker import InteractionName, RankerConfig
 from rpaccel.spec.records import FeatureData, FeatureSchema, SparseFeature
 from rpaccel.workloads.random_models import int8
@@ -106,3 +107,17 @@ def replace_table(ranker: QuantisedRanker, index: int) -> QuantisedRanker:
     features = list(ranker.features)
     features[index] = replace(features[index], table=np.zeros_like(features[index].table))
     return replace(ranker, features=tuple(features))
+
+
+def cpu_profile(small_s=2e-6, large_s=10e-6):
+    """Return a CPU whose rankers take so long per item, without spread."""
+
+    def model(per_item_s):
+        point = ProfilePoint(items=100, repeats=1, median_s=1e-3, low_s=1e-3, high_s=1e-3)
+        return ModelProfile(
+            fixed_s=1e-4, per_item_s=per_item_s, worst_fit_error=0.0, ratios=(1.0,), points=(point,)
+        )
+
+    return CpuProfile(
+        command="none", machine={}, models={"small": model(small_s), "large": model(large_s)}
+    )

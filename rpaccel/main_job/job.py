@@ -27,13 +27,13 @@ from rpaccel.main_job.progress import Progress
 from rpaccel.main_job.quality import METRICS, cached_quality, quality_rows
 from rpaccel.main_job.rankers import CompiledJob, compile_job, describe
 from rpaccel.main_job.report import write_report
-from rpaccel.main_job.schedule import plan_inputs, profile_inputs
+from rpaccel.main_job.schedule import plan_job, profile_inputs
 from rpaccel.perfmodel.report import format_table
 from rpaccel.perfmodel.timeline import machine_events
 from rpaccel.perfmodel.trace_events import trace_json
 from rpaccel.results import RunFolder
 from rpaccel.rtl.netlist import system_netlist
-from rpaccel.scheduler.plan import plan
+from rpaccel.scheduler.choice_text import choice_json, explanation
 from rpaccel.spec.accelerator import load_accelerator
 
 BUILD = BUILD_DIR
@@ -190,14 +190,10 @@ def _schedule(
 ) -> None:
     profile = profile_inputs(job.inputs, ask.data)
     (folder.path / "profile_cpu.json").write_text(profile.to_text())
-    choice = plan(
-        plan_inputs(
-            job, quality, profile, qps=ask.load_qps, sla_ms=ask.sla_ms, target=None, seed=ask.seed
-        )
-    )
+    choice = plan_job(job, quality, profile, qps=ask.load_qps, sla_ms=ask.sla_ms, seed=ask.seed)
     progress.note(f"at {ask.load_qps:g} queries/s and p99 <= {ask.sla_ms:g} ms:")
-    progress.note(choice.explanation)
-    folder.write_json("schedule", choice.to_json())
+    progress.note(explanation(choice))
+    folder.write_json("schedule", choice_json(choice))
 
 
 def _recommend(job: CompiledJob, run: NetlistRun, progress: Progress, folder: RunFolder) -> None:

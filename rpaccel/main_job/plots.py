@@ -17,7 +17,7 @@ UNIT_COLOURS = {
 STAGE_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2")
 
 
-def _figure(width: float = 8.0, height: float = 4.2) -> tuple[Any, Any]:
+def new_figure(width: float = 8.0, height: float = 4.2) -> tuple[Any, Any]:
     """Return a new figure and its axes, drawn without a display."""
     import matplotlib  # noqa: PLC0415  (0.7 s: only when a plot is wanted)
 
@@ -27,7 +27,7 @@ def _figure(width: float = 8.0, height: float = 4.2) -> tuple[Any, Any]:
     return pyplot.subplots(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
     """Write `figure` as a PNG without dates, and free it."""
     from matplotlib import pyplot  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def plot_cycles_by_unit(stages: Sequence[Mapping[str, Mapping[str, int]]], path:
 
     stages : for each stage {"measured": {unit: cycles}, "predicted": {unit: cycles}}.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     labels: list[str] = []
     for number, stage in enumerate(stages):
         for unit, colour in UNIT_COLOURS.items():
@@ -54,7 +54,7 @@ def plot_cycles_by_unit(stages: Sequence[Mapping[str, Mapping[str, int]]], path:
         "unit and stage (solid: netlist, pale: model; gather counts its waits for a free bank)"
     )
     axes.set_title("Where the cycles go")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_timeline(spans: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
@@ -62,7 +62,7 @@ def plot_timeline(spans: Sequence[Mapping[str, Any]], path: Path, title: str) ->
 
     spans : {"unit": str, "stage": int, "start": cycle, "end": cycle}.
     """
-    figure, axes = _figure(9.0, 3.0)
+    figure, axes = new_figure(9.0, 3.0)
     units = list(dict.fromkeys(span["unit"] for span in spans))
     for span in spans:
         axes.barh(
@@ -79,19 +79,22 @@ def plot_timeline(spans: Sequence[Mapping[str, Any]], path: Path, title: str) ->
     axes.set_xlabel("cycle of the query (blue: stage 1, orange: stage 2)")
     axes.set_ylabel("unit")
     axes.set_title(title)
-    _save(figure, path)
+    save_figure(figure, path)
+
+
+DEVICE_COLOURS = {"accelerator": "#f58518", "gpu": "#54a24b", "cpu": "#4c78a8"}
 
 
 def plot_quality_against_latency(schedule: Mapping[str, Any], path: Path) -> None:
-    """Draw quality against p99 of every pipeline of a choice (`Choice.to_json`)."""
-    figure, axes = _figure()
+    """Draw quality against the tail of every placement of a choice (`choice_json`)."""
+    figure, axes = new_figure()
     chosen = schedule["chosen"] and schedule["chosen"]["pipeline"]
     for point in schedule["pipelines"]:
-        if point["p99_ms"] is None or point["quality"] is None:
+        if point["tail_ms"] is None:
             continue
-        colour = "#f58518" if "accelerator" in point["devices"] else "#4c78a8"
-        x, y, alpha = point["p99_ms"], point["quality"], 1.0 if point["feasible"] else 0.25
-        axes.plot(x, y, "o" if len(point["models"]) == 1 else "s", color=colour, alpha=alpha)
+        colour = next(colour for name, colour in DEVICE_COLOURS.items() if name in point["devices"])
+        x, y, alpha = point["tail_ms"], point["quality"], 1.0 if point["feasible"] else 0.25
+        axes.plot(x, y, "os^"[len(point["models"]) - 1], color=colour, alpha=alpha)
         if point["pipeline"] == chosen:
             axes.plot(x, y, "o", ms=14, mfc="none", color="black")
             axes.annotate(chosen, (x, y), fontsize=8, xytext=(8, -14), textcoords="offset points")
@@ -100,16 +103,17 @@ def plot_quality_against_latency(schedule: Mapping[str, Any], path: Path) -> Non
     axes.axhline(need["quality_target"], color="#999", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel(
-        f"p99 latency at {need['load_qps']:g} queries/s [ms] (blue: CPU only, orange: accelerator)"
+        f"p{need['percentile']:g} latency at {need['load_qps']:g} queries/s [ms] "
+        "(orange: a stage on the accelerator, green: GPU, blue: CPU alone)"
     )
-    axes.set_ylabel(f"{need['quality_metric']} (circle: one stage, square: two)")
+    axes.set_ylabel(f"{need['quality_metric']} (circle, square, triangle: 1, 2, 3 rankers)")
     axes.set_title("Quality against latency; lines: what is asked; pale: misses it")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_rankings(rankings: Mapping[str, Mapping[str, float]], metric: str, path: Path) -> None:
     """Draw a bar for every ranking: {"estimate", "low", "high"} of `metric`."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for place, value in enumerate(rankings.values()):
         axes.barh(place, value["estimate"], 0.7, color=STAGE_COLOURS[0])
         axes.plot([value["low"], value["high"]], [place, place], color="black")
@@ -118,12 +122,12 @@ def plot_rankings(rankings: Mapping[str, Mapping[str, float]], metric: str, path
     axes.set_xlabel(metric)
     axes.set_ylabel("ranking")
     axes.set_title("Quality of what is served")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_query_cycles(queries: Sequence[tuple[str, int]], path: Path) -> None:
     """Draw the cycles of every query, one colour for each split. queries : (split, cycles)."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     splits = list(dict.fromkeys(split for split, _ in queries))
     for place, split in enumerate(splits):
         mine = [(n, cycles) for n, (of, cycles) in enumerate(queries) if of == split]
@@ -134,4 +138,4 @@ def plot_query_cycles(queries: Sequence[tuple[str, int]], path: Path) -> None:
     axes.set_ylabel("cycles from leaving the queue to the answer")
     axes.set_title("Queries that share the lanes")
     axes.legend(title="split of the array")
-    _save(figure, path)
+    save_figure(figure, path)

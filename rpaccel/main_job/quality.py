@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rpaccel.cache import cached, source_digest
+from rpaccel.golden.block_retrieval import retrieve_blocks
 from rpaccel.golden.bucket_filter import bucket_filter
 from rpaccel.golden.dlrm import RankerParameters
 from rpaccel.golden.lane import rank
 from rpaccel.golden.metrics import rank_items
 from rpaccel.main_job.rankers import KEEP, CompiledJob
-from rpaccel.scheduler.search import QualityPoint
+from rpaccel.main_job.three_stages import item_vectors
+from rpaccel.scheduler.funnel_quality import Funnel, QualityPoint
 from rpaccel.workloads.quality import (
     FLOAT_LARGE,
     FLOAT_SMALL,
@@ -34,6 +36,7 @@ from rpaccel.workloads.quality import (
 INT8_TWO_STAGE = "int8 two-stage (the netlist's)"
 INT8_LARGE = "int8 one-stage large"
 LATER_ITEMS = (64, 128, 256, 512)
+RETRIEVED = (64, 128, 256, 512)  # items that a retrieval stage finds
 Ids = npt.NDArray[np.integer]
 
 
@@ -136,36 +139,73 @@ def measure_quality(job: CompiledJob, note: Callable[[str], None]) -> dict[str, 
 
 
 def _points(scorers: Scorers) -> list[dict[str, Any]]:
-    """Return NDCG@10 with its interval for every pipeline of the scheduler's space."""
-    job, points = scorers.job, []
+    """Return NDCG@10 with its interval for every pipeline of the scheduler's space.
 
-    def add(models: tuple[str, ...], later: int, devices: tuple[str, ...], by: Ranking) -> None:
-        interval = evaluate("pipeline", by, job.inputs.split).interval("ndcg@10")
+    retrieval : items found in front, 0: all of a user's candidates are ranked.
+    """
+    job, points = scorers.job, []
+    found = _retrieved(job)
+
+    def behind(ranking: Ranking, retrieval: int) -> Ranking:
+        if not retrieval:
+            return ranking
+        return lambda user, _: ranking(user, found[user][:retrieval])
+
+    def add(
+        models: tuple[str, ...], later: int, devices: tuple[str, ...], by: Ranking, retrieval: int
+    ) -> None:
+        quality = evaluate("pipeline", behind(by, retrieval), job.inputs.split)
+        interval = quality.interval("ndcg@10")
         points.append(
-            {"models": models, "later": later, "devices": devices, "quality": interval.estimate,
-             "low": interval.low, "high": interval.high}
+            {"models": models, "later": later, "devices": devices, "retrieval": retrieval,
+             "quality": interval.estimate, "low": interval.low, "high": interval.high}
         )  # fmt: skip
 
-    for model, device in product(("small", "large"), ("cpu", "accelerator")):
-        add((model,), 0, (device,), one_stage(scorers.score(model, device)))
-    for first, second, k in product(("cpu", "accelerator"), ("cpu", "accelerator"), LATER_ITEMS):
-        add(("small", "large"), k, (first, second), scorers.funnel((first, second), k))
+    devices = ("cpu", "accelerator")
+    for retrieval in (0, *RETRIEVED):
+        for model, device in product(("small", "large"), devices):
+            add((model,), 0, (device,), one_stage(scorers.score(model, device)), retrieval)
+        for first, second, k in product(devices, devices, LATER_ITEMS):
+            if not retrieval or k < retrieval:
+                ranking = scorers.funnel((first, second), k)
+                add(("small", "large"), k, (first, second), ranking, retrieval)
     return points
 
 
+def _retrieved(job: CompiledJob) -> dict[int, npt.NDArray[np.int32]]:
+    """Return each test user's best candidates by the retrieval stage's scores, best first."""
+    vectors, split = item_vectors(job.inputs), job.inputs.split
+    corpus, found = vectors.corpus(), {}
+    for each in split.test_users:
+        user = int(each)
+        asked = vectors.query(user, split.candidates(user), max(RETRIEVED))
+        found[user] = retrieve_blocks(corpus, [asked])[0].ids.astype(np.int32)
+    return found
+
+
 def quality_points(quality: dict[str, Any], first_items: int) -> tuple[QualityPoint, ...]:
-    """Return the measured points as the scheduler wants them."""
-    return tuple(
-        QualityPoint(
-            models=tuple(point["models"]),
-            items=(first_items, point["later"]) if point["later"] else (first_items,),
-            devices=tuple(point["devices"]),
-            quality=point["quality"],
-            low=point["low"],
-            high=point["high"],
+    """Return the measured points as the scheduler wants them; none that do not narrow."""
+    points = []
+    for point in quality["points"]:
+        first = point["retrieval"] or first_items
+        if max(point["later"], point["retrieval"]) > first_items:
+            continue
+        later = (point["later"],) if point["later"] else ()
+        points.append(
+            QualityPoint(
+                funnel=Funnel(
+                    models=tuple(point["models"]),
+                    items=(first, *later),
+                    retrieval_k=point["retrieval"],
+                ),
+                quality=point["quality"],
+                low=point["low"],
+                high=point["high"],
+                devices=tuple(point["devices"]),
+                source="measured on the hold-out",
+            )
         )
-        for point in quality["points"]
-    )
+    return tuple(points)
 
 
 def cached_quality(

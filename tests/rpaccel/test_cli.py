@@ -13,7 +13,7 @@ from rpaccel.results import to_json
 from rpaccel.spec.accelerator import PRESETS_DIR
 from rpaccel.workloads.movielens import SHA256
 from rpaccel.workloads.quality import FLOAT_LARGE
-from tests.scheduler.test_search import profile
+from tests.factories import cpu_profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "profile gpu", "profile operators", "schedule",
@@ -21,7 +21,7 @@ VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", 
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
          "deeprec", "deeprecsched", "queue-scale", "validate",
-         "scale-sim", "artifact", "energy", "area", "claims"]  # fmt: skip
+         "scale-sim", "artifact", "energy", "area", "claims", "recpipe"]  # fmt: skip
 
 
 @pytest.fixture
@@ -198,6 +198,8 @@ def quality():
         {"models": ["small", "large"], "later": k, "devices": list(pair), "quality": 0.38}
         for k, pair in product(LATER_ITEMS, product(devices, devices))
     ]
+    for point in points:
+        point["retrieval"] = 0
     return {
         "rows": {FLOAT_LARGE: {"ndcg@10": {"estimate": 0.4}}},
         "points": [point | {"low": 0.2, "high": 0.5} for point in points],
@@ -214,7 +216,7 @@ def measured(monkeypatch, job):
     """Give the scheduler a compiled job and figures that need no measuring."""
     monkeypatch.setattr(schedule, "compile_job", lambda *_: job)
     monkeypatch.setattr(schedule, "cached_quality", fixed_quality)
-    monkeypatch.setattr(schedule, "profile_inputs", lambda *_: profile())
+    monkeypatch.setattr(schedule, "profile_inputs", lambda *_: cpu_profile())
 
 
 @pytest.mark.parametrize(
@@ -227,8 +229,8 @@ def measured(monkeypatch, job):
 )
 def test_impossible_requirements_name_what_binds(rpaccel, measured, arguments, binding, nearest):
     ask = ("schedule", "--data", "synthetic", *arguments)
-    status, out, _ = rpaccel(*ask)
-    assert status == 0
+    status, out, error = rpaccel(*ask)
+    assert status == 0, error
     assert f"No pipeline is feasible: {binding} binds" in out
     assert "Nearest feasible point: " in out
     assert nearest in out
@@ -240,12 +242,40 @@ def test_impossible_requirements_name_what_binds(rpaccel, measured, arguments, b
     assert choice["relaxations"]
 
 
-def test_feasible_requirement(rpaccel, measured):
+def test_feasible_requirement(rpaccel, measured, tmp_path):
     status, out, _ = rpaccel("schedule", "--data", "synthetic", "--qps", "10", "--json")
     choice = json.loads(out)
     assert status == 0
     assert choice["chosen"]["quality"] >= 0.97 * 0.4
     assert choice["binding_constraint"] is None
+    assert choice["runner_up"]["pipeline"] in choice["explanation"]
+    assert [what_if["load_qps"] for what_if in choice["what_if"]] == [5.0, 20.0]
+    folder = tmp_path / "results" / "schedule"
+    assert json.loads((folder / "choice.json").read_text()) == choice
+    for name in ("quality_latency", "load_latency"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_schedule_refuses_what_a_workload_does_not_have(rpaccel):
+    ask = ("schedule", "--workload", "criteo")
+    assert "data must be left out for criteo" in one_line(rpaccel(*ask, "--data", "synthetic"))
+    assert "devices must be of cpu, gpu, accelerator" in one_line(rpaccel(*ask, "--devices", "tpu"))
+    line = one_line(rpaccel(*ask, "--devices", "cpu", "--quality", "92.25"))
+    assert "quality must be in 0..1, not 92.25: did you mean 0.9225?" in line
+    line = one_line(rpaccel("schedule", "--workload", "avazu"))
+    assert "search must be one of criteo, criteo_wide, movielens, not 'avazu'" in line
+
+
+def test_schedule_on_a_cpu_alone(rpaccel):
+    ask = ("schedule", "--devices", "cpu", "--qps", "100", "--quality", "0.92")
+    status, out, _ = rpaccel(*ask, "--json")
+    choice = json.loads(out)
+    assert status == 0
+    assert choice["chosen"]["quality"] >= 0.92
+    assert set(choice["chosen"]["devices"]) == {"cpu"}
+    assert choice["requirement"]["quality_metric"] == "NDCG@64"
+    status, out, _ = rpaccel(*ask)
+    assert "lost by" in out and "At 50 queries/s" in out and "At 200 queries/s" in out
 
 
 def test_calibrate_compares_every_method_on_held_out_records(rpaccel, tmp_path):

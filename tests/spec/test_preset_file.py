@@ -2,7 +2,7 @@ import pytest
 
 from rpaccel.spec.platform import load_platform
 from rpaccel.spec.preset_file import names_in, read_preset
-from rpaccel.spec.workload import load_workload
+from rpaccel.spec.recpipe import load_recpipe
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_an_unknown_name_says_which_there_are(folder):
         read_preset("c", folder, "thing")
 
 
-@pytest.mark.parametrize("load", [load_platform, load_workload])
+@pytest.mark.parametrize("load", [load_platform, load_recpipe])
 def test_a_file_that_is_not_yaml_is_a_wrong_value(folder, load):
     with pytest.raises(ValueError, match=r"broken\.yaml must be YAML: while parsing"):
         load(folder / "broken.yaml")

@@ -1,0 +1,252 @@
+"""`rpaccel recpipe`: the joint search on a workload, all candidates beside NSGA-II."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpaccel.main_job.schedule import criteo_space, film_space, movielens_job
+from rpaccel.results import RunFolder
+from rpaccel.scheduler.ablation import measure
+from rpaccel.scheduler.cpu_profile import load_profile
+from rpaccel.scheduler.derived_profiles import PROFILES_DIR
+from rpaccel.scheduler.recpipe_evaluate import Evaluator
+from rpaccel.scheduler.recpipe_node import Design
+from rpaccel.scheduler.recpipe_search import (
+    Genetic,
+    Searched,
+    Slices,
+    exhaustive,
+    genetic,
+    hypervolume_ratio,
+    restricted,
+    slices,
+)
+from rpaccel.scheduler.recpipe_space import RecPipeSpace
+from rpaccel.spec.recpipe import RecPipeSpec, load_recpipe
+
+__all__ = [
+    "DEVICE_SETS", "FILM_PROFILE", "CardCheck", "GeneticRun", "RecPipeAsk", "Study", "run_recpipe",
+    "run_study", "wide_study",
+]  # fmt: skip
+
+Say = Callable[[str], None]
+FILM_PROFILE = PROFILES_DIR / "ml-100k.json"
+DEVICE_SETS = (("cpu",), ("cpu", "gpu"), ("cpu", "gpu", "accelerator"))
+CHECK_QUERIES = 2000  # of a run of the machine's model
+CHECK_SHARES = (0.3, 0.6, 0.9)  # of a program's saturation
+CHECKED = 3  # programs of the front
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecPipeAsk:
+    """What `rpaccel recpipe` is asked; wide None: no larger space; profile None: as shipped."""
+
+    spaces: tuple[str, ...]
+    wide: str | None
+    population: int
+    generations: int
+    seeds: int
+    data: str
+    preset: str
+    profile: Path | None
+    seed: int
+
+    @property
+    def genetic(self) -> tuple[Genetic, ...]:
+        """NSGA-II with every seed."""
+        return tuple(
+            Genetic(population=self.population, generations=self.generations, seed=seed)
+            for seed in range(self.seed, self.seed + self.seeds)
+        )
+
+    @property
+    def command(self) -> str:
+        """The command that writes the page."""
+        return f"rpaccel recpipe --spaces {','.join(self.spaces)} --seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneticRun:
+    """A search by NSGA-II beside all candidates. ratio : of hypervolumes."""
+
+    seed: int
+    measured: int
+    simulated: int
+    front: int
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardCheck:
+    """A pipeline that is one program of the card: p99 of the search and of the machine's model."""
+
+    label: str
+    load_qps: float
+    search_ms: float
+    machine_ms: float
+
+    @property
+    def error(self) -> float:
+        """Relative error of the search's."""
+        return self.search_ms / self.machine_ms - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """A space that was searched. sets : devices -> what is on them, and its slices.
+
+    searched : all candidates, or None where they are too many; then `wide` is the search.
+    """
+
+    spec: RecPipeSpec
+    pipelines: int
+    candidates: int
+    searched: Searched
+    sets: dict[str, tuple[Searched, Slices]]
+    runs: tuple[GeneticRun, ...]
+    checks: tuple[CardCheck, ...]
+    evaluator: Evaluator
+
+
+def _space(spec: RecPipeSpec, ask: RecPipeAsk, say: Say) -> RecPipeSpace:
+    if spec.workload == "criteo":
+        return criteo_space(spec, say)
+    job, quality = movielens_job(ask.data, ask.preset, ask.seed, say)
+    return film_space(job, quality, load_profile(ask.profile or FILM_PROFILE), spec)
+
+
+def run_study(name: str | Path, ask: RecPipeAsk, say: Say) -> Study:
+    """Look at every candidate of a search, and search it with NSGA-II by every seed."""
+    spec = load_recpipe(name)
+    space = _space(spec, ask, say)
+    evaluator = _evaluator(space, ask.seed)
+    say(f"{spec.name}: all candidates ...")
+    searched = exhaustive(space, evaluator)
+    runs = []
+    for each in ask.genetic:
+        say(f"{spec.name}: NSGA-II, seed {each.seed} ...")
+        found = genetic(space, evaluator, each)
+        runs.append(
+            GeneticRun(
+                seed=each.seed,
+                measured=len(found.designs),
+                simulated=found.measures.simulated,
+                front=len(found.front),
+                ratio=hypervolume_ratio(found, searched),
+            )
+        )
+    return Study(
+        spec=spec,
+        pipelines=len(searched.designs),
+        candidates=searched.measures.row.size,
+        searched=searched,
+        sets=_device_sets(spec, searched),
+        runs=tuple(runs),
+        checks=tuple(_card_checks(space, searched, evaluator, ask.seed)),
+        evaluator=evaluator,
+    )
+
+
+def wide_study(name: str, ask: Genetic, reference: Study, seed: int, say: Say) -> Study:
+    """Search a space that holds too many candidates with NSGA-II, beside a smaller one's front."""
+    spec = load_recpipe(name)
+    space = criteo_space(spec, say, ahead=False)
+    space.node.card.known.update(reference.evaluator.node.card.known)
+    pipelines = sum(1 for _ in space.designs())
+    say(
+        f"{spec.name}: NSGA-II in {pipelines} pipelines, programs of the card as they are asked ..."
+    )
+    evaluator = _evaluator(space, seed)
+    found = genetic(space, evaluator, ask)
+    run = GeneticRun(
+        seed=ask.seed,
+        measured=len(found.designs),
+        simulated=found.measures.simulated,
+        front=len(found.front),
+        ratio=hypervolume_ratio(found, reference.searched),
+    )
+    return Study(
+        spec=spec,
+        pipelines=pipelines,
+        candidates=pipelines * len(spec.loads_qps),
+        searched=found,
+        sets=_device_sets(spec, found),
+        runs=(run,),
+        checks=(),
+        evaluator=evaluator,
+    )
+
+
+def run_recpipe(ask: RecPipeAsk, out: Path, say: Say) -> tuple[str, dict[str, Any]]:
+    """Search every space; write plots and figures into `out`; return the page and its figures."""
+    from rpaccel.main_job.recpipe_page import recpipe_text, recpipe_values  # noqa: PLC0415
+    from rpaccel.main_job.recpipe_plots import plot_study  # noqa: PLC0415
+
+    if not ask.spaces:
+        raise ValueError("spaces must name at least one search, not none")
+    studies = [run_study(name, ask, say) for name in ask.spaces]
+    wide = None
+    if ask.wide:
+        beside = [study for study in studies if study.spec.workload == "criteo"]
+        if not beside:
+            raise ValueError("spaces must hold one of criteo beside wide, or --wide ''")
+        wide = wide_study(ask.wide, ask.genetic[0], beside[0], ask.seed, say)
+    folder, values = RunFolder(out), recpipe_values(studies, wide)
+    for study in (*studies, *([wide] if wide else [])):
+        for path in plot_study(study, out):
+            say(f"wrote {path}")
+    folder.write_json("fronts", values)
+    folder.finish(ask)
+    return recpipe_text(studies, wide, ask.command), values
+
+
+def _evaluator(space: RecPipeSpace, seed: int) -> Evaluator:
+    spec = space.spec
+    return Evaluator(
+        space.node, space.quality, percentile=spec.percentile, queries=spec.queries, seed=seed
+    )
+
+
+def _device_sets(spec: RecPipeSpec, searched: Searched) -> dict[str, tuple[Searched, Slices]]:
+    sets = {}
+    for devices in DEVICE_SETS:
+        there = tuple(device for device in devices if device in spec.devices)
+        if there == devices or devices == DEVICE_SETS[-1]:
+            part = restricted(searched, there)
+            sets[" + ".join(there)] = part, slices(part, spec.slices)
+    return sets
+
+
+def _card_checks(
+    space: RecPipeSpace, searched: Searched, evaluator: Evaluator, seed: int
+) -> list[CardCheck]:
+    """Compare pipelines of the front that are one program of the card with the machine's model."""
+    chosen: list[Design] = []
+    for place in searched.front[::-1].tolist():
+        design = searched.design(place)
+        alone = set(design.devices) == {"accelerator"} and not design.retrieval
+        if alone and design not in chosen and len(chosen) < CHECKED:
+            chosen.append(design)
+    checks = []
+    for design in chosen:
+        setup = space.node.card.card.setup(space.node.program(design, 0, len(design.devices)))
+        table = evaluator.table([design])
+        for share in CHECK_SHARES:
+            load = share * float(table.capacity_qps[0])
+            ours = evaluator.measure(
+                table, np.zeros(1, np.int64), np.array([load]), evaluator.qualities([design])
+            )
+            checks.append(
+                CardCheck(
+                    label=design.label,
+                    load_qps=load,
+                    search_ms=float(ours.tail_ms[0]),
+                    machine_ms=measure(setup, load, CHECK_QUERIES, seed).p99_ms,
+                )
+            )
+    return checks

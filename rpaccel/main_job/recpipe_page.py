@@ -1,0 +1,209 @@
+"""The page of `rpaccel recpipe`: spaces, slices, fronts, NSGA-II beside all candidates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.recpipe import Study
+from rpaccel.scheduler.recpipe_search import Searched
+
+__all__ = ["recpipe_text", "recpipe_values"]
+
+SLICES = {
+    "quality": "Iso-quality",
+    "latency": "Iso-latency",
+    "throughput": "Iso-throughput",
+}
+
+
+def recpipe_text(studies: Sequence[Study], wide: Study | None, command: str) -> str:
+    """Return docs/generated/recpipe.md. wide : a space that only NSGA-II searched."""
+    parts = [_head(command)]
+    for study in studies:
+        parts += [_space(study), _slices(study), _front(study), _genetic(study)]
+        if study.checks:
+            parts.append(_checks(study))
+    if wide is not None:
+        parts.append(_wide(wide, studies))
+    parts.append(_not_covered())
+    return "\n".join(parts)
+
+
+def _head(command: str) -> str:
+    return f"""# RecPipe: a joint search over pipelines and where they run
+
+Written by `{command}` (`make recpipe`); plots in `results/recpipe/`. A candidate is a pipeline
+(optional retrieval, one to three rankers, items of each, devices, items of a CPU request, lanes
+of the card's array, sub-batches) under a Poisson load. Every candidate that a closed form lets
+settle is simulated (first come, first served; the same queries for all). A front is exact: nothing
+measured is at least as good in quality, tail latency and load and better in one.
+Spaces: `spec/presets/recpipe/`; `rpaccel schedule` chooses in the same spaces.
+"""
+
+
+def _space(study: Study) -> str:
+    spec, measures = study.spec, study.searched.measures
+    known = sorted({design.funnel for design in study.searched.designs})
+    depth = Counter(len(funnel.models) for funnel in known)
+    stages = ", ".join(f"{count} of {rankers}" for rankers, count in sorted(depth.items()))
+    found = sum(bool(funnel.retrieval_k) for funnel in known)
+    return f"""## {spec.name}
+
+{study.pipelines:,} pipelines of {len(known)} funnels ({stages} rankers; {found} with retrieval) at
+{len(spec.loads_qps)} loads of {spec.loads_qps[0]:g} to {spec.loads_qps[-1]:g} queries/s:
+{study.candidates:,} candidates, of which {measures.simulated:,} settle and were simulated with
+{spec.queries:,} queries each. {spec.metric}; {spec.top_n} served.
+"""
+
+
+def _row(searched: Searched, place: int) -> list[str]:
+    found = searched.measures
+    return [
+        f"{found.load_qps[place]:g}",
+        f"{found.quality[place]:.4f}",
+        f"{found.tail_ms[place]:.4g}",
+        searched.design(place).label,
+    ]
+
+
+def _slices(study: Study) -> str:
+    fixed, tail = study.spec.slices, f"p{study.spec.percentile:g}"
+    titles = {
+        "quality": f"{study.spec.metric} of at least {fixed.quality:g}: tail by load",
+        "latency": f"{tail} within {fixed.sla_ms:g} ms: quality by load",
+        "throughput": f"{fixed.load_qps:g} queries/s: quality by tail",
+    }
+    text = ""
+    for name, title in SLICES.items():
+        rows = [
+            [devices, *_row(part, place)]
+            for devices, (part, cut) in study.sets.items()
+            for place in getattr(cut, name)
+        ]
+        head = ["devices", "queries/s", study.spec.metric, f"{tail} [ms]", "pipeline"]
+        text += f"### {title}: {titles[name]}\n\n"
+        text += markdown_table(head, rows) if rows else "Nothing.\n"
+        text += "\n"
+    return text
+
+
+def _front(study: Study) -> str:
+    searched = study.searched
+    found, front = searched.measures, searched.front
+    rows = []
+    for load in study.spec.loads_qps:
+        there = front[found.load_qps[front] == load]
+        if not there.size:
+            continue
+        low, high = there[np.argmin(found.tail_ms[there])], there[np.argmax(found.quality[there])]
+        rows.append(
+            [f"{load:g}", str(there.size), f"{found.tail_ms[low]:.4g}", f"{found.quality[low]:.4f}",
+             f"{found.tail_ms[high]:.4g}", f"{found.quality[high]:.4f}",
+             searched.design(int(high)).label]
+        )  # fmt: skip
+    head = ["queries/s", "points", "least p99 [ms]", "its quality", "p99 of the best quality [ms]",
+            "best quality", "its pipeline"]  # fmt: skip
+    return (
+        f"### The front\n\n{front.size} points of quality, tail and load.\n\n"
+        f"{markdown_table(head, rows)}\n"
+    )
+
+
+def _genetic(study: Study) -> str:
+    rows = [
+        [str(run.seed), f"{run.measured:,}", f"{100 * run.measured / study.candidates:.1f}",
+         str(run.front), f"{run.ratio:.4f}"]
+        for run in study.runs
+    ]  # fmt: skip
+    head = ["seed", "candidates measured", "% of all", "front", "hypervolume, exhaustive = 1"]
+    return (
+        "### NSGA-II beside all candidates\n\n"
+        "Hypervolume in quality, logarithm of the tail, and load, each from the best to the worst "
+        "of the exhaustive front and a tenth beyond.\n\n"
+        f"{markdown_table(head, rows)}\n"
+    )
+
+
+def _checks(study: Study) -> str:
+    worst = max(study.checks, key=lambda check: abs(check.error))
+    rows = [
+        [check.label, f"{check.load_qps:.0f}", f"{check.search_ms:.3f}",
+         f"{check.machine_ms:.3f}", f"{100 * check.error:+.1f}"]
+        for check in study.checks
+    ]  # fmt: skip
+    head = ["pipeline", "queries/s", "p99, search [ms]", "p99, machine [ms]", "error [%]"]
+    return (
+        "### The card in the search beside the model of the machine\n\n"
+        "In the search a program of the card is a server that takes a query every interval, and a "
+        "delay; both are the machine model's, and so is the p99 beside it. Worst: "
+        f"{100 * worst.error:+.1f} %.\n\n{markdown_table(head, rows)}\n"
+    )
+
+
+def _wide(wide: Study, studies: Sequence[Study]) -> str:
+    (run,) = wide.runs
+    beside = next(study for study in studies if study.spec.workload == wide.spec.workload)
+    text = f"""## {wide.spec.name}
+
+{wide.pipelines:,} pipelines at {len(wide.spec.loads_qps)} loads: {wide.candidates:,} candidates,
+more than the {wide.spec.exhaustive_most:,} that are all looked at. NSGA-II (seed {run.seed})
+measured {run.measured:,}, {100 * run.measured / wide.candidates:.2f} %: {run.front} points, with
+{run.ratio:.4f} of the hypervolume of the exhaustive front of {beside.spec.name} (the finer space
+holds more loads, lanes and sub-batches: above 1 it found better points).
+
+"""
+    return text + _slices(wide)
+
+
+def _not_covered() -> str:
+    return """## What is not covered
+
+* Criteo's quality is what RecPipe's artifact and text publish: 25 funnels of one ranker, 10 of two,
+  one of three. Nothing between them is interpolated; other pairs and items are no candidates, and
+  neither is Criteo behind a retrieval stage: nobody published its quality. 6140 items and more of
+  RMlarge have a quality, but neither the card (4096 items) nor the published times hold them.
+* Criteo's quality does not depend on the device: int8 on the card is taken to rank as float does
+  (`docs/generated/calibration.md` measures what int8 costs on MovieLens).
+* Times of Criteo's CPU and GPU are the artifact's, one request at a time: threads do not slow each
+  other down, and below the smallest published request its time is taken. A stage on the GPU is one
+  request.
+* The card hands back at most 64 ids, so no stage of another device comes behind it.
+* MovieLens has two rankers: three ranking stages are Criteo's alone. Its CPU is this profile:
+  `scheduler/profiles/ml-100k.json`; threads do not slow each other down.
+* Loads are Poisson and steady; what follows a changing load is another verb's.
+"""
+
+
+def recpipe_values(studies: Sequence[Study], wide: Study | None) -> dict[str, Any]:
+    """Return the page's figures for machines."""
+    every = [*studies, *([wide] if wide else [])]
+    return {study.spec.name: _study_values(study) for study in every}
+
+
+def _study_values(study: Study) -> dict[str, Any]:
+    def point(searched: Searched, place: int) -> dict[str, Any]:
+        found = searched.measures
+        return {
+            "load_qps": float(found.load_qps[place]),
+            "quality": float(found.quality[place]),
+            "tail_ms": float(found.tail_ms[place]),
+            "pipeline": searched.design(place).label,
+        }
+
+    return {
+        "pipelines": study.pipelines,
+        "candidates": study.candidates,
+        "simulated": study.searched.measures.simulated,
+        "front": [point(study.searched, int(place)) for place in study.searched.front],
+        "slices": {
+            devices: {name: [point(part, place) for place in getattr(cut, name)] for name in SLICES}
+            for devices, (part, cut) in study.sets.items()
+        },
+        "genetic": [vars(run) for run in study.runs],
+        "card": [vars(check) | {"error": check.error} for check in study.checks],
+    }

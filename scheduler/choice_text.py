@@ -1,0 +1,238 @@
+"""A choice in words, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rpaccel.perfmodel.report import format_table
+from rpaccel.scheduler.choice import Asked, Choice, Need, Option, WhatIf
+
+__all__ = ["choice_json", "choice_text", "explanation"]
+
+JSON_VERSION = 2
+UNITS = {"load": "queries/s", "latency": "ms"}
+
+
+def explanation(choice: Choice) -> str:
+    """Return what was chosen and why, what would change, or what binds and what would do."""
+    return " ".join(_lines(choice))
+
+
+def _lines(choice: Choice) -> list[str]:
+    need = choice.need
+    if choice.chosen is None:
+        lines = [f"No pipeline is feasible: {_why(choice)}."]
+        if choice.nearest is not None:
+            lines.append(f"Nearest feasible point: {_point(choice.nearest, need)}.")
+        alone = [_alone(name, point, need) for name, point in choice.relaxations.items()]
+        if alone:
+            lines.append(f"One requirement changed alone: {'; or '.join(alone)}.")
+        return lines
+    best = choice.chosen
+    lines = [
+        f"{best.design.label}: {_facts(best, need)} at {need.load_qps:.4g} queries/s "
+        f"(saturates at {best.capacity_qps:.4g})."
+    ]
+    if choice.limit_qps is not None:
+        lines.append(f"It meets the SLA up to {choice.limit_qps:.4g} queries/s.")
+    lines.append(_runner_up(choice))
+    return lines + [_what_if(what_if, best, need) for what_if in choice.what_ifs]
+
+
+def _facts(option: Option, need: Need) -> str:
+    return (
+        f"{need.metric} {option.quality.quality:.4g} (needs {need.quality:.4g}), "
+        f"{need.tail} {option.tail_ms:.4g} ms (needs {need.sla_ms:.4g})"
+    )
+
+
+def _reason(option: Option, need: Need) -> str:
+    first = option.misses[0]
+    if first == "quality":
+        return f"{need.metric} {option.quality.quality:.4g} is below {need.quality:.4g}"
+    if first == "load":
+        return f"it saturates at {option.capacity_qps:.4g} of {option.load_qps:.4g} queries/s"
+    return f"{need.tail} {option.tail_ms:.4g} ms is above {need.sla_ms:.4g} ms"
+
+
+def _runner_up(choice: Choice) -> str:
+    best, second, need = choice.chosen, choice.runner_up, choice.need
+    assert best is not None
+    if second is None:
+        return "Nothing else was evaluated."
+    label = second.design.label
+    if not second.feasible:
+        return f"Nothing else is feasible; next, {label}: {_reason(second, need)}."
+    if second.tail_ms == best.tail_ms:
+        return f"{label} is as fast and lost on quality, {second.quality.quality:.4g}."
+    parts = {
+        "service": (second.idle_ms - second.transfer_ms, best.idle_ms - best.transfer_ms),
+        "transfers": (second.transfer_ms, best.transfer_ms),
+        "queueing": (second.wait_ms, best.wait_ms),
+    }
+    name, (theirs, ours) = max(parts.items(), key=lambda part: part[1][0] - part[1][1])
+    return (
+        f"{label} lost by {second.tail_ms - best.tail_ms:.3g} ms of {need.tail} "
+        f"({second.tail_ms:.4g} ms, {need.metric} {second.quality.quality:.4g}), most of it "
+        f"{name}: on average {theirs:.3g} ms against {ours:.3g} ms."
+    )
+
+
+def _what_if(what_if: WhatIf, chosen: Option, need: Need) -> str:
+    head = f"At {what_if.load_qps:.4g} queries/s"
+    kept = what_if.kept
+    if what_if.best is None:
+        return f"{head} nothing is feasible, {what_if.binding} binds: {_reason(kept, need)}."
+    if what_if.best.design == chosen.design:
+        return f"{head} the choice is the same, {need.tail} {kept.tail_ms:.4g} ms."
+    best = what_if.best
+    then = _reason(kept, need) if kept.misses else f"{need.tail} {kept.tail_ms:.4g} ms"
+    return (
+        f"{head} the choice is {best.design.label}, {need.metric} {best.quality.quality:.4g}, "
+        f"{need.tail} {best.tail_ms:.4g} ms (the one above: {then})."
+    )
+
+
+def _why(choice: Choice) -> str:
+    need, reach = choice.need, choice.reach
+    if choice.binding == "quality":
+        return (
+            f"quality binds, {need.metric} {need.quality:.4g} is asked and the best known is "
+            f"{reach['quality']:.4g}"
+        )
+    if choice.binding == "load":
+        return (
+            f"load binds, {need.load_qps:.4g} queries/s is asked and the best that meets the "
+            f"quality saturates at {reach['load']:.4g}"
+        )
+    return (
+        f"latency binds, {need.tail} of {need.sla_ms:.4g} ms is asked and the best that meets "
+        f"quality and load reaches {reach['latency']:.4g} ms"
+    )
+
+
+def _alone(name: str, point: Asked, need: Need) -> str:
+    value, asked, unit = {
+        "quality": (point.quality, need.quality, need.metric),
+        "load": (point.load_qps, need.load_qps, UNITS["load"]),
+        "latency": (point.tail_ms, need.sla_ms, UNITS["latency"]),
+    }[name]
+    return f"{name} {value:.4g} {unit} instead of {asked:.4g} ({point.design.label})"
+
+
+def _point(point: Asked, need: Need) -> str:
+    return (
+        f"{need.metric} {point.quality:.4g}, {need.tail} {point.tail_ms:.4g} ms, "
+        f"{point.load_qps:.4g} queries/s ({' and '.join(point.moved)} moved, by a "
+        f"factor of {math.exp(point.distance):.3g} in all): {point.design.label}"
+    )
+
+
+def choice_text(choice: Choice, rows: int = 10) -> str:
+    """Return the best `rows` placements as a table, then the explanation."""
+    need = choice.need
+    head = ["pipeline", need.metric, "idle [ms]", "p50 [ms]", f"{need.tail} [ms]",
+            "saturates [queries/s]", ""]  # fmt: skip
+    lines = []
+    for option in choice.options[:rows]:
+        values = (option.quality.quality, option.idle_ms, option.p50_ms, option.tail_ms,
+                  option.capacity_qps)  # fmt: skip
+        cells = [f"{value:.4g}" if math.isfinite(value) else "-" for value in values]
+        verdict = "feasible" if option.feasible else _reason(option, need)
+        lines.append([option.design.label, *cells, verdict])
+    asked = (
+        f"{choice.looked_at} pipelines at {need.load_qps:.4g} queries/s, {choice.settled} settle; "
+        f"the best way of each placement:"
+    )
+    return "\n".join((asked, format_table(head, lines), *_lines(choice)))
+
+
+def _number(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.6g}")
+
+
+def _option_json(option: Option | None, need: Need) -> dict[str, Any] | None:
+    if option is None:
+        return None
+    design, quality = option.design, option.quality
+    return {
+        "pipeline": design.label,
+        "models": list(design.funnel.models),
+        "items": list(design.funnel.items),
+        "devices": list(design.devices),
+        "retrieval_k": design.funnel.retrieval_k,
+        "retrieval_device": design.retrieval or None,
+        "shards": design.shards,
+        "batch_items": design.batch,
+        "split": design.split or None,
+        "sub_batches": design.sub_batches,
+        "quality": _number(quality.quality),
+        "quality_low": _number(quality.low),
+        "quality_high": _number(quality.high),
+        "quality_source": quality.source,
+        "load_qps": _number(option.load_qps),
+        "idle_ms": _number(option.idle_ms),
+        "transfer_ms": _number(option.transfer_ms),
+        "mean_ms": _number(option.mean_ms),
+        "p50_ms": _number(option.p50_ms),
+        "p95_ms": _number(option.p95_ms),
+        "tail_ms": _number(option.tail_ms),
+        "capacity_qps": _number(option.capacity_qps),
+        "feasible": option.feasible,
+        "misses": list(option.misses),
+        "reason": _reason(option, need) if option.misses else "",
+    }
+
+
+def _asked_json(point: Asked | None) -> dict[str, Any] | None:
+    if point is None:
+        return None
+    return {
+        "load_qps": _number(point.load_qps),
+        "sla_ms": _number(point.tail_ms),
+        "quality": _number(point.quality),
+        "moved": list(point.moved),
+        "distance": _number(point.distance),
+        "pipeline": point.design.label,
+    }
+
+
+def choice_json(choice: Choice) -> dict[str, Any]:
+    """Return a JSON-ready description; floats rounded to 6 significant digits."""
+    need = choice.need
+    return {
+        "version": JSON_VERSION,
+        "requirement": {
+            "load_qps": need.load_qps,
+            "sla_ms": need.sla_ms,
+            "quality_target": need.quality,
+            "quality_metric": need.metric,
+            "percentile": need.percentile,
+        },
+        "looked_at": choice.looked_at,
+        "settled": choice.settled,
+        "chosen": _option_json(choice.chosen, need),
+        "runner_up": _option_json(choice.runner_up, need),
+        "qps_under_sla": _number(choice.limit_qps),
+        "binding_constraint": choice.binding,
+        "reach": {name: _number(value) for name, value in choice.reach.items()},
+        "explanation": explanation(choice),
+        "what_if": [
+            {
+                "load_qps": what_if.load_qps,
+                "chosen": _option_json(what_if.best, need),
+                "same": what_if.best is not None
+                and choice.chosen is not None
+                and what_if.best.design == choice.chosen.design,
+                "kept": _option_json(what_if.kept, need),
+                "binding_constraint": what_if.binding,
+            }
+            for what_if in choice.what_ifs
+        ],
+        "relaxations": {name: _asked_json(p) for name, p in choice.relaxations.items()},
+        "nearest": _asked_json(choice.nearest),
+        "pipelines": [_option_json(option, need) for option in choice.options],
+    }

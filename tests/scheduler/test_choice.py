@@ -1,0 +1,144 @@
+"""The scheduler's answer: what is chosen, why, what would change, what binds."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rpaccel.results import to_json
+from rpaccel.scheduler.choice import Need, choose
+from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
+from rpaccel.scheduler.recpipe_evaluate import Evaluator
+from tests.scheduler.test_recpipe_search import quality, space
+
+QUERIES = 2000
+
+
+def need(**changes) -> Need:
+    made = Need(load_qps=50.0, sla_ms=25.0, quality=0.85, metric="NDCG@64")
+    return replace(made, **changes)
+
+
+def chosen(**changes):
+    found = space()
+    return choose(found, Evaluator(found.node, quality(), queries=QUERIES), need(**changes))
+
+
+def test_chooses_the_lowest_tail_that_meets_everything() -> None:
+    choice = chosen()
+    best = choice.chosen
+    assert best is not None and best.feasible
+    assert best.quality.quality >= 0.85
+    # 2048 and 256 items at 1e-7 s on the card; the rest is the link
+    assert best.design.devices == ("accelerator",)
+    assert best.tail_ms == min(o.tail_ms for o in choice.options if o.feasible)
+    assert choice.binding is None and choice.nearest is None
+    ranked = [option.tail_ms for option in choice.options if option.feasible]
+    assert ranked == sorted(ranked)
+    placed = [option.design.placed for option in choice.options]
+    assert len(set(placed)) == len(placed)
+
+
+def test_runner_up_is_another_placement_and_the_reason_is_the_largest_part() -> None:
+    choice = chosen()
+    best, second = choice.chosen, choice.runner_up
+    assert best is not None and second is not None
+    assert second.design.placed != best.design.placed
+    text = explanation(choice)
+    assert f"{second.design.label} lost by {second.tail_ms - best.tail_ms:.3g} ms" in text
+    assert "most of it service" in text
+
+
+def test_half_and_double_load_are_answered() -> None:
+    found = space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
+    evaluator = Evaluator(found.node, quality(), queries=QUERIES)
+    choice = choose(found, evaluator, need(load_qps=400.0, sla_ms=20.0, quality=0.6))
+    half, double = choice.what_ifs
+    assert (half.load_qps, double.load_qps) == (200.0, 800.0)
+    assert half.best is not None and double.best is not None
+    alone = choose(found, evaluator, need(load_qps=800.0, sla_ms=20.0, quality=0.6))
+    assert alone.chosen == double.best
+    assert choice.chosen is not None
+    assert double.kept.design == choice.chosen.design
+    assert double.kept.tail_ms > choice.chosen.tail_ms > half.kept.tail_ms
+    text = explanation(choice)
+    assert "At 200 queries/s" in text and "At 800 queries/s" in text
+    most = choose(found, evaluator, need(load_qps=1500.0, sla_ms=200.0, quality=0.6))
+    assert most.what_ifs[1].best is None
+    assert "At 3000 queries/s nothing is feasible, load binds" in explanation(most)
+
+
+def test_sla_is_met_up_to_the_limit() -> None:
+    choice = chosen()
+    assert choice.chosen is not None and choice.limit_qps is not None
+    assert 50 < choice.limit_qps < choice.chosen.capacity_qps
+    assert chosen(load_qps=0.9 * choice.limit_qps).chosen is not None
+
+
+def test_quality_binds() -> None:
+    choice = chosen(quality=0.99)
+    assert choice.chosen is None and choice.binding == "quality"
+    assert "quality binds, NDCG@64 0.99 is asked and the best known is 0.95" in explanation(choice)
+    assert choice.relaxations["quality"].quality == 0.95
+    assert choice.nearest is not None and choice.nearest.moved == ("quality",)
+    assert chosen(quality=choice.nearest.quality).chosen is not None
+
+
+def test_latency_binds() -> None:
+    choice = chosen(sla_ms=0.2)
+    assert choice.binding == "latency"
+    point = choice.relaxations["latency"]
+    assert point.tail_ms == choice.reach["latency"] > 0.2
+    assert "load" not in choice.relaxations  # not even an idle system meets it
+    assert chosen(sla_ms=point.tail_ms).chosen is not None
+
+
+def test_load_binds() -> None:
+    choice = chosen(load_qps=1e5)
+    assert choice.binding == "load"
+    assert "load binds, 1e+05 queries/s is asked" in explanation(choice)
+    limit = choice.relaxations["load"].load_qps
+    assert 1000 < limit < choice.reach["load"] < 1e5
+    assert chosen(load_qps=0.97 * limit).chosen is not None
+
+
+def test_nearest_point_is_feasible_when_no_requirement_alone_helps() -> None:
+    choice = chosen(load_qps=1e6, sla_ms=0.01, quality=0.99)
+    point = choice.nearest
+    assert point is not None and set(point.moved) >= {"load", "latency"}
+    again = chosen(load_qps=point.load_qps, sla_ms=point.tail_ms, quality=point.quality)
+    assert again.chosen is not None
+    text = explanation(choice)
+    assert "Nearest feasible point: NDCG@64" in text and "load" in text
+
+
+@pytest.mark.parametrize("asked", [{"quality": 0.99}, {"sla_ms": 0.2}, {"load_qps": 2e4}])
+def test_nearest_is_no_farther_than_any_single_change(asked) -> None:
+    choice = chosen(**asked)
+    assert choice.nearest is not None
+    assert all(choice.nearest.distance <= p.distance for p in choice.relaxations.values())
+
+
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^quality must be in 0\.\.1, not 92\.25: did you mean"):
+        need(quality=92.25)
+    with pytest.raises(ValueError, match=r"^load_qps must be positive, not 0$"):
+        need(load_qps=0.0)
+    with pytest.raises(ValueError, match=r"^sla_ms must be positive, not inf$"):
+        need(sla_ms=float("inf"))
+
+
+def test_answer_is_json_and_text_and_the_same_again() -> None:
+    first, second = choice_json(chosen()), choice_json(chosen())
+    assert to_json(first) == to_json(second)
+    values = json.loads(to_json(first))
+    assert values["chosen"]["feasible"] and values["chosen"]["quality_source"] == "test"
+    assert [what_if["load_qps"] for what_if in values["what_if"]] == [25.0, 100.0]
+    assert values["pipelines"][0] == values["chosen"]
+    table = choice_text(chosen(), rows=3).splitlines()
+    assert "pipelines at 50 queries/s" in table[0]
+    assert len([line for line in table if line.startswith(("small", "large", "retrieval"))]) >= 3
+    refused = choice_json(chosen(quality=0.99))
+    assert refused["chosen"] is None and refused["nearest"]["moved"] == ["quality"]
+    assert np.isfinite(refused["reach"]["load"])
