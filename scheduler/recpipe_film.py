@@ -40,7 +40,7 @@ class Corpus:
     row_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _FilmSetup:
     """A program on the card: `scheduler.ablation.Measured`."""
 

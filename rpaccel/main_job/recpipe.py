@@ -14,6 +14,7 @@ from rpaccel.results import RunFolder
 from rpaccel.scheduler.ablation import measure
 from rpaccel.scheduler.cpu_profile import load_profile
 from rpaccel.scheduler.derived_profiles import PROFILES_DIR
+from rpaccel.scheduler.funnel_quality import Funnel
 from rpaccel.scheduler.recpipe_evaluate import Evaluator
 from rpaccel.scheduler.recpipe_node import Design
 from rpaccel.scheduler.recpipe_search import (
@@ -175,7 +176,8 @@ def wide_study(name: str, ask: Genetic, reference: Study, seed: int, say: Say) -
         pipelines=pipelines,
         candidates=pipelines * len(spec.loads_qps),
         searched=found,
-        sets=_device_sets(spec, found),
+        # One search of all devices: what it saw of some of them alone is no front.
+        sets={" + ".join(spec.devices): (found, slices(found, spec.slices))},
         runs=(run,),
         checks=(),
         evaluator=evaluator,
@@ -225,13 +227,16 @@ def _device_sets(spec: RecPipeSpec, searched: Searched) -> dict[str, tuple[Searc
 def _card_checks(
     space: RecPipeSpace, searched: Searched, evaluator: Evaluator, seed: int
 ) -> list[CardCheck]:
-    """Compare pipelines of the front that are one program of the card with the machine's model."""
-    chosen: list[Design] = []
-    for place in searched.front[::-1].tolist():
-        design = searched.design(place)
-        alone = set(design.devices) == {"accelerator"} and not design.retrieval
-        if alone and design not in chosen and len(chosen) < CHECKED:
-            chosen.append(design)
+    """Compare pipelines of the front that are one program of the card with the machine's model.
+
+    The best ones, each of another funnel.
+    """
+    best = searched.front[np.argsort(-searched.measures.quality[searched.front], kind="stable")]
+    found: dict[Funnel, Design] = {}
+    for design in map(searched.design, best.tolist()):
+        if set(design.devices) == {"accelerator"} and not design.retrieval:
+            found.setdefault(design.funnel, design)
+    chosen = list(found.values())[:CHECKED]
     checks = []
     for design in chosen:
         setup = space.node.card.card.setup(space.node.program(design, 0, len(design.devices)))
