@@ -135,10 +135,10 @@ def measure_quality(job: CompiledJob, note: Callable[[str], None]) -> dict[str, 
             *((FLOAT_LARGE, row.name) for row in report.rows if "EASE" in row.name),
         )
     }
-    return report.to_json() | {"differences": differences, "points": _points(scorers)}
+    return report.to_json() | {"differences": differences, "points": pipeline_points(scorers)}
 
 
-def _points(scorers: Scorers) -> list[dict[str, Any]]:
+def pipeline_points(scorers: Scorers) -> list[dict[str, Any]]:
     """Return NDCG@10 with its interval for every pipeline of the scheduler's space.
 
     retrieval : items found in front, 0: all of a user's candidates are ranked.

@@ -1,0 +1,89 @@
+"""`rpaccel recpipe`: a small search, its page and plots; measured quality behind retrieval."""
+
+import json
+
+import pytest
+import yaml
+
+from rpaccel.main_job.quality import make_scorers, pipeline_points, quality_points
+from rpaccel.main_job.recpipe import RecPipeAsk, run_recpipe
+from rpaccel.main_job.schedule import lane_splits
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.recpipe import load_recpipe
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Write a search without a card: nothing of it takes long."""
+    spec = load_recpipe("criteo").model_dump(mode="json")
+    spec |= {
+        "name": "small",
+        "devices": ["cpu", "gpu"],
+        "splits": ["1*4x4"],
+        "batch_items": [0, 1024],
+        "loads_qps": [20, 70, 500],
+        "queries": 400,
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def ask(path, **changes) -> RecPipeAsk:
+    asked = {
+        "spaces": (str(path),), "wide": None, "population": 24, "generations": 8, "seeds": 2,
+        "data": "synthetic", "preset": "edge", "profile": None, "seed": 3,
+    }  # fmt: skip
+    return RecPipeAsk(**(asked | changes))
+
+
+def test_page_has_the_fronts_and_the_slices(small, tmp_path) -> None:
+    text, values = run_recpipe(ask(small), tmp_path / "out", lambda _: None)
+    found = values["small"]
+    assert f"{found['candidates']:,} candidates" in text
+    assert set(found["slices"]) == {"cpu", "cpu + gpu"}
+    for point in found["slices"]["cpu + gpu"]["throughput"]:
+        assert point["load_qps"] == 500 and point["pipeline"] in text
+    assert all("gpu" not in p["pipeline"] for p in found["slices"]["cpu"]["quality"])
+    assert [run["seed"] for run in found["genetic"]] == [3, 4]
+    for run in found["genetic"]:
+        assert 0 < run["ratio"] <= 1 + 1e-12 and f"{run['ratio']:.4f}" in text
+    assert found["card"] == []
+    assert "What is not covered" in text
+    folder = tmp_path / "out"
+    names = ("front", "iso_quality", "iso_latency", "iso_throughput")
+    for name in names:
+        assert (folder / f"small_{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "fronts.json").read_text()) == values
+    again, _ = run_recpipe(ask(small), tmp_path / "again", lambda _: None)
+    assert again == text
+    assert (folder / "small_front.png").read_bytes() == (
+        tmp_path / "again" / "small_front.png"
+    ).read_bytes()
+
+
+def test_wide_needs_a_space_beside_it(small, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"^spaces must name at least one search, not none$"):
+        run_recpipe(ask(small, spaces=()), tmp_path, print)
+    with pytest.raises(ValueError, match=r"^search must be one of criteo, criteo_wide, movielens"):
+        run_recpipe(ask(small, spaces=("huge",)), tmp_path, print)
+
+
+def test_lanes_of_a_preset_fit_into_its_array() -> None:
+    assert [str(split) for split in lane_splits(load_accelerator("edge"))] == ["1*2x2"]
+    paper = [str(split) for split in lane_splits(load_accelerator("paper"))]
+    assert paper == ["1*4x4", "1*2x4", "4*2x2", "8*1x1"]
+
+
+def test_quality_behind_retrieval_is_measured(job) -> None:
+    points = pipeline_points(make_scorers(job))
+    keys = [(p["models"], p["later"], p["devices"], p["retrieval"]) for p in points]
+    assert len(set(keys)) == len(keys)
+    behind = [point for point in points if point["retrieval"]]
+    assert {point["retrieval"] for point in behind} == {64, 128, 256, 512}
+    assert all(point["later"] < point["retrieval"] for point in behind)
+    table = quality_points({"points": points}, 370)
+    assert all(point.funnel.items[0] <= 370 for point in table)
+    whole = {p["quality"] for p in points if p["models"] == ("large",) and not p["retrieval"]}
+    some = {p["quality"] for p in behind if p["models"] == ("large",) and p["retrieval"] == 64}
+    assert some.isdisjoint(whole)
