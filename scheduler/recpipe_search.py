@@ -76,7 +76,7 @@ def exhaustive(space: RecPipeSpace, evaluator: Evaluator) -> Searched:
     if count > space.spec.exhaustive_most:
         raise ValueError(
             f"candidates must be at most {space.spec.exhaustive_most:,} (exhaustive_most), "
-            f"not {count:,}: search them with --search genetic"
+            f"not {count:,}: `rpaccel recpipe --wide` searches them with NSGA-II"
         )
     if not designs:
         raise ValueError("the space must hold at least one pipeline of known quality, not 0")
