@@ -20,8 +20,8 @@ from rpaccel.perfmodel.scale_sim import scale_sim_cycles, scale_sim_utilisation
 
 __all__ = [
     "ARTIFACT", "ARTIFACT_RANKERS", "HOST_SORT_MS", "PAPER", "SIDES", "ArtifactConstants",
-    "ArtifactRanker", "StagePhases", "array_point", "design_steps", "host_sort_ms", "layers_cycles",
-    "stage_phases", "sub_batched_ms",
+    "ArtifactRanker", "StagePhases", "array_point", "design_steps", "half_block_phases",
+    "host_sort_ms", "layers_cycles", "stage_phases", "sub_batched_ms",
 ]  # fmt: skip
 
 Layer = tuple[int, int]  # inputs, outputs
@@ -159,6 +159,30 @@ def stage_phases(
     """
     _check(size_class, items)
     side, rate = SIDES[size_class], constants.bytes_per_cycle(size_class)
+    return _phases(ranker, items, (side, side), rate, constants, returned)
+
+
+def half_block_phases(
+    ranker: ArtifactRanker, items: int, constants: ArtifactConstants = ARTIFACT
+) -> StagePhases:
+    """Return the phases of `items` on an array of 512 MACs with a 32nd of the bandwidth.
+
+    What 8,16 of figure 12 asks for and no configuration has: 16 inputs x 32 outputs are assumed.
+    Raises ValueError for items below 1.
+    """
+    _check(1, items)
+    rate = constants.bytes_per_cycle(1) / 32
+    return _phases(ranker, items, (16, 32), rate, constants, 0)
+
+
+def _phases(
+    ranker: ArtifactRanker,
+    items: int,
+    shape: tuple[int, int],
+    rate: float,
+    constants: ArtifactConstants,
+    returned: int,
+) -> StagePhases:
     row_bytes = FLOAT_BYTES * ranker.dim * TABLES * items
     hit_bytes = HIT_SHARE * row_bytes
     weights = 0.0
@@ -173,18 +197,23 @@ def stage_phases(
         rows_dram_us=(LATENCY_CYCLES + (row_bytes - hit_bytes) / rate) * period_us,
         rows_sram_us=hit_bytes / SRAM_BYTES_PER_CYCLE * period_us,
         weights_us=weights * period_us,
-        bottom_us=layers_cycles(ranker.bottom_layers, items, side) * period_us,
-        top_us=layers_cycles(ranker.top_layers, items, side) * period_us,
+        bottom_us=layers_cycles(ranker.bottom_layers, items, *shape) * period_us,
+        top_us=layers_cycles(ranker.top_layers, items, *shape) * period_us,
         # Divided by the clock once more than it should be.
         filter_us=items / FILTER_ITEMS_PER_CYCLE / constants.clock_ns * period_us,
         link_out_us=1000 * (5 + 5 * returned / 4096) * period_us,
     )
 
 
-def layers_cycles(layers: list[Layer], items: int, side: int) -> int:
-    """Return the artifact's cycles of layers, one after another: a fold is k + n + items."""
+def layers_cycles(layers: list[Layer], items: int, inputs: int, outputs: int | None = None) -> int:
+    """Return the artifact's cycles of layers, one after another: a fold is k + n + items.
+
+    inputs, outputs : of the array; a square if only one is given.
+    """
+    outputs = outputs or inputs
     return sum(
-        (min(n, side) + min(k, side) + items) * -(-k // side) * -(-n // side) for k, n in layers
+        (min(n, outputs) + min(k, inputs) + items) * -(-k // inputs) * -(-n // outputs)
+        for k, n in layers
     )
 
 

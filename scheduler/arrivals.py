@@ -102,6 +102,13 @@ def diurnal_arrivals_s(
     return np.interp(work, mass, time) / load_qps
 
 
+def diurnal_rate_qps(
+    time_s: float, queries: int, load_qps: float, *, swing: float = 0.5, days: float = 1.0
+) -> float:
+    """Return the rate behind `diurnal_arrivals_s` of the same arguments at a time [queries/s]."""
+    return load_qps * (1 + swing * np.sin(2 * np.pi * days / queries * load_qps * time_s))
+
+
 def replay(trace_s: Floats) -> Arrivals:
     """Return a process that plays a trace's gaps at another mean load, over and over.
 

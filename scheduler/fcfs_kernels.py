@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 
-__all__ = ["NOBODY", "serve_station"]
+__all__ = ["NOBODY", "serve_station", "serve_until"]
 
 NOBODY = -1  # in place of a query: the server was never used
 
@@ -93,3 +94,57 @@ def serve_station(
         if holder[0] != NOBODY:
             count = _emit(out_s, out_query, count, free_s[0] + delay_s, holder[0])
         _sink(free_s, holder, left - 1, free_s[left - 1], holder[left - 1])
+
+
+@fast
+def _end_s(begin_s: float, service_s: Array, free_s: Array) -> float:
+    """Return when a query that starts then would leave the last station."""
+    end = begin_s
+    for station in range(service_s.size):
+        end = max(end, free_s[station, 0]) + service_s[station]
+    return end
+
+
+# No default for `sources`: it makes every call slow, and this one is called at every look. All that
+# is compiled into it is in this file.
+@njit(**ENTRY, nogil=True)
+def serve_until(
+    arrival_s: Array,
+    at: int,
+    until_s: float,
+    open_s: float,
+    most_s: float,
+    service_s: Array,
+    servers: Array,
+    free_s: Array,
+    holder: Array,
+    start_s: Array,
+    finish_s: Array,
+) -> int:
+    """Serve queries from number `at` on through stations until one would start at `until_s`.
+
+    Stations take queries in the order in which the first takes them, which is that in which they
+    come if service times are constant. Servers keep their state between calls.
+
+    arrival_s : float64[n], non-decreasing [s]. open_s : nothing starts before [s]
+    most_s : a query whose latency would be longer is not served; its finish is infinite [s]
+    service_s : float64[stations]; servers : int64[stations]
+    free_s : float64[stations, most servers], holder : int32, same  heaps of the first servers
+    start_s, finish_s : float64[n]  written. Returns the first query that has not started.
+    """
+    while at < arrival_s.size:
+        came = arrival_s[at]
+        begin = max(came, open_s, free_s[0, 0])
+        if begin >= until_s:
+            break
+        start_s[at] = begin
+        end = _end_s(begin, service_s, free_s)
+        if end - came <= most_s:
+            for station in range(service_s.size):
+                begin = max(begin, free_s[station, 0]) + service_s[station]
+                _sink(free_s[station], holder[station], servers[station], begin, at)
+        else:
+            end = np.inf
+        finish_s[at] = end
+        at += 1
+    return at

@@ -5,6 +5,7 @@ from rpaccel.scheduler.arrivals import (
     artifact_arrivals_s,
     burst_arrivals_s,
     diurnal_arrivals_s,
+    diurnal_rate_qps,
     poisson_arrivals_s,
     read_trace_s,
     replay,
@@ -115,3 +116,14 @@ def test_replay():
 def test_rejects(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_diurnal_rate_is_that_of_the_arrivals():
+    times = diurnal_arrivals_s(200_000, 50.0, 4, swing=0.8, days=2)
+    edges = np.linspace(0, times[-1], 41)
+    counts, _ = np.histogram(times, edges)
+    middles = (edges[1:] + edges[:-1]) / 2
+    rates = [diurnal_rate_qps(t, 200_000, 50.0, swing=0.8, days=2) for t in middles]
+    expected = np.asarray(rates) * np.diff(edges)
+    assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected) + 0.03 * expected)
+    assert max(rates) > 89 > 11 > min(rates)

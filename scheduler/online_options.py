@@ -1,0 +1,100 @@
+"""Sets of options for the on-line controller, of RecPipe's published service times.
+
+A node with the paper's CPU and GPU, and its accelerator in its artifact's terms: pipelines of one
+to three stages, by the candidates that they rank and by their devices or split. What ranks more
+answers better (`published_pipelines.ndcg`) and carries less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rpaccel.scheduler.online import Option
+from rpaccel.scheduler.published_pipelines import (
+    CPU,
+    CPU_ENGINES,
+    GPU,
+    SPLITS,
+    Stages,
+    ndcg,
+    published_pipeline,
+    split_stations,
+)
+
+__all__ = [
+    "CHANGE_CYCLES", "OptionSet", "accelerator_options", "commodity_options", "stage_items",
+]  # fmt: skip
+
+# A new split of `paper` between queries with the loads of its new lanes, measured in the netlist:
+# docs/generated/paper.md, "Splits of the array", the slower of its two changes.
+CHANGE_CYCLES = 16_862
+CLOCK_HZ = 125e6  # of the artifact's latencies
+NODE_ITEMS = (1024, 1600, 2048, 3200, 4096)
+CARD_ITEMS = (1024, 2048, 4096, 8192, 12288)  # the last two: figure 13's two and three times
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionSet:
+    """Options of one machine. sla_ms : the limits that they are studied with [ms]."""
+
+    name: str
+    options: tuple[Option, ...]
+    sla_ms: tuple[float, ...]
+
+
+def stage_items(candidates: int, stages: int) -> tuple[int, ...]:
+    """Return the items of 1 to 3 stages: an eighth goes on, then a quarter; 4096, 512, 128."""
+    return (candidates, candidates // 8, candidates // 32)[:stages]
+
+
+def commodity_options(engines: int = CPU_ENGINES) -> OptionSet:
+    """Return pipelines on CPU and GPU; all models resident, so a change costs only its wait.
+
+    An eighth of the candidates goes on, 128 at least; of three stages 128 at last.
+    """
+    found = []
+    for items in NODE_ITEMS:
+        kept = max(128, items // 8)
+        large: Stages = (("rmlarge", items, CPU),)
+        two: Stages = (("rmsmall", items, CPU), ("rmlarge", kept, CPU))
+        shapes: dict[str, Stages] = {
+            "cpu small": (("rmsmall", items, CPU),),
+            "cpu": large,
+            "cpu-cpu": two,
+            "cpu-cpu-cpu": (two[0], ("rmmed", kept, CPU), ("rmlarge", 128, CPU)),
+            "gpu": (("rmlarge", items, GPU),),
+            "gpu-cpu": (("rmsmall", items, GPU), two[1]),
+        }
+        for name, stages in shapes.items():
+            found.append(
+                Option(
+                    name=f"{name} {items}",
+                    quality=ndcg(stages[-1][0], items),
+                    partition=name.removesuffix(" small"),
+                    devices=frozenset(device for _, _, device in stages),
+                    stations=published_pipeline(stages, engines=engines),
+                )
+            )
+    # 25 ms: figure 8.
+    return OptionSet(name="CPU and GPU", options=tuple(found), sla_ms=(25.0,))
+
+
+def accelerator_options() -> OptionSet:
+    """Return one to three stages on the splits of the array, in the artifact's terms.
+
+    A change waits until the array is idle and takes CHANGE_CYCLES at the artifact's clock.
+    """
+    found = [
+        Option(
+            name=f"{split} {items}",
+            quality=ndcg("rmlarge", items),
+            partition=split,
+            devices=frozenset({"array"}),
+            stations=split_stations(split, stage_items(items, len(arrays))),
+            change_s=CHANGE_CYCLES / CLOCK_HZ,
+        )
+        for items in CARD_ITEMS
+        for split, arrays in SPLITS.items()
+    ]
+    # 6 ms: the abstract's and section 7.1's; 12: twice.
+    return OptionSet(name="accelerator", options=tuple(found), sla_ms=(6.0, 12.0))

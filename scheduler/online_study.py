@@ -1,0 +1,189 @@
+"""One day of load on a node: on-line, every static choice, and one who knows the rate.
+
+What counts is the mean quality over all queries that came, where one that misses its SLA counts 0.
+Every choice gets the same arrivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rpaccel.scheduler.arrivals import (
+    Floats,
+    burst_arrivals_s,
+    diurnal_arrivals_s,
+    diurnal_rate_qps,
+)
+from rpaccel.scheduler.online import (
+    Controller,
+    Hysteresis,
+    Ladder,
+    OnlineRun,
+    known_rate,
+    serve_online,
+    serve_static,
+)
+
+__all__ = [
+    "KNOWN", "ON_LINE", "QUARTERS_OF_HOURS", "Day", "Score", "Verdict", "hysteresis_of", "run_day",
+    "verdict",
+]  # fmt: skip
+
+ON_LINE, KNOWN = "on-line", "knows the rate"
+QUARTERS_OF_HOURS = 96
+SWING = 0.8  # of the day's rate about its mean; assumed. From 0.2 to 1.8 of it
+# Looks of the controller in a time in which the largest load that any option carries brings so many
+# queries; its other constants are defaults.
+TICK_QUERIES = 200.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """A day of arrivals. peak : its largest rate over the largest limit of the ladder.
+
+    queries : of the day, whatever the load: the day is as long as they take. bursts : Poisson
+    bursts of four times the rate instead of a day's wave, of the same mean.
+    """
+
+    peak: float
+    queries: int = 1_000_000
+    seed: int = 0
+    bursts: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.peak < float("inf") or self.queries < 1000:
+            raise ValueError(
+                f"peak must be above 0 and queries at least 1000, not {self.peak}, {self.queries}"
+            )
+
+    def load_qps(self, ladder: Ladder) -> float:
+        """Return the mean load [queries/s]."""
+        return self.peak * ladder.rungs[ladder.largest].limit_qps / (1 + SWING)
+
+    def arrivals_s(self, ladder: Ladder) -> Floats:
+        """Return the arrivals [s]."""
+        load = self.load_qps(ladder)
+        if self.bursts:
+            return burst_arrivals_s(self.queries, load, self.seed, burst_queries=10_000)
+        return diurnal_arrivals_s(self.queries, load, self.seed, swing=SWING)
+
+    def rate_qps(self, ladder: Ladder) -> Callable[[float], float]:
+        """Return the rate behind the arrivals by time; of bursts the mean."""
+        load = self.load_qps(ladder)
+        if self.bursts:
+            return lambda _time_s: load
+        return lambda time_s: diurnal_rate_qps(time_s, self.queries, load, swing=SWING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One choice over a day.
+
+    quality : mean over all queries, late ones 0. late : share of queries beyond the SLA
+    late_windows : share of quarter hours whose p99 missed it. p99_ms : of the day, inf if refused
+    changes : of the option
+    """
+
+    choice: str
+    quality: float
+    late: float
+    late_windows: float
+    p99_ms: float
+    changes: int
+
+
+def score(choice: str, run: OnlineRun) -> Score:
+    """Return what a run comes to."""
+    return Score(
+        choice=choice,
+        quality=run.quality,
+        late=run.late,
+        late_windows=run.late_windows(QUARTERS_OF_HOURS),
+        p99_ms=run.tail_ms(),
+        changes=len(run.changes) - 1,
+    )
+
+
+def hysteresis_of(ladder: Ladder) -> Hysteresis:
+    """Return the controller's constants for a ladder."""
+    return Hysteresis(tick_s=TICK_QUERIES / ladder.rungs[ladder.largest].limit_qps)
+
+
+def run_day(
+    ladder: Ladder,
+    day: Day,
+    *,
+    shed: bool = False,
+    hysteresis: Hysteresis | None = None,
+    rungs: Sequence[int] | None = None,
+) -> list[Score]:
+    """Return the scores of the day: on-line, then who knows the rate, then every static choice.
+
+    shed : queries that would be late are refused by all alike. rungs : static choices; None: all.
+    On-line starts with what carries most, as it knows nothing yet.
+    """
+    guard = hysteresis or hysteresis_of(ladder)
+    arrivals = day.arrivals_s(ladder)
+    start = ladder.largest
+    controller = Controller(ladder=ladder, hysteresis=guard, rung=start)
+    online = serve_online(ladder, controller, arrivals, guard.tick_s, first=start, shed=shed)
+    knows = known_rate(ladder, day.rate_qps(ladder), guard.tick_s)
+    first = knows(0.0, 0, 0)
+    known = serve_online(ladder, knows, arrivals, guard.tick_s, first=first, shed=shed)
+    found = [score(ON_LINE, online), score(KNOWN, known)]
+    for number in range(len(ladder.rungs)) if rungs is None else rungs:
+        name = ladder.rungs[number].option.name
+        found.append(score(name, serve_static(ladder, number, arrivals, shed=shed)))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """On-line against the static choice that is best on each seed's own day, hindsight included.
+
+    gains : quality of on-line less that of the best static choice, a seed each
+    """
+
+    online: float
+    known: float
+    best_static: str
+    static: float
+    gains: tuple[float, ...]
+    late: float
+    static_late: float
+    changes: float
+
+    @property
+    def wins(self) -> bool:
+        """Whether on-line beats every static choice on every seed."""
+        return min(self.gains) > 0
+
+
+def verdict(days: Sequence[Sequence[Score]]) -> Verdict:
+    """Return how on-line does over days that differ by the seed. Raises ValueError for none."""
+    if not days:
+        raise ValueError("days must be at least one")
+    statics = [max(scores[2:], key=lambda each: each.quality) for scores in days]
+    means = {
+        each.choice: float(np.mean([scores[place].quality for scores in days]))
+        for place, each in enumerate(days[0])
+    }
+    best = max(list(means)[2:], key=lambda name: means[name])
+    return Verdict(
+        online=means[ON_LINE],
+        known=means[KNOWN],
+        best_static=best,
+        static=means[best],
+        gains=tuple(
+            scores[0].quality - static.quality
+            for scores, static in zip(days, statics, strict=True)
+        ),
+        late=float(np.mean([scores[0].late for scores in days])),
+        static_late=float(np.mean(
+            [each.late for scores in days for each in scores if each.choice == best]
+        )),
+        changes=float(np.mean([scores[0].changes for scores in days])),
+    )  # fmt: skip
