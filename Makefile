@@ -136,6 +136,12 @@ area: setup ## gate equivalents and mm2 of `paper` at 12 nm (docs/generated/area
 claims: setup ## RecPipe's claims C1 to C34 beside ours (docs/generated/claims.md; minutes)
 	$(BIN)/rpaccel claims $(ARGS)
 
+serving-figures: setup ## RecPipe's figures 7, 8, 12, 14 from its own service times (docs/generated/serving_figures.md)
+	$(BIN)/rpaccel serving-figures $(ARGS)
+
+online: setup ## pipeline and split that follow a day's load, against every static choice (minutes; docs/generated/online.md)
+	$(BIN)/rpaccel online $(ARGS)
+
 deeprecsched: setup ## DeepRecSched, ours and the optimum on eight models, three targets (20 minutes; docs/generated/deeprecsched.md)
 	$(BIN)/rpaccel deeprecsched $(ARGS)
 

@@ -9,25 +9,27 @@ Ref: RecPipe (MICRO 2021), sections 3 and 5, and its artifact (2daff5b).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from rpaccel.perfmodel.recpipe_artifact import ARTIFACT_RANKERS, half_block_phases, stage_phases
+from rpaccel.scheduler.arrivals import artifact_arrivals_s, poisson_arrivals_s
 from rpaccel.scheduler.derived_profiles import PROFILES_DIR
-from rpaccel.scheduler.queueing import Station
+from rpaccel.scheduler.queueing import Station, capacity_qps, simulate
 from rpaccel.scheduler.service_profile import find_profile, load_profiles
 
 __all__ = [
-    "CPU_ENGINES", "CRITEO_NDCG", "GPU", "PUBLISHED", "SPLITS", "Contention", "ndcg",
-    "published_pipeline", "split_stations",
+    "CPU_ENGINES", "CRITEO_NDCG", "GPU", "MOST_LOAD", "PUBLISHED", "SPLITS", "Contention", "ndcg",
+    "published_pipeline", "queue_curve", "split_stations",
 ]  # fmt: skip
 
 PUBLISHED = PROFILES_DIR / "recpipe.json"
 CPU_ENGINES = 64  # one thread each; Table 2: 64 cores (the artifact's scripts: 32)
 GPU, GPU_BUSY, CPU = "t4", "t4 inference", "cpu"
+MOST_LOAD = 0.97  # of a capacity: beyond it queues do not settle within a run
 HOST_WORKERS = 4  # that prepare a GPU's queries while it works; assumed
 
 Stages = Sequence[tuple[str, int, str]]  # ranker, items, device
@@ -167,3 +169,26 @@ def split_stations(split: str, items: Sequence[int]) -> tuple[Station, ...]:
         )
         found.append(Station(name=name, servers=servers, service_s=1e-3 * phases.total_ms))
     return tuple(found)
+
+
+def queue_curve(
+    stations_at: Callable[[float], Sequence[Station]],
+    loads: Sequence[float],
+    queries: int,
+    seed: int,
+    *,
+    released: bool = False,
+) -> dict[float, float]:
+    """Return tail latencies by load, of those loads that the queues sustain [ms].
+
+    stations_at : load -> the queues at it. released : as the artifact's scripts do, gaps of whole
+    milliseconds and the 95th percentile; else Poisson arrivals and the 99th, as the paper says.
+    """
+    arrivals = artifact_arrivals_s if released else poisson_arrivals_s
+    found = {}
+    for load in loads:
+        stations = stations_at(load)
+        if load <= MOST_LOAD * capacity_qps(stations):
+            report = simulate(arrivals(queries, load, seed), stations)
+            found[load] = report.p95_ms if released else report.p99_ms
+    return found

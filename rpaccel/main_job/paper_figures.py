@@ -86,8 +86,9 @@ def paper_page(figures: Sequence[PaperFigure], arrivals: int, seed: int) -> str:
 Written by `rpaccel figures` (`make figures`), {arrivals} arrivals of each load, seed {seed}; plots
 in `results/figures/`: {stems} (PNG and SVG). Ours: from our models, nothing is fitted to the
 points that they stand beside. Paper: read off its figures, to about 1 % of an axis. Artifact: its
-formulas (`perfmodel/recpipe_artifact.py`). Figures 2, 3, 7 and 8 need Criteo's log or the paper's
-CPU and GPU; what each claim comes to: [claims.md](claims.md).
+formulas (`perfmodel/recpipe_artifact.py`). Figures 2 and 3 need Criteo's log; 7, 8, and 12 and 14
+with the paper's service times: [serving_figures.md](serving_figures.md); what each claim comes to:
+[claims.md](claims.md).
 
 {sections}"""
 

@@ -8,7 +8,6 @@ from functools import cache
 from rpaccel.main_job import paper_points as published
 from rpaccel.main_job.paper_figure import ARTIFACT, OURS, PAPER, Panel, PaperFigure, Series
 from rpaccel.perfmodel.networks import RM_LARGE, RM_MED, RM_SMALL
-from rpaccel.perfmodel.recpipe_artifact import ARTIFACT_RANKERS, stage_phases
 from rpaccel.perfmodel.row_hits import cache_bytes, machine_hits, static_hits
 from rpaccel.perfmodel.shapes import NetworkShape
 from rpaccel.scheduler.ablation import (
@@ -22,7 +21,6 @@ from rpaccel.scheduler.ablation import (
     saturated_qps,
 )
 from rpaccel.scheduler.ablation_study import serial_load
-from rpaccel.scheduler.arrivals import poisson_arrivals_s
 from rpaccel.scheduler.paper_pipelines import (
     FILM_BYTES,
     THIRD_ITEMS,
@@ -35,8 +33,7 @@ from rpaccel.scheduler.paper_pipelines import (
     whole_array,
 )
 from rpaccel.scheduler.published_baseline import published_phases
-from rpaccel.scheduler.queueing import Station, simulate
-from rpaccel.scheduler.queueing import capacity_qps as stations_qps
+from rpaccel.scheduler.published_pipelines import MOST_LOAD, SPLITS, queue_curve, split_stations
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.criteo_fit import pinned_hit_rate
 from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED
@@ -49,7 +46,6 @@ __all__ = [
 
 Curve = dict[float, float]
 
-MOST_LOAD = 0.97  # of a capacity: beyond it queues do not settle within a run
 PAPER_LOADS = (100, 200, 250, 333, 400, 500, 667, 1000, 1333, 1538, 2000, 2500)
 LARGER_LOADS = (3300, 5000, 7500, 10000)  # where ours end
 SPLIT_LOADS = (250, 500, 1000, 1538, 2000, 5000, 10000)
@@ -152,34 +148,25 @@ def serial_load_within(service_s: float, p99_ms: float, queries: int, seed: int)
     return low
 
 
-# Stages of RecPipe's artifact by design: ranker, items, size class, arrays.
-ARTIFACT_STAGES = {
-    "one stage": (("rmlarge", CANDIDATES, 1, 1),),
-    "two stages": (("rmsmall", CANDIDATES, 4, 2), ("rmlarge", KEPT, 4, 2)),
-    "8,2": (("rmsmall", CANDIDATES, 16, 8), ("rmlarge", KEPT, 4, 2)),
-    "8,8": (("rmsmall", CANDIDATES, 16, 8), ("rmlarge", KEPT, 16, 8)),
-}
+# Design of figure 12 -> split of the array in the artifact's terms.
+ARTIFACT_SPLITS = {
+    "one stage": "whole", "two stages": "2,2", "three stages": "1,1,1",
+    "8,2": "8,2", "8,8": "8,8", "8,16": "8,16",
+}  # fmt: skip
+_STAGE_ITEMS = (CANDIDATES, KEPT, THIRD_ITEMS)
 
 
-def artifact_curve(design: str, loads: Sequence[float], queries: int, seed: int) -> Curve:
-    """Return the p99 of queues of the artifact's service times, at loads that they sustain [ms].
+def artifact_curve(
+    design: str, loads: Sequence[float], queries: int, seed: int, *, released: bool = False
+) -> Curve:
+    """Return the tail of queues of the artifact's service times, at loads that they sustain [ms].
 
     Its arrays are servers of a stage; its own runs add 0.3 to 0.7 ms of processes that sleep.
+    released : `queue_curve`; else p99 of Poisson arrivals.
     """
-    stations = [
-        Station(
-            name=ranker,
-            servers=servers,
-            service_s=1e-3 * stage_phases(ARTIFACT_RANKERS[ranker], items, size_class).total_ms,
-        )
-        for ranker, items, size_class, servers in ARTIFACT_STAGES[design]
-    ]
-    most = MOST_LOAD * stations_qps(stations)
-    return {
-        load: simulate(poisson_arrivals_s(queries, load, seed), stations).p99_ms
-        for load in loads
-        if load <= most
-    }
+    split = ARTIFACT_SPLITS[design]
+    stations = split_stations(split, _STAGE_ITEMS[: len(SPLITS[split])])
+    return queue_curve(lambda _load: stations, loads, queries, seed, released=released)
 
 
 def _series(label: str, source: str, curve: Mapping[float, float]) -> Series:

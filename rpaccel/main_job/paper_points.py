@@ -7,8 +7,9 @@ these numbers goes into a model of ours.
 from __future__ import annotations
 
 __all__ = [
-    "FIGURE_1C", "FIGURE_5", "FIGURE_10A", "FIGURE_12", "FIGURE_12_SPLITS", "FIGURE_13_NDCG",
-    "FIGURE_13_SSD", "FIGURE_13_TAIL", "FIGURE_14", "MEMORY_AND_ITEMS",
+    "FIGURE_1C", "FIGURE_5", "FIGURE_7", "FIGURE_7_QUALITY", "FIGURE_8", "FIGURE_8_NDCG",
+    "FIGURE_10A", "FIGURE_12", "FIGURE_12_SPLITS", "FIGURE_13_NDCG", "FIGURE_13_SSD",
+    "FIGURE_13_TAIL", "FIGURE_14", "FIGURE_14_COMMODITY", "MEMORY_AND_ITEMS",
 ]  # fmt: skip
 
 Curve = dict[float, float]  # queries per second -> tail latency [ms]
@@ -25,6 +26,28 @@ FIGURE_5: dict[str, tuple[float, float, float, float]] = {
 }
 FIGURE_5_TOTALS = {"base": 114.4, "O.1": 44.3, "O.1 to O.2": 35.9, "O.1 to O.3": 35.9,
                    "O.1 to O.5": 31.3}  # fmt: skip
+
+# CPU, NDCG 92.25. Three stages lie above two at every load.
+FIGURE_7: dict[str, Curve] = {
+    "one stage": {10: 59.6, 20: 60.7, 33: 62.5, 50: 66.6, 125: 72.0, 200: 73.2, 250: 80.2,
+                  333: 85.2, 500: 222.0},
+    "two stages": {33: 40.0, 50: 41.2, 100: 43.1, 167: 47.3, 200: 49.7, 333: 50.9, 500: 56.0},
+    "three stages": {50: 43.7, 100: 46.8, 125: 49.9, 167: 53.0, 200: 54.4, 250: 55.1, 333: 56.1,
+                     500: 83.4},
+}  # fmt: skip
+# NDCG -> tail at 500 queries/s [ms].
+FIGURE_7_QUALITY: dict[str, Curve] = {
+    "one stage": {86.7: 37.3, 91.3: 51.5, 92.2: 61.6, 92.5: 222.0},
+    "two stages": {88.0: 35.3, 90.8: 46.1, 92.2: 55.2, 92.43: 56.8, 92.51: 102.9},
+    "three stages": {88.0: 53.0, 90.9: 55.7, 92.5: 83.4},
+}
+FIGURE_8: dict[str, Curve] = {
+    "CPU, two stages": {20: 40.9, 50: 41.5, 100: 46.2, 200: 49.7, 333: 51.0, 500: 62.3},
+    "GPU-CPU, two stages": {50: 17.8, 67: 18.0, 83: 20.8, 100: 27.4, 125: 43.6, 167: 48.8,
+                            250: 57.5, 333: 104.0},
+    "GPU, one stage": {25: 6.9, 50: 8.5, 92: 9.7, 125: 14.9, 175: 15.7, 201: 116.0},
+}  # fmt: skip
+FIGURE_8_NDCG = {"CPU": 87.0, "GPU": 92.25}  # within 25 ms at 70 queries/s
 
 # Ranker -> array side -> cycles, utilisation [%]; 4096 items.
 FIGURE_10A: dict[str, dict[int, tuple[float, float]]] = {
@@ -69,4 +92,10 @@ FIGURE_14: dict[str, dict[int, tuple[float | None, float | None, float | None]]]
     "Criteo": {100: (4.0, 2.5, 2.1), 500: (18.3, 3.3, 3.7), 2000: (None, 37.8, 8.9)},
     "ML-1M": {100: (1.6, 1.7, 3.5), 500: (5.4, 3.9, 8.4), 2000: (398.0, 187.0, 499.0)},
     "ML-20M": {100: (10.1, 3.0, 7.1), 500: (None, 19.8, 10.1), 2000: (None, None, 795.0)},
+}
+# The same for Criteo on CPU, and on GPU: one stage there, of more the first there and the rest on
+# the CPU.
+FIGURE_14_COMMODITY: dict[str, dict[int, tuple[float | None, float | None, float | None]]] = {
+    "CPU": {100: (67.5, 43.1, 46.8), 500: (222.0, 56.0, 83.0), 2000: (None, None, None)},
+    "GPU": {100: (21.8, 27.4, 34.6), 500: (None, 319.0, 438.0), 2000: (None, None, None)},
 }

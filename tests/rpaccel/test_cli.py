@@ -21,7 +21,8 @@ VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", 
          "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
          "deeprec", "deeprecsched", "queue-scale", "validate",
-         "scale-sim", "artifact", "energy", "area", "claims", "recpipe"]  # fmt: skip
+         "scale-sim", "artifact", "energy", "area", "claims", "recpipe",
+         "serving-figures", "online"]  # fmt: skip
 
 
 @pytest.fixture

@@ -1,0 +1,305 @@
+"""`rpaccel online`: days of load, on-line against every static choice, as a page and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpaccel.main_job.cache_plots import new_axes, save_figure
+from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.online_machine import Check, check, machine_options
+from rpaccel.scheduler.online import Controller, Ladder, build_ladder, serve_online
+from rpaccel.scheduler.online_options import (
+    CHANGE_CYCLES,
+    OptionSet,
+    accelerator_options,
+    commodity_options,
+)
+from rpaccel.scheduler.online_study import (
+    KNOWN,
+    ON_LINE,
+    QUARTERS_OF_HOURS,
+    Day,
+    Score,
+    Verdict,
+    hysteresis_of,
+    run_day,
+    verdict,
+)
+
+__all__ = [
+    "PEAKS", "Case", "OnlineStudy", "draw_online", "online_text", "online_values", "run_online",
+]  # fmt: skip
+
+PEAKS = (0.1, 0.3, 0.6, 0.9, 1.1)  # of the load that the largest option carries
+BURST_PEAK = 0.9
+SHOWN = 0.9  # the peak whose choices are all listed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A machine, a limit and a kind of day. first : all scores of the first seed's day."""
+
+    machine: str
+    sla_ms: float
+    peak: float
+    bursts: bool
+    shed: bool
+    verdict: Verdict
+    first: tuple[Score, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineStudy:
+    """All cases. ladders : by (machine, limit [ms]); checks : of the queues of our machine."""
+
+    ladders: dict[tuple[str, float], Ladder]
+    cases: tuple[Case, ...]
+    checks: tuple[Check, ...]
+    queries: int
+    days: int
+    seed: int
+
+
+def run_online(
+    sets: Sequence[OptionSet] | None = None,
+    *,
+    queries: int = 1_000_000,
+    days: int = 3,
+    seed: int = 100,
+    peaks: Sequence[float] = PEAKS,
+    progress: Callable[[str], None] = print,
+) -> OnlineStudy:
+    """Run every case. sets : of machines; None: the paper's node and card, and ours.
+
+    queries : of a day. days : of each case, seeds from `seed` on.
+    Raises ValueError for days below 1.
+    """
+    if days < 1:
+        raise ValueError(f"days must be at least 1, not {days}")
+    checks: tuple[Check, ...] = ()
+    if sets is None:
+        ours = machine_options(progress=progress)
+        progress("queues against the model ...")
+        checks = tuple(check(seed=seed))
+        sets = (commodity_options(), accelerator_options(), ours)
+    ladders: dict[tuple[str, float], Ladder] = {}
+    cases = []
+    for each in sets:
+        for sla_ms in each.sla_ms:
+            ladder = ladders[each.name, sla_ms] = build_ladder(
+                each.options, 1e-3 * sla_ms, seed=seed
+            )
+            kinds = [(peak, False) for peak in peaks] + [(BURST_PEAK, True)]
+            for peak, bursts in kinds:
+                what = "bursts" if bursts else "a day"
+                progress(f"{each.name}, {sla_ms:g} ms: {what}, peak {peak:g} ...")
+                for shed in (False, True):
+                    found = [
+                        run_day(
+                            ladder,
+                            Day(peak=peak, queries=queries, seed=seed + number, bursts=bursts),
+                            shed=shed,
+                        )
+                        for number in range(days)
+                    ]
+                    cases.append(
+                        Case(
+                            machine=each.name,
+                            sla_ms=sla_ms,
+                            peak=peak,
+                            bursts=bursts,
+                            shed=shed,
+                            verdict=verdict(found),
+                            first=tuple(found[0]),
+                        )
+                    )
+    return OnlineStudy(
+        ladders=ladders, cases=tuple(cases), checks=checks, queries=queries, days=days, seed=seed
+    )
+
+
+def _case_rows(cases: Sequence[Case]) -> list[list[str]]:
+    return [
+        [
+            c.machine, f"{c.sla_ms:g}", "bursts" if c.bursts else "day", f"{c.peak:g}",
+            f"{c.verdict.online:.3f}", f"{c.verdict.static:.3f}", c.verdict.best_static,
+            f"{min(c.verdict.gains):+.3f}", "yes" if c.verdict.wins else "no",
+            f"{c.verdict.known:.3f}", f"{100 * c.verdict.late:.3f}",
+            f"{100 * c.verdict.static_late:.3f}", f"{c.verdict.changes:.0f}",
+        ]
+        for c in cases
+    ]  # fmt: skip
+
+
+CASE_HEAD = [
+    "machine", "SLA [ms]", "load", "peak", "on-line", "best static", "which", "least gain", "wins",
+    "knows the rate", "late [%]", "static late [%]", "changes",
+]  # fmt: skip
+
+
+def _ladder_table(ladder: Ladder) -> str:
+    return markdown_table(
+        ["option", "NDCG", "alone [ms]", "limit [queries/s]"],
+        [[r.option.name, f"{r.option.quality:g}", f"{1e3 * r.option.idle_s:.2f}",
+          f"{r.limit_qps:,.0f}"] for r in ladder.rungs],
+    )  # fmt: skip
+
+
+def _score_table(scores: Sequence[Score]) -> str:
+    statics = sorted(scores[2:], key=lambda each: -each.quality)
+    return markdown_table(
+        ["choice", "NDCG in time", "late [%]", "late quarter hours [%]", "p99 [ms]", "changes"],
+        [[s.choice, f"{s.quality:.3f}", f"{100 * s.late:.3f}", f"{100 * s.late_windows:.1f}",
+          f"{s.p99_ms:,.2f}", str(s.changes)] for s in (*scores[:2], *statics)],
+    )  # fmt: skip
+
+
+def online_text(study: OnlineStudy) -> str:
+    """Return docs/generated/online.md."""
+    served, refused = (
+        markdown_table(CASE_HEAD, _case_rows([c for c in study.cases if c.shed == shed]))
+        for shed in (False, True)
+    )
+    day = [c for c in study.cases if not c.bursts]
+    wins = sum(c.verdict.wins for c in day)
+    parts = []
+    for (machine, sla_ms), ladder in study.ladders.items():
+        chosen = [c for c in day if (c.machine, c.sla_ms) == (machine, sla_ms) and not c.shed]
+        case = min(chosen, key=lambda c: abs(c.peak - SHOWN))
+        dropped = ", ".join(option.name for option in ladder.dropped) or "none"
+        parts.append(
+            f"### {machine}, {sla_ms:g} ms\nBest first; too slow even alone: {dropped}.\n\n"
+            f"{_ladder_table(ladder)}\nA day with peak {case.peak:g}, every choice:\n\n"
+            f"{_score_table(case.first)}\n"
+        )
+    sections = "".join(parts)
+    return f"""# Pipelines and splits that follow the load
+
+Written by `rpaccel online` (`make online`): {study.queries:,} queries a day, {study.days} days of
+each case, seeds from {study.seed} on; plots in `results/online/`.
+
+What counts: mean NDCG@64 over all queries that came, one beyond the SLA counts 0. Open loop,
+latency from the scheduled arrival. All choices get the same arrivals. A day's rate is a sine from
+0.2 to 1.8 of its mean; peak: its largest rate over the largest load that any option carries within
+the SLA. Bursts: Poisson bursts of four times the calm rate.
+
+On-line (`scheduler/online.py`) sees the rate of the last 2,000 arrivals and how many queries wait.
+It leaves an option that lacks 2 % of room at once; it takes a better one if that had 5 % of room
+during the last 10,000 arrivals, none was tried in these, and the change pays for the queries that
+it makes late. Queries in flight end on their old split. On the array a change waits until all is
+idle and takes {CHANGE_CYCLES:,} cycles, register writes and loads of the new lanes (measured in the
+netlist: paper.md); fewer candidates on the same split cost nothing. On CPU and GPU all models are
+resident (assumed): a change waits for the devices that it takes over. On-line begins with the
+option that carries most. Its constants were chosen with seeds 0 and 1.
+
+Best static: the choice that is best on average; least gain: on-line less the static choice that is
+best on that very day, the worst seed. Knows the rate: the same ladder by the true rate of now and
+of the next look, without margins; it pays for changes, too. Quality by candidates is the artifact's
+log (`published_pipelines.CRITEO_NDCG`); deeper pipelines are taken to keep it (cuts cost below 0.1
+there). On-line beats every static choice in {wins} of {len(day)} cases of days below.
+
+## All queries served
+{served}
+Where it does not win, one option is right all day: on-line pays for the start and for its margins.
+Above a peak of 1 queues of the day's noon outlast everything, for all choices alike.
+
+## Late queries refused
+A query that would be late when it could start is not served, by any choice.
+
+{refused}
+## Options and choices
+{sections}{_check_text(study.checks)}"""
+
+
+def _check_text(checks: Sequence[Check]) -> str:
+    if not checks:
+        return ""
+    table = markdown_table(
+        ["split", "load", "queries/s", "model p99 [ms]", "queues p99 [ms]", "off [%]"],
+        [[c.partition, f"{c.share:g}", f"{c.load_qps:,.0f}", f"{c.model_ms:.3f}",
+          f"{c.queues_ms:.3f}", f"{100 * (c.queues_ms / c.model_ms - 1):+.1f}"] for c in checks],
+    )  # fmt: skip
+    return f"""## Queues that stand for our machine
+Link, card and the rest of a query's time, against the event model of its tasks: 4096 candidates,
+shares of the capacity.
+
+{table}"""
+
+
+def online_values(study: OnlineStudy) -> dict[str, Any]:
+    """Return the numbers as JSON."""
+    return {
+        "queries": study.queries,
+        "days": study.days,
+        "seed": study.seed,
+        "ladders": [
+            {"machine": machine, "sla_ms": sla_ms,
+             "options": [{"name": r.option.name, "quality": r.option.quality,
+                          "alone_ms": 1e3 * r.option.idle_s, "limit_qps": r.limit_qps}
+                         for r in ladder.rungs]}
+            for (machine, sla_ms), ladder in study.ladders.items()
+        ],
+        "cases": [
+            {**vars(case), "verdict": {**vars(case.verdict), "wins": case.verdict.wins},
+             "first": [vars(score) for score in case.first]}
+            for case in study.cases
+        ],
+        "checks": [vars(each) for each in study.checks],
+    }  # fmt: skip
+
+
+def draw_online(study: OnlineStudy, folder: Path) -> list[Path]:
+    """Draw, for every ladder, a day's rate with what was chosen, and quality by peak."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, ((machine, sla_ms), ladder) in enumerate(study.ladders.items()):
+        figure, axes = new_axes(2, width=14, height=4.8, share=False)
+        _draw_day(axes[0], ladder, study)
+        cases = [
+            c
+            for c in study.cases
+            if (c.machine, c.sla_ms) == (machine, sla_ms) and not (c.bursts or c.shed)
+        ]
+        for name, pick in (
+            (ON_LINE, lambda v: v.online),
+            (KNOWN, lambda v: v.known),
+            ("best static", lambda v: v.static),
+        ):  # fmt: skip
+            axes[1].plot(
+                [c.peak for c in cases], [pick(c.verdict) for c in cases], "o-", label=name
+            )
+        axes[1].set_xlabel("peak of the day over the largest load carried")
+        axes[1].set_ylabel("mean NDCG of queries in time")
+        axes[1].legend(fontsize="small")
+        axes[1].grid(alpha=0.3)
+        figure.suptitle(f"{machine}, {sla_ms:g} ms")
+        paths += save_figure(figure, folder, f"online_{number}")
+    return paths
+
+
+def _draw_day(axes: Any, ladder: Ladder, study: OnlineStudy) -> None:
+    day = Day(peak=SHOWN, queries=study.queries, seed=study.seed)
+    guard = hysteresis_of(ladder)
+    start = ladder.largest
+    controller = Controller(ladder=ladder, hysteresis=guard, rung=start)
+    run = serve_online(ladder, controller, day.arrivals_s(ladder), guard.tick_s, first=start)
+    end_s = float(run.arrival_s[-1])
+    hours = np.linspace(0, 24, 500)
+    rate = day.rate_qps(ladder)
+    axes.plot(hours, [rate(hour / 24 * end_s) for hour in hours], color="black", label="rate")
+    limits = [ladder.rungs[rung].limit_qps for _, rung in run.changes]
+    times = [24 * time_s / end_s for time_s, _ in run.changes]
+    axes.step([*times, 24], [*limits, limits[-1]], where="post", label="what the choice carries")
+    quality = [ladder.rungs[rung].option.quality for _, rung in run.changes]
+    right = axes.twinx()
+    right.step([*times, 24], [*quality, quality[-1]], where="post", color="#f58518", linewidth=1)
+    right.set_ylabel("NDCG of the choice (orange)")
+    axes.set_xlabel("hour of the day")
+    axes.set_ylabel("queries/s")
+    axes.legend(fontsize="small")
+    axes.set_title(f"{QUARTERS_OF_HOURS // 4} hours, peak {SHOWN:g}")

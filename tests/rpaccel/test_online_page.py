@@ -1,0 +1,111 @@
+import json
+
+import pytest
+
+from rpaccel.main_job.online_page import (
+    CASE_HEAD,
+    draw_online,
+    online_text,
+    online_values,
+    run_online,
+)
+from rpaccel.results import to_json
+from rpaccel.scheduler.online import build_ladder
+from rpaccel.scheduler.online_options import OptionSet, accelerator_options
+from rpaccel.scheduler.online_study import (
+    KNOWN,
+    ON_LINE,
+    Day,
+    Score,
+    hysteresis_of,
+    run_day,
+    verdict,
+)
+
+
+@pytest.fixture(scope="module")
+def options():
+    chosen = [o for o in accelerator_options().options if o.partition in ("2,2", "8,8", "whole")]
+    return OptionSet(name="card", options=tuple(chosen), sla_ms=(6.0,))
+
+
+@pytest.fixture(scope="module")
+def study(options):
+    return run_online([options], queries=300_000, days=1, peaks=(0.9,), progress=lambda _: None)
+
+
+def score(choice, quality, late=0.0, changes=0):
+    return Score(
+        choice=choice, quality=quality, late=late, late_windows=0.0, p99_ms=1.0, changes=changes
+    )
+
+
+def test_verdict_by_hand():
+    days = [
+        [score(ON_LINE, 0.9, 0.1, 4), score(KNOWN, 0.95), score("a", 0.8, 0.2), score("b", 0.5)],
+        [score(ON_LINE, 0.7, 0.3, 2), score(KNOWN, 0.85), score("a", 0.6), score("b", 0.75)],
+    ]
+    found = verdict(days)
+    assert found.best_static == "a"
+    assert (found.online, found.static, found.known) == pytest.approx((0.8, 0.7, 0.9))
+    # Against the best of each day, not against the best on average.
+    assert found.gains == pytest.approx((0.1, -0.05))
+    assert not found.wins
+    assert (found.late, found.static_late, found.changes) == pytest.approx((0.2, 0.1, 3))
+    assert verdict(days[:1]).wins
+    with pytest.raises(ValueError, match=r"^days must be at least one"):
+        verdict([])
+
+
+def test_day_has_the_load_that_it_says(options):
+    ladder = build_ladder(options.options, 6e-3, queries=5000)
+    day = Day(peak=0.9, queries=50_000, seed=3)
+    most = ladder.rungs[ladder.largest].limit_qps
+    assert day.load_qps(ladder) == pytest.approx(0.9 * most / 1.8)
+    rate = day.rate_qps(ladder)
+    times = day.arrivals_s(ladder)
+    assert max(rate(t) for t in times[::500]) == pytest.approx(0.9 * most, rel=1e-3)
+    assert times.size / times[-1] == pytest.approx(day.load_qps(ladder), rel=0.02)
+    bursts = Day(peak=0.9, queries=50_000, seed=3, bursts=True)
+    assert bursts.rate_qps(ladder)(5.0) == bursts.load_qps(ladder)
+    assert hysteresis_of(ladder).tick_s == pytest.approx(200 / most)
+    for bad in ({"peak": 0.0}, {"peak": 1.0, "queries": 10}):
+        with pytest.raises(ValueError, match=r"^peak must be above 0 and queries at least 1000"):
+            Day(**bad)
+
+
+def test_every_static_choice_is_there(options):
+    ladder = build_ladder(options.options, 6e-3, queries=5000)
+    scores = run_day(ladder, Day(peak=0.5, queries=20_000))
+    names = [each.choice for each in scores]
+    assert names == [ON_LINE, KNOWN, *(rung.option.name for rung in ladder.rungs)]
+    assert all(each.changes == 0 for each in scores[2:])
+    assert max(each.quality for each in scores) <= ladder.rungs[0].option.quality
+    assert scores == run_day(ladder, Day(peak=0.5, queries=20_000))  # same input, same output
+    few = run_day(ladder, Day(peak=0.5, queries=20_000), rungs=[0])
+    assert [each.choice for each in few] == names[:3]
+
+
+def test_on_line_beats_every_static_choice_on_a_day(study):
+    day = [case for case in study.cases if not case.bursts]
+    assert [case.shed for case in day] == [False, True]
+    for case in day:
+        assert case.verdict.wins
+        assert min(case.verdict.gains) > (0.05 if case.shed else 1.0)
+        assert case.verdict.late < 0.01
+        assert case.verdict.changes > 2
+
+
+def test_page_json_and_plots(study, options, tmp_path):
+    text = online_text(study)
+    assert "Written by `rpaccel online`" in text
+    assert "in 2 of 2 cases" in text
+    heads = [line for line in text.splitlines() if line.startswith("| machine")]
+    assert len(heads) == 2
+    assert [cell.strip() for cell in heads[0].strip("|").split("|")] == CASE_HEAD
+    values = json.loads(to_json(online_values(study)))
+    assert len(values["cases"]) == 4
+    assert values["cases"][0]["verdict"]["wins"] is True
+    assert len(draw_online(study, tmp_path)) == 2
+    with pytest.raises(ValueError, match=r"^days must be at least 1, not 0"):
+        run_online([options], days=0)
