@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Option:
         if any(np.ndim(s.service_s) or s.delay_s for s in self.stations):
             raise ValueError(f"stations of {self.name} must have one service time and no delay")
 
-    @property
+    @cached_property
     def idle_s(self) -> float:
         """Latency of a query alone [s]."""
         return sum(float(np.max(station.service_s)) for station in self.stations)
@@ -235,9 +236,11 @@ class Controller:
         """Return the best rung that carries the load and pays for its change within the dwell."""
         guard, now = self.hysteresis, self.ladder.rungs[self.rung].option
         for number, rung in enumerate(self.ladder.rungs[: self.rung]):
+            if rung.limit_qps < demand_qps * (1 + guard.down):
+                continue
             gain = (rung.option.quality - now.quality) * guard.dwell
             loss = now.quality * now.pause_s(rung.option) * demand_qps
-            if rung.limit_qps >= demand_qps * (1 + guard.down) and gain >= loss:
+            if gain >= loss:
                 return number
         return self.rung
 
@@ -305,6 +308,7 @@ class _Node:
         self.start_s, self.finish_s = np.empty_like(arrival_s), np.empty_like(arrival_s)
         self.of = np.empty(arrival_s.size, np.int32)
         self.at, self._open_s = 0, 0.0
+        self._noted = 0  # queries whose ends `_busy_s` has
         self._busy_s: dict[str, float] = {}
         self._take(rung)
 
@@ -323,17 +327,12 @@ class _Node:
             self._arrival_s, first, until_s, self._open_s, self._most_s, self._service_s,
             self._servers, *self._heaps, self.start_s, self.finish_s,
         )  # fmt: skip
-        if self.at == first:
-            return
         self.of[first : self.at] = self.rung
-        ends = self.finish_s[first : self.at]
-        last_s = float(np.max(ends, initial=0.0, where=np.isfinite(ends)))
-        for device in self.option.devices:
-            self._busy_s[device] = max(self._busy_s.get(device, 0.0), last_s)
 
     def change(self, rung: int, now_s: float) -> None:
         """Let another option be in force from now on."""
         old, heaps = self.option, self._heaps
+        self._note_busy()
         self._take(rung)
         if self.option.partition == old.partition:
             self._heaps = heaps
@@ -342,6 +341,14 @@ class _Node:
         if self.option.devices & old.devices:
             idle_s = max(idle_s, self._open_s)
         self._open_s = idle_s + self.option.change_s
+
+    def _note_busy(self) -> None:
+        """Note until when the devices work for the queries that have started."""
+        ends = self.finish_s[self._noted : self.at]
+        last_s = float(np.max(ends, initial=0.0, where=np.isfinite(ends)))
+        for device in self.option.devices:
+            self._busy_s[device] = max(self._busy_s.get(device, 0.0), last_s)
+        self._noted = self.at
 
 
 def serve_online(

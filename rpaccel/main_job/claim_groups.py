@@ -26,12 +26,10 @@ from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 __all__ = [
     "LoadFigures", "ablation_claims", "arithmetic_claims", "array_claims", "cache_claims",
-    "load_claims", "lost_claims", "quality_claims", "silicon_claims",
+    "load_claims", "quality_claims", "silicon_claims",
 ]  # fmt: skip
 
 LOG = "needs Criteo's log of 46 million lines, which is not shipped; our rankers learn MovieLens"
-CPU = "needs the paper's 64-core CPU; service times there follow its framework, not MACs"
-GPU = "needs the paper's GPU"
 ID_ENTRY_BYTES = 8  # of the paper's id buffer, from its 12 % and 3 % of a bank of 256 KB
 BANK_BYTES = 256 << 10
 
@@ -83,7 +81,6 @@ def quality_claims(queries: int = 8, seed: int = 0) -> list[Claim]:
             why=f"the ratio only: {queries} Criteo-shaped queries with planted clicks and rankers, "
             "int8, through the golden model; ours = two stages of one",
         ),
-        out_of_reach(12, "NDCG within 25 ms at 70 queries/s: CPU, GPU", "87, 92.25", LOG),
     ]
 
 
@@ -312,14 +309,3 @@ def silicon_claims(area: AreaReport, energy: Sequence[EnergyRow]) -> list[Claim]
             "of that logic is not modelled",
         ),
     ]  # fmt: skip
-
-
-def lost_claims() -> list[Claim]:
-    """Claims on the paper's CPU and GPU: C7 to C11."""
-    return [
-        out_of_reach(7, "CPU: tail, one stage over two at 500 queries/s", "4x", CPU),
-        out_of_reach(8, "CPU: RMmed instead of RMsmall in front", "1.6x tail", CPU),
-        out_of_reach(9, "CPU: three stages lose to two", "83 against 56 ms", CPU),
-        out_of_reach(10, "GPU in front: tail", "up to 3x less", GPU),
-        out_of_reach(11, "GPU saturates first", "200 queries/s, CPU beyond 500", GPU),
-    ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rpaccel.main_job import claim_groups as groups
 from rpaccel.main_job.area_page import area_report
 from rpaccel.main_job.claims import Claim, run_claims
+from rpaccel.main_job.commodity_claims import commodity_claims
 from rpaccel.main_job.energy_page import energy_rows
 from rpaccel.main_job.paper_loads import (
     MOST_LOAD,
@@ -59,7 +60,7 @@ def all_claims(arrivals: int, seed: int, progress: Callable[[str], None] = print
             groups.ablation_claims,
             groups.cache_claims,
             groups.quality_claims,
-            groups.lost_claims,
+            commodity_claims,
             under_load,
             silicon,
         ),

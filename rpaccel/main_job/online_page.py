@@ -69,7 +69,7 @@ def run_online(
     sets: Sequence[OptionSet] | None = None,
     *,
     queries: int = 1_000_000,
-    days: int = 3,
+    days: int = 2,
     seed: int = 100,
     peaks: Sequence[float] = PEAKS,
     progress: Callable[[str], None] = print,
