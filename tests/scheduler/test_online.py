@@ -206,6 +206,47 @@ def test_a_change_must_pay_for_itself():
         assert len(run.changes) - 1 == changes
 
 
+def test_changes_follow_each_other():
+    """A change that is asked for while another is made begins when that one has ended."""
+    slow = [option(name, 0.9, (4,), (0.001,), change_s=2.0) for name in "abc"]
+    ladder = build_ladder(slow, 1.0, queries=2000)
+    run = serve_online(ladder, sequence([1, 2]), np.asarray([0.0, 1.6, 2.0]), 0.5)
+    assert run.changes == ((0.0, 0), (0.5, 1), (1.0, 2))
+    assert list(run.rung) == [0, 2, 2]
+    assert run.start_s == pytest.approx([0.0, 4.5, 4.5])
+
+
+def test_better_pipelines_come_one_a_dwell(ladder):
+    rates = ((5000, 1000.0), (100, 500.0), (30_000, 150.0))
+    gaps = np.concatenate([np.full(count, 1 / rate) for count, rate in rates])
+    guard = Hysteresis(tick_s=0.05, window=50, dwell=5000)
+    controller = Controller(ladder=ladder, hysteresis=guard, rung=2)
+    run = serve_online(ladder, controller, np.cumsum(gaps), guard.tick_s, first=2)
+    assert [rung for _, rung in run.changes] == [2, 1, 0]
+    first, second = np.searchsorted(run.arrival_s, [time_s for time_s, _ in run.changes[1:]])
+    assert second - first >= guard.dwell
+
+
+@pytest.mark.parametrize(("share", "leaves"), [(0.95, False), (0.975, False), (0.985, True)])
+def test_a_pipeline_without_room_is_left_at_once(ladder, share, leaves):
+    arrivals = np.arange(1, 3001) / (share * ladder.rungs[0].limit_qps)
+    controller = Controller(ladder=ladder, hysteresis=Hysteresis(tick_s=0.1, up=0.02))
+    run = serve_online(ladder, controller, arrivals, 0.1)
+    assert [rung for _, rung in run.changes] == ([0, 1] if leaves else [0])
+
+
+def test_who_knows_the_rate_sees_the_next_look(ladder):
+    middle = ladder.rungs[1].limit_qps
+
+    def rises(time_s):
+        return middle * time_s / 10
+
+    decide = known_rate(ladder, rises, 1.0)
+    assert [decide(time_s, 0, 0) for time_s in (0.0, 8.9, 9.1)] == [0, 1, 2]
+    falls = known_rate(ladder, lambda time_s: middle * (11 - time_s) / 10, 1.0)
+    assert [falls(time_s, 0, 0) for time_s in (0.9, 1.1)] == [2, 1]
+
+
 def test_rate_is_of_the_window(ladder):
     controller = Controller(ladder=ladder, hysteresis=Hysteresis(tick_s=1.0, window=100))
     assert controller.demand_qps(1.0, 50, 0) == pytest.approx(50)
