@@ -101,7 +101,7 @@ def serving_figures(
 
 def online(
     queries: Annotated[int, typer.Option(help="Of a day.", min=1000)] = 1_000_000,
-    days: Annotated[int, typer.Option(help="Days of each load, by seeds.", min=1)] = 2,
+    days: Annotated[int, typer.Option(help="Days of each load, by seeds.", min=1)] = 3,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/online.md"),
     plots: Annotated[Path, typer.Option(help="Folder of plots.")] = Path("results/online"),
     seed: Seed = 100,

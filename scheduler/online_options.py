@@ -7,7 +7,7 @@ answers better (`published_pipelines.ndcg`) and carries less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rpaccel.scheduler.online import Option
 from rpaccel.scheduler.published_pipelines import (
@@ -22,7 +22,8 @@ from rpaccel.scheduler.published_pipelines import (
 )
 
 __all__ = [
-    "CHANGE_CYCLES", "OptionSet", "accelerator_options", "commodity_options", "stage_items",
+    "CHANGE_CYCLES", "OptionSet", "accelerator_options", "commodity_options", "split_options",
+    "stage_items",
 ]  # fmt: skip
 
 # A new split of `paper` between queries with the loads of its new lanes, measured in the netlist:
@@ -98,3 +99,20 @@ def accelerator_options() -> OptionSet:
     ]
     # 6 ms: the abstract's and section 7.1's; 12: twice.
     return OptionSet(name="accelerator", options=tuple(found), sla_ms=(6.0, 12.0))
+
+
+def split_options(sla_ms: float = 12.0) -> OptionSet:
+    """Return the splits at 4096 candidates, all of one NDCG: what counts is how soon they answer.
+
+    quality : the share of the SLA that is left when a query alone is answered.
+    Raises ValueError for an SLA that the slowest split misses.
+    """
+    found = [o for o in accelerator_options().options if o.name.endswith(" 4096")]
+    slowest_ms = 1e3 * max(option.idle_s for option in found)
+    if sla_ms <= slowest_ms:
+        raise ValueError(f"sla_ms must be above {slowest_ms:.4g}, the slowest split, not {sla_ms}")
+    return OptionSet(
+        name="splits alone",
+        options=tuple(replace(o, quality=1 - 1e3 * o.idle_s / sla_ms) for o in found),
+        sla_ms=(sla_ms,),
+    )

@@ -84,7 +84,7 @@ class Score:
 
     quality : mean over all queries, late ones 0. late : share of queries beyond the SLA
     late_windows : share of quarter hours whose p99 missed it. p99_ms : of the day, inf if refused
-    changes : of the option
+    mean_ms : mean latency of the day. changes : of the option
     """
 
     choice: str
@@ -92,6 +92,7 @@ class Score:
     late: float
     late_windows: float
     p99_ms: float
+    mean_ms: float
     changes: int
 
 
@@ -103,6 +104,7 @@ def score(choice: str, run: OnlineRun) -> Score:
         late=run.late,
         late_windows=run.late_windows(QUARTERS_OF_HOURS),
         p99_ms=run.tail_ms(),
+        mean_ms=float(np.mean(run.finish_s - run.arrival_s)) * 1e3,
         changes=len(run.changes) - 1,
     )
 

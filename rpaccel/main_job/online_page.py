@@ -12,6 +12,7 @@ import numpy as np
 from rpaccel.main_job.cache_plots import new_axes, save_figure
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.online_machine import Check, check, machine_options
+from rpaccel.main_job.online_splits import SPLIT_PEAKS, SplitDay, run_split_days, split_days_text
 from rpaccel.scheduler.online import Controller, Ladder, build_ladder, serve_online
 from rpaccel.scheduler.online_options import (
     CHANGE_CYCLES,
@@ -55,11 +56,15 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineStudy:
-    """All cases. ladders : by (machine, limit [ms]); checks : of the queues of our machine."""
+    """All cases. ladders : by (machine, limit [ms]); checks : of the queues of our machine.
+
+    splits : days at one quality.
+    """
 
     ladders: dict[tuple[str, float], Ladder]
     cases: tuple[Case, ...]
     checks: tuple[Check, ...]
+    splits: tuple[SplitDay, ...]
     queries: int
     days: int
     seed: int
@@ -69,9 +74,10 @@ def run_online(
     sets: Sequence[OptionSet] | None = None,
     *,
     queries: int = 1_000_000,
-    days: int = 2,
+    days: int = 3,
     seed: int = 100,
     peaks: Sequence[float] = PEAKS,
+    split_peaks: Sequence[float] = SPLIT_PEAKS,
     progress: Callable[[str], None] = print,
 ) -> OnlineStudy:
     """Run every case. sets : of machines; None: the paper's node and card, and ours.
@@ -118,8 +124,17 @@ def run_online(
                             first=tuple(found[0]),
                         )
                     )
+    splits = run_split_days(
+        queries=queries, days=days, seed=seed, peaks=split_peaks, progress=progress
+    )
     return OnlineStudy(
-        ladders=ladders, cases=tuple(cases), checks=checks, queries=queries, days=days, seed=seed
+        ladders=ladders,
+        cases=tuple(cases),
+        checks=checks,
+        splits=tuple(splits),
+        queries=queries,
+        days=days,
+        seed=seed,
     )
 
 
@@ -212,6 +227,7 @@ Above a peak of 1 queues of the day's noon outlast everything, for all choices a
 A query that would be late when it could start is not served, by any choice.
 
 {refused}
+{split_days_text(study.splits)}
 ## Options and choices
 {sections}{_check_text(study.checks)}"""
 
@@ -248,6 +264,11 @@ def online_values(study: OnlineStudy) -> dict[str, Any]:
             {**vars(case), "verdict": {**vars(case.verdict), "wins": case.verdict.wins},
              "first": [vars(score) for score in case.first]}
             for case in study.cases
+        ],
+        "splits": [
+            {"peak": day.peak, "wins": day.wins,
+             "days": [[vars(score) for score in scores] for scores in day.scores]}
+            for day in study.splits
         ],
         "checks": [vars(each) for each in study.checks],
     }  # fmt: skip

@@ -11,7 +11,7 @@ from rpaccel.main_job.online_page import (
 )
 from rpaccel.results import to_json
 from rpaccel.scheduler.online import build_ladder
-from rpaccel.scheduler.online_options import OptionSet, accelerator_options
+from rpaccel.scheduler.online_options import OptionSet, accelerator_options, split_options
 from rpaccel.scheduler.online_study import (
     KNOWN,
     ON_LINE,
@@ -21,6 +21,7 @@ from rpaccel.scheduler.online_study import (
     run_day,
     verdict,
 )
+from rpaccel.scheduler.published_pipelines import SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,21 @@ def options():
 
 @pytest.fixture(scope="module")
 def study(options):
-    return run_online([options], queries=300_000, days=1, peaks=(0.9,), progress=lambda _: None)
+    return run_online(
+        [options], queries=300_000, days=1, peaks=(0.9,), split_peaks=(0.95,),
+        progress=lambda _: None,
+    )  # fmt: skip
 
 
 def score(choice, quality, late=0.0, changes=0):
     return Score(
-        choice=choice, quality=quality, late=late, late_windows=0.0, p99_ms=1.0, changes=changes
+        choice=choice,
+        quality=quality,
+        late=late,
+        late_windows=0.0,
+        p99_ms=1.0,
+        mean_ms=1.0,
+        changes=changes,
     )
 
 
@@ -94,6 +104,18 @@ def test_on_line_beats_every_static_choice_on_a_day(study):
         assert min(case.verdict.gains) > (0.05 if case.shed else 1.0)
         assert case.verdict.late < 0.01
         assert case.verdict.changes > 2
+
+
+def test_splits_alone_answer_sooner(study):
+    (day,) = study.splits
+    names = [score.choice for score in day.scores[0]]
+    assert {name for name in names[2:]} == {f"{split} 4096" for split in SPLITS}
+    assert day.wins
+    assert names[day.best] == "8,8 4096"
+    assert day.mean_ms(0) < day.mean_ms(day.best)
+    assert day.late(0) < 0.2 * day.late(day.best)
+    with pytest.raises(ValueError, match=r"^sla_ms must be above 5\.49, the slowest split, not 5"):
+        split_options(5)
 
 
 def test_page_json_and_plots(study, options, tmp_path):
