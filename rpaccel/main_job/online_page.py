@@ -182,6 +182,7 @@ def online_text(study: OnlineStudy) -> str:
     )
     day = [c for c in study.cases if not c.bursts]
     wins = sum(c.verdict.wins for c in day)
+    refusing = [c for c in day if c.shed and not c.verdict.wins and c.verdict.static_late > 0.01]
     parts = []
     for (machine, sla_ms), ladder in study.ladders.items():
         chosen = [c for c in day if (c.machine, c.sla_ms) == (machine, sla_ms) and not c.shed]
@@ -214,7 +215,8 @@ option that carries most. Its constants were chosen with seeds 0 and 1.
 
 Best static: the choice that is best on average; least gain: on-line less the static choice that is
 best on that very day, the worst seed. Knows the rate: the same ladder by the true rate of now and
-of the next look, without margins; it pays for changes, too. Quality by candidates is the artifact's
+of the next look, without margins (of bursts the mean alone); it pays for changes,
+too. Quality by candidates is the artifact's
 log (`published_pipelines.CRITEO_NDCG`); deeper pipelines are taken to keep it (cuts cost below 0.1
 there). On-line beats every static choice in {wins} of {len(day)} cases of days below.
 
@@ -224,12 +226,25 @@ Where it does not win, one option is right all day: on-line pays for the start a
 Above a peak of 1 queues of the day's noon outlast everything, for all choices alike.
 
 ## Late queries refused
-A query that would be late when it could start is not served, by any choice.
+A query that would be late when it could start is not served, by any choice.{_refusers(refusing)}
 
 {refused}
 {split_days_text(study.splits)}
 ## Options and choices
 {sections}{_check_text(study.checks)}"""
+
+
+def _refusers(cases: Sequence[Case]) -> str:
+    """Return a line on static choices that win although they refuse more than 1 % of the day."""
+    if not cases:
+        return ""
+    names = "; ".join(
+        f"{c.machine}, {c.sla_ms:g} ms, peak {c.peak:g}: {100 * c.verdict.static_late:.1f} %"
+        for c in cases
+    )
+    return f"""
+A static choice may win by what it ranks more although it refuses more than 1 %, which on-line does
+not weigh: {names}."""
 
 
 def _check_text(checks: Sequence[Check]) -> str:
