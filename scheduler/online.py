@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,15 +125,10 @@ def build_ladder(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"options must be at least one, each name once, not {names}")
     _check_partitions(options)
-    rungs = [
-        Rung(
-            option=option,
-            limit_qps=qps_under_sla(
-                option.stations, sla_s, queries=queries, percentile=percentile, seed=seed
-            ),
-        )
-        for option in options
-    ]
+    limit_qps = partial(
+        qps_under_sla, sla_s=sla_s, queries=queries, percentile=percentile, seed=seed
+    )
+    rungs = [Rung(option=o, limit_qps=limit_qps(o.stations)) for o in options]
     able = [rung for rung in rungs if rung.limit_qps > 0]
     if not able:
         fastest = min(option.idle_s for option in options)
