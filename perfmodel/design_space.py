@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from rpaccel.spec.sweep import LaneSplit, SweepAxes, SweepSpec
 
 __all__ = [
     "BANDWIDTH_AXES", "MACHINE_AXES", "TASK_AXES", "AxisSpace", "DesignPoint",
-    "DesignSpace", "HitKey", "HitRates", "dealt", "machine_config",
+    "DesignSpace", "HitKey", "HitRates", "HitSource", "dealt", "machine_config",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -127,11 +127,20 @@ class DesignSpace(AxisSpace):
     Parameters
     ----------
     spec : SweepSpec  Raises ValueError, with the path of the key, for what cannot be.
+    workload : SweepWorkload  In place of the one that the spec names.
+    hits : HitSource  Of that workload; None: from the Criteo-like trace.
     """
 
-    def __init__(self, spec: SweepSpec) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        *,
+        workload: SweepWorkload | None = None,
+        hits: HitSource | None = None,
+    ) -> None:
         super().__init__(spec)
-        self.workload = _workload(spec.workload)
+        self.workload = workload or _workload(spec.workload)
+        self._hits = hits
         self._check()
 
     def _check(self) -> None:
@@ -157,7 +166,7 @@ class DesignSpace(AxisSpace):
                     f"axes.look_ahead_kib: values must be powers of two or 0, not {value}"
                 )
         cached = max(self.axes.static_cache_kib + self.axes.look_ahead_kib)
-        if cached and self.workload.name != "criteo":
+        if cached and self._hits is None and self.workload.name != "criteo":
             raise ValueError(
                 f"axes.static_cache_kib, axes.look_ahead_kib: must be 0 for {self.workload.name}: "
                 "hit rates come from the Criteo-like trace"
@@ -222,10 +231,24 @@ class DesignSpace(AxisSpace):
         return [(beat_bytes, *sizes) for sizes in product(*caches, banks)]
 
     @cached_property
-    def hits(self) -> HitTable:
+    def hits(self) -> HitSource:
         """The hit rates of caches; a look-up that is new takes about 0.1 s."""
+        if self._hits is not None:
+            return self._hits
         stages = tuple((network.name, network.dim) for network, _ in self.workload.stages)
         return HitTable(stages, self.candidates, max(self.axes.k))
+
+
+class HitSource(Protocol):
+    """Where the hit rates of a workload come from."""
+
+    def rates(self, key: HitKey) -> HitRates:
+        """Return both stages' rates."""
+        ...
+
+    def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
+        """Take what another one has found."""
+        ...
 
 
 class HitTable:

@@ -24,7 +24,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
 
-__all__ = ["cache_bytes", "machine_hits", "split_hits", "static_hits"]
+__all__ = ["cache_bytes", "machine_hits", "split_hits", "static_hits", "stream_hits"]
 
 Ints = npt.NDArray[np.int64]
 Stage = tuple[str, int, int]  # name, dim, items of a query
@@ -97,14 +97,26 @@ def split_hits(
         labels.append(np.full(parts[-1].shape, number))
         base += KEYS * size // beat_bytes + 1
     stream, label = np.hstack(parts).ravel(), np.hstack(labels).ravel()
+    counted = np.repeat(np.arange(QUERIES) >= QUERIES // 3, stream.size // QUERIES)
+    return stream_hits(stream, label, counted, ahead_beats)
+
+
+def stream_hits(
+    stream: Ints, label: Ints, counted: npt.NDArray[np.bool_], ahead_beats: int
+) -> list[float]:
+    """Return the hit rate of each stage in a stream of beats that compete for one cache.
+
+    stream : int64[n], beats in the order in which they are asked for; -1: pinned, a hit.
+    label : int64[n], stage of each. counted : bool[n]; the others warm the cache.
+    """
     asks = stream >= 0
     ahead = CacheConfig(policy="lru", rows=ahead_beats)
     events = simulate(ahead, stream[asks], record=True).events
     assert events is not None
     read = np.zeros(stream.size, bool)
     read[asks] = events == Event.MISS
-    counted = np.repeat(np.arange(QUERIES) >= QUERIES // 3, stream.size // QUERIES)
-    return [float(1 - read[counted & (label == number)].mean()) for number in range(len(stages))]
+    stages = range(int(label.max()) + 1)
+    return [float(1 - read[counted & (label == number)].mean()) for number in stages]
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,259 @@
+"""Random two-stage workloads of the kind that sweeps are made for: rankers, queries, hit rates.
+
+Ids follow a law of popularity, tables are large beside the caches, and both rankers read the same
+records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from rpaccel.golden.cache_sim import by_frequency
+from rpaccel.golden.lane import Query, rank
+from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
+from rpaccel.main_job.sweep_machines import SweepMachine
+from rpaccel.perfmodel.design_space import HitKey, HitRates
+from rpaccel.perfmodel.networks import SweepWorkload
+from rpaccel.perfmodel.row_hits import stream_hits
+from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape
+from rpaccel.spec.isa import BINS
+from rpaccel.spec.program_plan import row_bytes_of
+from rpaccel.workloads.criteo_trace import FITTED, spread
+from rpaccel.workloads.random_models import int8, random_ranker, record_sizes, shared_schema
+
+__all__ = ["SampledHits", "SweepRankers", "draw_query", "draw_sweep_rankers", "workload_of"]
+
+Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+DIMS = ((4, 8, 16), (8, 16, 32))  # of the front's rows, and of the back's [bytes]
+HIDDEN = ((16, 32, 64), (32, 64, 128))
+MOST_ROWS = (512, 4096, 16384)  # of a table
+MOST_IDS = (1, 4, 8)  # of a multi-hot feature
+KEPT = (0.03, 0.6)  # least and most share of the candidates that the filter's edges are made for
+SAMPLES = 9  # queries from which hit rates come; the first third warms the caches
+PROFILES = 6  # queries from which pinned rows come
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRankers:
+    """A front and a back ranker that read the same records; uniform : ids, else as Criteo's."""
+
+    front: QuantisedRanker
+    back: QuantisedRanker
+    uniform: bool
+
+    @property
+    def both(self) -> list[QuantisedRanker]:
+        """Front, back."""
+        return [self.front, self.back]
+
+
+def draw_sweep_rankers(rng: np.random.Generator, machine: SweepMachine) -> SweepRankers:
+    """Return two random rankers; whether they fit the machine is for the compiler to say."""
+    config = machine.config
+    lanes = config.lane(0), config.lane(machine.back_lane)
+
+    def layers(stage: int, most: int) -> tuple[int, ...]:
+        count = int(rng.integers(0 if stage == 0 else 1, most + 1))
+        return tuple(int(x) for x in rng.choice(HIDDEN[stage], count))
+
+    front = random_ranker(
+        rng,
+        lanes[0],
+        name="front",
+        dim=int(rng.choice(DIMS[0])),
+        user_dense=int(rng.integers(1, 14)),
+        item_dense=int(rng.integers(1, 14)),
+        user_tables=int(rng.integers(1, 5)),
+        item_tables=int(rng.integers(2, 9)),
+        bottom=layers(0, 1),
+        top=layers(0, 1),
+        max_rows=int(rng.choice(MOST_ROWS)),
+        max_ids=int(rng.choice(MOST_IDS)),
+        threshold=-32768,
+    )
+    back = shared_schema(
+        rng, lanes[1], front, name="back", dim=int(rng.choice(DIMS[1])), bottom=layers(1, 2),
+        top=layers(1, 2),
+    )  # fmt: skip
+    drawn = SweepRankers(front=front, back=back, uniform=bool(rng.integers(4) == 0))
+    return replace(drawn, front=_edged(rng, drawn))
+
+
+def _edged(rng: np.random.Generator, rankers: SweepRankers) -> QuantisedRanker:
+    """Return the front with bin edges where its logits lie."""
+    records = draw_records(rng, rankers, "item", 256, 1024)
+    user = draw_records(rng, rankers, "user", 1, 1024).tobytes()
+    logits = rank(rankers.front, user, records, np.arange(256)).logits
+    shares = np.geomspace(*KEPT, BINS - 1)
+    edges = np.sort(np.quantile(logits, 1 - shares)).astype(np.int16)
+    return replace(rankers.front, edges=edges)
+
+
+def _ids(
+    rng: np.random.Generator, rankers: SweepRankers, feature: QuantisedFeature, shape: object
+) -> Ints:
+    if rankers.uniform:
+        return np.asarray(rng.integers(0, feature.rows, size=shape), np.int64)  # type: ignore[arg-type]
+    ranks = FITTED.ranks(rng.random(shape), feature.rows)  # type: ignore[arg-type]
+    return spread(ranks, feature.rows) if feature.rows > 2 else ranks
+
+
+def draw_records(
+    rng: np.random.Generator, rankers: SweepRankers, side: str, rows: int, record_bytes: int
+) -> Bytes:
+    """Return uint8[rows, record_bytes] for both rankers: counts are uniform, ids popular."""
+    front = rankers.front
+    records = np.zeros((rows, record_bytes), np.uint8)
+    words = records.view("<u4")
+    dense = front.user_dense if side == "user" else front.item_dense
+    records[:, :dense] = int8(rng, (rows, dense)).view(np.uint8)
+    for feature in front.features:
+        if feature.side != side:
+            continue
+        first = feature.word
+        if not feature.multi_hot:
+            words[:, first] = _ids(rng, rankers, feature, rows)
+            continue
+        count = rng.integers(0, feature.max_ids + 1, size=rows)
+        ids = _ids(rng, rankers, feature, (rows, feature.max_ids))
+        used = np.arange(feature.max_ids)[None, :] < count[:, None]
+        words[:, first] = count
+        words[:, first + 1 : first + 1 + feature.max_ids] = np.where(used, ids, 0)
+    return records
+
+
+def draw_query(
+    rng: np.random.Generator,
+    machine: SweepMachine,
+    rankers: SweepRankers,
+    *,
+    items: int,
+    k: int,
+    top_n: int,
+) -> Query:
+    """Return a query of both stages; every candidate has a record of its own."""
+    user_bytes, item_bytes = record_sizes(machine.config, rankers.both)
+    return Query(
+        user_record=draw_records(rng, rankers, "user", 1, user_bytes).tobytes(),
+        candidates=rng.permutation(items).astype(np.uint32),
+        features=draw_records(rng, rankers, "item", items, item_bytes),
+        stages=((0, k), (1, top_n)),
+        top_n=top_n,
+    )
+
+
+def _shape(feature: QuantisedFeature) -> FeatureShape:
+    """Return the mean of what `draw_records` draws: counts of 0..max_ids, each as often."""
+    if not feature.multi_hot:
+        return FeatureShape()
+    most = feature.max_ids
+    return FeatureShape(multi_hot=True, max_ids=most, ids=most / 2, empty=1 / (most + 1))
+
+
+def _network(ranker: QuantisedRanker) -> NetworkShape:
+    return NetworkShape(
+        name=ranker.name,
+        dim=ranker.dim,
+        user_dense=ranker.user_dense,
+        item_dense=ranker.item_dense,
+        user_features=tuple(map(_shape, ranker.user_features)),
+        item_features=tuple(map(_shape, ranker.item_features)),
+        bottom=tuple(layer.outputs for layer in ranker.bottom),
+        top=tuple(layer.outputs for layer in ranker.top),
+        interaction=ranker.interaction,
+    )
+
+
+def workload_of(rankers: SweepRankers, items: int, k: int, top_n: int) -> SweepWorkload:
+    """Return what a sweep is told of such queries: sizes and means, no record."""
+    stages = ((_network(rankers.front), items), (_network(rankers.back), k))
+    return SweepWorkload(name="drawn", stages=stages, top_n=top_n)
+
+
+def _rows_of(ranker: QuantisedRanker, query: Query, items: Ints) -> list[Ints]:
+    """Return the rows that the user and then each item name: (first byte of each), in order."""
+    size, base = row_bytes_of(ranker.dim), 0
+    starts = {}
+    for feature in ranker.features:
+        starts[feature.name] = base
+        base += -(-feature.rows * size // 64) * 64
+    found = []
+    for features, records in (
+        (ranker.user_features, np.frombuffer(query.user_record, np.uint8)[None, :]),
+        (ranker.item_features, query.features[items]),
+    ):
+        words = np.ascontiguousarray(records).view("<u4").astype(np.int64)
+        columns = []
+        for feature in features:
+            first = feature.word + feature.multi_hot
+            ids = words[:, first : first + feature.max_ids] * size + starts[feature.name]
+            if feature.multi_hot:
+                used = np.arange(feature.max_ids)[None, :] < words[:, feature.word, None]
+                ids = np.where(used, ids, -1)
+            columns.append(ids)
+        if columns:
+            rows = np.hstack(columns).ravel()
+            found.append(rows[rows >= 0])
+    return found
+
+
+class SampledHits:
+    """Hit rates of caches, from other queries of the same law; a source of DesignSpace's.
+
+    Parameters
+    ----------
+    rankers : SweepRankers
+    queries : as many as SAMPLES  profiles : from which pinned rows were chosen
+    kept : items of each stage  The second stage's are the first candidates.
+    """
+
+    def __init__(
+        self,
+        rankers: SweepRankers,
+        queries: Sequence[Query],
+        profiles: Sequence[Query],
+        kept: tuple[int, int],
+    ) -> None:
+        self._rankers, self._kept = rankers.both, kept
+        self._queries, self._profiles = queries, profiles
+
+    def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
+        """Take nothing: rates are found when they are asked for."""
+
+    def _beats(self, stage: int, query: Query, beat: int) -> Ints:
+        """Return the beats that a stage asks for."""
+        ranker = self._rankers[stage]
+        asked = np.concatenate(_rows_of(ranker, query, query.candidates[: self._kept[stage]]))
+        size = row_bytes_of(ranker.dim)
+        steps = np.arange(0, max(size, beat), beat) if size > beat else np.zeros(1, np.int64)
+        return np.asarray((asked[:, None] + steps).ravel() // beat, np.int64)
+
+    def rates(self, key: HitKey) -> HitRates:
+        """Return both stages' rates."""
+        beat, static_kib, percent, ahead_kib, banks = key
+        if not static_kib and not ahead_kib:
+            return 0.0, 0.0
+        lines, ahead = ((kib << 10) // (banks * beat) * banks for kib in (static_kib, ahead_kib))
+        front = lines * percent // 100
+        pinned = [
+            by_frequency(np.concatenate([self._beats(stage, q, beat) for q in self._profiles]))[
+                :places
+            ]
+            for stage, places in enumerate((front, lines - front))
+        ]
+        parts, labels, counted = [], [], []
+        for number, query in enumerate(self._queries):
+            for stage in range(2):
+                beats = self._beats(stage, query, beat)
+                stream = np.where(np.isin(beats, pinned[stage]), -1, 2 * beats + stage)
+                parts.append(stream)
+                labels.append(np.full(len(beats), stage))
+                counted.append(np.full(len(beats), number >= len(self._queries) // 3))
+        found = stream_hits(*(np.concatenate(each) for each in (parts, labels, counted)), ahead)
+        return found[0], found[1]
