@@ -107,6 +107,23 @@ def walk_cycles(dense_beats: Number, features: tuple[FeatureShape, ...]) -> Numb
     return WALK_RECORD_CYCLES + dense_beats + rows
 
 
+def row_trip_cycles(machine: GatherMachine, row_beats: Number) -> Number:
+    """Return the cycles of a row that misses: request buffer, bank, fabric, memory, its beats.
+
+    Those twice: a burst is asked for with the row's last beat, and given beat by beat.
+    """
+    fabric = ROW_CYCLES + machine.lookup_cycles + machine.latency_cycles
+    return REQUEST_BUFFER_CYCLES + fabric + 2 * row_beats
+
+
+def bank_cycles(machine: GatherMachine, row_beats: Number) -> Number:
+    """Return the cycles per row of all row banks: their looks, or their reads of memory."""
+    misses = 1 - machine.row_hits
+    looks = (HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses) * row_beats
+    reads = misses * row_trip_cycles(machine, row_beats) / machine.row_groups
+    return np.maximum(looks, reads) / machine.banks
+
+
 def gather_cost(
     machine: GatherMachine,
     shape: ModelShape,
@@ -116,25 +133,22 @@ def gather_cost(
 ) -> GatherCost:
     """Return the gather costs of a stage of `items`; only the first one reads a candidate list.
 
-    A row's round trip stays that of a miss, whatever hits: rows come in order, and one that hits
-    waits for those before it.
+    Rows come in order: one that hits waits for those before it. So a share has `window` rows on
+    their way, and those that hit between its last miss and them: (1 - m) / m on average, if a row
+    misses with probability m, whatever the others do. Only rows that miss take reads of a bank.
     """
     beat_bytes, window = machine.beat_bytes, machine.reads_in_flight
     traffic = traffic_of(beat_bytes, shape, records)
     listed = list_beats(beat_bytes, items) if first else 0
 
-    # A row's round trip that misses: request buffer, bank, fabric, memory, its beats twice: a
-    # burst is asked for with the row's last beat, and given beat by beat.
     fabric = REQUEST_BUFFER_CYCLES + FABRIC_CYCLES + machine.latency_cycles
-    row_fabric = ROW_CYCLES + machine.lookup_cycles + machine.latency_cycles
-    row_trip = REQUEST_BUFFER_CYCLES + row_fabric + 2 * traffic.row_beats
+    row_trip = row_trip_cycles(machine, traffic.row_beats)
     ports = machine.ports
-    row_window = np.minimum(window, machine.banks * machine.row_groups / ports)
     misses = 1 - machine.row_hits
-    lookup = HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses
-    bank = lookup * traffic.row_beats / machine.banks
     # rows of one share; the banks are shared by all
-    share_rate = np.maximum(traffic.row_beats, row_trip / row_window)
+    in_flight = window * misses + machine.row_hits  # times the chance of a miss
+    share_rate = np.maximum(traffic.row_beats, misses * row_trip / in_flight)
+    bank = bank_cycles(machine, traffic.row_beats)
     row_rate = np.maximum(share_rate, bank)
 
     # The list's first bursts go before the user record on the port.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rpaccel.perfmodel.costs import HIT_CYCLES, MISS_CYCLES, GatherMachine, gather_cost
+from rpaccel.perfmodel.costs import GatherMachine, bank_cycles, gather_cost
 from rpaccel.perfmodel.lane import TAKE_CYCLES, split_items
 from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
 from rpaccel.perfmodel.memory import Number, RecordSizes, list_beats, traffic_of
@@ -75,12 +75,11 @@ def task_profile(
 def memory_cycles(
     machine: GatherMachine, shape: ModelShape, items: int, records: RecordSizes, *, first: bool
 ) -> Number:
-    """Return the cycles that a task takes of what all lanes share: ports or row banks."""
+    """Return the cycles that a task takes of what all lanes share: ports, or row banks."""
     traffic = traffic_of(machine.beat_bytes, shape, records)
-    rows = (traffic.user_rows + items * traffic.item_rows) * traffic.row_beats
+    named = traffic.user_rows + items * traffic.item_rows
     listed = list_beats(machine.beat_bytes, items) if first else 0
     read = listed + traffic.user_record_beats + items * traffic.item_record_beats
     misses = 1 - machine.row_hits
-    port = (read + rows * misses) / machine.memory_ports
-    bank = rows * (HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses) / machine.banks
-    return np.maximum(port, bank)
+    port = (read + named * traffic.row_beats * misses) / machine.memory_ports
+    return np.maximum(port, named * bank_cycles(machine, traffic.row_beats))

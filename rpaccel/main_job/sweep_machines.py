@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from rpaccel.host.partition import Partition, Rectangle
 from rpaccel.perfmodel.design_space import CACHE_WAYS, cache_sizes, machine_config
@@ -30,7 +31,7 @@ class SweepMachine:
     static_cache_kib: int
     look_ahead_kib: int
     places: tuple[tuple[int, int], ...]
-    static_front_percent: int = field(default=50)
+    static_front_percent: int = 50
 
     @property
     def config(self) -> AcceleratorConfig:
@@ -74,10 +75,10 @@ class SweepMachine:
         return {"split": [str(self.split)], **{name: [getattr(self, name)] for name in names}}
 
 
-def _machine(name: str, blocks: int, array: int, split: str, **others: object) -> SweepMachine:
+def _machine(name: str, blocks: int, array: int, split: str, **others: Any) -> SweepMachine:
     return SweepMachine(
         name=name, blocks=blocks, array_size=array, split=LaneSplit.model_validate(split), **others
-    )  # type: ignore[arg-type]
+    )
 
 
 SWEEP_MACHINES = {
@@ -88,8 +89,8 @@ SWEEP_MACHINES = {
             look_ahead_kib=4, places=((0, 0),),
         ),
         _machine(
-            "front_and_back", 4, 16, "2*1x2+1*2x4", memory_ports=2, beat_bytes=16,
-            static_cache_kib=0, look_ahead_kib=8, places=((0, 0), (0, 2), (2, 0)),
+            "front_and_back", 2, 16, "2*1x1+1*1x2", memory_ports=2, beat_bytes=16,
+            static_cache_kib=0, look_ahead_kib=8, places=((0, 0), (0, 1), (1, 0)),
         ),
         _machine(
             "quarters", 2, 16, "4*1x1", memory_ports=2, beat_bytes=8, static_cache_kib=0,

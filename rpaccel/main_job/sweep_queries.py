@@ -1,4 +1,4 @@
-"""Random two-stage workloads of the kind that sweeps are made for: rankers, queries, hit rates.
+"""Random two-stage workloads of the kind that sweeps are made for: rankers, queries.
 
 Ids follow a law of popularity, tables are large beside the caches, and both rankers read the same
 records.
@@ -6,26 +6,19 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.golden.cache_sim import by_frequency
 from rpaccel.golden.lane import Query, rank
 from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.main_job.sweep_machines import SweepMachine
-from rpaccel.perfmodel.design_space import HitKey, HitRates
-from rpaccel.perfmodel.networks import SweepWorkload
-from rpaccel.perfmodel.row_hits import stream_hits
-from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape
 from rpaccel.spec.isa import BINS
-from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.workloads.criteo_trace import FITTED, spread
 from rpaccel.workloads.random_models import int8, random_ranker, record_sizes, shared_schema
 
-__all__ = ["SampledHits", "SweepRankers", "draw_query", "draw_sweep_rankers", "workload_of"]
+__all__ = ["PROFILES", "SAMPLES", "SweepRankers", "draw_query", "draw_sweep_rankers"]
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -96,11 +89,14 @@ def _edged(rng: np.random.Generator, rankers: SweepRankers) -> QuantisedRanker:
 
 
 def _ids(
-    rng: np.random.Generator, rankers: SweepRankers, feature: QuantisedFeature, shape: object
+    rng: np.random.Generator,
+    rankers: SweepRankers,
+    feature: QuantisedFeature,
+    shape: int | tuple[int, int],
 ) -> Ints:
     if rankers.uniform:
-        return np.asarray(rng.integers(0, feature.rows, size=shape), np.int64)  # type: ignore[arg-type]
-    ranks = FITTED.ranks(rng.random(shape), feature.rows)  # type: ignore[arg-type]
+        return np.asarray(rng.integers(0, feature.rows, size=shape), np.int64)
+    ranks = FITTED.ranks(rng.random(shape), feature.rows)
     return spread(ranks, feature.rows) if feature.rows > 2 else ranks
 
 
@@ -146,114 +142,3 @@ def draw_query(
         stages=((0, k), (1, top_n)),
         top_n=top_n,
     )
-
-
-def _shape(feature: QuantisedFeature) -> FeatureShape:
-    """Return the mean of what `draw_records` draws: counts of 0..max_ids, each as often."""
-    if not feature.multi_hot:
-        return FeatureShape()
-    most = feature.max_ids
-    return FeatureShape(multi_hot=True, max_ids=most, ids=most / 2, empty=1 / (most + 1))
-
-
-def _network(ranker: QuantisedRanker) -> NetworkShape:
-    return NetworkShape(
-        name=ranker.name,
-        dim=ranker.dim,
-        user_dense=ranker.user_dense,
-        item_dense=ranker.item_dense,
-        user_features=tuple(map(_shape, ranker.user_features)),
-        item_features=tuple(map(_shape, ranker.item_features)),
-        bottom=tuple(layer.outputs for layer in ranker.bottom),
-        top=tuple(layer.outputs for layer in ranker.top),
-        interaction=ranker.interaction,
-    )
-
-
-def workload_of(rankers: SweepRankers, items: int, k: int, top_n: int) -> SweepWorkload:
-    """Return what a sweep is told of such queries: sizes and means, no record."""
-    stages = ((_network(rankers.front), items), (_network(rankers.back), k))
-    return SweepWorkload(name="drawn", stages=stages, top_n=top_n)
-
-
-def _rows_of(ranker: QuantisedRanker, query: Query, items: Ints) -> list[Ints]:
-    """Return the rows that the user and then each item name: (first byte of each), in order."""
-    size, base = row_bytes_of(ranker.dim), 0
-    starts = {}
-    for feature in ranker.features:
-        starts[feature.name] = base
-        base += -(-feature.rows * size // 64) * 64
-    found = []
-    for features, records in (
-        (ranker.user_features, np.frombuffer(query.user_record, np.uint8)[None, :]),
-        (ranker.item_features, query.features[items]),
-    ):
-        words = np.ascontiguousarray(records).view("<u4").astype(np.int64)
-        columns = []
-        for feature in features:
-            first = feature.word + feature.multi_hot
-            ids = words[:, first : first + feature.max_ids] * size + starts[feature.name]
-            if feature.multi_hot:
-                used = np.arange(feature.max_ids)[None, :] < words[:, feature.word, None]
-                ids = np.where(used, ids, -1)
-            columns.append(ids)
-        if columns:
-            rows = np.hstack(columns).ravel()
-            found.append(rows[rows >= 0])
-    return found
-
-
-class SampledHits:
-    """Hit rates of caches, from other queries of the same law; a source of DesignSpace's.
-
-    Parameters
-    ----------
-    rankers : SweepRankers
-    queries : as many as SAMPLES  profiles : from which pinned rows were chosen
-    kept : items of each stage  The second stage's are the first candidates.
-    """
-
-    def __init__(
-        self,
-        rankers: SweepRankers,
-        queries: Sequence[Query],
-        profiles: Sequence[Query],
-        kept: tuple[int, int],
-    ) -> None:
-        self._rankers, self._kept = rankers.both, kept
-        self._queries, self._profiles = queries, profiles
-
-    def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
-        """Take nothing: rates are found when they are asked for."""
-
-    def _beats(self, stage: int, query: Query, beat: int) -> Ints:
-        """Return the beats that a stage asks for."""
-        ranker = self._rankers[stage]
-        asked = np.concatenate(_rows_of(ranker, query, query.candidates[: self._kept[stage]]))
-        size = row_bytes_of(ranker.dim)
-        steps = np.arange(0, max(size, beat), beat) if size > beat else np.zeros(1, np.int64)
-        return np.asarray((asked[:, None] + steps).ravel() // beat, np.int64)
-
-    def rates(self, key: HitKey) -> HitRates:
-        """Return both stages' rates."""
-        beat, static_kib, percent, ahead_kib, banks = key
-        if not static_kib and not ahead_kib:
-            return 0.0, 0.0
-        lines, ahead = ((kib << 10) // (banks * beat) * banks for kib in (static_kib, ahead_kib))
-        front = lines * percent // 100
-        pinned = [
-            by_frequency(np.concatenate([self._beats(stage, q, beat) for q in self._profiles]))[
-                :places
-            ]
-            for stage, places in enumerate((front, lines - front))
-        ]
-        parts, labels, counted = [], [], []
-        for number, query in enumerate(self._queries):
-            for stage in range(2):
-                beats = self._beats(stage, query, beat)
-                stream = np.where(np.isin(beats, pinned[stage]), -1, 2 * beats + stage)
-                parts.append(stream)
-                labels.append(np.full(len(beats), stage))
-                counted.append(np.full(len(beats), number >= len(self._queries) // 3))
-        found = stream_hits(*(np.concatenate(each) for each in (parts, labels, counted)), ahead)
-        return found[0], found[1]
