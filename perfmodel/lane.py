@@ -34,12 +34,14 @@ class StageInput:
 
     sub_batch : of the descriptor; 0 takes the slot's.
     bins_scanned : bins that the filter looks at before it has k, 1..BINS.
+    row_hits : share of the rows' beats that read no memory.
     """
 
     shape: ModelShape
     items: int
     sub_batch: int = 0
     bins_scanned: int = BINS
+    row_hits: float = 0.0
 
     @property
     def batch_items(self) -> int:
@@ -103,7 +105,7 @@ def _stage(
 ) -> StageReport:
     sizes = split_items(stage.items, stage.batch_items)
     program = ProgramShape.of(stage.shape.program, stage.shape.slot["row_bytes"])
-    machine = GatherMachine.of(config, memory.latency_cycles)
+    machine = GatherMachine.of(config, memory.latency_cycles, row_hits=stage.row_hits)
     gather = gather_cost(machine, stage.shape, records, stage.items, first)
 
     # Ends of the walker's sub-batches are rounded, not their lengths: no drift.

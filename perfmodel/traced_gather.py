@@ -175,6 +175,12 @@ class TracedGather:
         self._memories = np.array(memory.memories, np.uint64)
         self._now = 0
 
+    def row_beats(self) -> tuple[int, int]:
+        """Return the beats of rows so far: asked for, and read from memory."""
+        found = self._rows.counters[0]
+        read = int(found["misses"] + found["refused"])
+        return int(found["pinned"] + found["hits"] + found["merged"]) + read, read
+
     def start(self, stage: GatherStage, now: int) -> None:
         """Begin a stage: cycle `now` is that in which the unit takes its start.
 

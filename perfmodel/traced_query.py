@@ -72,6 +72,8 @@ class TracedLane:
         self._config = config
         self._gather = TracedGather(config, machine or config, memory, pinned)
         self._now = 1
+        self.row_hits: tuple[float, ...] = ()
+        """Of each stage of the last query: share of the rows' beats that read no memory."""
 
     def query(self, stages: Sequence[TracedStage], *, goes_on: bool = False) -> QueryReport:
         """Return the cycles of the next query. Raises ValueError for too many stages.
@@ -81,12 +83,16 @@ class TracedLane:
         if not 1 <= len(stages) <= MAX_STAGES:
             raise ValueError(f"stages must be in 1..{MAX_STAGES}, not {len(stages)}")
         self._now += OPEN_CYCLES
-        reports = []
+        reports, hits = [], []
         for number, stage in enumerate(stages):
             self._now += GRANT_CYCLES
             last = number == len(stages) - 1 and not goes_on
+            before = self._gather.row_beats()
             reports.append(self._stage(stage, last=last))
             self._now += reports[-1].stage_cycles
+            asked, read = np.subtract(self._gather.row_beats(), before)
+            hits.append(1.0 - float(read) / max(1, int(asked)))
+        self.row_hits = tuple(hits)
         self._now += END_CYCLES
         return QueryReport(
             stages=tuple(reports),

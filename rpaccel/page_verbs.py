@@ -67,7 +67,12 @@ def validate(
         str, typer.Option(help="Of rpaccel.main_job.validation; default: all.")
     ] = "",
     queries: Annotated[int, typer.Option(help="Random queries on each machine.", min=1)] = 42,
-    page: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
+    sessions: Annotated[
+        int, typer.Option(help="Sets of rankers on each machine of a sweep; 0: none.", min=0)
+    ] = 12,
+    page: Annotated[
+        Path | None, typer.Option(help="Page to write; the figure is put beside it.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of points and figure.")] = Path(
         "results/validate"
     ),
@@ -75,7 +80,7 @@ def validate(
     json: Json = False,
 ) -> None:
     """Compare the performance model with the counters of random queries on several netlists."""
-    from rpaccel.main_job import validation, validation_page  # noqa: PLC0415
+    from rpaccel.main_job import sweep_validation, validation, validation_page  # noqa: PLC0415
     from rpaccel.results import RunFolder  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
@@ -85,12 +90,16 @@ def validate(
         for name in names
         for point in validation.validate_machine(name, queries, seed, say=say)
     ]
-    rates, folder = validation.rates(points), RunFolder(out)
-    values = validation_page.validation_values(points, rates)
+    sweep = sweep_validation.validate_sweeps(sessions, seed, say=say)
+    rates = validation.rates(points) | sweep_validation.sweep_rates(sweep)
+    folder = RunFolder(out)
+    values = validation_page.validation_values(points, sweep, rates)
     folder.write_json("points", values)
-    folder.finish({"machines": names, "queries": queries, "seed": seed})
-    validation_page.draw_speeds(out / "speed_error.png", points, rates)
-    show_page(page, validation_page.validation_text(points, rates), values if json else None)
+    folder.finish({"machines": names, "queries": queries, "sessions": sessions, "seed": seed})
+    figure = page.with_name("validation_speed.png") if page else out / "speed_error.png"
+    validation_page.draw_speeds(figure, points, sweep, rates)
+    text = validation_page.validation_text(points, sweep, rates, figure.name)
+    show_page(page, text, values if json else None)
 
 
 def units(

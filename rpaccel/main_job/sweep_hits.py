@@ -103,13 +103,26 @@ class SampledHits:
     def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
         """Take nothing: rates are found when they are asked for."""
 
-    def _beats(self, stage: int, query: Query, beat: int) -> Ints:
-        """Return the beats that a stage asks for."""
+    def _asked(self, stage: int, query: Query, beat: int) -> tuple[Ints, Ints]:
+        """Return the beats that a stage asks for, and what of each can be pinned: the row, or it.
+
+        A row that is smaller than a beat is pinned alone, in a line with others.
+        """
         ranker = self._rankers[stage]
         asked = np.concatenate(_rows_of(ranker, query, query.candidates[: self._kept[stage]]))
         size = row_bytes_of(ranker.dim)
-        steps = np.arange(0, max(size, beat), beat) if size > beat else np.zeros(1, np.int64)
-        return np.asarray((asked[:, None] + steps).ravel() // beat, np.int64)
+        if size <= beat:
+            return asked // beat, asked // size
+        beats = (asked[:, None] + np.arange(0, size, beat)).ravel() // beat
+        return beats, beats
+
+    def _places(self, lines: tuple[int, int], beat: int) -> tuple[int, int]:
+        """Return how many rows, or beats, of each stage are pinned at most."""
+        units = [min(row_bytes_of(ranker.dim), beat) for ranker in self._rankers]
+        front, back = (count * beat // unit for count, unit in zip(lines, units, strict=True))
+        entries = self._config.banks * self._config.pin_entries  # the stages take turns
+        half = entries // 2
+        return min(front, max(half, entries - back)), min(back, max(half, entries - front))
 
     def rates(self, key: HitKey) -> HitRates:
         """Return both stages' rates."""
@@ -119,17 +132,16 @@ class SampledHits:
         lines, ahead = ((kib << 10) // (banks * beat) * banks for kib in (static_kib, ahead_kib))
         front = lines * percent // 100
         pinned = [
-            by_frequency(np.concatenate([self._beats(stage, q, beat) for q in self._profiles]))[
+            by_frequency(np.concatenate([self._asked(stage, q, beat)[1] for q in self._profiles]))[
                 :places
             ]
-            for stage, places in enumerate((front, lines - front))
+            for stage, places in enumerate(self._places((front, lines - front), beat))
         ]
         parts, labels, counted = [], [], []
         for number, query in enumerate(self._queries):
             for stage in range(2):
-                beats = self._beats(stage, query, beat)
-                stream = np.where(np.isin(beats, pinned[stage]), -1, 2 * beats + stage)
-                parts.append(stream)
+                beats, units = self._asked(stage, query, beat)
+                parts.append(np.where(np.isin(units, pinned[stage]), -1, 2 * beats + stage))
                 labels.append(np.full(len(beats), stage))
                 counted.append(np.full(len(beats), number >= len(self._queries) // 3))
         found = stream_hits(

@@ -6,7 +6,7 @@ A query alone is compared on the levels `analytic` and `event`; queries at once 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from rpaccel.host.verilated_device import build_simulator
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.sweep_hits import SampledHits, workload_of
-from rpaccel.main_job.sweep_machines import BASE, sweep_machine
+from rpaccel.main_job.sweep_machines import BASE, SWEEP_MACHINES, sweep_machine
 from rpaccel.main_job.sweep_session import (
     SESSION_QUERIES,
     Asked,
@@ -30,11 +30,12 @@ from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad
 from rpaccel.perfmodel.point_events import point_machine, point_query
 from rpaccel.spec.program_plan import row_bytes_of
-from rpaccel.spec.sweep import SweepSpec
+from rpaccel.spec.sweep import SweepSpec, load_sweep
 
-__all__ = ["LEVELS", "LoadPoint", "SweepPoint", "validate_sweep"]
+__all__ = ["LEVELS", "LoadPoint", "SweepPoint", "sweep_rates", "validate_sweep", "validate_sweeps"]
 
 LEVELS = ("analytic", "event")
+RATE_SWEEP, RATE_POINTS = "criteo_10m", 500_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class SweepPoint:
     k : items that entered the second stage. front_task, back_task : items of a task, 0: one task.
     measured, analytic, event : of the query. front, back : of the stages, (measured, analytic).
     hits : of both stages, as the models were told. shares : of the rows' beats that hit, as the
-    banks counted and as the models were told. analytic_s, event_s : of one core.
+    banks counted and as the models were told. event_s : of one core.
     """
 
     machine: str
@@ -64,7 +65,6 @@ class SweepPoint:
     back: tuple[int, int]
     hits: tuple[float, float]
     shares: tuple[float, float]
-    analytic_s: float
     event_s: float
 
 
@@ -133,6 +133,29 @@ def validate_sweep(
         say(f"{name}: {done} points, {time.monotonic() - begin:.0f} s")
 
 
+def validate_sweeps(
+    sessions: int, seed: int, *, say: Callable[[str], None] = print
+) -> list[SweepPoint | LoadPoint]:
+    """Return the points of `sessions` sessions on each of SWEEP_MACHINES."""
+    names = SWEEP_MACHINES if sessions else ()
+    return [point for name in names for point in validate_sweep(name, sessions, seed, say=say)]
+
+
+def sweep_rates(points: Sequence[SweepPoint | LoadPoint]) -> dict[str, float]:
+    """Return points per second of one core: `analytic` in a sweep, `event` one by one."""
+    alone = [point for point in points if isinstance(point, SweepPoint)]
+    if not alone:
+        return {}
+    space = DesignSpace(load_sweep(RATE_SWEEP))
+    evaluate(space, 0, RATE_POINTS)  # code is compiled, hit rates are found
+    begin = time.process_time()
+    evaluate(space, 0, RATE_POINTS)
+    analytic = RATE_POINTS / max(time.process_time() - begin, 1e-9)
+    later = alone[1:] or alone
+    seconds = float(np.median([point.event_s for point in later]))
+    return {"analytic": analytic, "event": 1 / max(seconds, 1e-9)}
+
+
 def _told(space: DesignSpace, hits: tuple[float, float]) -> float:
     """Return the share of all beats of rows that hit, of what the models were told."""
     beats = []
@@ -148,9 +171,8 @@ def _point(session: SweepSession, index: int, asked: Asked, measured: Measured) 
     space = _space(session, dealing, measured.entered)
     point = space.point(0)
     hits = space.row_hits(point)
-    begin = time.process_time()
     row = {name: int(values[0]) for name, values in evaluate(space, 0, 1).columns.items()}
-    middle = time.process_time()
+    begin = time.process_time()
     event = simulate(point_machine(space, point), [point_query(space, point)])
     end = time.process_time()
     return SweepPoint(
@@ -171,8 +193,7 @@ def _point(session: SweepSession, index: int, asked: Asked, measured: Measured) 
         back=(measured.back, row["back_cycles"]),
         hits=hits,
         shares=(1 - measured.read / max(1, measured.beats), _told(space, hits)),
-        analytic_s=middle - begin,
-        event_s=end - middle,
+        event_s=end - begin,
     )
 
 

@@ -76,8 +76,8 @@ class ValidationPoint:
     machine, session, query : where. unit : of UNITS; stage : of the query, 0 for the query itself.
     items : that enter the stage. latency : of the memory [cycles].
     records : `perfmodel.traced_query`, which knows the query's records. means :
-    `perfmodel.lane`, which knows how many rows they name on average; None where a query ends
-    early. records_s, means_s : of one core, of the whole query, in its own row.
+    `perfmodel.lane`, which knows how many rows they name on average and how many hit; None
+    where a query ends early. records_s, means_s : of one core, of the whole query, in its own row.
     """
 
     machine: str
@@ -170,7 +170,7 @@ def _points(
     middle = time.process_time()
     means = None
     if len(golden.stages) == len(query.stages):
-        means = _by_means(session, query, golden, timing)
+        means = _by_means(session, query, golden, timing, lane.row_hits)
     seconds = middle - begin, time.process_time() - middle
     said = (_counts(completion, len(golden.stages)), _counted(records), _counted(means))
     for key, measured in said[0].items():
@@ -225,7 +225,11 @@ def _by_records(
 
 
 def _by_means(
-    session: Session, query: Query, golden: QueryResult, timing: MemoryTiming
+    session: Session,
+    query: Query,
+    golden: QueryResult,
+    timing: MemoryTiming,
+    row_hits: Sequence[float],
 ) -> QueryReport:
     return predict_request(
         session.compiled,
@@ -236,6 +240,7 @@ def _by_means(
         models=_names(session, query, golden),
         top_n=query.top_n,
         scans=_scans(session, query, golden),
+        row_hits=row_hits,
     )
 
 

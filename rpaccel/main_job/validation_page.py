@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.sweep_page import level_errors, sweep_text
+from rpaccel.main_job.sweep_validation import LEVELS, LoadPoint, SweepPoint
 from rpaccel.main_job.validation import (
     LATENCIES,
     MACHINES,
@@ -36,16 +38,19 @@ PUBLISHED_ERROR = 0.0023  # ONNXim against Gemmini's RTL, mean
 _TEXT = """\
 # The performance model beside the netlist
 
-Written by `rpaccel validate`: {queries} random queries on {machines} machines, one after
-another, each an answer that is bit for bit golden. Models, items, stages, k, records and the
-memory's latency ({least} to {most} cycles, constant) are drawn. Compared are the counters in the
-completions: of the whole query, and of every stage and unit.
+Written by `rpaccel validate`.
+
+## Tiny tables, every unit
+{queries} random queries on {machines} machines, one after another, each an answer that is bit for
+bit golden. Models, items, stages, k, records and the memory's latency ({least} to {most} cycles,
+constant) are drawn. Compared are the counters in the completions: of the whole query, and of every
+stage and unit.
 
 * *records*: `perfmodel/traced_query.py`, which is told the query's records: gather unit, row banks
   and memory fabric a cycle at a time, in compiled code; what the banks hold stays from query to
   query.
-* *means*: `perfmodel/lane.py`, which is told how many rows a record names on average, and takes
-  all of them to miss.
+* *means*: `perfmodel/lane.py`, which is told how many rows a record names on average, and which
+  share of their beats read no memory.
 
 Error: predicted over measured, less one.
 
@@ -53,18 +58,22 @@ Error: predicted over measured, less one.
 Cycles of difference in all: {difference} of {cycles} by *records*. The published figure next to it
 is a mean of {published:.2f} % (ONNXim against Gemmini's RTL).
 
-## By machine
+### By machine
 Mean and worst of the magnitude of a query's error.
 
 {by_machine}
-## Worst cases of *means*
-It takes every row to miss; here tables are small, and most rows are in the banks or on their way
-already. It is also off where few reads in flight bind.
+### Worst cases of *means*
+Hits come in runs where tables are small, and a row that is on its way counts as one: a mean of
+them says little about when rows wait. It is also off where few reads in flight bind.
 
 {worst}
-## Speed
-Queries per second of one core, when this page was written: *records* {records_rate:,.0f}
-({cycles_rate:.1f} million cycles per second), *means* {means_rate:,.0f}.
+{sweep}## Speed
+Per second of one core, when this page was written: queries by *records* {records_rate:,.0f}
+({cycles_rate:.1f} million cycles per second), by *means* {means_rate:,.0f}{sweep_rates}.
+Published speeds: MAESTRO 0.17 M points; SCALE-Sim 3 0.006 to 0.4 (measured), ZigZag 0.1 to 0.9 and
+LLMCompass 0.006. Their errors were taken on other machines: they are lines, not points.
+
+![Speed against error]({figure})
 """
 _HEAD = (
     "unit", "model", "points", "mean [%]", "mean size [%]", "median size [%]", "p95 size [%]",
@@ -79,8 +88,19 @@ _WORST_HEAD = (
 )  # fmt: skip
 
 
-def validation_text(points: Sequence[ValidationPoint], rates: Mapping[str, float]) -> str:
-    """Return the page. rates : "records", "means" [queries/s], "cycles" [1/s] of *records*."""
+def validation_text(
+    points: Sequence[ValidationPoint],
+    sweep: Sequence[SweepPoint | LoadPoint],
+    rates: Mapping[str, float],
+    figure: str,
+) -> str:
+    """Return the page.
+
+    rates : "records", "means" [queries/s], "cycles" [1/s] of *records*, LEVELS [points/s].
+    figure : name of the picture beside the page.
+    """
+    alone = [point for point in sweep if isinstance(point, SweepPoint)]
+    loads = [point for point in sweep if isinstance(point, LoadPoint)]
     queries = [point for point in points if point.unit == "query"]
     names = list(dict.fromkeys(point.machine for point in points))
     return _TEXT.format(
@@ -97,14 +117,26 @@ def validation_text(points: Sequence[ValidationPoint], rates: Mapping[str, float
         records_rate=rates["records"],
         cycles_rate=rates["cycles"] / 1e6,
         means_rate=rates["means"],
+        sweep=sweep_text(alone, loads) if alone else "",
+        sweep_rates="".join(
+            f"; points by `{level}` {rates[level]:,.0f}" for level in LEVELS if level in rates
+        ),
+        figure=figure,
     )
 
 
 def validation_values(
-    points: Sequence[ValidationPoint], rates: Mapping[str, float]
+    points: Sequence[ValidationPoint],
+    sweep: Sequence[SweepPoint | LoadPoint],
+    rates: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return what the page says, and every point, for machines."""
-    return {"points": [asdict(point) for point in points], "rates": dict(rates)}
+    return {
+        "points": [asdict(point) for point in points],
+        "sweep": [asdict(point) for point in sweep if isinstance(point, SweepPoint)],
+        "loads": [asdict(point) for point in sweep if isinstance(point, LoadPoint)],
+        "rates": dict(rates),
+    }
 
 
 def _cases() -> list[tuple[str, str]]:
@@ -171,19 +203,28 @@ def _worst(queries: Sequence[ValidationPoint]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def draw_speeds(path: Path, points: Sequence[ValidationPoint], rates: Mapping[str, float]) -> None:
-    """Draw speed against error: our two models, the published models' speeds, ONNXim's error."""
+def draw_speeds(
+    path: Path,
+    points: Sequence[ValidationPoint],
+    sweep: Sequence[SweepPoint | LoadPoint],
+    rates: Mapping[str, float],
+) -> None:
+    """Draw speed against error: our models, the published models' speeds, ONNXim's error."""
     import matplotlib  # noqa: PLC0415
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for model in MODELS:
-        error = 100 * float(np.abs(errors(points, model, "query")).mean())
+    ours = {model: errors(points, model, "query") for model in MODELS}
+    alone = [point for point in sweep if isinstance(point, SweepPoint)]
+    if alone:
+        ours |= {level: level_errors(alone, level) for level in LEVELS}
+    for model, found in ours.items():
+        error = 100 * float(np.abs(found).mean())
         axes.plot(rates[model], error, "o")
-        axes.annotate(f"ours, {model}", (rates[model], error), xytext=(6, 6),
-                      textcoords="offset points")  # fmt: skip
+        axes.annotate(f"ours, {model}", (rates[model], error), xytext=(-4, 7),
+                      textcoords="offset points", ha="right")  # fmt: skip
     for number, (name, (low, high)) in enumerate(PUBLISHED_SPEEDS.items()):
         axes.axvspan(low, high * 1.02, color=f"C{number + 2}", alpha=0.3)
         axes.annotate(name, (low, 0.95), xycoords=("data", "axes fraction"), rotation=90, va="top")
@@ -191,6 +232,7 @@ def draw_speeds(path: Path, points: Sequence[ValidationPoint], rates: Mapping[st
     axes.annotate("ONNXim against Gemmini", (0.4, 100 * PUBLISHED_ERROR),
                   xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
     axes.set_xscale("log")
+    axes.set_title("Speed against error; bands: published speeds")
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylim(bottom=-0.01)
     axes.set_xlabel("queries, design points or layers per second of one core")
