@@ -124,6 +124,16 @@ def bank_cycles(machine: GatherMachine, row_beats: Number) -> Number:
     return np.maximum(looks, reads) / machine.banks
 
 
+def window_cycles(window: int, misses: Number, trip: Number) -> Number:
+    """Return the cycles per row of a share whose rows come in order, `window` of them at a time.
+
+    One that hits waits for those before it. A row enters when the one `window` before it has left,
+    that is with the last miss up to that one: (1 - m) / m rows earlier on average, if a row misses
+    with probability m = `misses`, whatever the others do. So `trip` counts once per window + that.
+    """
+    return misses * trip / (window * misses + 1 - misses)
+
+
 def gather_cost(
     machine: GatherMachine,
     shape: ModelShape,
@@ -133,9 +143,8 @@ def gather_cost(
 ) -> GatherCost:
     """Return the gather costs of a stage of `items`; only the first one reads a candidate list.
 
-    Rows come in order: one that hits waits for those before it. So a share has `window` rows on
-    their way, and those that hit between its last miss and them: (1 - m) / m on average, if a row
-    misses with probability m, whatever the others do. Only rows that miss take reads of a bank.
+    Rows come in order, see `window_cycles`; a list without ids takes a place among them, too. Only
+    rows that miss take reads of a bank.
     """
     beat_bytes, window = machine.beat_bytes, machine.reads_in_flight
     traffic = traffic_of(beat_bytes, shape, records)
@@ -146,10 +155,10 @@ def gather_cost(
     ports = machine.ports
     misses = 1 - machine.row_hits
     # rows of one share; the banks are shared by all
-    in_flight = window * misses + machine.row_hits  # times the chance of a miss
-    share_rate = np.maximum(traffic.row_beats, misses * row_trip / in_flight)
     bank = bank_cycles(machine, traffic.row_beats)
-    row_rate = np.maximum(share_rate, bank)
+    row_rate = np.maximum(window_cycles(window, misses, row_trip), bank)
+    item_tickets = sum(f.tickets for f in shape.item_features)
+    item_misses = misses * traffic.item_rows / max(1, item_tickets)  # chance of a ticket's
 
     # The list's first bursts go before the user record on the port.
     ahead = np.minimum(LIST_BURSTS * BURST_BEATS, listed)
@@ -166,7 +175,8 @@ def gather_cost(
     share_bounds = [  # of a share, which has one item of `ports`
         walk,
         sum(f.ids * traffic.row_beats + f.empty for f in shape.item_features),  # the pooler
-        traffic.item_rows * share_rate,
+        traffic.item_rows * traffic.row_beats,
+        item_tickets * window_cycles(window, item_misses, row_trip),
         record_trip / ahead_records,
     ]
     read = traffic.item_record_beats + misses * traffic.item_rows * traffic.row_beats
