@@ -20,6 +20,7 @@ from rpaccel.golden.cache_sim import (
     pinned_rows,
     simulate,
 )
+from rpaccel.golden.look_ahead import LookAheadConfig, read_window
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
@@ -30,6 +31,7 @@ Ints = npt.NDArray[np.int64]
 Stage = tuple[str, int, int]  # name, dim, items of a query
 
 QUERIES = 12  # of the trace; the first third warms the look-ahead caches
+READS_IN_FLIGHT = 32  # of the look-ahead caches, all together: assumed
 PROFILE_QUERIES = 24  # of the trace that the pinned rows come from
 
 
@@ -102,19 +104,29 @@ def split_hits(
 
 
 def stream_hits(
-    stream: Ints, label: Ints, counted: npt.NDArray[np.bool_], ahead_beats: int
+    stream: Ints,
+    label: Ints,
+    counted: npt.NDArray[np.bool_],
+    ahead_beats: int,
+    ways: int | None = None,
 ) -> list[float]:
     """Return the hit rate of each stage in a stream of beats that compete for one cache.
 
     stream : int64[n], beats in the order in which they are asked for; -1: pinned, a hit.
     label : int64[n], stage of each. counted : bool[n]; the others warm the cache.
+    ways : of a cache as the netlist has it, golden.look_ahead, with READS_IN_FLIGHT; None: one that
+    is fully associative and replaces what was not used for longest.
     """
     asks = stream >= 0
-    ahead = CacheConfig(policy="lru", rows=ahead_beats)
-    events = simulate(ahead, stream[asks], record=True).events
+    if ways is None or ahead_beats < ways:
+        ahead = CacheConfig(policy="lru", rows=ahead_beats)
+        events = simulate(ahead, stream[asks], record=True).events
+    else:
+        cache = LookAheadConfig(sets=ahead_beats // ways, ways=ways)
+        events = read_window(cache, stream[asks], READS_IN_FLIGHT, record=True).events
     assert events is not None
     read = np.zeros(stream.size, bool)
-    read[asks] = events == Event.MISS
+    read[asks] = (events == Event.MISS) | (events == Event.REFUSED)
     stages = range(int(label.max()) + 1)
     return [float(1 - read[counted & (label == number)].mean()) for number in stages]
 

@@ -11,7 +11,7 @@ from rpaccel.golden.cache_sim import by_frequency
 from rpaccel.golden.lane import Query
 from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.main_job.sweep_queries import SweepRankers
-from rpaccel.perfmodel.design_space import HitKey, HitRates
+from rpaccel.perfmodel.design_space import CACHE_WAYS, HitKey, HitRates
 from rpaccel.perfmodel.networks import SweepWorkload
 from rpaccel.perfmodel.row_hits import stream_hits
 from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape
@@ -145,6 +145,10 @@ class SampledHits:
                 labels.append(np.full(len(beats), stage))
                 counted.append(np.full(len(beats), number >= len(self._queries) // 3))
         found = stream_hits(
-            np.concatenate(parts), np.concatenate(labels), np.concatenate(counted), ahead
+            np.concatenate(parts),
+            np.concatenate(labels),
+            np.concatenate(counted),
+            ahead,
+            CACHE_WAYS,
         )
         return found[0], found[1]

@@ -1,0 +1,75 @@
+"""Points of a sweep beside the netlist: drawing, hit rates, the page."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rpaccel.main_job.sweep_hits import SampledHits
+from rpaccel.main_job.sweep_machines import SWEEP_MACHINES, sweep_machine
+from rpaccel.main_job.sweep_page import error_cells, level_errors, sweep_text
+from rpaccel.main_job.sweep_session import ITEMS, SweepSession
+from rpaccel.main_job.sweep_validation import LoadPoint, SweepPoint
+
+POINT = SweepPoint(
+    machine="quarters", session=0, query=0, latency=20, items=300, k=40, front_sub_batch=16,
+    back_sub_batch=8, front_task=64, back_task=0, measured=1000, analytic=1100, event=990,
+    front=(600, 700), back=(400, 400), hits=(0.5, 0.25), shares=(0.4, 0.45), event_s=0.01,
+)  # fmt: skip
+LOAD = LoadPoint(
+    machine="quarters", session=0, latency=20, measured=2000, event=1900, totals=((900, 990),)
+)
+
+
+def test_errors_by_hand():
+    assert error_cells([110, 95], [100, 100]) == [
+        "2", "2.50", "7.50", "7.50", "9.75", "10.00", "-"
+    ]  # fmt: skip
+    assert error_cells([], [])[0] == "0"
+    assert error_cells([110, 190], [100, 200])[-1] == "1.000000"
+    points = [POINT, replace(POINT, analytic=950)]
+    np.testing.assert_allclose(level_errors(points, "analytic"), [0.1, -0.05])
+    assert level_errors([], "event").shape == (0,)
+
+
+def test_the_page_says_the_worst_first():
+    worse = replace(POINT, session=3, analytic=1500, front_task=0)
+    text = sweep_text([POINT, worse], [LOAD, replace(LOAD, machine="whole")])
+    cases = text.split("### Worst cases")[1]
+    assert cases.index("50.00") < cases.index("10.00")
+    assert "1 loads of" in text  # one lane is none of several
+    assert "-5.00" in text.split("## Queries at once")[1]
+
+
+def test_machines_are_those_of_sweeps():
+    for name, machine in SWEEP_MACHINES.items():
+        assert machine.config.lanes == len(machine.partition) == len(machine.places)
+        assert sweep_machine(name) is machine
+    with pytest.raises(ValueError, match=r"^machine must be one of whole, .*, not 'none'$"):
+        sweep_machine("none")
+
+
+def test_sessions_are_the_same_for_a_seed():
+    machine = sweep_machine("quarters")
+    one, same, other = (SweepSession(machine, seed, 1) for seed in (1, 1, 2))
+    assert [each.dealing for each in one.alone] == [each.dealing for each in same.alone]
+    assert [each.dealing for each in one.alone] != [each.dealing for each in other.alone]
+    for mine, theirs in zip(one.load, same.load, strict=True):
+        np.testing.assert_array_equal(mine.query.features, theirs.query.features)
+    assert all(ITEMS[0] <= each.dealing.items <= ITEMS[1] for each in one.alone)
+    front, back = one.sub_batches(one.alone[0].dealing)
+    assert front >= 1 and back >= 1
+
+
+def test_hit_rates_grow_with_the_caches():
+    session = SweepSession(sweep_machine("whole"), 1, 0)
+    hits = SampledHits(
+        session.rankers, session.samples, session.profiles, session.config, (512, 128)
+    )
+    none, small, large, pinned = (
+        hits.rates(key)
+        for key in ((32, 0, 50, 0, 2), (32, 0, 50, 1, 2), (32, 0, 50, 64, 2), (32, 64, 50, 1, 2))
+    )
+    assert none == (0.0, 0.0)
+    assert 0 < small[0] < large[0] < 1 and small[1] < large[1]
+    assert pinned[0] > small[0]
