@@ -114,7 +114,7 @@ criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8
 paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (20 minutes; docs/generated/paper.md)
 	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper --page docs/generated/paper.md $(ARGS)
 
-validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists (docs/generated/validation.md)
+validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists, of 216 points of a sweep on 3 (docs/generated/validation.md)
 	$(BIN)/rpaccel validate --page docs/generated/validation.md $(ARGS)
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md)
