@@ -93,7 +93,7 @@ def error_cells(predicted: Sequence[int], measured: Sequence[int]) -> list[str]:
                 found[sizes.argmax()],
             )
         ),
-        "-" if flat else f"{float(np.corrcoef(pairs)[0, 1]):.6f}",
+        "-" if flat else f"{float(np.asarray(np.corrcoef(pairs))[0, 1]):.6f}",
     ]  # fmt: skip
 
 
