@@ -71,7 +71,7 @@ class MachinePlan:
                 )
             self._plans.append(plans[key])
         names, count = STAGE_KIND.names or (), len(self.lanes)
-        rows = np.array(self._kinds, np.int64)
+        rows = np.array(self._kinds, np.int64).reshape(-1, len(names) + 2 * count)
         kinds = np.zeros(len(rows), STAGE_KIND)
         for place, name in enumerate(names):
             kinds[name] = rows[:, place]
@@ -103,7 +103,7 @@ class MachinePlan:
             asked[place] = self._profile_kinds[key]
         tasks = stage.tasks
         row = [
-            sum(1 << place for place in places), tasks.task_items, tasks.task_k, int(tasks.mode),
+            sum({1 << place for place in places}), tasks.task_items, tasks.task_k, int(tasks.mode),
             stage.k, len(self._releases), len(stage.releases),
         ]  # fmt: skip
         self._releases += [(release.ids, release.cycles) for release in stage.releases]
@@ -199,7 +199,7 @@ class MachinePlan:
     def _stage_records(self, queries: NDArray[np.void]) -> NDArray[np.void]:
         """Return STAGE[stages of all queries]."""
         stages = np.zeros(int(queries["stages"].sum()), STAGE)
-        stages["kind"] = np.concatenate([np.array(plan, np.int64) for plan in self._plans])
+        stages["kind"] = [kind for plan in self._plans for kind in plan]
         stages["query"] = np.repeat(np.arange(len(queries)), queries["stages"])
         stages["number"] = np.arange(len(stages)) - np.repeat(queries["stage"], queries["stages"])
         for name in ("first", "last", "start", "end"):

@@ -99,6 +99,11 @@ def test_windows_of_the_past_are_used_again(monkeypatch):
     assert many.cycles > 1 << 21
 
 
+def test_no_queries():
+    found = simulate(machine(SPLIT), [])
+    assert (found.queries, found.tasks, found.steps, found.memory_cycles) == ((), (), 0, 0.0)
+
+
 def test_too_few_releases():
     stages = two_stages()
     stages = (replace(stages[0], releases=(Release(ids=5),) * 15), stages[1])
