@@ -10,6 +10,8 @@ import pytest
 from rpaccel.perfmodel import machine as module
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Release, StageLoad
+from rpaccel.perfmodel.machine_plan import MachinePlan
+from rpaccel.perfmodel.shared_memory import WINDOW_CYCLES
 from rpaccel.perfmodel.timeline import machine_events
 from tests.perfmodel.test_machine import ONES, PAPER, SPLIT, TWOS, load, machine, two_stages
 
@@ -89,14 +91,22 @@ def test_a_run_without_room_is_made_anew(report, monkeypatch, name, places):
 
 
 def test_windows_of_the_past_are_used_again(monkeypatch):
-    """A long load whose memory binds: the ring goes round many times."""
+    """A long load whose memory binds: a short ring goes round many times."""
     config = PAPER.model_copy(update={"memory_ports": 1})
     loads = [load(two_stages(), arrival=20_000 * n) for n in range(100)]
     many = simulate(machine(SPLIT, config=config), loads)
+    states = []
+
+    class Plan(MachinePlan):
+        def new_state(self, *places):
+            states.append(super().new_state(*places))
+            return states[-1]
+
+    monkeypatch.setattr(module, "MachinePlan", Plan)
     monkeypatch.setattr(module, "WINDOWS", 1)
-    few = simulate(machine(SPLIT, config=config), loads)
-    assert same(many, few)
-    assert many.cycles > 1 << 21
+    assert same(many, simulate(machine(SPLIT, config=config), loads))
+    assert len(states) > 1
+    assert many.cycles > 4 * WINDOW_CYCLES * len(states[-1].used)
 
 
 def test_no_queries():
