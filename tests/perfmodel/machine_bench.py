@@ -60,7 +60,10 @@ def load_of(session, query, request, arrival, name):
 
 
 def measure(seed, count, depth=16):
-    """Run `count` random queries, all at once; return their completions, machine and loads."""
+    """Run `count` random queries, all at once; return their completions, machine and loads.
+
+    They arrive when the netlist fetched their descriptors, one after the other.
+    """
     library = build_simulator(SPLIT)
     with VerilatedDevice(SPLIT, memory_bytes=MEMORY_BYTES, library=library) as device:
         session = Session(
@@ -68,16 +71,15 @@ def measure(seed, count, depth=16):
         )
         latency = device.timing.read_latency_cycles
         asks = [random_ask(session) for _ in range(count)]
-        tags, arrivals = [], []
-        for _, request in asks:
-            tags.append(session.driver.submit(request))
-            arrivals.append(device.cycles)
+        tags = [session.driver.submit(request) for _, request in asks]
         completions = [session.driver.wait(tag) for tag in tags]
         for number, (completion, (query, _)) in enumerate(zip(completions, asks, strict=True)):
             session.check(completion, query, f"query {number}")
+    fetched = [each.ended_at - each.total_cycles - each.queue_cycles for each in completions]
     loads, shapes = [], {}
     for number, (query, request) in enumerate(asks):
-        load, named = load_of(session, query, request, arrivals[number] - arrivals[0], str(number))
+        arrival = fetched[number] - min(fetched)
+        load, named = load_of(session, query, request, arrival, str(number))
         loads.append(load)
         shapes |= named
     machine = Machine(
