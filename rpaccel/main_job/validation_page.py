@@ -227,14 +227,20 @@ def draw_speeds(
                       textcoords="offset points", ha="right")  # fmt: skip
     for number, (name, (low, high)) in enumerate(PUBLISHED_SPEEDS.items()):
         axes.axvspan(low, high * 1.02, color=f"C{number + 2}", alpha=0.3)
-        axes.annotate(name, (low, 0.95), xycoords=("data", "axes fraction"), rotation=90, va="top")
+        axes.annotate(
+            name,
+            ((low * high) ** 0.5, 0.98),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            va="top",
+        )
     axes.axhline(100 * PUBLISHED_ERROR, color="grey", linestyle="--")
     axes.annotate("ONNXim against Gemmini", (0.4, 100 * PUBLISHED_ERROR),
                   xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
     axes.set_xscale("log")
     axes.set_title("Speed against error; bands: published speeds")
     axes.set_yscale("symlog", linthresh=0.1)
-    axes.set_ylim(bottom=-0.01)
+    axes.set_ylim(-0.01, 100)
     axes.set_xlabel("queries, design points or layers per second of one core")
     axes.set_ylabel("mean size of the error against RTL [%]")
     figure.savefig(path, dpi=120, metadata={"Software": None})
