@@ -68,11 +68,10 @@ _CASE_HEAD = (
 )  # fmt: skip
 _PART_HEAD = ("points", "number", "analytic, mean size [%]", "worst [%]", "event, mean size [%]")
 _REASONS = """\
-Most of them are too short where several lanes read rows at once and the row banks' reads bind. The
-models serve the task that asked first, at its full rate; the netlist takes turns, so that lanes
-finish together, and what is left of the query then runs alone. `event` shares that. Next come tasks
-that follow each other on one lane, which `analytic` moves as a whole, and shares of hits that
-differ from those counted: a query's own rows, and two lanes' rows in one cache.
+Most of them have several tasks and are too short where several lanes read rows at once. Likely, not
+isolated: the models serve the task that asked first, at its full rate; the netlist takes turns, so
+that lanes finish together, and what is left of the query then runs alone. `event` shares that. Told
+shares of hits are close in all of them. With each stage one task the goals are kept.
 """
 
 
