@@ -71,7 +71,7 @@ _REASONS = """\
 Most of them have several tasks and are too short where several lanes read rows at once. Likely, not
 isolated: the models serve the task that asked first, at its full rate; the netlist takes turns, so
 that lanes finish together, and what is left of the query then runs alone. `event` shares that. Told
-shares of hits are close in all of them. With each stage one task the goals are kept.
+shares of hits are close in most of them.
 """
 
 
