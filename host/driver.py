@@ -12,26 +12,29 @@ from rpaccel.host.arena import Arena
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import CompiledModels, RowUpdate, align
 from rpaccel.host.device_check import check_device
+from rpaccel.host.memory_layout import lay_out
+from rpaccel.host.model_places import choose_lanes, models_kept
 from rpaccel.host.partition import Partition, check_partition, partition_words
-from rpaccel.host.placement import lane_mask, place_stages, stage_fields
-from rpaccel.host.query import Completion, FeatureTable, Request, check_request
-from rpaccel.host.retrieval import INPUT_BYTES, Retrieval, check_retrieval, encode
+from rpaccel.host.placement import (
+    lane_mask,
+    place_stages,
+    query_inputs,
+    request_fields,
+    stage_fields,
+)
+from rpaccel.host.query import Completion, FeatureTable, Request, check_request, feature_records
+from rpaccel.host.retrieval import Retrieval, check_retrieval, encode
 from rpaccel.host.rings import Registers, Rings
 from rpaccel.host.task_log import TaskLogReader
 from rpaccel.host.update_queue import UpdateQueue
-from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
+from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import (
     COMPLETION,
-    DESCRIPTOR,
-    RESULT,
-    RETRIEVED,
-    TASK_LOG,
     Opcode,
     StageKind,
     Status,
 )
 from rpaccel.spec.registers import (
-    RING_MODULO,
     ROW_COUNTERS,
     Control,
     Irq,
@@ -41,7 +44,6 @@ from rpaccel.spec.registers import (
 
 __all__ = ["Completion", "Driver", "FeatureTable", "Request", "Retrieval"]
 
-PAGE = 4096
 APPLY_CYCLES = 64  # to look again whether an idle device has taken a partition
 REGION_NAMES = (
     "image", "tables", "features", "submissions", "completions", "inputs", "results", "updates",
@@ -91,79 +93,33 @@ class Driver:
         watchdog_cycles: int = 1 << 20,
         task_log_entries: int = 0,
     ) -> None:
-        if not is_power_of_two(depth) or depth > RING_MODULO // 2:
-            raise ValueError(f"depth must be a power of two in 1..{RING_MODULO // 2}, not {depth}")
-        if task_log_entries and (
-            not is_power_of_two(task_log_entries) or task_log_entries > RING_MODULO // 2
-        ):
-            raise ValueError(
-                f"task_log_entries must be 0 or a power of two in 1..{RING_MODULO // 2}, "
-                f"not {task_log_entries}"
-            )
-        if update_depth and (not is_power_of_two(update_depth) or update_depth > RING_MODULO // 2):
-            raise ValueError(
-                f"update_depth must be 0 or a power of two in 1..{RING_MODULO // 2}, "
-                f"not {update_depth}"
-            )
         self.bus = bus
         self.config = config
         self.memory_bytes = memory_bytes
         self.depth = depth
-        self.update_depth = update_depth
-        self.task_log_entries = task_log_entries
-        self._corpus_bytes = corpus_bytes
+        self._layout = layout = lay_out(
+            config,
+            memory_bytes,
+            depth=depth,
+            update_depth=update_depth,
+            task_log_entries=task_log_entries,
+            feature_bytes=memory_bytes // 4 if feature_bytes is None else feature_bytes,
+            corpus_bytes=corpus_bytes,
+        )
+        self.regions = dict(layout.regions)
+        self._features = Arena("features", *layout.regions["features"])
+        self.corpora = Arena("corpora", *layout.corpora)
         self._control = Control.RUN | (Control.PREFETCH if prefetch else 0)
         self.limit_cycles = limit_cycles
         self.watchdog_cycles = watchdog_cycles
         self.loaded: dict[int, CompiledModels] = {}  # lane -> the models that it holds
         check_device(bus, config)
         self._registers = Registers(bus)
-        self._lay_out(memory_bytes // 4 if feature_bytes is None else feature_bytes)
         self._rings = self._start()
-        self.updates = self._start_updates() if update_depth else None
-        self.task_log = self._start_log() if task_log_entries else None
+        self.updates = self._start_updates(update_depth) if update_depth else None
+        self.task_log = self._start_log(task_log_entries) if task_log_entries else None
 
     # Memory and registers
-
-    def _lay_out(self, feature_bytes: int) -> None:
-        config, depth = self.config, self.depth
-        self._candidate_offset = align(config.user_record_bytes, 64)
-        self._input_bytes = self._candidate_offset + align(4 * config.max_items, 64)
-        self._retrieval_offset = self._input_bytes
-        self._result_bytes = align(RESULT.bytes * config.max_top_n, 64)
-        self._list_bytes = 0  # of the ids that a retrieval stage finds
-        if config.retrieval_queries:
-            self._input_bytes += align(INPUT_BYTES, 64)
-            self._result_bytes = max(self._result_bytes, RETRIEVED.bytes * config.retrieval_k_max)
-            self._list_bytes = align(4 * config.retrieval_k_max, 64)
-        sizes = {
-            "submissions": depth * DESCRIPTOR.bytes,
-            "completions": depth * COMPLETION.bytes + self.task_log_entries * TASK_LOG.bytes,
-            "inputs": depth * self._input_bytes,
-            "results": depth * self._result_bytes,
-            "features": align(feature_bytes, PAGE),
-        }
-        # what the device both reads and writes: updates, lists of ids, corpora
-        lists = align(self.update_depth * config.update_entry_bytes, 64)
-        corpora = align(lists + depth * self._list_bytes, PAGE)
-        if corpora:
-            sizes["updates"] = corpora + align(self._corpus_bytes, PAGE)
-        self.regions: dict[str, tuple[int, int]] = {}
-        top = self.memory_bytes // PAGE * PAGE
-        for name, length in sizes.items():
-            base = top - align(length, PAGE)
-            self.regions[name] = (base, base + align(length, 64))
-            top = base
-        if top < PAGE:
-            raise ValueError(
-                f"memory_bytes must be at least {self.memory_bytes - top + PAGE} for depth "
-                f"{depth}, not {self.memory_bytes}"
-            )
-        self._models_limit = top
-        self._features = Arena("features", *self.regions["features"])
-        base, limit = self.regions.get("updates", (0, 0))
-        self._lists = base + lists
-        self.corpora = Arena("corpora", base + corpora if corpora else 0, limit)
 
     def _open_region(self, name: str, base: int, limit: int, *, live: bool = False) -> None:
         """Open [base, limit) to the device; multiples of 64. live : rows in it are updated."""
@@ -181,7 +137,7 @@ class Driver:
         """Open the regions, place the rings, let the device run."""
         write = self._registers.write
         write("CONTROL", 0)
-        for name, (base, limit) in list(self.regions.items()):
+        for name, (base, limit) in self._layout.regions.items():
             self._open_region(name, base, limit)
         rings = Rings(
             self.bus,
@@ -190,7 +146,7 @@ class Driver:
             submissions=self.regions["submissions"][0],
             completions=self.regions["completions"][0],
             results=self.regions["results"][0],
-            result_bytes=self._result_bytes,
+            result_bytes=self._layout.result_bytes,
             limit_cycles=self.limit_cycles,
         )
         events = Irq.COMPLETION | Irq.ERROR | Irq.UPDATE
@@ -200,19 +156,19 @@ class Driver:
         write("CONTROL", self._control)
         return rings
 
-    def _start_updates(self) -> UpdateQueue:
+    def _start_updates(self, depth: int) -> UpdateQueue:
         return UpdateQueue(
             self.bus,
             self.config,
             address=self.regions["updates"][0],
-            depth=self.update_depth,
+            depth=depth,
             wait=self._rings.rest,
             lock=self._rings.lock,
         )
 
-    def _start_log(self) -> TaskLogReader:
+    def _start_log(self, entries: int) -> TaskLogReader:
         address = self.regions["completions"][0] + self.depth * COMPLETION.bytes
-        return TaskLogReader(self.bus, address=address, entries=self.task_log_entries)
+        return TaskLogReader(self.bus, address=address, entries=entries)
 
     # Models and tables
 
@@ -247,35 +203,14 @@ class Driver:
         lanes : those that are loaded; None: all that the models were compiled for.
         Raises ValueError for models of another machine, or that overlap those of other lanes.
         """
-        fit = [
-            lane
-            for lane in range(self.config.lanes)
-            if compiled.config.digest
-            in (self.config.lane(lane).digest, self.config.digest if self._is_whole(lane) else "")
-        ]
-        chosen = fit if lanes is None else list(lanes)
-        if not chosen or not set(chosen) <= set(fit):
+        chosen = choose_lanes(compiled, self.config, lanes)
+        missing = compiled.limit - self._layout.models_limit
+        if missing > 0:
             raise ValueError(
-                f"compiled models must be for {self.config.name!r} and lanes {chosen or 'of it'}, "
-                f"not {compiled.config.name!r}"
-            )
-        if compiled.limit > self._models_limit:
-            raise ValueError(
-                f"memory_bytes must be at least "
-                f"{self.memory_bytes + compiled.limit - self._models_limit} for these models, "
+                f"memory_bytes must be at least {self.memory_bytes + missing} for these models, "
                 f"not {self.memory_bytes}"
             )
-        kept = [
-            other
-            for lane, other in self.loaded.items()
-            if lane not in chosen and other is not compiled
-        ]
-        for other in kept:
-            if other.base < compiled.limit and compiled.base < other.limit:
-                raise ValueError(
-                    f"models must lie outside {other.base:#x}..{other.limit:#x} of other lanes, "
-                    f"not at {compiled.base:#x}..{compiled.limit:#x}"
-                )
+        kept = models_kept(compiled, self.loaded, chosen)
         while self._rings.in_flight:
             self._rings.pump()
         for address, payload in compiled.segments():
@@ -313,10 +248,6 @@ class Driver:
             raise ValueError(f"lines must be in 0..{self.config.static_cache_lines}, not {lines}")
         self._registers.write("STATIC_SPLIT", lines)
 
-    def _is_whole(self, lane: int) -> bool:
-        """Return whether a lane is made for the whole array."""
-        return self.config.lane_shape(lane) == (self.config.blocks, self.config.blocks)
-
     def register_feature_table(
         self,
         records: bytes | npt.NDArray[np.uint8],
@@ -327,23 +258,9 @@ class Driver:
 
         records : uint8[rows, record_bytes], or bytes with `rows` and `record_bytes`.
         """
-        if isinstance(records, np.ndarray):
-            rows, record_bytes = records.shape
-            records = np.ascontiguousarray(records, dtype=np.uint8).tobytes()
-        if rows is None or record_bytes is None:
-            raise ValueError("rows and record_bytes must be given with bytes")
-        low, high = self.config.beat_bytes, self.config.item_record_bytes
-        if not is_power_of_two(record_bytes) or not low <= record_bytes <= high:
-            raise ValueError(
-                f"record_bytes must be a power of two in {low}..{high}, not {record_bytes}"
-            )
-        if rows < 1 or len(records) != rows * record_bytes:
-            raise ValueError(
-                f"records must have {rows * record_bytes} bytes ({rows} rows of {record_bytes}), "
-                f"not {len(records)}"
-            )
-        address = self._features.allocate(len(records), max(64, record_bytes))
-        self.bus.write_memory(address, records)
+        payload, rows, record_bytes = feature_records(records, rows, record_bytes, self.config)
+        address = self._features.allocate(len(payload), max(64, record_bytes))
+        self.bus.write_memory(address, payload)
         return FeatureTable(address=address, rows=rows, record_bytes=record_bytes)
 
     def release_feature_table(self, table: FeatureTable) -> None:
@@ -451,29 +368,18 @@ class Driver:
         placed = place_stages(request, self.loaded)
         if validate:
             check_request(request, [(each.slot, each.loaded) for each in placed], self.config)
-        user = request.user_record
-        user += bytes(-len(user) % self.config.beat_bytes)
-        candidates = np.asarray(request.candidates, dtype="<u4").tobytes()
-        candidates += bytes(-len(candidates) % self.config.beat_bytes)
         block = self._rings.take_block()
         base, listed = self.input_addresses(block)
-        self.bus.write_memory(base, user[: self.config.user_record_bytes])
-        self.bus.write_memory(listed, candidates[: 4 * self.config.max_items])
+        user, candidates = query_inputs(request, self.config)
+        self.bus.write_memory(base, user)
+        self.bus.write_memory(listed, candidates)
         values = {
             "opcode": Opcode.QUERY,
             "stages": len(placed),
             "user_address": base,
-            "user_record_bytes": len(user),
             "candidates_address": listed,
-            "items": len(request.candidates),
-            "top_n": request.top_n,
-            "features_address": request.features.address,
-            "features_rows": request.features.rows,
-            "item_record_bytes": request.features.record_bytes,
-            "result_address": self.regions["results"][0] + block * self._result_bytes,
-            "survivor_limit": request.survivor_limit,
-            "deadline_cycles": request.deadline_cycles,
-        }
+            "result_address": self._layout.results(block),
+        } | request_fields(request, self.config)
         first = 0
         if request.retrieval is not None:
             values |= self._write_retrieval(request.retrieval, block)
@@ -490,15 +396,15 @@ class Driver:
             "opcode": Opcode.QUERY,
             "stages": 1,
             "top_n": 1,  # not used
-            "result_address": self.regions["results"][0] + block * self._result_bytes,
+            "result_address": self._layout.results(block),
             "deadline_cycles": asked.deadline_cycles,
         }
         return self._rings.push(values | self._write_retrieval(asked, block) | dict(fields), block)
 
     def _write_retrieval(self, asked: Retrieval, block: int) -> dict[str, int]:
         """Write what stage 0 is asked for; return its fields of the descriptor."""
-        address = self.regions["inputs"][0] + block * self._input_bytes + self._retrieval_offset
-        list_address = self._lists + block * self._list_bytes
+        address = self._layout.inputs(block) + self._layout.retrieval_offset
+        list_address = self._layout.found(block)
         self.bus.write_memory(address, encode(asked, address, list_address))
         return {
             "candidates_address": address,
@@ -508,8 +414,8 @@ class Driver:
 
     def input_addresses(self, block: int) -> tuple[int, int]:
         """Return where user record and candidates of a ring entry's queries lie [bytes]."""
-        base = self.regions["inputs"][0] + block * self._input_bytes
-        return base, base + self._candidate_offset
+        base = self._layout.inputs(block)
+        return base, base + self._layout.candidate_offset
 
     def submit_fields(self, fields: Mapping[str, int]) -> int:
         """Queue a raw descriptor (`tag` and, unless given, `version` are filled in)."""

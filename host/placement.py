@@ -1,15 +1,25 @@
-"""Which lanes and model slots a request's stages run on, and the descriptor fields that say so."""
+"""A request as the device reads it: lanes and model slots, descriptor fields, inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from rpaccel.host.compile import CompiledModels
 from rpaccel.host.query import Request
+from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import MAX_STAGES, StageKind
 
-__all__ = ["Placement", "lane_mask", "place_stages", "stage_fields"]
+__all__ = [
+    "Placement",
+    "lane_mask",
+    "place_stages",
+    "query_inputs",
+    "request_fields",
+    "stage_fields",
+]
 
 
 def lane_mask(lanes: Iterable[int]) -> int:
@@ -47,6 +57,34 @@ def place_stages(request: Request, loaded: Mapping[int, CompiledModels]) -> list
         else:
             raise ValueError(f"models must be loaded before {model!r} is used")
     return placed
+
+
+def query_inputs(request: Request, config: AcceleratorConfig) -> tuple[bytes, bytes]:
+    """Return user record and candidates as they lie in memory: in whole beats, at most one block.
+
+    What does not fit is left out: the device refuses it by the lengths in the descriptor.
+    """
+    beat = config.beat_bytes
+    user = request.user_record
+    candidates = np.asarray(request.candidates, dtype="<u4").tobytes()
+    user += bytes(-len(user) % beat)
+    candidates += bytes(-len(candidates) % beat)
+    return user[: config.user_record_bytes], candidates[: 4 * config.max_items]
+
+
+def request_fields(request: Request, config: AcceleratorConfig) -> dict[str, int]:
+    """Return the descriptor's fields that say how much is asked, and of which table."""
+    user_bytes = len(request.user_record)
+    return {
+        "user_record_bytes": user_bytes + -user_bytes % config.beat_bytes,
+        "items": len(request.candidates),
+        "top_n": request.top_n,
+        "features_address": request.features.address,
+        "features_rows": request.features.rows,
+        "item_record_bytes": request.features.record_bytes,
+        "survivor_limit": request.survivor_limit,
+        "deadline_cycles": request.deadline_cycles,
+    }
 
 
 def stage_fields(request: Request, placed: Sequence[Placement], first: int) -> dict[str, int]:

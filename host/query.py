@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rpaccel.host.retrieval import Retrieval, check_retrieval
-from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
 from rpaccel.spec.isa import COMPLETION, MAX_STAGES, RESULT, RETRIEVED, Status, StatusFlag
 from rpaccel.spec.stage_tasks import StageTasks
 
@@ -25,6 +25,35 @@ class FeatureTable:
     address: int
     rows: int
     record_bytes: int
+
+
+def feature_records(
+    records: bytes | npt.NDArray[np.uint8],
+    rows: int | None,
+    record_bytes: int | None,
+    config: AcceleratorConfig,
+) -> tuple[bytes, int, int]:
+    """Return the bytes of a feature table, its rows, and the bytes of each.
+
+    records : uint8[rows, record_bytes], or bytes with `rows` and `record_bytes`.
+    Raises ValueError for records that the device cannot read.
+    """
+    if isinstance(records, np.ndarray):
+        rows, record_bytes = records.shape
+        records = np.ascontiguousarray(records, dtype=np.uint8).tobytes()
+    if rows is None or record_bytes is None:
+        raise ValueError("rows and record_bytes must be given with bytes")
+    low, high = config.beat_bytes, config.item_record_bytes
+    if not is_power_of_two(record_bytes) or not low <= record_bytes <= high:
+        raise ValueError(
+            f"record_bytes must be a power of two in {low}..{high}, not {record_bytes}"
+        )
+    if rows < 1 or len(records) != rows * record_bytes:
+        raise ValueError(
+            f"records must have {rows * record_bytes} bytes ({rows} rows of {record_bytes}), "
+            f"not {len(records)}"
+        )
+    return records, rows, record_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
