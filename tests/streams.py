@@ -12,14 +12,25 @@ A bench is a list of async functions; `simulate` runs them with a cycle limit:
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+import pytest
 from amaranth.hdl import Elaboratable
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
 STALLS = ("none", "source", "sink", "both")
+
+
+def slow_but(quick: Collection[Any], values: Iterable[Any]) -> list[Any]:
+    """Return `values` as a test's parameters; those not in `quick` are for the slow suite."""
+    return [
+        each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in values
+    ]
+
+
+STALL_CASES = slow_but(("none", "both"), STALLS)
 Bench = Callable[[Any], Awaitable[None]]
 
 

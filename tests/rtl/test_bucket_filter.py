@@ -9,7 +9,7 @@ from rpaccel.perfmodel import bucket_filter as cycles
 from rpaccel.rtl.bucket_filter import BucketFilter
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import BINS
-from tests.streams import STALLS, send, simulate, stalls
+from tests.streams import STALL_CASES, STALLS, send, simulate, stalls
 
 CONFIG = load_accelerator("tiny")
 STATISTICS = ("kept", "dropped", "emitted", "overshoot", "underfill", "overfill")
@@ -192,7 +192,7 @@ def check_cycles(run, bins=BINS):
     return results
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_matches_golden(stall):
     cases = [
         case(10 * seed + number, items=30 + seed, k=7, **mode)
@@ -247,7 +247,7 @@ def test_cycles_are_those_of_the_model(bins, mode):
 
 
 @pytest.mark.parametrize("bins", BINS_OF_UNITS)
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_random_queries(bins, stall):
     rng = np.random.default_rng([bins, STALLS.index(stall)])
     cases = []

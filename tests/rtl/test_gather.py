@@ -38,7 +38,13 @@ MIXED = {
 @pytest.mark.parametrize(
     "config, dim, stall",
     [
-        pytest.param(CONFIGS[name], dim, stall, id=f"{name}-{dim}-{stall}")
+        pytest.param(
+            CONFIGS[name],
+            dim,
+            stall,
+            id=f"{name}-{dim}-{stall}",
+            marks=() if stall == "both" or name == "tiny" else pytest.mark.slow,
+        )
         for name, dim in CASES
         for stall in (STALLS if (name, dim) in EVERY_STALL else ["none", "both"])
     ],

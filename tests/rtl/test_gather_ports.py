@@ -7,7 +7,7 @@ from rpaccel.spec.isa import Pooling, Status
 from tests.rtl.conftest import small
 from tests.rtl.gather_bench import check, run
 from tests.rtl.gather_stage import Shape, Stage
-from tests.streams import STALLS
+from tests.streams import STALL_CASES, slow_but
 
 SIZES = {"dense_words": 32, "feature_words": 64, "max_dim": 32}
 CONFIGS = {
@@ -32,9 +32,9 @@ def test_ports_follow_the_array():
     assert all(config.engines % config.gather_ports == 0 for config in CONFIGS.values())
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("items, sub_batch", [(11, 5), (9, 8)])
-@pytest.mark.parametrize("ports", CONFIGS)
+@pytest.mark.parametrize("ports", slow_but([2], CONFIGS))
 def test_matches_golden(ports, items, sub_batch, stall):
     stage = Stage(config=CONFIGS[ports], dim=20, items=items, sub_batch=sub_batch, **MIXED)
     outcomes, records, rows = run(stage, stall, repeats=2)
@@ -52,7 +52,11 @@ def test_matches_golden(ports, items, sub_batch, stall):
 @pytest.mark.parametrize("items, sub_batch", [(1, 1), (1, 9), (3, 8), (7, 5), (13, 2), (8, 4)])
 @pytest.mark.parametrize(
     "config",
-    [CONFIGS[2], FOUR, pytest.param(WIDE, marks=[pytest.mark.slow, pytest.mark.nightly])],
+    [
+        CONFIGS[2],
+        pytest.param(FOUR, marks=pytest.mark.slow),
+        pytest.param(WIDE, marks=[pytest.mark.slow, pytest.mark.nightly]),
+    ],
     ids=["2", "4", "4-W32"],
 )
 def test_remainders(config, items, sub_batch):
@@ -103,7 +107,7 @@ def test_users_rows_come_first_however_late():
     check(stage, outcome)
 
 
-@pytest.mark.parametrize("share", range(4))
+@pytest.mark.parametrize("share", slow_but([0, 3], range(4)))
 def test_bad_candidate_in_any_share(share):
     stage = Stage(config=FOUR, dim=4, item_dense=8, items=10, sub_batch=8, **MIXED)
     stage.ids[share] = stage.table_rows

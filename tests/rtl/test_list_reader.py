@@ -6,7 +6,7 @@ from rpaccel.rtl.list_reader import ListReader
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
 from tests.memory_model import MemoryModel
-from tests.streams import STALLS, expect_silence, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, send, simulate, stalls
 
 TINY = load_accelerator("tiny")
 WIDE = TINY.model_copy(update={"array_size": 16, "axi_data_bits": 128})
@@ -17,7 +17,7 @@ def ids_at(memory, address, items):
     return [int.from_bytes(raw[i : i + 4], "little") for i in range(0, 4 * items, 4)]
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("config", [TINY, WIDE], ids=["W8", "W16"])
 def test_lists(config, stall):
     dut = ListReader(config)

@@ -14,7 +14,7 @@ from rpaccel.spec.isa import (
     target_bits,
 )
 from tests.memory_model import MemoryModel
-from tests.streams import STALLS, receive, send, simulate
+from tests.streams import STALL_CASES, receive, send, simulate
 
 TINY = load_accelerator("tiny")
 EDGE = load_accelerator("edge")
@@ -79,7 +79,7 @@ def run(config, loads, stall="none", failing=None):
     return results, memory
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("config", [TINY, EDGE], ids=["tiny", "edge"])
 def test_entries_reach_the_bus(config, stall):
     raw, entries = image(config)

@@ -5,7 +5,7 @@ from rpaccel.golden.ordered_top_n import ordered_top_n
 from rpaccel.perfmodel import ordered_top_n as cycles
 from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.spec.accelerator import load_accelerator
-from tests.streams import STALLS, expect_silence, receive, recorder, send, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, recorder, send, simulate, stalls
 
 CONFIG = load_accelerator("tiny")
 
@@ -55,7 +55,7 @@ def check(cases, answers):
         assert answer == expected
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_matches_golden(stall):
     cases = [case(seed, items=20 + seed, top_n=1 + 2 * seed) for seed in range(4)]
     check(cases, run(cases, stall)[0])

@@ -7,7 +7,7 @@ from rpaccel.rtl.prefetcher import Prefetcher
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import FEATURE, SLOT, Target
 from tests.memory_model import MemoryModel
-from tests.streams import STALLS, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, receive, send, simulate, stalls
 
 TINY = load_accelerator("tiny")
 TABLE = 0x1000  # of item records
@@ -89,7 +89,7 @@ def run(words, groups, row_bytes, stall="none", latency=(3, 9), gap=400):
     return got, memory
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("row_bytes", [4, 8, 16])
 def test_asks_for_the_rows_of_every_record(row_bytes, stall):
     words = records(row_bytes)

@@ -6,12 +6,12 @@ from rpaccel.rtl.free_list import FreeList
 from rpaccel.rtl.read_order import ReadOrder
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
-from tests.streams import STALLS, expect_silence, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, send, simulate, stalls
 
 TINY = load_accelerator("tiny")
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize(("slots", "slot_beats"), [(1, 1), (1, 4), (2, 2), (8, 1), (4, 16)])
 def test_answers_in_the_order_of_requests(slots, slot_beats, stall):
     dut = ReadOrder(TINY, slots, slot_beats)

@@ -5,7 +5,7 @@ import pytest
 from rpaccel.rtl.region_check import RegionCheck
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.registers import REGIONS, Permission
-from tests.streams import STALLS, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, receive, send, simulate, stalls
 
 CONFIG = load_accelerator("tiny")
 TOP = 1 << CONFIG.axi_address_bits
@@ -70,7 +70,7 @@ def check(permission, stall="none"):
 
 
 @pytest.mark.parametrize("permission", [READ, WRITE])
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_every_edge(permission, stall):
     assert len(TABLE) <= REGIONS
     check(permission, stall)

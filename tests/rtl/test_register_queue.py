@@ -6,7 +6,7 @@ from rpaccel.rtl.register_queue import RegisterQueue
 from rpaccel.spec.retrieval import RetrievalConfig
 from rpaccel.workloads.score_orders import score_orders
 from tests.rtl.retrieval_bench import receive_answers
-from tests.streams import STALLS, send, simulate, stalls
+from tests.streams import STALL_CASES, send, simulate, stalls
 
 ORDERS = tuple(score_orders(8, 2, 2, 16, 0))
 SMALL = RetrievalConfig(lanes=1, k_max=16, score_bits=12, id_bits=10)
@@ -67,7 +67,7 @@ def check(queries, answers):
         assert answer == expected(*one)
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("order", ORDERS)
 def test_matches_golden(order, stall):
     queries = [query(order, count, k, seed=count) for count, k in ((80, 13), (50, 16), (5, 9))]

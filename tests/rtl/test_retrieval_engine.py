@@ -62,6 +62,7 @@ def test_matches_golden(ports, beat_bytes, lanes, stall):
     check(scans, answers, reports)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stall", [pytest.param("none", marks=NIGHTLY), "both"])
 def test_failed_reads_reach_the_scans_queries(stall):
     """Rows fail all queries of their scan, a bitmap its own query; the next scan is well."""

@@ -4,7 +4,7 @@ import pytest
 from rpaccel.golden import retrieval
 from rpaccel.rtl.retrieval_score import ScoreUnit, set_layout
 from rpaccel.spec.retrieval import Metric, RetrievalConfig
-from tests.streams import STALLS, expect_silence, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, send, simulate, stalls
 
 SCORES = {
     Metric.INNER_PRODUCT: retrieval.inner_product,
@@ -125,7 +125,7 @@ def check(scans, answers):
             assert [row for group in sets for row in group[query]] == wanted
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("beat_bytes", [16, 32, 64])
 def test_matches_golden(beat_bytes, metric, stall):

@@ -6,7 +6,7 @@ from rpaccel.rtl.retrieval_selector import Selector
 from rpaccel.spec.retrieval import RetrievalConfig
 from rpaccel.workloads.score_orders import score_orders
 from tests.rtl.retrieval_bench import receive_answers
-from tests.streams import STALLS, send, simulate, stalls
+from tests.streams import STALL_CASES, send, simulate, stalls
 
 ORDERS = tuple(score_orders(8, 2, 2, 16, 0))
 SMALL = RetrievalConfig(lanes=1, k_max=40, score_bits=12, id_bits=10)
@@ -54,14 +54,14 @@ def check(queries, answers):
         assert answer == expected(*one)
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("order", ORDERS)
 def test_matches_golden(order, stall):
     queries = [query(order, count, k, seed=count) for count, k in ((150, 13), (90, 40), (5, 17))]
     check(queries, run(SMALL, queries, stall)[0])
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_ids_in_any_order(stall):
     rng = np.random.default_rng(4)
     queries = [
@@ -89,6 +89,7 @@ def test_many_short_queries(stall):
     check(queries, run(SMALL, queries, stall)[0])
 
 
+@pytest.mark.slow
 def test_k_max_4096():
     config = RetrievalConfig(lanes=1, k_max=4096, score_bits=26, id_bits=16)
     queries = [query("ascending", 4100, 4096, bits=26), query("random", 700, 600, bits=26)]

@@ -6,7 +6,7 @@ from rpaccel.rtl.retrieval_fifo import HeadFifo
 from rpaccel.rtl.retrieval_lane import FilterLane
 from rpaccel.rtl.retrieval_threshold import Threshold
 from rpaccel.spec.retrieval import RetrievalConfig
-from tests.streams import STALLS, expect_silence, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, send, simulate, stalls
 
 CONFIG = RetrievalConfig(lanes=1, k_max=16, score_bits=8, id_bits=8, fifo_depth=16)
 
@@ -72,7 +72,7 @@ def test_fifo_catches_misuse(access):
         simulate(dut, bench)
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize("count", [1, 2, 4, 8, 16, 5])
 def test_arbiter_neither_drops_nor_duplicates(count, stall):
     dut = Arbiter(16, count)

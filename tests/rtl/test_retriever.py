@@ -11,12 +11,12 @@ from tests.rtl.retriever_checks import (
     send_all,
     states,
 )
-from tests.streams import STALLS, stalls
+from tests.streams import STALL_CASES, slow_but, stalls
 
 CONFIG = machine()
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_matches_golden(stall, monkeypatch):
     bench = Bench(CONFIG, monkeypatch)
     stores = [
@@ -49,7 +49,7 @@ def test_matches_golden(stall, monkeypatch):
 
 
 @pytest.mark.parametrize("beat_bytes", [16, 64, 128])
-@pytest.mark.parametrize("queries", [1, 2, 4])
+@pytest.mark.parametrize("queries", slow_but([2], [1, 2, 4]))
 def test_widths(beat_bytes, queries, monkeypatch):
     config = machine(
         axi_data_bits=8 * beat_bytes, stripe_bytes=16 * beat_bytes, retrieval_queries=queries
@@ -144,7 +144,7 @@ def test_bad_corpora(fields, status, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["record", "vector", "last vector", "header"])
-@pytest.mark.parametrize("status", [Status.REGION, Status.MEMORY])
+@pytest.mark.parametrize("status", slow_but([Status.MEMORY], [Status.REGION, Status.MEMORY]))
 def test_failed_reads(what, status, monkeypatch):
     bench = Bench(CONFIG, monkeypatch)
     good, bad = bench.corpus(), bench.corpus(row_bytes=64)

@@ -8,6 +8,7 @@ from tests.rtl.retriever_checks import (
     check,
     send_all,
 )
+from tests.streams import slow_but
 
 CONFIG = machine()
 BEAT = CONFIG.beat_bytes
@@ -65,7 +66,7 @@ class Writers:
                 await self.replace(ctx, row)
 
 
-@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("metric", slow_but([Metric.L2], Metric))
 @pytest.mark.parametrize("stall", ["none", "both"])
 def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
     bench = Bench(CONFIG, monkeypatch, seed=5)

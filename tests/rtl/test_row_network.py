@@ -13,7 +13,7 @@ from rpaccel.rtl.row_network import RowNetwork, row_slots
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
 from rpaccel.spec.stripe import bank_of
-from tests.streams import STALLS, expect_silence, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, send, simulate, slow_but, stalls
 
 TINY = load_accelerator("tiny")
 SIZE = 1 << 14
@@ -135,7 +135,7 @@ def check(config, traces, memory, got, counters):
     assert counters["misses"] + counters["refused"] == memory.reads.total()
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize(
     ("readers", "banks", "sets", "ways", "beats"),
     [(1, 1, 1, 1, 1), (1, 1, 1, 2, 2), (2, 1, 4, 2, 1), (3, 4, 8, 1, 2), (2, 2, 2, 4, 2)],
@@ -161,7 +161,7 @@ def test_equal_rows_in_flight_are_read_once():
     assert counters["merged"] + counters["hits"] == 30 and counters["merged"] >= 16
 
 
-@pytest.mark.parametrize("reads", [1, 2, 4, 16])
+@pytest.mark.parametrize("reads", slow_but([2, 16], [1, 2, 4, 16]))
 def test_few_reads_and_waiters_never_stop_the_bank(reads):
     config = config_of(row_cache_sets=1, row_cache_ways=1, row_reads=reads, max_dim=8)
     traces = [random_rows(config, i, 100, 8, 1) for i in range(3)]

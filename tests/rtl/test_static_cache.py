@@ -5,7 +5,7 @@ from rpaccel.golden.cache_sim import CacheConfig, Event, by_frequency
 from rpaccel.golden.cache_sim import simulate as golden
 from rpaccel.host.pinned_table import pinned_table
 from rpaccel.rtl.static_cache import STAGES, StaticCache, StaticCacheConfig
-from tests.streams import STALLS, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, receive, send, simulate, stalls
 
 SIZE = {4: 0, 8: 1, 16: 2, 32: 3, 64: 4, 128: 5}
 
@@ -82,7 +82,7 @@ def random_keys(config, seed, count):
     return [rng.choice(keys, count, p=rng.dirichlet(np.ones(keys.size))) for _ in range(STAGES)]
 
 
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize(
     ("sizes", "row_bytes", "split"),
     [

@@ -6,7 +6,7 @@ from rpaccel.rtl.submission_queue import SubmissionQueue
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import DESCRIPTOR, Status
 from tests.memory_model import MemoryModel
-from tests.streams import STALLS, expect_silence, receive, simulate, stalls
+from tests.streams import STALL_CASES, expect_silence, receive, simulate, stalls
 
 TINY = load_accelerator("tiny").model_copy(update={"queue_entries": 3})
 WIDE = TINY.model_copy(update={"axi_data_bits": 256, "array_size": 32, "queue_entries": 1})
@@ -74,7 +74,7 @@ class Bench:
 
 
 @pytest.mark.parametrize("config", [TINY, WIDE], ids=["tiny", "wide"])
-@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("stall", STALL_CASES)
 def test_fetches_every_descriptor_once_in_order(config, stall):
     bench = Bench(config, 8, 8, stall)
     bench.place(*range(8))

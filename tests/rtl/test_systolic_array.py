@@ -14,7 +14,7 @@ from tests.rtl.array_bench import (
     whole,
 )
 from tests.rtl.conftest import small
-from tests.streams import plain, simulate
+from tests.streams import plain, simulate, slow_but
 
 ONE, TWO, FOUR = small(4), small(8), small(16)
 TWO_PAIRS = small(8, macs_per_dsp=2)
@@ -86,7 +86,11 @@ def run(config, bursts):
     return lanes.got
 
 
-@pytest.mark.parametrize("config", [ONE, TWO, TWO_PAIRS, FOUR], ids=["A4", "A8", "A8 pairs", "A16"])
+@pytest.mark.parametrize(
+    "config",
+    slow_but((ONE, TWO, TWO_PAIRS), [ONE, TWO, TWO_PAIRS, FOUR]),
+    ids=["A4", "A8", "A8 pairs", "A16"],
+)
 def test_whole_array(config):
     rng = np.random.default_rng(config.array_size)
     run(config, random_bursts(rng, config, [whole(config.blocks)], layers=3))
@@ -104,13 +108,13 @@ def test_lanes_of_pairs_run_at_the_same_time():
     run(TWO_PAIRS, random_bursts(rng, TWO_PAIRS, [parts], layers=4))
 
 
-@pytest.mark.parametrize("name", ["8 + 2", "odd"])
+@pytest.mark.parametrize("name", slow_but(["8 + 2"], ["8 + 2", "odd"]))
 def test_lanes_of_16_blocks_run_at_the_same_time(name):
     rng = np.random.default_rng(len(name))
     run(FOUR, random_bursts(rng, FOUR, [partitions(4)[name]], layers=2))
 
 
-@pytest.mark.parametrize("name", ["quarters", "half and quarters"])
+@pytest.mark.parametrize("name", slow_but(["quarters"], ["quarters", "half and quarters"]))
 def test_a_lane_alone_gives_the_same_bits(name):
     rng = np.random.default_rng(1)
     bursts = random_bursts(rng, TWO, [partitions(2)[name]], layers=3)
@@ -139,7 +143,7 @@ def test_all_sums_of_an_array_cut_in_two_arrive():
         }
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", slow_but([0], range(2)))
 def test_repartition_between_bursts_without_reset(seed):
     rng = np.random.default_rng(seed)
     splits = partitions(2)
@@ -147,6 +151,7 @@ def test_repartition_between_bursts_without_reset(seed):
     run(TWO, random_bursts(rng, TWO, [splits[name] for name in order], layers=1))
 
 
+@pytest.mark.slow
 def test_repartition_of_16_blocks_without_reset():
     rng = np.random.default_rng(3)
     splits = partitions(4)
@@ -169,7 +174,7 @@ def test_two_lanes_change_places_while_a_third_runs():
     run(TWO, bursts)
 
 
-@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (3, 2)])
+@pytest.mark.parametrize("shape", slow_but([(1, 4)], [(4, 1), (1, 4), (3, 2)]))
 def test_groups_of_block_rows_in_rectangles_that_are_not_square(shape):
     rng = np.random.default_rng(sum(shape))
     rows, cols = shape

@@ -23,6 +23,7 @@ def pair(models=("wnd", "dlrm-rmc2"), limits_s=(0.025, 0.4), cores=16, share=0.8
     return Colocation(node=node, tenants=tenants, sizes=heavy_tail())
 
 
+@pytest.mark.slow
 def test_deadlines_help_the_model_that_cannot_wait():
     plain, ordered = in_order(pair()).peak().qps, by_deadline(pair()).peak().qps
     assert ordered > 1.05 * plain

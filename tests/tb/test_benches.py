@@ -19,6 +19,7 @@ def test_units(tmp_path):
     assert run_bench(unit_bench(), "tb.unit_benches", tmp_path) == 13
 
 
+@pytest.mark.slow
 def test_units_in_icarus(tmp_path):
     reason = why_no_icarus()
     if reason:
@@ -28,6 +29,7 @@ def test_units_in_icarus(tmp_path):
     assert run_bench(bench, "tb.unit_benches", tmp_path, tests=names) == len(names)
 
 
+@pytest.mark.slow
 def test_system(tmp_path):
     bench = system_bench(TINY)
     cycles_file = tmp_path / "cycles.json"
