@@ -25,13 +25,19 @@ TOKEN_FLAGS = 3  # row, load, fetch
 
 
 def address_bits(config: AcceleratorConfig) -> int:
-    """Return the bits of a word address in any of the lane's vector memories."""
-    engines = config.engines
+    """Return the bits of a word address in any vector memory of any of the machine's lanes.
+
+    Words of a narrow lane are shorter than the whole array's, and so more.
+    """
+    return max(_address_bits(config.lane(number)) for number in range(config.lanes))
+
+
+def _address_bits(lane: AcceleratorConfig) -> int:
     words = max(
-        2 * config.dense_words + 2 * config.user_words,
-        config.act_words,
-        2 * config.engine_cross_words * engines,
-        2 * config.engine_bottom_words * engines,
+        2 * lane.dense_words + 2 * lane.user_words,
+        lane.act_words,
+        2 * lane.engine_cross_words * lane.engines,
+        2 * lane.engine_bottom_words * lane.engines,
     )
     return (words - 1).bit_length()
 

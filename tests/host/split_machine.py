@@ -15,19 +15,30 @@ from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Rectangle
 from rpaccel.main_job.netlist import difference
 from rpaccel.main_job.soak import QUARTERS, SPLIT
-from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.random_models import random_query, random_ranker
 
 UPPER = {5: Rectangle(row=0, col=0, rows=1, cols=2), 3: QUARTERS[3], 4: QUARTERS[4]}
 LEFT = {6: Rectangle(row=0, col=0, rows=2, cols=1), 2: QUARTERS[2], 4: QUARTERS[4]}
+# Upper and lower half: a lane's word is half of the array's, and its vectors take twice as many.
+NARROW = load_accelerator("tiny").model_copy(
+    update={
+        "name": "narrow", "lanes": 2, "lane_blocks": ((1, 2), (1, 2)), "sub_batch_max": 32,
+        "max_dim": 32, "feature_words": 512,
+    }
+)  # fmt: skip
+HALVES = {
+    0: Rectangle(row=0, col=0, rows=1, cols=2),
+    1: Rectangle(row=1, col=0, rows=1, cols=2),
+}
 MEMORY_BYTES = 1 << 20
 FAR = 0x4_0000  # where the second set of models lies
 
 
-def small_ranker(seed: int, name: str) -> QuantisedRanker:
-    """Return a ranker that fits a quarter."""
+def small_ranker(seed: int, name: str, lane: AcceleratorConfig | None = None) -> QuantisedRanker:
+    """Return a ranker that fits `lane`; None: a quarter of SPLIT."""
     rng = np.random.default_rng(seed)
-    return random_ranker(rng, SPLIT.lane(1), name=name, dim=8, bottom=(6,), top=(7,))
+    return random_ranker(rng, lane or SPLIT.lane(1), name=name, dim=8, bottom=(6,), top=(7,))
 
 
 class Traffic:

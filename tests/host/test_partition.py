@@ -8,8 +8,10 @@ from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
 from tests.host.split_machine import (
     FAR,
+    HALVES,
     LEFT,
     MEMORY_BYTES,
+    NARROW,
     QUARTERS,
     SPLIT,
     UPPER,
@@ -183,3 +185,17 @@ def test_8_2_covers_the_array():
 def test_8_2_needs_its_lanes():
     with pytest.raises(ValueError, match=r"^blocks must be 4 per side for 8 \+ 2, not 2"):
         split_8_2(SPLIT)
+
+
+@pytest.mark.slow
+def test_sub_batches_of_a_narrow_lane_stay_apart():
+    """Their vectors lie beyond what the whole array's words would need."""
+    ranker = small_ranker(3, "narrow", NARROW.lane(0))
+    with VerilatedDevice(
+        NARROW, memory_bytes=MEMORY_BYTES, library=build_simulator(NARROW)
+    ) as device:
+        traffic = Traffic(device, 2, config=NARROW)
+        traffic.driver.partition(HALVES)
+        traffic.load(ranker, [0, 1])
+        asked = [traffic.submit(ranker, sub_batch=1 + n % 6) for n in range(16)]
+        assert {traffic.check(query).lane for query in asked} == {0, 1}
