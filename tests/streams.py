@@ -30,6 +30,11 @@ def slow_but(quick: Collection[Any], values: Iterable[Any]) -> list[Any]:
     ]
 
 
+def slow_rows_but(quick: Collection[Any], rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Like `slow_but`, for rows of several parameters."""
+    return [row if row in quick else pytest.param(*row, marks=pytest.mark.slow) for row in rows]
+
+
 STALL_CASES = slow_but(("none", "both"), STALLS)
 Bench = Callable[[Any], Awaitable[None]]
 

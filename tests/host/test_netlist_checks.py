@@ -34,6 +34,7 @@ def broken(tmp_path, old, new):
     return netlist
 
 
+@pytest.mark.slow
 def test_tiny_passes():
     report = check_netlist(TINY)
     assert report["lint_messages"] == 0

@@ -40,6 +40,7 @@ def popular(rankers, queries, split):
     return Pins(split=split, rows=tuple([name for name, _ in c.most_common()] for c in counts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [0, 12, 24])
 def test_pinned_rows_are_answered_without_memory(device, split):
     first = Session(device, CACHED, seed=21)
@@ -55,6 +56,7 @@ def test_pinned_rows_are_answered_without_memory(device, split):
     assert (pinned[0] > 0, pinned[1] > 0) == (split > 0, split < 24)
 
 
+@pytest.mark.slow
 def test_the_split_moves_while_queries_run(device):
     first = Session(device, CACHED, seed=22)
     queries = [first.query(items=30)[0] for _ in range(3)]
@@ -73,6 +75,7 @@ def test_the_split_moves_while_queries_run(device):
         session.driver.split_static_caches(25)
 
 
+@pytest.mark.slow
 def test_a_load_without_pins_forgets_them(device):
     first = Session(device, CACHED, seed=23)
     queries = [first.query(items=30)[0] for _ in range(2)]
@@ -83,6 +86,7 @@ def test_a_load_without_pins_forgets_them(device):
     assert totals(session)["pinned"] == before["pinned"]
 
 
+@pytest.mark.slow
 def test_updates_reach_pinned_rows(device):
     first = Session(device, CACHED, seed=25)
     queries = [first.query(items=40)[0] for _ in range(2)]
@@ -104,6 +108,7 @@ def test_updates_reach_pinned_rows(device):
     assert totals(session)["pinned"] > before["pinned"]
 
 
+@pytest.mark.slow
 def test_rows_are_read_ahead_and_used(library):
     """The same queries with and without prefetches: equal answers, fewer reads that miss."""
     found = {}

@@ -121,6 +121,7 @@ def report(netlist, folder):
     return estimate_netlist(netlist, build_dir=folder, progress=lambda _: None)
 
 
+@pytest.mark.slow
 def test_equal_modules_are_one_piece(netlist):
     pieces = pieces_of(parse(netlist.rtlil.read_text()))
     instances = instances_of(pieces)
@@ -132,6 +133,7 @@ def test_equal_modules_are_one_piece(netlist):
     assert all(row.items == 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_instances_need_no_order_of_modules(netlist):
     top, *others = parse(netlist.rtlil.read_text())
     forwards, backwards = (
@@ -140,6 +142,7 @@ def test_instances_need_no_order_of_modules(netlist):
     assert forwards == backwards
 
 
+@pytest.mark.slow
 def test_composed_counts_are_those_of_the_flat_design(netlist, folder, report):
     script = f"read_rtlil machine.il; {COMMAND.format(top='machine')} -flatten; "
     run_yosys(f"{script}tee -q -o flat.json stat -json", folder / "flat.log")
@@ -152,6 +155,7 @@ def test_composed_counts_are_those_of_the_flat_design(netlist, folder, report):
     assert composed["lut"] >= flat["lut"]
 
 
+@pytest.mark.slow
 def test_a_deep_memory_is_one_uram_or_eight_block_rams(report):
     assert (report["uram"]["uram"], report["uram"]["bram36"]) == (1, 0)
     assert (report["block_ram"]["uram"], report["block_ram"]["bram36"]) == (0, 8)
@@ -159,11 +163,13 @@ def test_a_deep_memory_is_one_uram_or_eight_block_rams(report):
     assert report["memories"] == "block_ram"
 
 
+@pytest.mark.slow
 def test_rows_of_modules_sum_to_the_design(report):
     for name, value in report["uram"].items():
         assert sum(row["instances"] * row[name] for row in report["modules"]) == value
 
 
+@pytest.mark.slow
 def test_report_text_names_part_and_modules(report):
     text = estimate_text({"preset": "made up", "macs_per_dsp": 1, **report})
     assert text.endswith("fits ZU3EG (block RAM only)")
@@ -171,6 +177,7 @@ def test_report_text_names_part_and_modules(report):
     assert "upper bounds" in text
 
 
+@pytest.mark.slow
 def test_another_design_reuses_equal_modules(report, folder, tmp_path):
     other = write_netlist(Row(3), "row", tmp_path)
     pieces = pieces_of(parse(other.rtlil.read_text()))

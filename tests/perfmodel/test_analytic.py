@@ -73,6 +73,7 @@ def test_whole_stages_equal_predict_query(workload):
         assert columns["latency_cycles"][row] == total + control
 
 
+@pytest.mark.slow
 def test_tasks_are_near_the_machine():
     """Latency within 3 % on average and 25 % at worst; rate 4 % and 25 % of lanes of one model."""
     axes = {

@@ -52,6 +52,7 @@ def test_predicts_the_busy_counter(item, dim, latency, bound):
     print(report, report.total, measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "item, latency, bound",
     [

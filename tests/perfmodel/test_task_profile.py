@@ -14,8 +14,8 @@ RECORDS = RecordSizes(user_bytes=64, item_bytes=128)
 MEMORY = MemoryTiming(latency_cycles=100, source="RecPipe table 3")
 
 
-def cost(config, hits):
-    machine = GatherMachine.of(config, 100, row_hits=hits)
+def cost(config, hits, latency=100):
+    machine = GatherMachine.of(config, latency, row_hits=hits)
     return gather_cost(machine, SHAPE, RECORDS, 64, first=False)
 
 
@@ -31,7 +31,15 @@ def test_the_banks_bind_if_rows_hit():
     """A hit takes a bank 1 cycle, a miss 2."""
     config = PAPER.model_copy(update={"memory_ports": 1, "row_banks": 4})
     assert cost(config, 1.0).item == 26 / 4
-    assert cost(PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16}), 0.0).item == 3.25
+    wide = PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16})
+    assert cost(wide, 0.0, latency=20).item == 26 * 2 / 16
+
+
+def test_the_reads_of_the_banks_bind_if_memory_is_far():
+    """32 rows in flight in each of 16 banks, each 100 cycles in memory and 27 on its way."""
+    wide = PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16})
+    assert cost(wide, 0.0).item == 26 * 127 / (16 * 32)
+    assert cost(wide, 0.0, latency=500).item == 26 * 527 / (16 * 32)
 
 
 def test_memory_cycles_by_hand():

@@ -1,6 +1,9 @@
+import pytest
+
 from rpaccel.main_job.filter_study import filter_text, filter_values, run_filter_study
 
 
+@pytest.mark.slow
 def test_the_page_of_a_synthetic_log():
     tables = run_filter_study("synthetic", users=8)
     values = filter_values(tables)

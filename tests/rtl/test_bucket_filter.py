@@ -9,7 +9,7 @@ from rpaccel.perfmodel import bucket_filter as cycles
 from rpaccel.rtl.bucket_filter import BucketFilter
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import BINS
-from tests.streams import STALL_CASES, STALLS, send, simulate, stalls
+from tests.streams import STALL_CASES, STALLS, send, simulate, slow_but, stalls
 
 CONFIG = load_accelerator("tiny")
 STATISTICS = ("kept", "dropped", "emitted", "overshoot", "underfill", "overfill")
@@ -281,7 +281,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("bins", [4, 16, 64])
+@pytest.mark.parametrize("bins", slow_but([4, 64], [4, 16, 64]))
 def test_orders(bins, order):
     cases = []
     for mode in MODES.values():
@@ -368,7 +368,8 @@ def test_exact_k_needs_what_left_to_be_certain():
         Run([sent])
 
 
-@pytest.mark.parametrize("mode", [pytest.param("plain", marks=pytest.mark.slow), "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["plain", "all"])
 def test_longest_list(mode):
     items = 16_384
     config = CONFIG.model_copy(update={"max_items": items})

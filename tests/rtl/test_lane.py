@@ -244,6 +244,7 @@ def test_gathers_the_next_task_while_it_computes():
         assert after["given_at"] < before["computed_at"]
 
 
+@pytest.mark.slow
 def test_a_task_of_another_model_waits_for_the_array():
     rng, rankers = models(3)
     bench = Bench(rankers)
@@ -268,6 +269,7 @@ def test_full_depth():
     assert bench.check() == [Status.OK] * 2
 
 
+@pytest.mark.slow
 def test_errors_stay_with_their_task():
     rng, rankers = models(5)
     bench = Bench(rankers)

@@ -167,6 +167,7 @@ def test_timing_is_that_of_the_contract():
     assert seen == {0: quiet, 1: quiet, 2: (-3, 0, 0), 3: (0, 85, 0), 4: (0, 0, 221), 5: quiet}
 
 
+@pytest.mark.slow
 def test_is_one_dsp(tmp_path):
     pair, one = (
         synthesise(write_netlist(cell, "cell", tmp_path / name), "xcup", build_dir=tmp_path)
@@ -178,6 +179,7 @@ def test_is_one_dsp(tmp_path):
     assert pair["ff"] == 139  # of which B, AD and M of the DSP48E2 take 8, 17 and 33
 
 
+@pytest.mark.slow
 def test_a_block_is_pairs_of_one_kind(tmp_path):
     size = 8
     netlist = write_netlist(Block(small(size, block_size=size, macs_per_dsp=2)), "b", tmp_path)

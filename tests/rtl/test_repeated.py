@@ -240,6 +240,7 @@ def test_cells_are_elaborated_once_for_a_netlist(monkeypatch):
     assert count == {Mac: 2 + 12, Row: 3 + 4}
 
 
+@pytest.mark.slow
 def test_checks_survive():
     text = convert(Grid(), "grid", checks=True)[0]
     assert text.count("cell $check") == 2 and text.count("low is") == 2
@@ -373,6 +374,7 @@ def test_rejects_other_domains_clock_names_and_other_objects():
         repeated(3)
 
 
+@pytest.mark.slow
 def test_same_bytes_twice():
     assert convert(Grid(), "grid", checks=True) == convert(Grid(), "grid", checks=True)
     assert json.dumps(structure(Grid())) == json.dumps(structure(Grid()))

@@ -92,7 +92,7 @@ def test_histogram_ends_at_the_edge(order):
         assert log[-1][1] == histogram_edge(scores, one["k"], one["base"], one["shift"])
 
 
-@pytest.mark.parametrize("generation_bits", [1, 2, 3])
+@pytest.mark.parametrize("generation_bits", slow_but([1], [1, 2, 3]))
 def test_histogram_forgets_queries(generation_bits):
     config = config_of(generation_bits=generation_bits)
     queries = [

@@ -214,6 +214,7 @@ def test_a_scan_sees_one_state_of_the_corpus(ports, beat_bytes, latency, metric)
     assert number == len(scans) and changes > 50
 
 
+@pytest.mark.slow
 def test_the_next_scan_follows_at_once():
     """Scans of one corpus overlap: what a scan costs beyond its beats is small."""
     config = machine(2, 32, queries=1, k_max=16)

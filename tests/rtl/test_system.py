@@ -92,6 +92,7 @@ def test_matches_golden(lanes, ports):
     assert len(used) > 4 and max(used) < 1 << config.axi_id_bits
 
 
+@pytest.mark.slow
 def test_errors_belong_to_their_query():
     rng, config, rankers, device, driver = system(1, 1)
     query = random_query(rng, config, rankers, items=3, slots=(0,), feature_rows=20)

@@ -114,6 +114,7 @@ def test_lanes_of_16_blocks_run_at_the_same_time(name):
     run(FOUR, random_bursts(rng, FOUR, [partitions(4)[name]], layers=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["quarters"], ["quarters", "half and quarters"]))
 def test_a_lane_alone_gives_the_same_bits(name):
     rng = np.random.default_rng(1)
