@@ -87,7 +87,6 @@ schedule: setup ## choose a pipeline for a load, an SLA and a quality target (AR
 	$(BIN)/rpaccel schedule $(ARGS)
 
 recpipe: setup ## joint search over pipelines, devices and loads: fronts, slices (docs/generated/recpipe.md; minutes)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[search]'
 	$(BIN)/rpaccel recpipe $(ARGS)
 
 calibrate: setup ## ways of choosing int8 scales: held-out logit errors, NDCG (docs/generated/calibration.md)
