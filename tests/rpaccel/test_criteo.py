@@ -206,6 +206,7 @@ def test_rejects(change, message):
         replace(ASK, **change)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_netlist_is_bit_exact_over_two_changes_of_the_split(tmp_path):
     ask = replace(ASK, live=2)

@@ -143,6 +143,7 @@ def test_area_page():
     assert " 6.8 " in text and "46.8 LUT more" in text  # 12,850 over 1,900
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_area_of_small_units():
     *units, before, last, beyond = area_rows([16, 64], [8, 16], progress=lambda _: None)
