@@ -24,6 +24,7 @@ from rpaccel.host.described import described
 from rpaccel.host.image import decode_image
 from rpaccel.host.query import RESULT_DTYPE, RETRIEVED_DTYPE
 from rpaccel.host.refused import RefusedError
+from rpaccel.host.software_memory import STATUS_ERROR, SoftwareMemory
 from rpaccel.host.software_retrieval import read_scan, shifted
 from rpaccel.spec.accelerator import AcceleratorConfig, is_power_of_two
 from rpaccel.spec.isa import (
@@ -38,7 +39,6 @@ from rpaccel.spec.isa import (
 )
 from rpaccel.spec.registers import (
     ADDRESS,
-    REGIONS,
     REGISTERS,
     RING_MODULO,
     Control,
@@ -49,7 +49,6 @@ from rpaccel.spec.registers import (
 )
 
 _READ_ONLY = {register.address for register in REGISTERS if register.access == "ro"}
-_STATUS_ERROR = 2
 ADDRESSES = ("user_address", "candidates_address", "features_address", "result_address")
 
 
@@ -62,7 +61,7 @@ class _Plan(NamedTuple):
     rankers: list[QuantisedRanker | None]
 
 
-class SoftwareDevice:
+class SoftwareDevice(SoftwareMemory):
     """A `Bus` whose device is the golden model of `config`.
 
     Descriptors run when SQ_TAIL, CQ_HEAD or CONTROL are written; the interrupt is high at once.
@@ -70,14 +69,13 @@ class SoftwareDevice:
     """
 
     def __init__(self, config: AcceleratorConfig, memory_bytes: int) -> None:
+        super().__init__(memory_bytes)
         self.config = config
-        self.memory = np.zeros(memory_bytes, dtype=np.uint8)
         self.on_chip = [OnChip(config.lane(lane)) for lane in range(config.lanes)]
         self._slots: list[list[DecodedSlot | None]] = [
             [None] * config.model_slots for _ in range(config.lanes)
         ]
         self._owners = {0}  # lanes that own blocks
-        self._registers = {register.address: 0 for register in REGISTERS}
         for name, value in config_registers(config).items():
             self._set(name, value)
         self._set("PARTITION0", partition_word(0, 0, config.blocks, config.blocks))
@@ -94,7 +92,7 @@ class SoftwareDevice:
             cleared = self._get("IRQ_STATUS") & ~value
             self._set("IRQ_STATUS", cleared)
             if value & Irq.ERROR:
-                self._set("STATUS", self._get("STATUS") & ~_STATUS_ERROR)
+                self._set("STATUS", self._get("STATUS") & ~STATUS_ERROR)
                 for name in ("ERROR_LO", "ERROR_HI", "ERROR_INFO"):
                     self._set(name, 0)
         elif address in self._registers and address not in _READ_ONLY:
@@ -111,65 +109,9 @@ class SoftwareDevice:
         if address in (ADDRESS["SQ_TAIL"], ADDRESS["CQ_HEAD"], ADDRESS["CONTROL"]):
             self._run()
 
-    def read_memory(self, address: int, length: int) -> bytes:
-        """Return device memory, past any region check."""
-        self._check_memory(address, length)
-        return self.memory[address : address + length].tobytes()
-
-    def write_memory(self, address: int, payload: bytes) -> None:
-        """Write device memory, past any region check."""
-        self._check_memory(address, len(payload))
-        self.memory[address : address + len(payload)] = np.frombuffer(payload, dtype=np.uint8)
-
     def wait_interrupt(self, limit_cycles: int) -> bool:
         """Return whether the interrupt is high; nothing more happens without a register write."""
         return bool(self._get("IRQ_STATUS") & self._get("IRQ_ENABLE"))
-
-    # Memory as the device sees it
-
-    def _check_memory(self, address: int, length: int) -> None:
-        if address < 0 or address + length > self.memory.size:
-            raise ValueError(
-                f"address range must be in 0..{self.memory.size:#x}, not "
-                f"{address:#x}..{address + length:#x}"
-            )
-
-    def _get(self, name: str) -> int:
-        return self._registers[ADDRESS[name]]
-
-    def _wide(self, name: str) -> int:
-        return self._get(f"{name}_HI") << 32 | self._get(f"{name}_LO")
-
-    def _set(self, name: str, value: int) -> None:
-        self._registers[ADDRESS[name]] = value & 0xFFFF_FFFF
-
-    def _permits(self, address: int, length: int, permission: Permission) -> bool:
-        return any(
-            self._get(f"REGION{i}_PERMISSION") & permission
-            and self._wide(f"REGION{i}_BASE") <= address
-            and address + length <= self._wide(f"REGION{i}_LIMIT")
-            for i in range(REGIONS)
-        )
-
-    def _require(self, address: int, length: int, permission: Permission) -> None:
-        """Raise RefusedError, and capture the access, unless one region permits it."""
-        if not self._permits(address, length, permission):
-            self._refuse(address, Status.REGION, permission)
-        if address + length > self.memory.size:
-            self._refuse(address, Status.MEMORY, permission)
-
-    def _refuse(self, address: int, status: Status, permission: Permission) -> None:
-        if not self._get("STATUS") & _STATUS_ERROR:
-            self._set("ERROR_LO", address)
-            self._set("ERROR_HI", address >> 32)
-            self._set("ERROR_INFO", status | (permission == Permission.WRITE) << 8)
-            self._set("STATUS", _STATUS_ERROR)
-        self._set("IRQ_STATUS", self._get("IRQ_STATUS") | Irq.ERROR)
-        raise RefusedError(status)
-
-    def _fetch(self, address: int, length: int) -> np.ndarray:
-        self._require(address, length, Permission.READ)
-        return self.memory[address : address + length]
 
     # Rings
 
@@ -346,13 +288,6 @@ class SoftwareDevice:
         except RefusedError as refused:
             return fields | {"status": refused.status, "count": 0}
         return fields
-
-    def _write(self, address: int, values: np.ndarray) -> None:
-        """Write values to memory, or raise RefusedError."""
-        raw = np.frombuffer(values.tobytes(), dtype=np.uint8)
-        if raw.size:
-            self._require(address, raw.size, Permission.WRITE)
-            self.memory[address : address + raw.size] = raw
 
     def _retrieve(self, descriptor: dict[str, int]) -> dict[str, int]:
         """Run a query whose first stage is RETRIEVE and return its completion's fields."""

@@ -16,6 +16,7 @@ is evaluated (again), so that every point is there once, however often a sweep i
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -195,7 +196,7 @@ class Sweep:
 
     def front(self) -> Any:
         """Return the front, as a polars DataFrame: ascending by the first objective."""
-        import polars as pl  # noqa: PLC0415
+        import polars as pl  # noqa: PLC0415  (slow import)
 
         rows = self.table().filter(pl.col(CHUNK_FRONT)).drop(CHUNK_FRONT).collect()
         used = self.spec.front
@@ -248,8 +249,6 @@ def run_sweep(
 
 
 def _parquet_bytes(table: Any) -> bytes:
-    import io  # noqa: PLC0415
-
     file = io.BytesIO()
     table.write_parquet(file, compression="zstd", compression_level=1)
     return file.getvalue()

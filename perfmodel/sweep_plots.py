@@ -84,7 +84,7 @@ def _front(axes: Any, front: Any, clock_hz: float) -> None:
 
 def _write(out: Path, name: str, sweep: Sweep, draw: Callable[[Any], None]) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (0.7 s)
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415  (with it)
 
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     FigureCanvasAgg(figure)

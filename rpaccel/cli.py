@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import deeprec_verbs, page_verbs, paper_verbs, report_verbs
+from rpaccel import deeprec_verbs, page_verbs, paper_verbs, report_verbs, schedule_verbs
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 from rpaccel.profile_verbs import profile_app
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(profile_app, name="profile")
 for verb in (
     *page_verbs.VERBS, *paper_verbs.VERBS, *deeprec_verbs.VERBS, *report_verbs.VERBS,
+    *schedule_verbs.VERBS,
 ):  # fmt: skip
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
@@ -214,32 +215,6 @@ def figures(
 
 
 @app.command()
-def queue_scale(
-    configurations: Annotated[int, typer.Option(help="Pipelines and nodes.", min=1)] = 10_000,
-    queries: Annotated[int, typer.Option(help="Of each.", min=200)] = 100_000,
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Simulate many queueing configurations through an executor, and say how long it took."""
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
-    from dataclasses import asdict  # noqa: PLC0415
-
-    from rpaccel.scheduler.scale import run_scale  # noqa: PLC0415
-
-    with ProcessPoolExecutor(jobs) as pool:
-        report = run_scale(configurations, queries, seed, pool)
-    if json:
-        print_json(asdict(report))
-        return
-    print(
-        f"{report.cases} configurations x {report.queries} queries on {jobs} processes: "
-        f"{report.wall_s:.1f} s, {report.cpu_s:.1f} s of one core "
-        f"({report.queries_per_core_s / 1e6:.2f} M queries/s of a core)"
-    )
-
-
-@app.command()
 def lint(
     preset: Preset = "edge",
     family: Annotated[
@@ -331,61 +306,6 @@ def compile_command(
         print_json(report.manifest)
     else:
         print(report.listing if listing else report.text)
-
-
-@app.command()
-def schedule(
-    workload: Annotated[
-        str | None,
-        typer.Option(
-            help="criteo, movielens, or a YAML file like theirs; default: criteo, "
-            "movielens if --data or --preset is given."
-        ),
-    ] = None,
-    qps: Annotated[float, typer.Option(help="Load [queries/s].")] = 100.0,
-    sla_ms: Annotated[float, typer.Option(help="SLA, p99 [ms].")] = 25.0,
-    quality: Annotated[
-        float | None,
-        typer.Option(
-            help="NDCG asked, 0..1; default: criteo's NDCG@64 of 0.9225, "
-            "movielens' 97 % of the large ranker's NDCG@10."
-        ),
-    ] = None,
-    devices: Annotated[str, typer.Option(help="Of cpu, gpu, accelerator; default: all.")] = "",
-    data: Annotated[
-        str | None, typer.Option(help="movielens: ml-100k, synthetic, or a folder.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="movielens: the card's; default: edge.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of choice and plots.")] = Path(
-        "results/schedule"
-    ),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Choose stages, models, items and devices for a load, an SLA and a quality target.
-
-    Says why the runner-up lost, what half and double the load would change, or what binds.
-    """
-    from rpaccel.main_job import schedule as job  # noqa: PLC0415
-    from rpaccel.main_job.schedule_plots import write_schedule  # noqa: PLC0415
-    from rpaccel.scheduler.choice_text import choice_json, choice_text  # noqa: PLC0415
-
-    ask = job.ScheduleAsk(
-        workload=workload,
-        qps=qps,
-        sla_ms=sla_ms,
-        quality=quality,
-        devices=tuple(name for name in devices.split(",") if name),
-        data=data,
-        preset=preset,
-        seed=seed,
-    )
-    with only_json(json):
-        choice = job.schedule_command(ask)
-    write_schedule(choice, ask, out)
-    print_json(choice_json(choice)) if json else print(choice_text(choice))
 
 
 @app.command()

@@ -81,39 +81,4 @@ def claims(
     show_page(out, claims_text(found, arrivals, seed), values)
 
 
-def serving_figures(
-    arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=1000)] = 20_000,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
-        "docs/generated/serving_figures.md"
-    ),
-    plots: Annotated[Path, typer.Option(help="Folder of plots.")] = Path("results/serving_figures"),
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Draw RecPipe's figures 7, 8, 12, 14 from its own service times, ours beside its points."""
-    from rpaccel.main_job import serving_page as page  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    study = page.run_serving_figures(arrivals, seed, say)
-    page.write_serving(study, plots)
-    show_page(out, page.serving_text(study), study if json else None)
-
-
-def online(
-    queries: Annotated[int, typer.Option(help="Of a day.", min=1000)] = 1_000_000,
-    days: Annotated[int, typer.Option(help="Days of each load, by seeds.", min=1)] = 3,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/online.md"),
-    plots: Annotated[Path, typer.Option(help="Folder of plots.")] = Path("results/online"),
-    seed: Seed = 100,
-    json: Json = False,
-) -> None:
-    """Let pipeline and split follow a day's load, against every static choice (minutes)."""
-    from rpaccel.main_job import online_page as page  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    study = page.run_online(queries=queries, days=days, seed=seed, progress=say)
-    page.draw_online(study, plots)
-    show_page(out, page.online_text(study), page.online_values(study) if json else None)
-
-
-VERBS = (scale_sim, energy, artifact, area, claims, serving_figures, online)
+VERBS = (scale_sim, energy, artifact, area, claims)

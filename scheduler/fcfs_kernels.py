@@ -15,7 +15,14 @@ from numba import njit
 from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 
-__all__ = ["NOBODY", "serve_station", "serve_until"]
+__all__ = [
+    "NOBODY",
+    "is_before",
+    "replace_least",
+    "serve_station",
+    "serve_until",
+    "take_server",
+]
 
 NOBODY = -1  # in place of a query: the server was never used
 
@@ -23,24 +30,44 @@ Array = Any
 
 
 @fast
-def _sink(free_s: Array, holder: Array, servers: int, end_s: float, query: int) -> None:
-    """Put (end_s, query) in place of the heap's least entry."""
+def take_server(free_s: Array, servers: int, end_s: float) -> None:
+    """Let the server that is free first, of so many, work until end_s."""
     at = 0
     while True:
         child = 2 * at + 1
         if child >= servers:
             break
-        right = child + 1
-        if right < servers and (
-            free_s[right] < free_s[child]
-            or (free_s[right] == free_s[child] and holder[right] < holder[child])
-        ):
-            child = right
-        if free_s[child] > end_s or (free_s[child] == end_s and holder[child] > query):
+        if child + 1 < servers and free_s[child + 1] < free_s[child]:
+            child += 1
+        if free_s[child] >= end_s:
             break
-        free_s[at], holder[at] = free_s[child], holder[child]
+        free_s[at] = free_s[child]
         at = child
-    free_s[at], holder[at] = end_s, query
+    free_s[at] = end_s
+
+
+@fast
+def is_before(time_s: float, query: int, other_s: float, other: int) -> bool:
+    """Return whether an entry comes first: of equal times the lower query does."""
+    return time_s < other_s or (time_s == other_s and query < other)
+
+
+@fast
+def replace_least(times_s: Array, who: Array, count: int, time_s: float, query: int) -> None:
+    """Put (time_s, query) in place of the first of `count` entries."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= count:
+            break
+        right = child + 1
+        if right < count and is_before(times_s[right], who[right], times_s[child], who[child]):
+            child = right
+        if not is_before(times_s[child], who[child], time_s, query):
+            break
+        times_s[at], who[at] = times_s[child], who[child]
+        at = child
+    times_s[at], who[at] = time_s, query
 
 
 @fast
@@ -89,11 +116,11 @@ def serve_station(
         start_s[who] = begin
         if holder[0] != NOBODY:
             count = _emit(out_s, out_query, count, free + delay_s, holder[0])
-        _sink(free_s, holder, servers, begin + service_s[0 if same else who], who)
+        replace_least(free_s, holder, servers, begin + service_s[0 if same else who], who)
     for left in range(servers, 0, -1):
         if holder[0] != NOBODY:
             count = _emit(out_s, out_query, count, free_s[0] + delay_s, holder[0])
-        _sink(free_s, holder, left - 1, free_s[left - 1], holder[left - 1])
+        replace_least(free_s, holder, left - 1, free_s[left - 1], holder[left - 1])
 
 
 @fast
@@ -142,7 +169,7 @@ def serve_until(
         if end - came <= most_s:
             for station in range(service_s.size):
                 begin = max(begin, free_s[station, 0]) + service_s[station]
-                _sink(free_s[station], holder[station], servers[station], begin, at)
+                replace_least(free_s[station], holder[station], servers[station], begin, at)
         else:
             end = np.inf
         finish_s[at] = end

@@ -14,7 +14,8 @@ from numba import njit
 
 from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
-from rpaccel.scheduler import policy_state
+from rpaccel.scheduler import fcfs_kernels, policy_state
+from rpaccel.scheduler.fcfs_kernels import take_server
 from rpaccel.scheduler.policy_state import NONE, Lists, Queries, Tables
 
 __all__ = ["advance"]
@@ -33,23 +34,6 @@ def _append(lists: Lists, queries: Queries, kind: int, query: int, items: int) -
         queries.following[lists.tail[kind]] = query
     lists.tail[kind] = query
     lists.items[kind] += items
-
-
-@fast
-def _take(free_s: Array, end_s: float) -> None:
-    """Let the server that is free first work until end_s."""
-    servers, at = free_s.size, 0
-    while True:
-        child = 2 * at + 1
-        if child >= servers:
-            break
-        if child + 1 < servers and free_s[child + 1] < free_s[child]:
-            child += 1
-        if free_s[child] >= end_s:
-            break
-        free_s[at] = free_s[child]
-        at = child
-    free_s[at] = end_s
 
 
 @fast
@@ -158,7 +142,7 @@ def _run_core(
         if queries.left[query] == 0:
             cpu.head[kind] = queries.following[query]
     cpu.items[kind] -= total
-    _take(cpu.free_s, now_s + time)
+    take_server(cpu.free_s, cpu.free_s.size, now_s + time)
     counters.cpu_busy_s += time
     counters.cpu_requests += 1
     counters.cpu_items += total
@@ -184,7 +168,7 @@ def _launch(
         query = queries.following[query]
     accelerator.head[kind] = end
     accelerator.items[kind] -= total
-    _take(accelerator.free_s, now_s + time)
+    take_server(accelerator.free_s, accelerator.free_s.size, now_s + time)
     counters.accelerator_busy_s += time
     counters.accelerator_requests += 1
     counters.accelerator_items += total
@@ -201,7 +185,7 @@ def advance(
     states: Array,
     totals: Array,
     until: int,
-    _sources: int = sources(compiled, policy_state),
+    _sources: int = sources(compiled, fcfs_kernels, policy_state),
 ) -> None:
     """Go on until arrival `until` would be next; until all is taken if there is no such arrival.
 

@@ -15,6 +15,8 @@ from numba import njit
 
 from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
+from rpaccel.scheduler import fcfs_kernels
+from rpaccel.scheduler.fcfs_kernels import is_before, replace_least, take_server
 
 __all__ = ["serve_pipelines"]
 
@@ -22,34 +24,12 @@ Array = Any
 
 
 @fast
-def _replace_least(free_s: Array, servers: int, end_s: float) -> None:
-    """Put a time in place of the heap's least."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= servers:
-            break
-        if child + 1 < servers and free_s[child + 1] < free_s[child]:
-            child += 1
-        if free_s[child] >= end_s:
-            break
-        free_s[at] = free_s[child]
-        at = child
-    free_s[at] = end_s
-
-
-@fast
-def _before(time_s: float, query: int, other_s: float, other: int) -> bool:
-    return time_s < other_s or (time_s == other_s and query < other)
-
-
-@fast
 def _push(times_s: Array, who: Array, count: int, time_s: float, query: int) -> int:
-    """Add an event; return how many there are."""
+    """Add an entry; return how many there are."""
     at = count
     while at > 0:
         parent = (at - 1) // 2
-        if not _before(time_s, query, times_s[parent], who[parent]):
+        if not is_before(time_s, query, times_s[parent], who[parent]):
             break
         times_s[at], who[at] = times_s[parent], who[parent]
         at = parent
@@ -59,22 +39,9 @@ def _push(times_s: Array, who: Array, count: int, time_s: float, query: int) -> 
 
 @fast
 def _pop(times_s: Array, who: Array, count: int) -> int:
-    """Take the first event away; return how many are left."""
+    """Take the first entry away; return how many are left."""
     last = count - 1
-    time_s, query = times_s[last], who[last]
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= last:
-            break
-        right = child + 1
-        if right < last and _before(times_s[right], who[right], times_s[child], who[child]):
-            child = right
-        if not _before(times_s[child], who[child], time_s, query):
-            break
-        times_s[at], who[at] = times_s[child], who[child]
-        at = child
-    times_s[at], who[at] = time_s, query
+    replace_least(times_s, who, last, times_s[last], who[last])
     return last
 
 
@@ -95,7 +62,7 @@ def serve_pipelines(
     times_s: Array,
     who: Array,
     latency_s: Array,
-    _sources: int = sources(compiled),
+    _sources: int = sources(compiled, fcfs_kernels),
 ) -> None:
     """Serve the same queries by every pipeline and write their latencies.
 
@@ -118,7 +85,7 @@ def serve_pipelines(
             if coming < queries:
                 time_s = arrivals[coming] / load + delay_s[case, 0]
             if coming < queries and (
-                events == 0 or not _before(times_s[0], who[0], time_s, coming)
+                events == 0 or not is_before(times_s[0], who[0], time_s, coming)
             ):
                 query = coming
                 step[query] = 0
@@ -134,7 +101,7 @@ def serve_pipelines(
                 free = free_s[place, 0]
                 begin = free if free > time_s else time_s
                 end = begin + ratio * (last_s[case, visit] if last else full_s[case, visit])
-                _replace_least(free_s[place], servers[place], end)
+                take_server(free_s[place], servers[place], end)
                 ends = max(ends, end)
             ends += delay_s[case, visit + 1]
             visit += 1
