@@ -10,34 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rpaccel.workloads.criteo_published import LOG, ONE_STAGE, SEVERAL_STAGES
+
 __all__ = ["Funnel", "QualityPoint", "QualityTable", "criteo_quality"]
-
-LOG = "RecPipe artifact, log of NDCG@64"
-TEXT = "RecPipe section 5.1: keeps NDCG 92.25"
-
-# Items -> NDCG@64 x 100 of one stage.
-ONE_STAGE = {
-    "rmsmall": {256: 59.85, 512: 71.25, 1024: 79.95, 1600: 84.38, 2048: 86.75, 3200: 89.61,
-                4096: 91.27},
-    "rmmed": {256: 60.39, 512: 71.92, 1024: 80.88, 1600: 85.46, 2048: 87.53, 3200: 90.77,
-              4096: 92.22},
-    "rmlarge": {256: 60.84, 512: 72.65, 1024: 81.62, 1600: 85.87, 2048: 87.99, 3200: 90.91,
-                4096: 92.47, 6140: 93.96, 8192: 94.92, 10240: 95.82, 12288: 96.57},
-}  # fmt: skip
-# Models, items, NDCG@64 x 100 and source of several stages: all that is published.
-SEVERAL_STAGES = (
-    (("rmsmall", "rmlarge"), (4096, 128), 92.40, LOG),
-    (("rmsmall", "rmlarge"), (4096, 256), 92.25, TEXT),
-    (("rmsmall", "rmlarge"), (4096, 512), 92.47, LOG),
-    (("rmsmall", "rmlarge"), (4096, 2048), 92.47, LOG),
-    (("rmsmall", "rmlarge"), (3200, 512), 90.92, LOG),
-    (("rmsmall", "rmlarge"), (2048, 512), 87.99, LOG),
-    (("rmsmall", "rmlarge"), (1024, 512), 81.64, LOG),
-    (("rmsmall", "rmlarge"), (512, 128), 72.63, LOG),
-    (("rmmed", "rmlarge"), (4096, 128), 92.52, LOG),
-    (("rmmed", "rmlarge"), (4096, 512), 92.47, LOG),
-    (("rmsmall", "rmmed", "rmlarge"), (4096, 512, 128), 92.52, LOG),
-)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -20,9 +20,10 @@ from rpaccel.scheduler.arrivals import artifact_arrivals_s, poisson_arrivals_s
 from rpaccel.scheduler.derived_profiles import PROFILES_DIR
 from rpaccel.scheduler.queueing import Station, capacity_qps, simulate
 from rpaccel.scheduler.service_profile import find_profile, load_profiles
+from rpaccel.workloads.criteo_published import ONE_STAGE
 
 __all__ = [
-    "CPU_ENGINES", "CRITEO_NDCG", "GPU", "MOST_LOAD", "PUBLISHED", "SPLITS", "Contention", "ndcg",
+    "CPU_ENGINES", "GPU", "MOST_LOAD", "PUBLISHED", "SPLITS", "Contention", "ndcg",
     "published_pipeline", "queue_curve", "split_stations",
 ]  # fmt: skip
 
@@ -34,17 +35,6 @@ HOST_WORKERS = 4  # that prepare a GPU's queries while it works; assumed
 
 Stages = Sequence[tuple[str, int, str]]  # ranker, items, device
 
-# NDCG@64 of the artifact's log by items that are ranked: RMsmall, RMmed, RMlarge. The rows are of
-# the training period, so they lie a little above the paper's (92.47 for 92.25).
-CRITEO_NDCG: Mapping[str, Mapping[int, float]] = {
-    "rmsmall": {256: 59.85, 512: 71.25, 1024: 79.95, 1600: 84.38, 2048: 86.75, 3200: 89.61,
-                4096: 91.27},
-    "rmmed": {256: 60.39, 512: 71.92, 1024: 80.88, 1600: 85.46, 2048: 87.53, 3200: 90.77,
-              4096: 92.22},
-    "rmlarge": {256: 60.84, 512: 72.65, 1024: 81.62, 1600: 85.87, 2048: 87.99, 3200: 90.91,
-                4096: 92.47, 6140: 93.96, 8192: 94.92, 10240: 95.82, 12288: 96.57},
-}  # fmt: skip
-
 
 def ndcg(last: str, items: int) -> float:
     """Return NDCG@64 of a pipeline that ends with a ranker and begins with so many items.
@@ -52,11 +42,11 @@ def ndcg(last: str, items: int) -> float:
     What goes into the first stage decides it: cuts to 128 cost less than 0.1 in the log.
     Raises ValueError for a ranker or items that the log does not have.
     """
-    known = CRITEO_NDCG.get(last, {})
+    known = ONE_STAGE.get(last, {})
     if items not in known:
         raise ValueError(
             f"last and items must be of the log, not {last!r} and {items}; it has "
-            f"{', '.join(map(str, known)) or ', '.join(CRITEO_NDCG)}"
+            f"{', '.join(map(str, known)) or ', '.join(ONE_STAGE)}"
         )
     return known[items]
 

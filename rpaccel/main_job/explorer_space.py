@@ -211,8 +211,16 @@ def find_offer(
     executor: Executor | None = None,
     progress: Callable[[str], Any] = print,
 ) -> Offer:
-    """Evaluate every point and return the front. executor : of the sweeps; None: here."""
+    """Evaluate every point and return the front. executor : of the sweeps; None: here.
+
+    Raises ValueError for a space of another machine than the platform's, whose clock, link and
+    memory count, or for one that names its candidates.
+    """
     platform = load_platform(PLATFORM)
+    if spec.base != platform.accelerator.preset:
+        raise ValueError(f"base must be {platform.accelerator.preset}, not {spec.base}")
+    if spec.candidates:
+        raise ValueError("candidates must be left to --candidates, not be in the spec")
     spaces = spaces_of(spec, candidates)
     fronts, evaluated = [], 0
     for items, space in spaces.items():

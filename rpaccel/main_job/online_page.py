@@ -217,7 +217,7 @@ Best static: the choice that is best on average; least gain: on-line less the st
 best on that very day, the worst seed. Knows the rate: the same ladder by the true rate of now and
 of the next look, without margins (of bursts the mean alone); it pays for changes,
 too. Quality by candidates is the artifact's
-log (`published_pipelines.CRITEO_NDCG`); deeper pipelines are taken to keep it (cuts cost below 0.1
+log (`workloads.criteo_published`); deeper pipelines are taken to keep it (cuts cost below 0.1
 there). On-line beats every static choice in {wins} of {len(day)} cases of days below.
 
 ## All queries served

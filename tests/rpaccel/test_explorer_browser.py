@@ -7,7 +7,7 @@ import pytest
 
 from rpaccel.main_job import explorer
 from rpaccel.main_job.explorer_space import find_offer
-from tests.rpaccel.explorer_case import CANDIDATES, SPEC, best, points_of, value, within
+from tests.rpaccel.explorer_case import CANDIDATES, MORE, SPEC, best, points_of, value, within
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright: the extra `test` brings it"
@@ -183,6 +183,32 @@ def test_limits_that_no_single_one_can_relax(page, data):
     assert least <= worst < 1.002 * least
 
 
+def test_a_load_that_power_forbids(page, data):
+    """The nearest load is the one that power allows, not the one that the design could carry."""
+    points = points_of(data)
+    most = max(point["qps"] for point in points)
+    watt = min(value(point, "power_w", most / 2) for point in points) * 0.9
+    bounds = {"qps": most / 2, "power_w": watt}
+    assert not within(points, bounds)
+    bound(page, bounds)
+    causes = dict(causes_of(page))
+    assert set(causes) == set(bounds)
+    load = max(min(p["qps"], (watt - p["clock_w"]) * 1e6 / p["query_uj"]) for p in points)
+    assert load * 0.999 < causes["qps"] <= load < bounds["qps"]
+    for name, nearest in causes.items():
+        assert within(points, bounds | {name: nearest})
+
+
+def test_limits_that_all_designs_meet_do_not_count(page, data):
+    points = points_of(data)
+    bounds = {"latency_ms": 1e-3, "area_mm2": 0.5, "ndcg": 0.0}
+    bound(page, bounds)
+    causes = dict(causes_of(page))
+    assert set(causes) == {"latency_ms", "area_mm2"}
+    least = min(max(p[name] / bounds[name] for name in causes) for p in points)
+    assert max(causes[name] / bounds[name] for name in causes) < 1.002 * least
+
+
 def test_a_click_and_the_keys_choose(page, data):
     points = points_of(data)
     bound(page, {"ndcg": 90.0})
@@ -254,33 +280,34 @@ def test_the_design_its_parts_and_its_timeline(page, data):
     assert page.locator("#timeline line.tick").count() == batches
 
 
-def test_the_line_joins_the_front_of_two_figures(page, data):
+@pytest.mark.parametrize(
+    ("x", "y"), [("latency_ms", "ndcg"), ("area_mm2", "ndcg"), ("ndcg", "area_mm2")]
+)
+def test_the_line_joins_the_front_of_two_figures(page, data, x, y):
     points = points_of(data)
     bounds = {"query_uj": 500.0}
     bound(page, bounds)
+    page.select_option("#x-axis", x)
+    page.select_option("#y-axis", y)
     left = [points[place] for place in within(points, bounds)]
+
+    def cost(point):
+        return tuple(-point[name] if name in MORE else point[name] for name in (x, y))
+
+    costs = {cost(point) for point in left}
     front = {
-        (point["latency_ms"], point["ndcg"])
-        for point in left
-        if not any(
-            other["latency_ms"] <= point["latency_ms"] and other["ndcg"] >= point["ndcg"]
-            and (other["latency_ms"], other["ndcg"]) != (point["latency_ms"], point["ndcg"])
-            for other in left
-        )
+        one for one in costs
+        if not any(a <= one[0] and b <= one[1] and (a, b) != one for a, b in costs)
     }  # fmt: skip
-    assert 1 < len(front) < len(left)
+    assert 0 < len(front) < len(costs)
     path = page.get_attribute("#plot path.best", "d")
     corners = [[float(at) for at in corner.split()] for corner in path[1:].split("L")]
     assert len(corners) == len(front)
-    assert corners == sorted(corners, key=lambda corner: (corner[0], -corner[1]))
     dots = page.locator("circle.point").evaluate_all(
         "all => all.map((dot) => ['cx', 'cy'].map((name) => Number(dot.getAttribute(name))))"
     )
-    spots = {
-        (points[place]["latency_ms"], points[place]["ndcg"]): spot
-        for place, spot in enumerate(dots)
-    }
-    assert sorted(spots[figures] for figures in front) == sorted(corners)
+    spots = {cost(point): spot for point, spot in zip(points, dots, strict=True)}
+    assert sorted(spots[one] for one in front) == sorted(corners)
 
 
 @pytest.mark.parametrize("group", ["pipeline", "split", "array"])

@@ -9,7 +9,6 @@ from rpaccel.scheduler.online_options import (
     stage_items,
 )
 from rpaccel.scheduler.published_pipelines import (
-    CRITEO_NDCG,
     SPLITS,
     Contention,
     ndcg,
@@ -17,6 +16,7 @@ from rpaccel.scheduler.published_pipelines import (
     split_stations,
 )
 from rpaccel.scheduler.queueing import capacity_qps, simulate
+from rpaccel.workloads.criteo_published import ONE_STAGE
 from tests.rpaccel.test_readme import PAGES, table
 
 TWO = (("rmsmall", 4096, "cpu"), ("rmlarge", 256, "cpu"))
@@ -88,7 +88,7 @@ def test_the_papers_order_of_splits():
 def test_ndcg_is_of_the_log():
     assert ndcg("rmlarge", 4096) == 92.47
     assert ndcg("rmsmall", 512) == 71.25
-    for values in CRITEO_NDCG.values():
+    for values in ONE_STAGE.values():
         assert list(values.values()) == sorted(values.values())
     with pytest.raises(ValueError, match=r"^last and items must be of the log, not 'rmmed' and 7"):
         ndcg("rmmed", 7)

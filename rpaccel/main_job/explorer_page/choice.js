@@ -62,6 +62,19 @@ function outward(value, more) {
   return more ? bounds.findLast((bound) => bound <= value) : bounds.find((bound) => bound >= value);
 }
 
+// The largest load that a point carries within the other limits; null if there is none. A bound on
+// power is one on the load, too: the power falls with it.
+function mostLoad(points, others) {
+  const {power_w: most, ...rest} = others;
+  let found = null;
+  for (const point of within(points, rest, 0)) {
+    const powered = most === undefined ? Infinity : 1e6 * (most - point.clock_w) / point.query_uj;
+    const load = Math.min(point.qps, powered);
+    if (load > 0 && (found === null || load > found)) found = load;
+  }
+  return found;
+}
+
 // Why no point is left: [{name, bound, nearest, alone}]; nearest: the least relaxed bound that,
 // with all others kept, leaves a point. alone: no point meets this one bound, others or not.
 // Empty if only several bounds together can be relaxed.
@@ -70,10 +83,16 @@ function binding(points, bounds, load) {
   for (const name of Object.keys(bounds)) {
     const others = {...bounds};
     delete others[name];
-    const left = best(within(points, others, load), name, load);
     const any = within(points, {[name]: bounds[name]}, load).length > 0;
-    if (left) {
-      const nearest = outward(valueOf(left, name, load), LIMIT[name].more);
+    let value = null;
+    if (name === "qps") {
+      value = mostLoad(points, others);
+    } else {
+      const left = best(within(points, others, load), name, load);
+      if (left) value = valueOf(left, name, load);
+    }
+    if (value !== null) {
+      const nearest = outward(value, LIMIT[name].more);
       found.push({name, bound: bounds[name], nearest, alone: !any});
     }
   }
@@ -83,6 +102,7 @@ function binding(points, bounds, load) {
 // The point whose worst miss, as a share of the bound, is least: [{name, bound, nearest}].
 function closest(points, bounds, load) {
   const miss = (point, name) => {
+    if (meets(point, name, bounds[name], load)) return 0;
     const value = valueOf(point, name, load);
     const ratio = LIMIT[name].more ? bounds[name] / value : value / bounds[name];
     return ratio > 0 && Number.isFinite(ratio) ? Math.log(ratio) : Infinity;
@@ -100,7 +120,9 @@ function closest(points, bounds, load) {
 
 // Of `points`, those that no other beats in both figures, along the first.
 function frontOf(points, x, y, load) {
-  const order = [...points].sort((a, b) => better(a, b, x, load));
+  const gapOf = (a, b, name) =>
+    (valueOf(a, name, load) - valueOf(b, name, load)) * (LIMIT[name].more ? -1 : 1);
+  const order = [...points].sort((a, b) => gapOf(a, b, x) || gapOf(a, b, y) || a.index - b.index);
   const kept = [];
   for (const point of order) {
     const last = kept[kept.length - 1];

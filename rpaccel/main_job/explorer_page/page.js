@@ -129,7 +129,7 @@ function pick(point) {
 function step(event) {
   const moves = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, Home: -Infinity,
     End: Infinity};
-  if (!(event.key in moves)) return;
+  if (!(event.key in moves) || event.altKey || event.ctrlKey || event.metaKey) return;
   const load = loadNow(), x = node("x-axis").value;
   const order = within(POINTS, boundsNow(), load).sort(
     (a, b) => valueOf(a, x, load) - valueOf(b, x, load) || a.index - b.index);
@@ -147,7 +147,7 @@ function notes() {
       `${candidates.join(", ")} candidates each. ${front.toLocaleString("en-US")} of them are not ` +
       "beaten in all of latency, quality, area, energy, clock power and load; " +
       `${POINTS.length.toLocaleString("en-US")} of those are on this page` +
-      (size ? `: for every design there is one here that is worse by less than ${100 * size} % in ` +
+      (size ? `: for every design there is one here that is worse by less than ${digits(100 * size, 3)} % in ` +
         "any figure and no worse in NDCG." : ", which is all of them."),
     "Latency: a query alone, link included; queues of a load are not in it. Points are compared by " +
       "the closed forms of the performance model; timeline and parts are its event model's, beside " +
