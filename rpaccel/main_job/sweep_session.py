@@ -5,20 +5,22 @@ What is measured depends on no model of performance: it is kept, by content, und
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rpaccel.cache import cached
+from rpaccel.cache import cached, source_digest
 from rpaccel.golden.lane import Query, run_query
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.compile import CompiledModels, compile_models
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.row_pins import Pins, profile_rows
 from rpaccel.host.verilated_device import VerilatedDevice
-from rpaccel.main_job import sweep_queries
 from rpaccel.main_job.netlist import difference
 from rpaccel.main_job.sweep_machines import SWEEP_MACHINES, SweepMachine
 from rpaccel.main_job.sweep_queries import (
@@ -31,7 +33,6 @@ from rpaccel.main_job.sweep_queries import (
 from rpaccel.perfmodel.design_space import dealt
 from rpaccel.spec.isa import StageMode
 from rpaccel.spec.stage_tasks import StageTasks
-from rpaccel.workloads import random_models
 from rpaccel.workloads.random_models import record_sizes
 
 __all__ = ["Asked", "Dealing", "Measured", "SweepSession", "measured_session"]
@@ -171,6 +172,32 @@ class SweepSession:
         front, back = (min(dealing.sub_batch or each, each) for each in most)
         return front, back
 
+    def digest(self) -> str:
+        """SHA-256 over all that the device is told: machine, latency, images, queries."""
+        sha = hashlib.sha256()
+
+        def take(part: bytes) -> None:
+            sha.update(len(part).to_bytes(8, "little") + part)
+
+        lanes = [(lane, asdict(place)) for lane, place in sorted(self.machine.partition.items())]
+        take(json.dumps([lanes, self.machine.back_lane, self.latency]).encode())
+        take(self.config.model_dump_json().encode())
+        for image in self.pinned_images:
+            take(json.dumps([image.names, image.limit, image.static_split]).encode())
+            for address, content in image.segments():
+                take(address.to_bytes(8, "little"))
+                take(content)
+        for asked in (self.warming, *self.alone, *self.load):
+            query = asked.query
+            rest = asked.dealing.sub_batch, query.stages, query.top_n, query.tasks
+            take(repr(rest).encode())
+            take(query.user_record)
+            take(np.ascontiguousarray(query.candidates).tobytes())
+            take(repr(query.features.shape).encode())
+            take(np.ascontiguousarray(query.features).tobytes())
+        return sha.hexdigest()
+
+    @cached_property
     def pinned_images(self) -> list[CompiledModels]:
         """Return the images, with the rows that the profiles name most where there is room."""
         lines = self.config.static_cache_lines
@@ -190,7 +217,7 @@ class _Device:
         self.driver = Driver(
             device, self.config, MEMORY_BYTES, depth=DEPTH, limit_cycles=LIMIT_CYCLES
         )
-        machine, images = session.machine, session.pinned_images()
+        machine, images = session.machine, session.pinned_images
         self.driver.partition(machine.partition)
         lanes, back = sorted(machine.partition), machine.back_lane
         if len(images) == 1:
@@ -271,19 +298,23 @@ def _measure(session: SweepSession, library: Path) -> list[dict[str, Any]]:
 
 
 def measured_session(
-    session: SweepSession, library: Path, seed: int, build_dir: Path
+    session: SweepSession, library: Path, build_dir: Path
 ) -> tuple[list[Measured], list[Measured]]:
     """Return what was measured of the queries alone, and of the load.
 
-    library : simulator of the machine, in a folder named by its content. Raises RuntimeError if an
-    answer is not golden.
+    library : simulator of the machine, in a folder named by its content. Kept by all that the
+    device is told, `SweepSession.digest`, and by what drives it and checks it. Raises RuntimeError
+    if an answer is not golden.
     """
-    sources = [Path(str(module.__file__)).read_bytes() for module in (sweep_queries, random_models)]
-    where = [library.parent.name, session.machine.name, str(seed), str(session.number)]
     found, _ = cached(
         build_dir / "sweep_validation",
         f"{session.machine.name}{session.number}",
-        [*where, *sources, Path(__file__).read_bytes()],
+        [
+            library.parent.name,
+            session.digest(),
+            source_digest(["golden", "host", "spec"]),
+            Path(__file__).read_bytes(),
+        ],
         lambda: _measure(session, library),
     )
     points = [Measured(**each) for each in found]

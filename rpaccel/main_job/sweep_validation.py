@@ -125,7 +125,7 @@ def validate_sweep(
     begin = time.monotonic()
     for number in range(sessions):
         session = SweepSession(machine, seed, number)
-        alone, load = measured_session(session, library, seed, build_dir)
+        alone, load = measured_session(session, library, build_dir)
         for index, (asked, measured) in enumerate(zip(session.alone, alone, strict=True)):
             yield _point(session, index, asked, measured)
         yield _load(session, load)

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rpaccel.main_job import sweep_session
 from rpaccel.main_job.sweep_hits import SampledHits
 from rpaccel.main_job.sweep_machines import SWEEP_MACHINES, sweep_machine
 from rpaccel.main_job.sweep_page import error_cells, level_errors, sweep_text
 from rpaccel.main_job.sweep_session import ITEMS, SweepSession
 from rpaccel.main_job.sweep_validation import LoadPoint, SweepPoint
+from rpaccel.spec.stage_tasks import StageTasks
 
 POINT = SweepPoint(
     machine="quarters", session=0, query=0, latency=20, items=300, k=40, front_sub_batch=16,
@@ -73,3 +75,45 @@ def test_hit_rates_grow_with_the_caches():
     assert none == (0.0, 0.0)
     assert 0 < small[0] < large[0] < 1 and small[1] < large[1]
     assert pinned[0] > small[0]
+
+
+def test_what_was_measured_is_kept_by_all_that_the_device_is_told(tmp_path, monkeypatch):
+    def session():
+        return SweepSession(sweep_machine("front_and_back"), 1, 0)
+
+    def run():
+        return sweep_session.measured_session(changed, tmp_path / "made" / "device.so", tmp_path)
+
+    asked = []
+
+    def measure(session, _):
+        asked.append(session)
+        number = len(asked)
+        return [{"entered": number, "total": 1, "front": 1, "back": 1}] * 12
+
+    monkeypatch.setattr(sweep_session, "_measure", measure)
+    changed = session()
+    assert run()[0][0].entered == run()[0][0].entered == 1
+    changed.latency += 1  # of the memory
+    assert run()[0][0].entered == 2
+    changed = session()
+    changed.machine = replace(changed.machine, places=((1, 1), (0, 1), (1, 0)))
+    assert run()[0][0].entered == 3
+    changed = session()
+    changed.load[-1].query.features[0, 0] ^= 1
+    assert run()[0][0].entered == 4
+    changed = session()
+    tasks = (StageTasks(task_items=8), StageTasks())
+    changed.alone[0] = replace(
+        changed.alone[0], query=replace(changed.alone[0].query, tasks=tasks)
+    )  # fmt: skip
+    assert run()[0][0].entered == 5
+    changed = session()
+    table = changed.images[0].tables[0]
+    changed.images[0] = replace(
+        changed.images[0],
+        tables=(replace(table, payload=bytes(len(table.payload))), *changed.images[0].tables[1:]),
+    )
+    assert run()[0][0].entered == 6
+    monkeypatch.setattr(sweep_session, "source_digest", lambda rooms: "another driver")
+    assert run()[0][0].entered == 7
