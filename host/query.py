@@ -148,6 +148,16 @@ class Completion:
         return (int(self.scores[-1]), int(self.ids[-1])) if len(self.scores) else None
 
 
+def fetched_after(completions: Sequence[Completion]) -> list[int]:
+    """Return when queries were fetched, from the first of them on [cycles].
+
+    Of queries that were fetched within 2**31 cycles: the device's counter may wrap meanwhile.
+    """
+    ends = [each.ended_at - each.total_cycles - each.queue_cycles for each in completions]
+    after = [(end - ends[0] + (1 << 31)) % (1 << 32) for end in ends]
+    return [each - min(after) for each in after]
+
+
 def parse_completion(raw: bytes, results: bytes, *, retrieved: bool = False) -> Completion:
     """Return the completion of `raw` with its served list, `count` RESULT entries.
 

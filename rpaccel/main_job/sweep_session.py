@@ -19,6 +19,7 @@ from rpaccel.golden.lane import Query, run_query
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.compile import CompiledModels, compile_models
 from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.query import fetched_after
 from rpaccel.host.row_pins import Pins, profile_rows
 from rpaccel.host.verilated_device import VerilatedDevice
 from rpaccel.main_job.netlist import difference
@@ -77,7 +78,8 @@ class Measured:
 
     entered : items of the second stage. total, front, back : of the query, of its stages. beats,
     read : of rows, asked for and read from memory; of all queries at once in the first of a load.
-    arrival : from that of a load's first query. queue : until it was begun.
+    arrival : when its descriptor was fetched, from the load's first one on. queue : from then until
+    it was begun.
     """
 
     entered: int
@@ -213,7 +215,7 @@ class _Device:
     """A driver with the session's rankers loaded."""
 
     def __init__(self, device: VerilatedDevice, session: SweepSession) -> None:
-        self.device, self.session, self.config = device, session, session.config
+        self.session, self.config = session, session.config
         self.driver = Driver(
             device, self.config, MEMORY_BYTES, depth=DEPTH, limit_cycles=LIMIT_CYCLES
         )
@@ -251,12 +253,10 @@ class _Device:
     def ask(self, load: list[Asked], name: str) -> list[Measured]:
         """Ask queries at once. Raises RuntimeError unless each answer is golden."""
         driver, before = self.driver, self._beats()
-        tags, arrivals = [], []
         requests = [self._request(asked) for asked in load]
-        for request in requests:
-            tags.append(driver.submit(request))
-            arrivals.append(self.device.cycles)
+        tags = [driver.submit(request) for request in requests]
         completions = [driver.wait(tag) for tag in tags]
+        arrivals = fetched_after(completions)
         beats, read = (now - then for now, then in zip(self._beats(), before, strict=True))
         found = []
         for number, (asked, completion) in enumerate(zip(load, completions, strict=True)):
@@ -269,7 +269,7 @@ class _Device:
                     back=completion.stage_cycles[1],
                     beats=beats if number == 0 else 0,
                     read=read if number == 0 else 0,
-                    arrival=arrivals[number] - arrivals[0],
+                    arrival=arrivals[number],
                     queue=completion.queue_cycles,
                 )
             )

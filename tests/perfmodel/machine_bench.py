@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rpaccel.golden.lane import run_query, survivors
+from rpaccel.host.query import fetched_after
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
 from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
@@ -75,11 +76,10 @@ def measure(seed, count, depth=16):
         completions = [session.driver.wait(tag) for tag in tags]
         for number, (completion, (query, _)) in enumerate(zip(completions, asks, strict=True)):
             session.check(completion, query, f"query {number}")
-    fetched = [each.ended_at - each.total_cycles - each.queue_cycles for each in completions]
+    fetched = fetched_after(completions)
     loads, shapes = [], {}
     for number, (query, request) in enumerate(asks):
-        arrival = fetched[number] - min(fetched)
-        load, named = load_of(session, query, request, arrival, str(number))
+        load, named = load_of(session, query, request, fetched[number], str(number))
         loads.append(load)
         shapes |= named
     machine = Machine(
