@@ -154,9 +154,10 @@ def gather_cost(
     row_trip = row_trip_cycles(machine, traffic.row_beats)
     ports = machine.ports
     misses = 1 - machine.row_hits
-    # rows of one share; the banks are shared by all
+    # rows of one share; the banks are shared by all, and each beat takes a cycle of the share
     bank = bank_cycles(machine, traffic.row_beats)
     row_rate = np.maximum(window_cycles(window, misses, row_trip), bank)
+    row_rate = np.maximum(row_rate, traffic.row_beats)
     item_tickets = sum(f.tickets for f in shape.item_features)
     item_misses = misses * traffic.item_rows / max(1, item_tickets)  # chance of a ticket's
 
