@@ -6,6 +6,7 @@ its choice is due, so that what came meanwhile can go first.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rpaccel.perfmodel import compiled, lane_core, layer_engine, sequencer
+from rpaccel.perfmodel import lane_core, sequencer
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.perfmodel.lane_core import SubBatchWork
 from rpaccel.perfmodel.layer_engine import dependency_cycles, skew_cycles
@@ -53,7 +54,7 @@ CORE = np.dtype(
 # Of a sub-batch: taken by the array, out of the interaction, last logit.
 CHAIN_TIMES = np.dtype([(name, np.int64) for name in ("taken", "crossed", "logit")])
 
-VERSION = sources(compiled, lane_core, layer_engine, sequencer)
+_SOURCES = sources(sys.modules[__name__])
 _START, _SINGLE = lane_core.START_CYCLES, lane_core.SINGLE
 _INTERACT, _CHOOSE = sequencer.INTERACT_CYCLES, sequencer.CHOOSE_CYCLES
 _FETCH, _BANKS, _NEVER = sequencer.FETCH_CYCLES, sequencer.BANKS, sequencer.NEVER
@@ -205,16 +206,16 @@ def place_top(core: Record, works: Ints, w: int, now: int) -> int:
 
 
 @njit(**ENTRY)
-def set_gathered(cores: Records, end: int, version: int = VERSION) -> None:
+def set_gathered(cores: Records, end: int, _sources: int = _SOURCES) -> None:
     """Note when the next sub-batch of `cores`, which is one, is gathered.
 
-    version : of the parts, never given: a default's value is a part of the cache's key.
+    _sources : never given, see perfmodel.compiled.
     """
     note_gathered(cores[0], end)
 
 
 @njit(**ENTRY)
-def next_chain(cores: Records, handover: int, version: int = VERSION) -> int:
+def next_chain(cores: Records, handover: int, _sources: int = _SOURCES) -> int:
     """Return the cycle of the next choice, as `next_choice`."""
     return next_choice(cores[0], handover)
 
@@ -222,7 +223,7 @@ def next_chain(cores: Records, handover: int, version: int = VERSION) -> int:
 @njit(**ENTRY)
 def take_chain(
     cores: Records, works: Ints, rows: Ints, handover: int, now: int, times: Records,
-    version: int = VERSION,
+    _sources: int = _SOURCES,
 ) -> bool:  # fmt: skip
     """Place the chain that is due in cycle `now`; return whether it was a bottom chain.
 

@@ -6,22 +6,11 @@ began: who takes from a queue goes before who fills it.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from numba import njit
 
-from rpaccel.perfmodel import (
-    compiled,
-    fabric_reader_kernels,
-    gather_unit_state,
-    record_kernels,
-    row_bank_kernels,
-    row_bank_state,
-    row_front_kernels,
-    row_port_kernels,
-    row_reader_kernels,
-    walk_kernels,
-)
 from rpaccel.perfmodel.compiled import ENTRY, distance, fast, sources, wrap
 from rpaccel.perfmodel.fabric_reader_kernels import (
     choose_answers,
@@ -55,18 +44,7 @@ LIST = 0  # number of the list's reader; then those of records
 BURST_BEATS = 16
 ROWS_BUFFERED = 2  # a StreamBuffer's places
 
-VERSION = sources(
-    compiled,
-    fabric_reader_kernels,
-    gather_unit_state,
-    record_kernels,
-    row_bank_kernels,
-    row_bank_state,
-    row_front_kernels,
-    row_port_kernels,
-    row_reader_kernels,
-    walk_kernels,
-)
+_SOURCES = sources(sys.modules[__name__])
 
 
 @fast
@@ -230,12 +208,12 @@ def run_gather(
     releases: Ints,
     now: int,
     until: int,
-    version: int = VERSION,
+    _sources: int = _SOURCES,
 ) -> int:
     """Run from cycle `now` on; return the cycle after the end of the next sub-batch, or `until`.
 
     unit.ended tells which. releases : cycles in which banks become free, ascending, `until` or
-    later ones behind them. version : as of perfmodel.row_network_kernels.run.
+    later ones behind them. _sources : never given, see perfmodel.compiled.
     """
     unit = state.unit[0]
     unit.ended = 0

@@ -5,27 +5,11 @@ Events of one cycle come in the order in which they were made; the grant looks w
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from numba import njit
 
-from rpaccel.perfmodel import (
-    bucket_filter,
-    compiled,
-    core_kernels,
-    event_kernels,
-    lane,
-    lane_core,
-    layer_engine,
-    machine_cycles,
-    machine_funnel_kernels,
-    machine_lane_kernels,
-    machine_load,
-    machine_state,
-    ordered_top_n,
-    sequencer,
-    shared_memory,
-)
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.perfmodel.event_kernels import (
     ANSWERED,
@@ -75,23 +59,7 @@ __all__ = ["DONE", "FEW_RELEASES", "NO_PROFILE", "SMALL", "run_machine"]
 # something has no room: to be run anew with more; a stage has more tasks than releases.
 DONE, NO_PROFILE, SMALL, FEW_RELEASES = range(4)
 
-VERSION = sources(
-    bucket_filter,
-    compiled,
-    core_kernels,
-    event_kernels,
-    lane,
-    lane_core,
-    layer_engine,
-    machine_cycles,
-    machine_funnel_kernels,
-    machine_lane_kernels,
-    machine_load,
-    machine_state,
-    ordered_top_n,
-    sequencer,
-    shared_memory,
-)
+_SOURCES = sources(sys.modules[__name__])
 
 
 @fast
@@ -316,10 +284,10 @@ def _serve(tables: MachineTables, state: MachineState, now: int) -> tuple[int, i
 
 
 @njit(**ENTRY)
-def run_machine(tables: MachineTables, state: MachineState, version: int = VERSION) -> int:
+def run_machine(tables: MachineTables, state: MachineState, _sources: int = _SOURCES) -> int:
     """Serve queries until all are, or until something lacks; return why it stops.
 
-    version : of the parts, never given: a default's value is a part of the cache's key.
+    _sources : never given, see perfmodel.compiled.
     """
     run = state.run[0]
     while True:

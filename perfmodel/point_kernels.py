@@ -15,6 +15,8 @@ With one task per stage nothing of this applies, and a query takes what `perfmod
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -25,7 +27,6 @@ from rpaccel.perfmodel import (
     machine_cycles,
     ordered_top_n,
     sequencer,
-    task_kernels,
 )
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.perfmodel.task_kernels import (
@@ -82,7 +83,7 @@ COUNT, SIZE, LAST, FULL_SIZE, LAST_SIZE, TASK_K, ITEMS = range(DEAL_FIELDS)
 # A row of lanes: it takes a task, its last logit, its model.
 LANE_FIELDS = 3
 _READY, _END, _MODEL = range(LANE_FIELDS)
-_SOURCES = sources(lane, machine_cycles, bucket_filter, ordered_top_n, sequencer, task_kernels)
+_SOURCES = sources(sys.modules[__name__])
 
 
 @fast
@@ -134,7 +135,7 @@ def _count(digit: int, size: int, carry: int) -> tuple[int, int]:
 def query_points(
     first: int, sizes: Ints, machines: Ints, tasks: Ints, front_rows: Ints, back_rows: Ints,
     front_deals: Ints, back_deals: Ints, releases: Ints, lanes: Ints, results: Floats,
-    version: int = _SOURCES,
+    _sources: int = _SOURCES,
 ) -> None:  # fmt: skip
     """Write a row of results for each point from number `first` on.
 

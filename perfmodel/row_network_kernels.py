@@ -7,19 +7,11 @@ all wait for memory.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from numba import njit
 
-from rpaccel.perfmodel import (
-    compiled,
-    gather_unit_state,
-    row_bank_kernels,
-    row_bank_state,
-    row_front_kernels,
-    row_port_kernels,
-    row_reader_kernels,
-)
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.perfmodel.gather_unit_state import OrderState
 from rpaccel.perfmodel.row_bank_kernels import step_bank
@@ -36,15 +28,7 @@ from rpaccel.perfmodel.row_reader_kernels import (
 __all__ = ["STUCK", "run"]
 
 STUCK = -2
-VERSION = sources(
-    compiled,
-    gather_unit_state,
-    row_bank_kernels,
-    row_bank_state,
-    row_front_kernels,
-    row_port_kernels,
-    row_reader_kernels,
-)
+_SOURCES = sources(sys.modules[__name__])
 QUIET_CYCLES = 4  # without a move, then nothing but memory or a later offer can cause one
 
 
@@ -72,12 +56,12 @@ def run(
     fabric: OrderState,
     book: Any,
     memories: Ints,
-    version: int = VERSION,
+    _sources: int = _SOURCES,
 ) -> int:
     """Run all traces; return the cycles up to the last beat, or STUCK if nothing moves any more.
 
     book : (memory, edge, id, address, beats) -> edge of the first beat of a burst sent at `edge`.
-    version : of the parts, never given: a default's value is a part of the cache's key.
+    _sources : never given, see perfmodel.compiled.
     """
     now, quiet = 0, 0
     left = unanswered(sizes, state)

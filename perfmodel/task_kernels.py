@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rpaccel.perfmodel import core_kernels, lane_core, layer_engine, machine_cycles, sequencer
+from rpaccel.perfmodel import lane_core, machine_cycles, sequencer
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.perfmodel.core_kernels import (
     BOTTOM_LAST,
@@ -38,7 +40,7 @@ _TASK, _HANDED, _COMPUTED = (
     machine_cycles.HANDED_CYCLES,
     machine_cycles.COMPUTED_CYCLES,
 )
-_SOURCES = sources(core_kernels, lane_core, layer_engine, machine_cycles, sequencer)
+_SOURCES = sources(sys.modules[__name__])
 _BANKS, _NEVER = sequencer.BANKS, sequencer.NEVER
 
 
@@ -50,7 +52,7 @@ def _sub_batch(items: int, ports: int, share: float, item: float) -> float:
 
 @njit(**ENTRY)
 def lane_tasks(
-    works: Ints, asked: Ints, gathers: Floats, rules: Ints, out: Ints, version: int = _SOURCES
+    works: Ints, asked: Ints, gathers: Floats, rules: Ints, out: Ints, _sources: int = _SOURCES
 ) -> None:
     """Write rows of tasks: equal ones, given to a lane as soon as it takes them.
 
