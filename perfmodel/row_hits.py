@@ -31,7 +31,6 @@ Ints = npt.NDArray[np.int64]
 Stage = tuple[str, int, int]  # name, dim, items of a query
 
 QUERIES = 12  # of the trace; the first third warms the look-ahead caches
-READS_IN_FLIGHT = 32  # of the look-ahead caches, all together: assumed
 PROFILE_QUERIES = 24  # of the trace that the pinned rows come from
 
 
@@ -109,13 +108,15 @@ def stream_hits(
     counted: npt.NDArray[np.bool_],
     ahead_beats: int,
     ways: int | None = None,
+    reads_in_flight: int = 1,
 ) -> list[float]:
     """Return the hit rate of each stage in a stream of beats that compete for one cache.
 
     stream : int64[n], beats in the order in which they are asked for; -1: pinned, a hit.
     label : int64[n], stage of each. counted : bool[n]; the others warm the cache.
-    ways : of a cache as the netlist has it, golden.look_ahead, with READS_IN_FLIGHT; None: one that
-    is fully associative and replaces what was not used for longest.
+    ways : of a cache as the netlist has it, golden.look_ahead; None: one that is fully associative
+    and replaces what was not used for longest. reads_in_flight : of the one reader in whose order
+    the stream is, with `ways`: a read that misses fills its line so many reads later.
     """
     asks = stream >= 0
     if ways is None or ahead_beats < ways:
@@ -123,7 +124,7 @@ def stream_hits(
         events = simulate(ahead, stream[asks], record=True).events
     else:
         cache = LookAheadConfig(sets=ahead_beats // ways, ways=ways)
-        events = read_window(cache, stream[asks], READS_IN_FLIGHT, record=True).events
+        events = read_window(cache, stream[asks], reads_in_flight, record=True).events
     assert events is not None
     read = np.zeros(stream.size, bool)
     read[asks] = (events == Event.MISS) | (events == Event.REFUSED)

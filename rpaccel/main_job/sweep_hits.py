@@ -85,7 +85,7 @@ class SampledHits:
     ----------
     rankers : SweepRankers
     queries : as many as SAMPLES  profiles : from which pinned rows were chosen
-    config : of the machine, for places in its table of pinned rows.
+    config : of the machine, for places in its table of pinned rows and its reads in flight.
     kept : items of each stage  The second stage's are the first candidates.
     """
 
@@ -150,5 +150,6 @@ class SampledHits:
             np.concatenate(counted),
             ahead,
             CACHE_WAYS,
+            self._config.reads_in_flight,
         )
         return found[0], found[1]

@@ -77,6 +77,20 @@ def test_hit_rates_grow_with_the_caches():
     assert pinned[0] > small[0]
 
 
+def test_hit_rates_depend_on_the_machines_reads_in_flight():
+    """Lines that wait for memory are never replaced: more of them, more rows that are not kept."""
+    session = SweepSession(sweep_machine("whole"), 1, 0)
+
+    def rates(reads):
+        config = session.config.model_copy(update={"reads_in_flight": reads})
+        sampled = SampledHits(
+            session.rankers, session.samples, session.profiles, config, (512, 128)
+        )  # fmt: skip
+        return sampled.rates((32, 0, 50, 1, 2))
+
+    assert rates(session.config.reads_in_flight) != rates(1)
+
+
 def test_what_was_measured_is_kept_by_all_that_the_device_is_told(tmp_path, monkeypatch):
     def session():
         return SweepSession(sweep_machine("front_and_back"), 1, 0)
