@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rpaccel.perfmodel.machine_kernels import FEW_RELEASES, NO_PROFILE, SMALL, run_machine
+from rpaccel.perfmodel.machine_kernels import (
+    FEW_RELEASES,
+    MANY_TASKS,
+    NO_PROFILE,
+    SMALL,
+    run_machine,
+)
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad
 from rpaccel.perfmodel.machine_plan import MachinePlan
 from rpaccel.perfmodel.machine_report import MachineReport
@@ -34,7 +40,8 @@ def simulate(
 
     sub_batches : every one of them is in the report, for a timeline.
     Raises ValueError if a stage has no lane, or one without its model; if it has more tasks than
-    releases; or if a query is to be made at the end of one that does not end.
+    releases; or if a query is to be made at the end of one that does not end. Raises RuntimeError
+    if there are more tasks than planned, which is a fault of the plan.
     """
     plan = MachinePlan(machine, queries)
     events, windows, batches = EVENTS, WINDOWS, BATCHES if sub_batches else 0
@@ -46,6 +53,8 @@ def simulate(
         events, windows, batches = 2 * events, 2 * windows, 2 * batches
     if why == FEW_RELEASES:
         raise ValueError("releases must be as many as the tasks of their stage, not fewer")
+    if why == MANY_TASKS:
+        raise RuntimeError(f"tasks must be at most {len(state.log)}, as planned, not more")
     run = state.run[0]
     ended = int((state.queries["end"] > 0).sum())
     assert run["waiting"] == ended, "queries wait and nothing moves"

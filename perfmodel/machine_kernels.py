@@ -53,11 +53,12 @@ from rpaccel.perfmodel.machine_lane_kernels import (
 from rpaccel.perfmodel.machine_state import NONE, MachineState, MachineTables
 from rpaccel.perfmodel.sequencer import NEVER, SCORE_CYCLES
 
-__all__ = ["DONE", "FEW_RELEASES", "NO_PROFILE", "SMALL", "run_machine"]
+__all__ = ["DONE", "FEW_RELEASES", "MANY_TASKS", "NO_PROFILE", "SMALL", "run_machine"]
 
 # Why a run stops: all is over; a profile lacks, which `run.asks` says: goes on when it is there;
-# something has no room: to be run anew with more; a stage has more tasks than releases.
-DONE, NO_PROFILE, SMALL, FEW_RELEASES = range(4)
+# something has no room: to be run anew with more; a stage has more tasks than releases; there are
+# more tasks than the load can have.
+DONE, NO_PROFILE, SMALL, FEW_RELEASES, MANY_TASKS = range(5)
 
 _SOURCES = sources(sys.modules[__name__])
 
@@ -118,7 +119,11 @@ def _flow(tables: MachineTables, state: MachineState, place: int) -> bool:
 
 @fast
 def _log(state: MachineState, stage: Any, task: Any, scored: int) -> None:
+    """Note a task whose scores are taken."""
     run = state.run[0]
+    if run.tasks == len(state.log):
+        run.full = 1
+        return
     entry = state.log[run.tasks]
     run.tasks += 1
     entry.query, entry.stage, entry.lane, entry.items = (
@@ -313,5 +318,7 @@ def run_machine(tables: MachineTables, state: MachineState, _sources: int = _SOU
             if stage != NONE and not _flow(tables, state, stage):
                 return FEW_RELEASES
             _schedule(tables, state, lane)
+        if run.full:
+            return MANY_TASKS
         if run.small:
             return SMALL

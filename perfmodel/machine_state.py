@@ -60,12 +60,13 @@ class MachineTables(NamedTuple):
 # sequence : events that wait, and all so far. arrivals : queries that have come by themselves.
 # waiting, accepted : queries that have come, and those of them that have been taken. free :
 # funnels. working : queries at work. ready : mask of lanes. next_choice : of the grant. tasks,
-# batches : in their logs. first_window : of the memory's ring. small : something has no room.
-# asks : of a profile that lacks: stage, lane, items. steps : sub-batches gathered, through the
-# bottom chain, and through the top chain. memory : cycles of what all lanes share.
+# batches : in their logs. first_window : of the memory's ring. small : something has no room;
+# full : the log of tasks has none. asks : of a profile that lacks: stage, lane, items. steps :
+# sub-batches gathered, through the bottom chain, and through the top chain. memory : cycles of what
+# all lanes share.
 RUN = _record(
     "now chosen heap sequence arrivals waiting accepted free working ready next_choice tasks "
-    "batches first_window small asks_stage asks_lane asks_items steps",
+    "batches first_window small full asks_stage asks_lane asks_items steps",
     "memory",
 )
 # A query. follower : first of those that are made at its end, sibling : the next of those; NONE.

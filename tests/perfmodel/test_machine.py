@@ -8,6 +8,7 @@ from rpaccel.host.partition import split_8_2
 from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad, expected_ids
+from rpaccel.perfmodel.machine_plan import MachinePlan
 from rpaccel.perfmodel.memory import padded_records
 from rpaccel.perfmodel.networks import FILM_LARGE, FILM_SMALL, RM_LARGE, RM_SMALL
 from rpaccel.perfmodel.shapes import compile_shape
@@ -204,6 +205,17 @@ def test_a_query_is_made_at_the_end_of_another():
     assert second.arrival == first.end + 777
     with pytest.raises(ValueError, match=r"^after must be a query that ends, not \[5\]"):
         simulate(machine(TWOS), [replace(loads[0], after=5)])
+
+
+def test_more_tasks_than_planned_are_an_error(monkeypatch):
+    """Compiled code does not look at bounds by itself."""
+    asked = machine(SPLIT), [load(two_stages())]
+    count = len(simulate(*asked).tasks)
+    monkeypatch.setattr(MachinePlan, "_most_tasks", lambda _: count)
+    assert len(simulate(*asked).tasks) == count
+    monkeypatch.setattr(MachinePlan, "_most_tasks", lambda _: count - 1)
+    with pytest.raises(RuntimeError, match=rf"^tasks must be at most {count - 1}, as planned"):
+        simulate(*asked)
 
 
 def test_expected_ids_sum_to_k():
