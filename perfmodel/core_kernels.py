@@ -23,7 +23,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 __all__ = [
     "BOTTOM_LAST", "CHAIN_TIMES", "TOP_LAST", "WORK_FIELDS", "WORK_ITEMS", "bank_free",
     "bottom_cycle", "bottom_times", "chain_room", "new_cores", "next_chain", "next_choice",
-    "note_gathered", "place_bottom", "place_top", "set_gathered", "take_chain", "top_cycle",
+    "note_gathered", "place_bottom", "place_top", "set_gathered", "take_chain",
     "top_times", "work_row",
 ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def bottom_cycle(core: Record, handover: int) -> int:
 
 
 @fast
-def top_cycle(core: Record) -> int:
+def _top_cycle(core: Record) -> int:
     """Return from when on the oldest sub-batch that is crossed may go on."""
     if core.scored == core.taken:
         return _NEVER
@@ -123,7 +123,7 @@ def top_cycle(core: Record) -> int:
 @fast
 def next_choice(core: Record, handover: int) -> int:
     """Return the cycle of the next choice; NEVER if nothing is known to come."""
-    return max(core.choose, min(bottom_cycle(core, handover), top_cycle(core)))
+    return max(core.choose, min(bottom_cycle(core, handover), _top_cycle(core)))
 
 
 @fast

@@ -94,7 +94,7 @@ def _log_gather(state: MachineState, n: int, task: Any, items: int, start: int) 
     state.flying[n, state.cores[n].gathered % FLYING] = run.batches
     entry, stage = state.batch_log[run.batches], state.stages[task.stage]
     entry.query, entry.stage, entry.lane = stage.query, stage.number, n
-    entry.items, entry.start = items, start
+    entry.items, entry.gathering = items, start
     run.batches += 1
 
 

@@ -13,7 +13,7 @@ from rpaccel.spec.isa import MAX_STAGES, StageMode
 from rpaccel.spec.platform import MemoryTiming
 from rpaccel.spec.stage_tasks import StageTasks
 
-__all__ = ["Machine", "QueryLoad", "Release", "StageLoad", "expected_ids", "leaving_ids"]
+__all__ = ["Machine", "QueryLoad", "Release", "StageLoad", "leaving_ids"]
 
 UNKNOWN = -1
 WHOLE, GLOBAL = int(StageMode.WHOLE), int(StageMode.GLOBAL)
@@ -38,7 +38,7 @@ class StageLoad:
     tasks : how its items are dealt out. lanes : that may run it, empty: all.
     sub_batch : of the descriptor; 0 takes the slot's.
     releases : what leaves the filter after each task, or once if `tasks` is WHOLE; empty: as
-        `expected_ids` says.
+        `leaving_ids` says.
     """
 
     model: str
@@ -103,26 +103,15 @@ class Machine:
         return lanes
 
 
-def expected_ids(
-    stage: StageLoad, *, task: int, done: int, left: int, items: int | None, final: bool
-) -> int:
-    """Return the ids that leave after a task if the filter keeps just what it is asked for.
-
-    task : number of the task, whose last score is the `done`th of the stage's. left : ids that
-    have left before. items : of the stage, if that is known before its end. WHOLE leaves once.
-    GLOBAL: what is sure to be chosen whatever the scores to come, at most.
-    """
-    mode, task_k = int(stage.tasks.mode), stage.tasks.task_k
-    known = UNKNOWN if items is None else items
-    return leaving_ids(mode, stage.k, task_k, task, done, left, known, final)
-
-
 def leaving_ids(
     mode: int, k: int, task_k: int, task: int, done: int, left: int, items: int, final: bool
 ) -> int:
-    """Return `expected_ids` of a stage with that mode, k and task_k. items : or UNKNOWN.
+    """Return the ids that leave after a task if the filter keeps just what it is asked for.
 
-    Also compiled by perfmodel.machine_kernels.
+    mode, k, task_k : of the stage. task : number of the task, whose last score is the `done`th of
+    the stage's. left : ids that have left before. items : of the stage, or UNKNOWN before its end.
+    WHOLE leaves once. GLOBAL: what is sure to be chosen whatever the scores to come, at most.
+    Also compiled by perfmodel.machine_funnel_kernels.
     """
     if final or mode == WHOLE:
         due = k

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MachineReport", "QueryRecord", "SubBatchRecord", "TaskRecord"]
+__all__ = ["BatchRecord", "MachineReport", "QueryRecord", "TaskRecord"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,11 +31,11 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SubBatchRecord:
+class BatchRecord:
     """One sub-batch of a task; times in cycles of the machine.
 
-    gathering : its gather starts. gathered : its data are there. bottom : the array takes it.
-    crossed : its interaction is done. top : its last chain of layers is chosen. logit : its last.
+    gathering : its gather starts. gathered : its data are there. taken : by the array, with its
+    bottom chain. crossed : its interaction is done. chosen : its top chain. logit : its last.
     """
 
     query: int
@@ -44,9 +44,9 @@ class SubBatchRecord:
     items: int
     gathering: int
     gathered: int
-    bottom: int
+    taken: int
     crossed: int
-    top: int
+    chosen: int
     logit: int
 
 
@@ -93,9 +93,7 @@ class MachineReport:
 
     query_records, stage_records, task_log : QUERY, STAGE, TASK_LOG[n] of machine_state; lanes by
     their places in `lane_numbers`.
-    batch_log : BATCH_LOG[n], empty if sub-batches were not asked for: start, gathered : of its
-    gather; taken : by the array; crossed : its interaction is done; chosen : its top chain; logit :
-    its last one.
+    batch_log : BATCH_LOG[n], as BatchRecord; empty if sub-batches were not asked for.
     array_cycles : by lane, in which a row enters its array.
     memory_cycles : of all ports, or of all row banks if those are more.
     steps : of sub-batches, three each: gathered, through the bottom chain and the interaction,
@@ -137,15 +135,15 @@ class MachineReport:
         )  # fmt: skip
 
     @cached_property
-    def sub_batches(self) -> tuple[SubBatchRecord, ...]:
+    def sub_batches(self) -> tuple[BatchRecord, ...]:
         """The sub-batches, in the order of their gathers; none if they were not asked for."""
         return tuple(
-            SubBatchRecord(
+            BatchRecord(
                 query=query, stage=stage, lane=self.lane_numbers[lane], items=items,
-                gathering=gathering, gathered=gathered, bottom=bottom, crossed=crossed, top=top,
+                gathering=gathering, gathered=gathered, taken=taken, crossed=crossed, chosen=chosen,
                 logit=logit,
             )
-            for query, stage, lane, items, gathering, gathered, bottom, crossed, top, logit
+            for query, stage, lane, items, gathering, gathered, taken, crossed, chosen, logit
             in self.batch_log.tolist()
         )  # fmt: skip
 

@@ -84,7 +84,7 @@ STAGE = _record(
     "kind query number there given known receiving open first last start end scored tasks left "
     "releases"
 )
-# A lane. given, begun, computed, answered, scored : tasks so far. handing : one is gathered.
+# A lane. given, computed, answered, scored : tasks so far. handing : one is gathered.
 # pending : the last one waits for its model. model : of the last one begun. score : last one taken.
 # held : scores that wait. due : of the event of its next chain. array : cycles in which a row
 # enters. batches : sub-batches of tasks begun. gathered : end of the last gather. x_task, x_batch :
@@ -100,8 +100,8 @@ LANE = _record(
 TASK = _record(
     "stage lane final items model profile start begin gathered computing end held flows next"
 )
-# A sub-batch. start : its gather may start; chosen : of its top chain, see machine_report.
-BATCH_LOG = _record("query stage lane items start gathered taken crossed chosen logit")
+# A sub-batch, see machine_report.BatchRecord.
+BATCH_LOG = _record("query stage lane items gathering gathered taken crossed chosen logit")
 FLYING = 4  # sub-batches of a lane that are gathered and not scored
 TASK_LOG = _record("query stage lane items start gathered computing end scored")
 EVENT_FIELDS = 5  # time, sequence, kind, one, other

@@ -57,7 +57,7 @@ def _batch_spans(report: MachineReport, start: int) -> Iterator[BatchSpan]:
     for batch in report.sub_batches:
         yield BatchSpan(
             tag=batch.query, lane=batch.lane, stage=batch.stage, items=batch.items,
-            gather_at=start + batch.gathering, gathered_at=start + batch.gathered,
-            taken_at=start + batch.bottom, crossed_at=start + batch.crossed,
-            chosen_at=start + batch.top, logit_at=start + batch.logit,
+            gathering_at=start + batch.gathering, gathered_at=start + batch.gathered,
+            taken_at=start + batch.taken, crossed_at=start + batch.crossed,
+            chosen_at=start + batch.chosen, logit_at=start + batch.logit,
         )  # fmt: skip

@@ -47,15 +47,14 @@ class QuerySpan:
 class BatchSpan:
     """A sub-batch in the units of a lane [cycles].
 
-    gather_at, gathered_at : of its gather. taken_at : its bottom chain is chosen; crossed_at : its
-    interaction is done. chosen_at : its top chain is; logit_at : its last logit is there.
+    Times as those of machine_report.BatchRecord.
     """
 
     tag: int
     lane: int
     stage: int
     items: int
-    gather_at: int
+    gathering_at: int
     gathered_at: int
     taken_at: int
     crossed_at: int
@@ -75,7 +74,7 @@ def batch_events(batches: Iterable[BatchSpan], *, source: str, process: int) -> 
         title = f"query {batch.tag} stage {batch.stage}"
         facts = {"items": batch.items, "stage": batch.stage, "query": batch.tag}
         spans = (
-            ("gather", batch.gather_at, batch.gathered_at),
+            ("gather", batch.gathering_at, batch.gathered_at),
             ("bottom", batch.taken_at, batch.crossed_at),
             ("top", batch.chosen_at, batch.logit_at),
         )

@@ -19,7 +19,7 @@ from rpaccel.main_job.area_page import GATES_EACH, area_of
 from rpaccel.main_job.explorer_points import TERMS, PointDetail, point_detail
 from rpaccel.main_job.explorer_space import CANDIDATES, FIGURES, ItemLink, Offer, find_offer, front
 from rpaccel.perfmodel.design_space import DesignSpace
-from rpaccel.perfmodel.machine_report import SubBatchRecord, TaskRecord
+from rpaccel.perfmodel.machine_report import BatchRecord, TaskRecord
 from rpaccel.spec.sweep import SweepSpec
 from rpaccel.workloads.criteo_published import published_ndcg
 
@@ -60,7 +60,7 @@ def _figure(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _task(task: TaskRecord, batches: Sequence[SubBatchRecord], zero: int) -> list[Any]:
+def _task(task: TaskRecord, batches: Sequence[BatchRecord], zero: int) -> list[Any]:
     """Return a task for the page: its cycles, and those in which its sub-batches end."""
     times = (task.start, task.gathered, task.computing, task.end, task.scored)
     return [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rpaccel.main_job.explorer_space import ItemLink, stage_uj
 from rpaccel.perfmodel.design_space import DesignSpace
 from rpaccel.perfmodel.machine import simulate
-from rpaccel.perfmodel.machine_report import MachineReport, SubBatchRecord, TaskRecord
+from rpaccel.perfmodel.machine_report import BatchRecord, MachineReport, TaskRecord
 from rpaccel.perfmodel.point_events import point_machine, point_query
 
 __all__ = ["TERMS", "PointDetail", "latency_terms", "point_detail"]
@@ -44,7 +44,7 @@ class PointDetail:
     event_cycles: int
     accepted: int
     tasks: tuple[TaskRecord, ...]
-    sub_batches: tuple[tuple[SubBatchRecord, ...], ...]
+    sub_batches: tuple[tuple[BatchRecord, ...], ...]
     ends: tuple[int, ...]
 
 
@@ -70,7 +70,7 @@ def latency_terms(report: MachineReport) -> tuple[int, ...]:
     for stage in (0, 1):
         mine = [batch for batch in report.sub_batches if batch.stage == stage]
         layers.append(
-            busy([span for b in mine for span in ((b.bottom, b.crossed), (b.top, b.logit))])
+            busy([span for b in mine for span in ((b.taken, b.crossed), (b.chosen, b.logit))])
         )
         gathers.append(busy([(batch.gathering, batch.gathered) for batch in mine]))
     scores = [(task.end, task.scored) for task in report.tasks]
@@ -89,7 +89,7 @@ def latency_terms(report: MachineReport) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _by_task(report: MachineReport) -> tuple[tuple[SubBatchRecord, ...], ...]:
+def _by_task(report: MachineReport) -> tuple[tuple[BatchRecord, ...], ...]:
     """Return the sub-batches of each task."""
     found = []
     for task in report.tasks:
@@ -98,7 +98,7 @@ def _by_task(report: MachineReport) -> tuple[tuple[SubBatchRecord, ...], ...]:
                 batch
                 for batch in report.sub_batches
                 if (batch.lane, batch.stage) == (task.lane, task.stage)
-                and task.computing <= batch.bottom <= task.end
+                and task.computing <= batch.taken <= task.end
                 and batch.logit <= task.end
             )
         )

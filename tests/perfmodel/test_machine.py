@@ -7,7 +7,7 @@ import pytest
 from rpaccel.host.partition import split_8_2
 from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.machine import simulate
-from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad, expected_ids
+from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad, leaving_ids
 from rpaccel.perfmodel.machine_plan import MachinePlan
 from rpaccel.perfmodel.memory import padded_records
 from rpaccel.perfmodel.networks import FILM_LARGE, FILM_SMALL, RM_LARGE, RM_SMALL
@@ -85,11 +85,11 @@ def test_sub_batches_of_one_query_are_what_predict_query_says():
         start = report.queries[0].stages[number].start
         for found, batch in zip(batches, stage.sub_batches, strict=True):
             assert (found.query, found.lane, found.items) == (0, 0, batch.items)
-            times = (found.gathering, found.gathered, found.bottom, found.logit + 1)
+            times = (found.gathering, found.gathered, found.taken, found.logit + 1)
             assert [time - start for time in times] == [
                 batch.gather_start, batch.gather_end, batch.compute_start, batch.compute_end,
             ]  # fmt: skip
-            assert found.gathered <= found.bottom < found.crossed <= found.top < found.logit
+            assert found.gathered <= found.taken < found.crossed <= found.chosen < found.logit
     assert len(report.sub_batches) > 2
     assert simulate(machine([0], networks, config), [query]).sub_batches == ()
 
@@ -218,17 +218,14 @@ def test_more_tasks_than_planned_are_an_error(monkeypatch):
         simulate(*asked)
 
 
-def test_expected_ids_sum_to_k():
+def test_leaving_ids_sum_to_k():
     for mode in (StageMode.LOCAL, StageMode.PROPORTIONAL, StageMode.GLOBAL):
         stage = two_stages(mode)[0]
-        left, ids = 0, []
+        task_k, left, ids = stage.tasks.task_k, 0, []
         for task in range(16):
             ids.append(
-                expected_ids(
-                    stage, task=task, done=256 * (task + 1), left=left, items=4096,
-                    final=task == 15,
-                )
-            )  # fmt: skip
+                leaving_ids(mode, stage.k, task_k, task, 256 * (task + 1), left, 4096, task == 15)
+            )
             left += ids[-1]
         assert sum(ids) == 512
         expected = [0] * 14 + [256, 256] if mode is StageMode.GLOBAL else [32] * 16

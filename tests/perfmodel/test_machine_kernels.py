@@ -50,7 +50,7 @@ def test_sub_batches_are_logged_once(report):
     for stage, items in enumerate(ITEMS):
         sums = np.bincount(log["query"][log["stage"] == stage], log["items"][log["stage"] == stage])
         assert sums.tolist() == [items] * 12
-    for before, after in pairwise(("start", "gathered", "taken", "crossed", "chosen", "logit")):
+    for before, after in pairwise(("gathering", "gathered", "taken", "crossed", "chosen", "logit")):
         assert (log[before] <= log[after]).all(), before
 
 

@@ -47,4 +47,6 @@ def test_loads():
     )
     assert np.mean(np.abs(found)) < 0.12
     assert np.mean(np.abs(spans)) < 0.03
+    # Measured: 0.069. It was below 0.06 beside a reference that was wrong: queries arrive when the
+    # netlist fetches them (machine_bench.measure), not when the host asks for them.
     assert np.max(np.abs(spans)) < 0.08

@@ -141,7 +141,7 @@ def test_terms_cover_every_cycle_once(offer):
         assert sum(terms) == report.queries[0].total_cycles
         busy = [0, 0]
         for batch in report.sub_batches:
-            busy[batch.stage] += batch.crossed - batch.bottom + batch.logit - batch.top
+            busy[batch.stage] += batch.crossed - batch.taken + batch.logit - batch.chosen
         for stage in (0, 1):  # both lanes and chains overlap: no more than all of them together
             assert 0 < terms[0] + terms[1 + stage] <= busy[stage]
         both += terms[0]
