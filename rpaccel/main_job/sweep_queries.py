@@ -27,6 +27,8 @@ DIMS = ((4, 8, 16), (8, 16, 32))  # of the front's rows, and of the back's [byte
 HIDDEN = ((16, 32, 64), (32, 64, 128))
 MOST_ROWS = (512, 4096, 16384)  # of a table
 MOST_IDS = (1, 4, 8)  # of a multi-hot feature
+USER_TABLES, ITEM_TABLES = (1, 4), (2, 8)  # least and most
+UNIFORM = 4  # one model in so many has ids that are not popular
 KEPT = (0.03, 0.6)  # least and most share of the candidates that the filter's edges are made for
 SAMPLES = 9  # queries from which hit rates come; the first third warms the caches
 PROFILES = 6  # queries from which pinned rows come
@@ -62,8 +64,8 @@ def draw_sweep_rankers(rng: np.random.Generator, machine: SweepMachine) -> Sweep
         dim=int(rng.choice(DIMS[0])),
         user_dense=int(rng.integers(1, 14)),
         item_dense=int(rng.integers(1, 14)),
-        user_tables=int(rng.integers(1, 5)),
-        item_tables=int(rng.integers(2, 9)),
+        user_tables=int(rng.integers(USER_TABLES[0], USER_TABLES[1] + 1)),
+        item_tables=int(rng.integers(ITEM_TABLES[0], ITEM_TABLES[1] + 1)),
         bottom=layers(0, 1),
         top=layers(0, 1),
         max_rows=int(rng.choice(MOST_ROWS)),
@@ -74,7 +76,7 @@ def draw_sweep_rankers(rng: np.random.Generator, machine: SweepMachine) -> Sweep
         rng, lanes[1], front, name="back", dim=int(rng.choice(DIMS[1])), bottom=layers(1, 2),
         top=layers(1, 2),
     )  # fmt: skip
-    drawn = SweepRankers(front=front, back=back, uniform=bool(rng.integers(4) == 0))
+    drawn = SweepRankers(front=front, back=back, uniform=bool(rng.integers(UNIFORM) == 0))
     return replace(drawn, front=_edged(rng, drawn))
 
 

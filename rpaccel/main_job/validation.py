@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.host.axi_memory import MemoryTiming
@@ -15,6 +16,7 @@ from rpaccel.host.driver import Completion, Request
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.main_job.error_cells import relative_errors
 from rpaccel.main_job.random_queries import Sizes, draw_rankers, draw_sizes
 from rpaccel.main_job.session import Session
 from rpaccel.perfmodel.report import UNIT_FIELDS, QueryReport
@@ -29,10 +31,13 @@ __all__ = [
     "UNITS",
     "ValidationPoint",
     "errors",
+    "pairs_of",
     "rates",
     "validate_machine",
     "validation_config",
 ]
+
+Floats = npt.NDArray[np.float64]
 
 MEMORY_BYTES = 1 << 24
 SESSION_QUERIES = 6  # of one set of rankers and one latency of the memory
@@ -279,12 +284,16 @@ def rates(points: Sequence[ValidationPoint]) -> dict[str, float]:
     }
 
 
-def errors(points: Sequence[ValidationPoint], model: str, unit: str) -> np.ndarray:
+def pairs_of(
+    points: Sequence[ValidationPoint], model: str, unit: str
+) -> tuple[list[int], list[int]]:
+    """Return (predicted, measured) of one of MODELS for one of UNITS, where it says something."""
+    known = [
+        point for point in points if point.unit == unit and getattr(point, model) is not None
+    ]  # fmt: skip
+    return [getattr(point, model) for point in known], [point.measured for point in known]
+
+
+def errors(points: Sequence[ValidationPoint], model: str, unit: str) -> Floats:
     """Return predicted / measured - 1 of one of MODELS for one of UNITS, float64[n]."""
-    pairs = [
-        (getattr(point, model), point.measured)
-        for point in points
-        if point.unit == unit and getattr(point, model) is not None
-    ]
-    values = np.asarray(pairs, np.float64).reshape(-1, 2)
-    return np.asarray(values[:, 0] / np.maximum(values[:, 1], 1.0) - 1, np.float64)
+    return relative_errors(*pairs_of(points, model, unit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rpaccel.main_job.error_cells import ERROR_HEAD, error_cells, percent, relative_errors
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.sweep_page import level_errors, sweep_text
 from rpaccel.main_job.sweep_validation import LEVELS, LoadPoint, SweepPoint
@@ -19,6 +21,7 @@ from rpaccel.main_job.validation import (
     UNITS,
     ValidationPoint,
     errors,
+    pairs_of,
     validation_config,
 )
 
@@ -63,22 +66,18 @@ Mean and worst of the magnitude of a query's error.
 
 {by_machine}
 ### Worst cases of *means*
-Hits come in runs where tables are small, and a row that is on its way counts as one: a mean of
-them says little about when rows wait. It is also off where few reads in flight bind.
+*means* knows no runs of hits, and no row that is on its way already. {reasons}
 
 {worst}
 {sweep}## Speed
 Per second of one core, when this page was written: queries by *records* {records_rate:,.0f}
 ({cycles_rate:.1f} million cycles per second), by *means* {means_rate:,.0f}{sweep_rates}.
-Published speeds: MAESTRO 0.17 M points; SCALE-Sim 3 0.006 to 0.4 (measured), ZigZag 0.1 to 0.9 and
-LLMCompass 0.006. Their errors were taken on other machines: they are lines, not points.
+Published speeds, that of SCALE-Sim 3 measured: {speeds}. Their errors were
+taken on other machines: they are bands, not points.
 
 ![Speed against error]({figure})
 """
-_HEAD = (
-    "unit", "model", "points", "mean [%]", "mean size [%]", "median size [%]", "p95 size [%]",
-    "worst [%]", "correlation",
-)  # fmt: skip
+_HEAD = ("unit", "model", *ERROR_HEAD)
 _MACHINE_HEAD = (
     "machine", "array", "block", "ports", "banks", "gather ports", "beat [B]", "reads", "queries",
     "records, mean [%]", "worst [%]", "means, mean [%]", "worst [%]",
@@ -117,7 +116,12 @@ def validation_text(
         records_rate=rates["records"],
         cycles_rate=rates["cycles"] / 1e6,
         means_rate=rates["means"],
-        sweep=sweep_text(alone, loads) if alone else "",
+        reasons=_reasons(queries),
+        sweep=sweep_text(alone, loads, errors(points, "records", "query")) if alone else "",
+        speeds=", ".join(
+            f"{name} {low:,g}" if low == high else f"{name} {low:,g} to {high:,g}"
+            for name, (low, high) in PUBLISHED_SPEEDS.items()
+        ),
         sweep_rates="".join(
             f"; points by `{level}` {rates[level]:,.0f}" for level in LEVELS if level in rates
         ),
@@ -143,35 +147,8 @@ def _cases() -> list[tuple[str, str]]:
     return [(unit, model) for unit in UNITS for model in MODELS]
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
 def _row(points: Sequence[ValidationPoint], unit: str, model: str) -> list[str]:
-    found = errors(points, model, unit)
-    pairs = np.array(
-        [
-            (getattr(point, model), point.measured)
-            for point in points
-            if point.unit == unit and getattr(point, model) is not None
-        ],
-        np.float64,
-    ).reshape(-1, 2)
-    if not len(found):
-        return [unit, model, "0", *["-"] * 6]
-    flat = len(pairs) < 2 or bool((pairs == pairs[0]).all(axis=0).any())
-    sizes = np.abs(found)
-    return [
-        unit,
-        model,
-        str(len(found)),
-        _percent(float(found.mean())),
-        _percent(float(sizes.mean())),
-        _percent(float(np.median(sizes))),
-        _percent(float(np.quantile(sizes, 0.95))),
-        _percent(float(found[sizes.argmax()])),
-        "-" if flat else f"{np.corrcoef(pairs[:, 0], pairs[:, 1]).item(1):.6f}",
-    ]
+    return [unit, model, *error_cells(*pairs_of(points, model, unit))]
 
 
 def _machine(points: Sequence[ValidationPoint], name: str) -> list[str]:
@@ -183,24 +160,38 @@ def _machine(points: Sequence[ValidationPoint], name: str) -> list[str]:
         len(errors(mine, "records", "query")),
     ]  # fmt: skip
     sizes = [np.abs(errors(mine, model, "query")) for model in MODELS]
-    figures = [_percent(float(each)) for size in sizes for each in (size.mean(), size.max())]
+    figures = [percent(float(each)) for size in sizes for each in (size.mean(), size.max())]
     return [*map(str, cells), *figures]
 
 
-def _worst(queries: Sequence[ValidationPoint]) -> list[list[str]]:
+def _worst_points(queries: Sequence[ValidationPoint]) -> list[ValidationPoint]:
     known = [point for point in queries if point.means is not None]
+    known.sort(key=lambda point: -abs(_means_error(point)))
+    return known[:WORST_CASES]
 
-    def error(point: ValidationPoint) -> float:
-        return (point.means or 0) / max(1, point.measured) - 1
 
-    known.sort(key=lambda point: -abs(error(point)))
+def _means_error(point: ValidationPoint) -> float:
+    return float(relative_errors([point.means or 0], [point.measured])[0])
+
+
+def _worst(queries: Sequence[ValidationPoint]) -> list[list[str]]:
     return [
         [
             point.machine, str(point.session), str(point.query), str(point.latency),
-            str(point.items), str(point.measured), str(point.means), _percent(error(point)),
+            str(point.items), str(point.measured), str(point.means),
+            percent(_means_error(point)),
         ]
-        for point in known[:WORST_CASES]
+        for point in _worst_points(queries)
     ]  # fmt: skip
+
+
+def _reasons(queries: Sequence[ValidationPoint]) -> str:
+    """Return what the worst cases have in common: sign, machines."""
+    worst = _worst_points(queries)
+    short = sum(_means_error(point) < 0 for point in worst)
+    where = Counter(point.machine for point in worst).most_common()
+    said = ", ".join(f"{count} on *{name}*" for name, count in where)
+    return f"Of these {len(worst)}, {short} are too short; {said or 'none is known'}."
 
 
 def draw_speeds(

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from rpaccel.main_job import sweep_session
+from rpaccel.main_job.error_cells import error_cells
 from rpaccel.main_job.sweep_hits import SampledHits
 from rpaccel.main_job.sweep_machines import SWEEP_MACHINES, sweep_machine
-from rpaccel.main_job.sweep_page import error_cells, level_errors, sweep_text
+from rpaccel.main_job.sweep_page import level_errors, sweep_text
 from rpaccel.main_job.sweep_session import ITEMS, SweepSession
-from rpaccel.main_job.sweep_validation import LoadPoint, SweepPoint
+from rpaccel.main_job.sweep_validation import LoadPoint, SweepPoint, sweep_rates
+from rpaccel.main_job.validation import ValidationPoint
+from rpaccel.main_job.validation_page import validation_text
 from rpaccel.spec.stage_tasks import StageTasks
 
 POINT = SweepPoint(
@@ -21,6 +24,16 @@ POINT = SweepPoint(
 LOAD = LoadPoint(
     machine="quarters", session=0, latency=20, measured=2000, event=1900, totals=((900, 990),)
 )
+
+NONE = np.zeros(0)
+RATES = {"records": 250.0, "means": 100.0, "cycles": 1e6, "analytic": 1e6, "event": 50.0}
+
+
+def known(query, records, means):
+    return ValidationPoint(
+        machine="tiny", session=0, query=query, unit="query", stage=0, items=9, latency=8,
+        measured=1000, records=records, means=means,
+    )  # fmt: skip
 
 
 def test_errors_by_hand():
@@ -36,11 +49,46 @@ def test_errors_by_hand():
 
 def test_the_page_says_the_worst_first():
     worse = replace(POINT, session=3, analytic=1500, front_task=0)
-    text = sweep_text([POINT, worse], [LOAD, replace(LOAD, machine="whole")])
+    text = sweep_text([POINT, worse], [LOAD, replace(LOAD, machine="whole")], NONE)
     cases = text.split("### Worst cases")[1]
     assert cases.index("50.00") < cases.index("10.00")
     assert "1 loads of" in text  # one lane is none of several
     assert "-5.00" in text.split("## Queries at once")[1]
+
+
+def test_the_page_says_what_is_kept_and_what_is_missed():
+    points = [replace(POINT, analytic=1090), replace(POINT, analytic=1005, event=1001)]
+    text = sweep_text(points, [], np.array([0.0, -0.0001]))
+    assert "* `analytic`: 4.75 % mean (missed: 2 %) and 9.00 % worst (kept: 10 %)\n" in text
+    assert "* `event`: 0.55 % mean (missed: 0.25 %) and 1.00 % worst (kept: 2 %)\n" in text
+    assert "* *records* above: 0.01 % mean (kept: 0.25 %) and 0.01 % worst (kept: 2 %)\n" in text
+    assert "*records* above" not in sweep_text(points, [], NONE)
+
+
+def test_the_page_says_what_the_worst_cases_have_in_common():
+    other = replace(
+        POINT, machine="whole", analytic=700, event=600, front_task=0, shares=(0.1, 0.3)
+    )
+    text = sweep_text([POINT, POINT, other], [], NONE)
+    assert (
+        "Of these 3, 1 are too short, 2 are of several tasks, 2 are on machines of several lanes, "
+        "0 are told a share of hits within 0.03, 1 are as far off or farther by `event`.\n" in text
+    )
+    queries = [known(0, 1000, 900), known(1, 1000, 1200), known(2, 1000, None)]
+    page = validation_text(queries, [POINT], RATES, "speed.png")
+    assert "Of these 2, 1 are too short; 2 on *tiny*." in page
+    assert "MAESTRO 170,000, SCALE-Sim 3 0.006 to 0.4," in page
+    cells = [line.split()[1:6:2] for line in page.splitlines()]
+    assert ["query", "records", "3"] in cells and ["query", "means", "2"] in cells
+
+
+def test_the_rate_of_events_is_of_all_points(monkeypatch):
+    """Not of the median: a few slow points are as slow in a sweep."""
+    monkeypatch.setattr("rpaccel.main_job.sweep_validation.RATE_POINTS", 1)
+    seconds = (9.0, 0.01, 0.01, 0.07)  # code is compiled in the first
+    points = [replace(POINT, event_s=each) for each in seconds]
+    assert sweep_rates([*points, LOAD])["event"] == pytest.approx(3 / 0.09)
+    assert sweep_rates([LOAD]) == {}
 
 
 def test_machines_are_those_of_sweeps():
