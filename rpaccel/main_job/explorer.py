@@ -39,9 +39,9 @@ LISTS = ("published", "area", "terms_us", "energy_uj", "event_cycles", "ends", "
 
 
 def thinned(points: pl.DataFrame, step: float = STEP) -> pl.DataFrame:
-    """Return fewer points: each of `points` has one that is worse by less than `step` in no figure.
+    """Return fewer points: for each of `points` there is one that is worse by `step` in no figure.
 
-    NDCG is never worse. Figures are counted in steps of a factor 1 + step, and the front of the
+    Nor in NDCG at all. Figures are counted in steps of a factor 1 + step, and the front of the
     counts is kept. step : 0 keeps all. Raises ValueError outside 0..0.5.
     """
     if not 0 <= step <= 0.5:
@@ -129,7 +129,8 @@ def page_data(
 
 def page_html(data: dict[str, Any]) -> str:
     """Return the page: template, style, scripts and data in one."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = text.replace("<", "\\u003c")
     read = partial(Path.read_text, encoding="utf-8")
     script = "\n".join(read(PAGE / name) for name in SCRIPTS)
     html = read(PAGE / "page.html").replace("@STYLE@", read(PAGE / "page.css"))
