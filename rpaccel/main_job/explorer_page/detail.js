@@ -46,10 +46,9 @@ function showFacts(data, point, load) {
   const notes = {
     latency_ms: ", closed forms",
     ndcg: point.published ? ", published" : ", from published ones",
-    power_w: `, ${digits(load)} queries/s`,
   };
   const figures = LIMITS.map(({name}) =>
-    [named(LIMIT[name]) + (notes[name] || ""), digits(valueOf(point, name, load))]);
+    [namedAt(name, load) + (notes[name] || ""), digits(valueOf(point, name, load))]);
   const event = point.terms_us.reduce((sum, part) => sum + part, 0) / 1e3;
   figures.splice(1, 0, ["Latency of a query [ms], event model", digits(event)]);
   fillTable(document.getElementById("figures"), "Figures", figures);

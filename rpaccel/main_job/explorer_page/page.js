@@ -154,7 +154,7 @@ function notes() {
       `which the closed forms' cycles are off by ${percent(error.mean)} on average, ` +
       `${percent(error.lowest)} to ${percent(error.highest)}. A moment in which several things go ` +
       "on counts for the first of them in the list.",
-    "Quality: NDCG of 64 served items as published (RecPipe's artifact); not measured here. Where " +
+    `Quality: NDCG of ${DATA.served} served items as published (RecPipe's artifact); not measured here. Where ` +
       "a pair of candidates and k was not published: the large ranker alone on as many candidates, " +
       "and what keeping k costs at 4096.",
     "Area: gates of Yosys at 12 nm and macros of memory, without control, memory fabric and wires " +

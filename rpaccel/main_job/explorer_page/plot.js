@@ -22,6 +22,12 @@ function named(limit) {
   return limit.unit ? `${limit.label} [${limit.unit}]` : limit.label;
 }
 
+// A figure's name with the load that it is at; power without one is that of the clock.
+function namedAt(name, load) {
+  if (name !== "power_w") return named(LIMIT[name]);
+  return named(LIMIT[name]) + (load ? `, ${digits(load)} queries/s` : ", clock only");
+}
+
 // Round numbers from low to high: 1, 2, 5 of each power of ten if `log`, else even steps.
 function ticks(low, high, log) {
   const found = [];
@@ -75,7 +81,7 @@ function drawLegend(legend, entries) {
   }));
 }
 
-function drawAxes(svg, x, y, across, up) {
+function drawAxes(svg, x, y, load, across, up) {
   const {left, right, top, bottom} = PLOT;
   for (const value of across.ticks) {
     const at = across.place(value);
@@ -89,9 +95,9 @@ function drawAxes(svg, x, y, across, up) {
   }
   draw(svg, "path", {d: `M${left} ${top}V${bottom}H${right}`, class: "axis"});
   draw(svg, "text", {x: (left + right) / 2, y: bottom + 38, "text-anchor": "middle", id: "x-label"},
-    named(LIMIT[x]));
+    namedAt(x, load));
   draw(svg, "text", {transform: `translate(14 ${(top + bottom) / 2}) rotate(-90)`,
-    "text-anchor": "middle", id: "y-label"}, named(LIMIT[y]));
+    "text-anchor": "middle", id: "y-label"}, namedAt(y, load));
 }
 
 let drawn = {key: "", dots: [], spots: [], overlay: null};  // what does not change with limits
@@ -103,7 +109,7 @@ function drawPoints(svg, legend, view) {
   const values = (name) => points.map((point) => valueOf(point, name, load));
   const across = scale(values(x), PLOT.left, PLOT.right, x !== "ndcg");
   const up = scale(values(y), PLOT.bottom, PLOT.top, y !== "ndcg");
-  drawAxes(svg, x, y, across, up);
+  drawAxes(svg, x, y, load, across, up);
   const colour = colours(points, group, legend), layer = draw(svg, "g", {});
   drawn.spots = points.map((point) =>
     [across.place(valueOf(point, x, load)), up.place(valueOf(point, y, load))]
