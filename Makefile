@@ -49,7 +49,7 @@ soak: setup ## 10,000 random queries with faults, resets, deadlines and new spli
 	$(BIN)/rpaccel soak $(ARGS)
 
 test-browser: setup ## the page of `make report` in headless Chromium (Debian: chromium-headless-shell); part of `make test`
-	$(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)
+	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)
 
 fpga: PRESET = tiny
 fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)

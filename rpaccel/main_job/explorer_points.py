@@ -90,7 +90,7 @@ def latency_terms(report: MachineReport) -> tuple[int, ...]:
 
 
 def _by_task(report: MachineReport) -> tuple[tuple[BatchRecord, ...], ...]:
-    """Return the sub-batches of each task."""
+    """Return the sub-batches of each task; each belongs to one."""
     found = []
     for task in report.tasks:
         found.append(
@@ -102,6 +102,7 @@ def _by_task(report: MachineReport) -> tuple[tuple[BatchRecord, ...], ...]:
                 and batch.logit <= task.end
             )
         )
+    assert sum(map(len, found)) == len(report.sub_batches)
     return tuple(found)
 
 

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from rpaccel.spec.sweep import SweepSpec, load_sweep
 from tests.rpaccel.explorer_case import CANDIDATES, SPEC, points_of
 
 PAGES = Path(__file__).parents[2] / "docs" / "generated"
+BROWSER = "tests/rpaccel/test_explorer_browser.py"
 MINIMISED = [name for name, more in FIGURES.items() if not more]
 
 
@@ -136,14 +140,25 @@ def test_terms_cover_every_cycle_once(offer):
         load = [point_query(space, point)]
         report = simulate(point_machine(space, point), load, sub_batches=True)
         terms = latency_terms(report)
-        assert len(terms) == len(TERMS) - 2
-        assert min(terms) >= 0
-        assert sum(terms) == report.queries[0].total_cycles
-        busy = [0, 0]
-        for batch in report.sub_batches:
-            busy[batch.stage] += batch.crossed - batch.taken + batch.logit - batch.chosen
-        for stage in (0, 1):  # both lanes and chains overlap: no more than all of them together
-            assert 0 < terms[0] + terms[1 + stage] <= busy[stage]
+        query = report.queries[0]
+        assert sum(terms) == query.total_cycles
+
+        def cycles(*spans, query=query):
+            within = range(query.accepted, query.end)
+            return {cycle for span in spans for cycle in range(*span) if cycle in within}
+
+        layers, gathers = [], []
+        for stage in (0, 1):
+            mine = [batch for batch in report.sub_batches if batch.stage == stage]
+            layers.append(
+                cycles(*((b.taken, b.crossed) for b in mine), *((b.chosen, b.logit) for b in mine))
+            )
+            gathers.append(cycles(*((b.gathering, b.gathered) for b in mine)))
+        both_layers = layers[0] | layers[1]
+        expected = [layers[0] & layers[1], layers[0] - layers[1], layers[1] - layers[0]]
+        expected += [gathers[0] - both_layers, gathers[1] - gathers[0] - both_layers]
+        assert list(terms[:5]) == list(map(len, expected))
+        assert dict(zip(TERMS[1:-1], terms, strict=True))["scores and filter"] > 0
         both += terms[0]
     assert both > 0
 
@@ -165,7 +180,7 @@ def test_the_page_holds_what_it_shows(offer, data):
         ]:
             items[stage] += count
             size = point["back_sub_batch" if stage else "front_sub_batch"]
-            assert len(gathers) == len(logits) >= -(-count // size)
+            assert len(gathers) == len(logits) == -(-count // size)
             assert 0 <= start < gathered and computing < end < scored <= point["ends"][stage]
             assert [start + gathers[-1], start + logits[-1]] == [gathered, end]
         assert items == {0: point["candidates"], 1: point["k"]}
@@ -189,8 +204,24 @@ def test_the_page_needs_nothing_else(data):
     assert "default-src 'none'" in html
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
     assert json.loads(text) == json.loads(json.dumps(data))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        explorer.page_html(data | {"step": float("nan")})
     evil = explorer.page_html(data | {"spec": "</script><b>"})
     assert evil.count("</script>") == html.count("</script>")
+
+
+def test_the_target_of_the_browser_fails_without_one():
+    """Not skipped, as in all tests."""
+    asked = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", BROWSER]
+    where = {"PYTHONPATH": ":".join(filter(None, sys.path)), "PATH": "", "REQUIRE_BROWSER": "1"}
+    done = subprocess.run(
+        asked, env=os.environ | where, cwd=PAGES.parents[1], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "needs Chromium: apt-get install" in done.stdout
+    target = (PAGES.parents[1] / "Makefile").read_text().split("\ntest-browser:")[1]
+    assert "REQUIRE_BROWSER=1" in target.splitlines()[1]
 
 
 def test_the_same_bytes_again(data, tmp_path):

@@ -1,5 +1,6 @@
 """The explorer's page in headless Chromium, from a file, beside what Python reckons of its data."""
 
+import os
 import random
 import shutil
 
@@ -9,14 +10,19 @@ from rpaccel.main_job import explorer
 from rpaccel.main_job.explorer_space import find_offer
 from tests.rpaccel.explorer_case import CANDIDATES, MORE, SPEC, best, points_of, value, within
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: the extra `test` brings it"
-)
+REQUIRED = bool(os.environ.get("REQUIRE_BROWSER"))  # set by `make test-browser`
+if REQUIRED:
+    import playwright.sync_api as playwright
+else:
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs playwright: the extra `test` brings it"
+    )
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium: apt-get install chromium-headless-shell"
-)
+NO_CHROMIUM = "needs Chromium: apt-get install chromium-headless-shell"
+if REQUIRED and CHROMIUM is None:
+    raise RuntimeError(NO_CHROMIUM)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 FIGURES = ("latency_ms", "ndcg", "area_mm2", "qps", "power_w", "query_uj")
 
 
@@ -321,7 +327,22 @@ def test_colours_and_axes_follow_the_picks(page, data, group):
     }[group]
     assert set(page.locator("#legend span").all_inner_texts()) == set(map(of, points))
     page.select_option("#y-axis", "power_w")
-    assert page.text_content("#y-label") == "Power at that load [W]"
+    assert page.text_content("#y-label") == "Power at that load [W], 500 queries/s"
+
+
+def test_power_without_a_load_is_that_of_the_clock(page, data):
+    bound(page, {})
+    page.select_option("#y-axis", "power_w")
+    label = "Power at that load [W], clock only"
+    assert page.text_content("#y-label") == label
+    shown = float(rows_of(page, "figures")[label])
+    assert shown == pytest.approx(points_of(data)[chosen(page)]["clock_w"], rel=1e-3)
+
+
+def test_the_served_items_are_those_of_the_data(open_page, data):
+    page = open_page(data | {"served": 32})
+    assert "NDCG of 32 served items" in page.inner_text("#notes")
+    assert "64 served" not in page.inner_text("#notes")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
