@@ -81,13 +81,19 @@ class Workload:
         counts: list[int],
         seed: int = 0,
         query: Query | None = None,
+        four_banks: bool = False,
     ) -> None:
         self.config, self.counts = config, counts
+        self.banks = 4 if four_banks else 2
         rng = np.random.default_rng(seed)
         if not counts or min(counts) < 1:
             raise ValueError(f"counts must be at least 1, not {counts}")
         self.compiled = compile_models([ranker], config, sub_batch=max(counts))
         self.slot = slot_fields(self.compiled)
+        if four_banks and max(counts) > self.slot["quarter_items"]:
+            raise ValueError(
+                f"counts must be at most {self.slot['quarter_items']} in four banks, not {counts}"
+            )
         self.query = query or random_query(rng, config, [ranker], items=sum(counts))
         record = self.query.user_record
         self.user = gather_side(ranker, "user", records_of(record, len(record)))
@@ -106,15 +112,19 @@ class Workload:
         yield from self._dense(self.user, 0, 1, 0, self.slot["user_dense_words"])
         yield from self._vectors(self.user, 0, 1, 0, self.slot["user_vector_words"], 1)
 
+    def bank(self, number: int) -> int:
+        """Return the bank of a sub-batch (rtl.item_banks)."""
+        return number % self.banks * (4 // self.banks)
+
     def batch_writes(self, number: int) -> Iterator[Write]:
         """Yield the dense words and vectors of a sub-batch's items."""
         config, slot = self.config, self.slot
-        bank, first = number % 2, sum(self.counts[:number])
+        bank, first = self.bank(number), sum(self.counts[:number])
         words, area = slot["item_dense_words"], slot["item_vector_words"]
         for n in range(self.counts[number]):
-            base = bank * config.dense_words + n * words
+            base = bank * config.dense_words // 2 + n * words
             yield from self._dense(self.item, first + n, 0, base, words)
-            place = bank * config.engine_vector_words + n // config.engines * area
+            place = bank * config.engine_vector_words // 2 + n // config.engines * area
             base = place * config.engines + n % config.engines
             writes = self._vectors(self.item, first + n, 0, base, area, config.engines)
             yield from (replace(write, port=n % config.gather_ports) for write in writes)

@@ -40,15 +40,15 @@ WORK_FIELDS = 17
 # block, skew, depth, dependency : of the lane: block_size, skew_cycles, places for scores,
 # dependency_cycles. row, items, stack : of the array's last tile. choose : the sequencer is free to
 # choose. crossed : the interaction before is done. Sub-batches so far: gathered, of which the time
-# is known, taken by the array, scored. gathered_, crossed_ : of the last of even and odd number.
-# items, logit : of the sub-batches scored last, the newest first.
+# is known, taken by the array, scored. banks : of items that take turns now. gathered_at,
+# crossed_at : when the last ones are, and when their interactions are done; by number modulo
+# QUARTERS. items, logit : of the sub-batches scored last, the newest first.
 CORE = np.dtype(
     [(name, np.int64) for name in (
         "block", "skew", "depth", "dependency", "row", "items", "stack", "choose", "crossed",
-        "gathered", "taken", "scored", "gathered_even", "gathered_odd", "crossed_even",
-        "crossed_odd", "items0", "items1", "items2", "items3", "logit0", "logit1", "logit2",
-        "logit3",
-    )]
+        "gathered", "taken", "scored", "banks", "items0", "items1", "items2", "items3", "logit0",
+        "logit1", "logit2", "logit3",
+    )] + [(name, np.int64, (sequencer.QUARTERS,)) for name in ("gathered_at", "crossed_at")]
 )  # fmt: skip
 
 # Of a sub-batch: taken by the array, out of the interaction, last logit.
@@ -58,6 +58,7 @@ _SOURCES = sources(sys.modules[__name__])
 _START, _SINGLE = lane_core.START_CYCLES, lane_core.SINGLE
 _INTERACT, _CHOOSE = sequencer.INTERACT_CYCLES, sequencer.CHOOSE_CYCLES
 _FETCH, _BANKS, _NEVER = sequencer.FETCH_CYCLES, sequencer.BANKS, sequencer.NEVER
+_QUARTERS = sequencer.QUARTERS
 _place: Any = fast(lane_core.place_chain)
 _late: Any = fast(lane_core.place_late)
 chain_room: Any = fast(lane_core.chain_room)
@@ -83,24 +84,32 @@ def new_cores(configs: Iterable[AcceleratorConfig]) -> Records:
     cores["depth"] = [config.sub_batch_max for config in lanes]
     cores["dependency"] = [dependency_cycles(config) for config in lanes]
     cores["row"] = lane_core.LONG_AGO
+    cores["banks"] = sequencer.BANKS
     for number in range(sequencer.SCORED):
         cores[f"logit{number}"] = lane_core.LONG_AGO
     return cores
 
 
 @fast
-def bank_free(core: Record) -> int:
-    """Return from when on the bank of the next sub-batch to be gathered is free."""
-    return core.crossed_odd if core.gathered & 1 else core.crossed_even
+def bank_free(core: Record, banks: int) -> int:
+    """Return from when on the bank of the next sub-batch to be gathered is free.
+
+    NEVER if that is not known yet. banks : of items, that its stage takes turns at.
+    """
+    if banks != core.banks:
+        if core.taken != core.gathered:
+            return _NEVER
+        core.banks = banks
+        return core.crossed
+    if core.taken <= core.gathered - banks:
+        return _NEVER
+    return core.crossed_at[(core.gathered - banks) & (_QUARTERS - 1)]
 
 
 @fast
 def note_gathered(core: Record, end: int) -> None:
     """Note when the next sub-batch is gathered."""
-    if core.gathered & 1:
-        core.gathered_odd = end
-    else:
-        core.gathered_even = end
+    core.gathered_at[core.gathered & (_QUARTERS - 1)] = end
     core.gathered += 1
 
 
@@ -109,7 +118,7 @@ def bottom_cycle(core: Record, handover: int) -> int:
     """Return from when on the next sub-batch may be taken. handover : after its gather."""
     if core.taken == core.gathered or core.taken - core.scored == _BANKS:
         return _NEVER
-    return (core.gathered_odd if core.taken & 1 else core.gathered_even) + handover
+    return core.gathered_at[core.taken & (_QUARTERS - 1)] + handover
 
 
 @fast
@@ -117,7 +126,7 @@ def _top_cycle(core: Record) -> int:
     """Return from when on the oldest sub-batch that is crossed may go on."""
     if core.scored == core.taken:
         return _NEVER
-    return core.crossed_odd if core.scored & 1 else core.crossed_even
+    return core.crossed_at[core.scored & (_QUARTERS - 1)]
 
 
 @fast
@@ -176,10 +185,7 @@ def place_bottom(core: Record, works: Ints, w: int, now: int) -> int:
         works, w, now, core.row, core.items, core.stack, core.crossed, core.block, core.skew
     )
     core.items, core.stack = works[w, WORK_ITEMS], works[w, BOTTOM_LAST]
-    if core.taken & 1:
-        core.crossed_odd = core.crossed
-    else:
-        core.crossed_even = core.crossed
+    core.crossed_at[core.taken & (_QUARTERS - 1)] = core.crossed
     core.taken += 1
     return core.crossed
 

@@ -41,8 +41,9 @@ class GatherSizes(NamedTuple):
     in_flight : bursts of a reader of records. ring_beats : of records. user_beats, item_beats : of
     a record. record_burst : beats of the longest burst of records. row_beats : of a row.
     boundary_beats : that no burst crosses. list_beats : of the candidate list, 0 for a later stage.
-    words : ids per beat of it. items, sub_batch : of the stage. ports, stripe_shift, bank_bits,
-    bank_slices : the map of addresses to memory ports, spec.stripe.
+    words : ids per beat of it. items, sub_batch : of the stage. item_banks : of its
+    sub-batches. ports, stripe_shift, bank_bits, bank_slices : the map of addresses
+    to memory ports, spec.stripe.
     """
 
     shares: int
@@ -61,6 +62,7 @@ class GatherSizes(NamedTuple):
     words: int
     items: int
     sub_batch: int
+    item_banks: int
     ports: int
     stripe_shift: int
     bank_bits: int

@@ -16,7 +16,7 @@ from rpaccel.perfmodel import bucket_filter, ordered_top_n
 from rpaccel.perfmodel.costs import GatherMachine, gather_cost
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport, StageReport, SubBatchReport
-from rpaccel.perfmodel.sequencer import SCORE_CYCLES, ProgramShape, core_times
+from rpaccel.perfmodel.sequencer import SCORE_CYCLES, ProgramShape, core_times, item_banks
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, MAX_STAGES
@@ -113,7 +113,8 @@ def _stage(
     walks = np.diff(ends, prepend=0)
     start = TAKE_CYCLES + round(gather.record + gather.user)
     drain = round(gather.drain)
-    line = core_times(config, program, sizes, walks, start, drain)
+    banks = item_banks(stage.shape.slot, stage.batch_items)
+    line = core_times(config, program, sizes, walks, start, drain, banks)
     alone = {size: int(core_times(config, program, [size]).logit[0, 0]) + 1 for size in set(sizes)}
 
     end = int(line.logit[-1, 0])

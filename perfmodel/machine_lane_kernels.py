@@ -17,7 +17,7 @@ from rpaccel.perfmodel.core_kernels import (
     place_top,
 )
 from rpaccel.perfmodel.machine_state import FLYING, NONE, TASKS, MachineState, MachineTables
-from rpaccel.perfmodel.sequencer import BANKS, NEVER
+from rpaccel.perfmodel.sequencer import NEVER
 
 __all__ = ["begin_task", "choose_chain", "gather_batches", "is_ready", "next_cycle", "task_of"]
 
@@ -102,12 +102,15 @@ def _log_gather(state: MachineState, n: int, task: Any, items: int, start: int) 
 def gather_batches(tables: MachineTables, state: MachineState, n: int) -> None:
     """Time the gathers of lane `n` whose bank is known to become free."""
     lane, core = state.lanes[n], state.cores[n]
-    while core.gathered < lane.batches and core.taken > core.gathered - BANKS:
+    while core.gathered < lane.batches:
         task = state.tasks[task_of(n, lane.gather_task)]
         profile = tables.profiles[task.profile]
+        free = bank_free(core, profile.banks)
+        if free == NEVER:
+            return
         batch = tables.batches[profile.batch + lane.gather_batch]
         start = task.begin + profile.start if lane.gather_batch == 0 else lane.gathered
-        start = max(start, bank_free(core))
+        start = max(start, free)
         end = _read(state, start, batch.walk, batch.memory)
         if end == _NO_ROOM:
             state.run[0].small = 1

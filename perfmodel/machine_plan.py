@@ -133,7 +133,7 @@ class MachinePlan:
         tables.batches[self._batches : end] = batches
         tables.profiles[self._profiles] = (
             items, self._batches, len(batches), profile.start, profile.handover, profile.array,
-            tables.newest[kind], sum(memory for _, _, memory in batches),
+            profile.banks, tables.newest[kind], sum(memory for _, _, memory in batches),
         )  # fmt: skip
         tables.newest[kind] = self._profiles
         self._profiles, self._batches = self._profiles + 1, end

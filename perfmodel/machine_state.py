@@ -32,7 +32,7 @@ def _record(names: str, floats: str = "") -> np.dtype[np.void]:
 STAGE_KIND = _record("lanes task_items task_k mode k release releases")
 # A task's profile, see perfmodel.task_profile. batch, batches : place of the first sub-batch, and
 # how many. next : profile of the same kind with other items, or NONE. memory : cycles of all.
-PROFILE = _record("items batch batches start handover array next", "memory")
+PROFILE = _record("items batch batches start handover array banks next", "memory")
 BATCH = _record("work walk", "memory")
 
 
@@ -102,7 +102,7 @@ TASK = _record(
 )
 # A sub-batch, see machine_report.BatchRecord.
 BATCH_LOG = _record("query stage lane items gathering gathered taken crossed chosen logit")
-FLYING = 4  # sub-batches of a lane that are gathered and not scored
+FLYING = 8  # sub-batches of a lane that are gathered and not scored, at most 6
 TASK_LOG = _record("query stage lane items start gathered computing end scored")
 EVENT_FIELDS = 5  # time, sequence, kind, one, other
 

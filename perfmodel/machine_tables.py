@@ -25,7 +25,7 @@ from rpaccel.perfmodel.lane import TAKE_CYCLES
 from rpaccel.perfmodel.lane_core import sub_batch_works
 from rpaccel.perfmodel.layer_engine import dependency_cycles, skew_cycles
 from rpaccel.perfmodel.memory_fabric import lookup_cycles
-from rpaccel.perfmodel.sequencer import ProgramShape
+from rpaccel.perfmodel.sequencer import ProgramShape, item_banks
 from rpaccel.perfmodel.shapes import ModelShape, NetworkShape, compile_shape
 from rpaccel.perfmodel.sram import sram_bytes
 from rpaccel.perfmodel.task_kernels import TASK_FIELDS, lane_tasks
@@ -204,10 +204,12 @@ class _Builder:
         most = np.broadcast_to(batches, full.shape)
         used = np.unique(np.concatenate([most[full > 0], rest[rest > 0]]))
         works = np.array(_works(lane.config, lane.program, tuple(map(int, used))), np.int64)
-        asked = np.zeros((*shape, 3), np.int64)
+        slot = lane.shape.slot
+        asked = np.zeros((*shape, 4), np.int64)
         asked[..., 0] = full[..., None]
         asked[..., 1] = np.minimum(np.searchsorted(used, most), len(used) - 1)[..., None]
         asked[..., 2] = np.where(rest > 0, np.searchsorted(used, rest), -1)[..., None]
+        asked[..., 3] = np.array([item_banks(slot, int(size)) for size in batches])[:, None]
         gathers = np.empty((*shape, GATHER_FIELDS))
         for at, items in enumerate(sizes):
             gathers[at] = self._gather(lane, machine, items, first=stage == 0)
@@ -221,9 +223,9 @@ class _Builder:
             ]
         )
         tasks = np.empty((math.prod(shape), TASK_FIELDS), np.int64)
-        lane_tasks(works, asked.reshape(-1, 3), gathers.reshape(-1, GATHER_FIELDS), rules, tasks)
+        lane_tasks(works, asked.reshape(-1, 4), gathers.reshape(-1, GATHER_FIELDS), rules, tasks)
         rows = (self.made + np.arange(len(tasks))).reshape(shape).transpose(2, 1, 0)
-        fits = batches <= lane.shape.slot["sub_batch"]
+        fits = batches <= slot["sub_batch"]
         self.rows[stage][where] = np.where(fits[:, None], rows, -1)
         self.tasks.append(tasks)
         self.made += len(tasks)

@@ -31,10 +31,16 @@ Integers = NDArray[np.int64]
 FETCH_CYCLES = 2  # from a choice, or a layer that is taken, to the next offer
 INTERACT_CYCLES = 3  # from the last bottom layer that is taken to the next choice
 CHOOSE_CYCLES = 1  # from the SCORE layer that is taken to the next choice
-BANKS = 2
+BANKS = 2  # of what array and interaction write; of gathered items if they do not fit quarters
+QUARTERS = 4  # banks of gathered items, if sub-batches have at most SLOT.quarter_items
 SCORE_CYCLES = 5  # ScoreQueue: sigmoid 3, queue 2; last logit to last score
 SCORED = 4  # sub-batches whose scores may be in the queue
 NEVER = 1 << 50
+
+
+def item_banks(slot: Mapping[str, int], sub_batch: int) -> int:
+    """Return the banks of gathered items that take turns. sub_batch : items, of the stage."""
+    return QUARTERS if sub_batch <= slot["quarter_items"] else BANKS
 
 
 def score_room(
@@ -123,9 +129,9 @@ class _Core:
 
     def __init__(
         self, config: AcceleratorConfig, program: ProgramShape, sizes: Integers,
-        walks: Integers, start: Integers, handover: Integers,
+        walks: Integers, start: Integers, handover: Integers, banks: int,
     ) -> None:  # fmt: skip
-        self.config, self.program = config, program
+        self.config, self.program, self.banks = config, program, banks
         self.batches, points = sizes.shape
         self.count = (sizes > 0).sum(axis=0)
         rows = self.batches + 1  # one more that no point has, so that every index is legal
@@ -150,9 +156,9 @@ class _Core:
     def settle(self) -> None:
         """Follow gathers and interactions as far as what is known determines them."""
         first = max(int(self.tops.min()) - 2 * BANKS, 0)
-        for j in range(first, min(int(self.bottoms.max()) + BANKS + 1, self.batches)):
+        for j in range(first, min(int(self.bottoms.max()) + self.banks + 1, self.batches)):
             free = self.start if j == 0 else self.gathered[j - 1]
-            bank = self.cross_done[j - BANKS] if j >= BANKS else free
+            bank = self.cross_done[j - self.banks] if j >= self.banks else free
             self.gather_start[j] = np.minimum(np.maximum(free, bank), NEVER)
             self.gathered[j] = np.minimum(self.gather_start[j] + self.walks[j], NEVER)
             self.ready[j] = np.minimum(self.gathered[j] + self.handover, NEVER)
@@ -230,6 +236,7 @@ def core_times(
     walks: Integers | Sequence[int] | None = None,
     start: Integers | int = 0,
     handover: Integers | int = 0,
+    banks: int = BANKS,
 ) -> CoreTimes:
     """Return the timeline of a stage's sub-batches.
 
@@ -237,13 +244,14 @@ def core_times(
     walks : the same shape, cycles that gathering each takes; None: all are ready at `start`.
     start : cycle in which the first gather may start.
     handover : cycles from the end of gathering to the first possible transfer.
+    banks : of the gathered items, `item_banks`.
     """
     table = np.asarray(sizes, np.int64)
     table = table.reshape(len(table), -1)
     walked = np.zeros_like(table) if walks is None else np.asarray(walks, np.int64)
     walked = walked.reshape(table.shape)
     zero = np.zeros(table.shape[1], np.int64)
-    core = _Core(config, program, table, walked, zero + start, zero + handover)
+    core = _Core(config, program, table, walked, zero + start, zero + handover, banks)
     for _ in range(2 * len(table)):
         core.step()
     core.settle()

@@ -56,9 +56,10 @@ def lane_tasks(
 ) -> None:
     """Write rows of tasks: equal ones, given to a lane as soon as it takes them.
 
-    works : int64[works, WORK_FIELDS]. asked : int64[n, 3], (full sub-batches, their work, work of
-    the last one or -1). gathers : float64[n, 6], (start, handover, share, item, memory cycles,
-    ports) as of GatherCost. rules : int64[4], (block_size, skew, places for scores, dependency).
+    works : int64[works, WORK_FIELDS]. asked : int64[n, 4], (full sub-batches, their work, work of
+    the last one or -1, banks of items). gathers : float64[n, 6], (start, handover,
+    share, item, memory cycles, ports) as of GatherCost. rules : int64[4], (block_size, skew, places
+    for scores, dependency).
     out : int64[n, TASK_FIELDS].
     """
     for n in range(asked.shape[0]):
@@ -67,11 +68,11 @@ def lane_tasks(
 
 
 @fast
-def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
+def _lane_task(  # noqa: PLR0915  (parts would have a dozen arguments and results)
     works: Ints, asked: Ints, gather: Floats, rules: Ints, repeats: int, out: Ints
 ) -> None:
     """Go through a task alone, or `repeats` that follow each other: write the fields of either."""
-    full, work, rest = asked[0], asked[1], asked[2]
+    full, work, rest, banks = asked[0], asked[1], asked[2], asked[3]
     block, skew, depth, dependency = rules[0], rules[1], rules[2], rules[3]
     count = full + (1 if rest >= 0 else 0)
     begin, handover, share, item = int(gather[0]), int(gather[1]), gather[2], gather[3]
@@ -80,7 +81,7 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
     choose = crossed = gathered = 0
     none = (0, lane_core.LONG_AGO)
     scores = (none, none, none, none)  # SCORED
-    even = odd = 0  # when the interaction of an item bank is done
+    crosses = (0, 0, 0, 0)  # QUARTERS; when interactions are done, the last one first
     # Of the last task, and of those before it.
     handed = handed_before = handed_first = -_TASK
     ended = ended_before = -_COMPUTED - _TASK
@@ -96,7 +97,7 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
             size = works[work if at < full else rest, WORK_ITEMS]
             before = np.rint(walked)
             walked += _sub_batch(size, ports, share, item)
-            gathered = max(gathered, odd if bottoms & 1 else even)
+            gathered = max(gathered, crosses[banks - 1])
             gathered += int(np.rint(walked) - before)
             at += 1
         may_bottom = _NEVER
@@ -104,7 +105,7 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
             may_bottom = gathered + handover
         may_top = _NEVER
         if tops < bottoms:
-            may_top = odd if tops & 1 else even
+            may_top = crosses[bottoms - 1 - tops]
         now = max(choose, min(may_bottom, may_top))
         if may_bottom <= now:
             w = work if at <= full else rest
@@ -112,10 +113,7 @@ def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments a
                 works, w, now, row, items, stack, crossed, block, skew
             )
             items, stack = works[w, WORK_ITEMS], works[w, BOTTOM_LAST]
-            if bottoms & 1:
-                odd = crossed
-            else:
-                even = crossed
+            crosses = (crossed, crosses[0], crosses[1], crosses[2])
             bottoms += 1
             if at == count:
                 handed_first, handed_before, handed = handed_before, handed, now + _HANDED

@@ -10,7 +10,7 @@ from rpaccel.perfmodel.costs import GatherMachine, bank_cycles, gather_cost
 from rpaccel.perfmodel.lane import TAKE_CYCLES, split_items
 from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
 from rpaccel.perfmodel.memory import Number, RecordSizes, list_beats, traffic_of
-from rpaccel.perfmodel.sequencer import ProgramShape
+from rpaccel.perfmodel.sequencer import ProgramShape, item_banks
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.platform import MemoryTiming
@@ -25,12 +25,14 @@ class TaskProfile:
     sub-batch.
     handover : from the end of a walk to the first possible transfer [cycles].
     array : cycles in which a row enters.
+    banks : of gathered items, that its sub-batches take turns at.
     """
 
     start: int
     batches: tuple[tuple[SubBatchWork, int, float], ...]
     handover: int
     array: int
+    banks: int
 
 
 def task_profile(
@@ -50,7 +52,8 @@ def task_profile(
     stage, which reads the list. row_hits : share of rows' beats that read no memory.
     """
     most = shape.slot["sub_batch"]
-    sizes = split_items(items, min(sub_batch or most, most))
+    size = min(sub_batch or most, most)
+    sizes = split_items(items, size)
     program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
     machine = GatherMachine.of(config, memory.latency_cycles, row_hits=row_hits)
     gather = gather_cost(machine, shape, records, items, first)
@@ -69,6 +72,7 @@ def task_profile(
         ),
         handover=round(gather.drain),
         array=program.tiles * items,
+        banks=item_banks(shape.slot, size),
     )
 
 

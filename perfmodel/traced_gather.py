@@ -73,6 +73,7 @@ class GatherStage:
     """What a stage gathers.
 
     user : one record. items : in their order. row_bytes : of an embedding row. sub_batch : items.
+    banks : of items, that sub-batches take turns at (perfmodel.sequencer.item_banks).
     list_address : of the candidate list [bytes]; None: a later stage, whose ids are there.
     number : 0 the front end, 1 later ones, for the static caches.
     """
@@ -81,6 +82,7 @@ class GatherStage:
     items: TracedRecords
     row_bytes: int
     sub_batch: int
+    banks: int
     list_address: int | None
     number: int = 0
 
@@ -257,6 +259,7 @@ class TracedGather:
             words=beat // WORD_BYTES,
             items=items,
             sub_batch=stage.sub_batch,
+            item_banks=stage.banks,
             ports=machine.memory_ports,
             stripe_shift=shift,
             bank_bits=bits,

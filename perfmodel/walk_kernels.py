@@ -22,7 +22,6 @@ from rpaccel.perfmodel.gather_unit_state import (
 
 __all__ = ["leaves", "pool", "resolve", "walk"]
 
-BANKS = 2
 POOL_CYCLES = 5  # Pooler: from the ticket to the end of a sub-batch
 IDLE, ACQUIRE, STEPS, FINISH = range(4)
 
@@ -90,7 +89,7 @@ def walk(
     record = share.record
     if share.walk == ACQUIRE:
         bad, first = trace.bad[record], trace.first[record]
-        may = advances and not (first and share.banks == BANKS)
+        may = advances and not (first and share.banks == sizes.item_banks)
         if may and share.waiting_out and (bad or share.complete):
             popped, opened = True, first > 0
             share.complete -= not bad

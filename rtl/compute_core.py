@@ -112,6 +112,7 @@ class LaneCompute(wiring.Component):
             interaction.start.eq(sequencer.start_interaction),
             interaction.instruction.eq(sequencer.interact.code),
             interaction.items.eq(sequencer.interact.items),
+            interaction.item_bank.eq(sequencer.interact.item_bank),
             interaction.bank.eq(sequencer.interact.bank),
             interaction.user_bank.eq(sequencer.interact.user_bank),
             interaction.row_bytes.eq(self.slot.row_bytes),

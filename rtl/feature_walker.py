@@ -10,14 +10,20 @@ from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.id_resolver import op_layout
 from rpaccel.rtl.interfaces import STATUS_BITS, LoadBus, struct
+from rpaccel.rtl.item_banks import (
+    BANK_BITS,
+    MOST_BANKS,
+    bank_count,
+    bank_word,
+    next_bank,
+    this_bank,
+)
 from rpaccel.rtl.record_reader import gather_start_layout, record_layout, ring_beats
 from rpaccel.rtl.ticket import place_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import FEATURE, MAX_IDS, SLOT, Status, Target
 
-__all__ = ["FeatureWalker", "batch_size"]
-
-BANKS = 2
+__all__ = ["FeatureWalker", "batch_size", "has_four_banks"]
 
 
 def batch_size(stage: data.View, slot: data.View) -> Value:
@@ -26,12 +32,18 @@ def batch_size(stage: data.View, slot: data.View) -> Value:
     return Mux((asked == 0) | (asked > slot.sub_batch), slot.sub_batch, asked)
 
 
+def has_four_banks(stage: data.View, slot: data.View) -> Value:
+    """Return whether a stage's sub-batches are so small that four of them have banks."""
+    return batch_size(stage, slot) <= slot.quarter_items
+
+
 class FeatureWalker(wiring.Component):
     """Makes one op per cycle out of records and FEATURE descriptors (see IdResolver).
 
     A record costs 2 cycles, a dense beat 1, a single-hot feature 1, a multi-hot one
     1 + max(1, count); a bad record's multi-hot features cost 1. A sub-batch takes a bank before
-    its first item and ends with an op of its own (one of the last record's 2 cycles).
+    its first item, if the stage before had another number of banks when all are free, and ends
+    with an op of its own (one of the last record's 2 cycles).
 
     With several gather ports it walks a share: share 0 the user's record, and each of them every
     gather_ports-th item of a sub-batch. A sub-batch without an item costs it 2 cycles.
@@ -164,8 +176,10 @@ class FeatureWalker(wiring.Component):
             items_left=Signal(32, name="items_left"),
             batch_items=Signal(16, name="batch_items"),  # of the open sub-batch
             batch_size=Signal(16, name="batch_size"),
-            bank=Signal(name="bank"),
-            banks_used=Signal(range(BANKS + 1), name="banks_used"),
+            bank=Signal(BANK_BITS, name="bank"),
+            four=Signal(name="four"),  # banks take turns; of the stage
+            four_before=Signal(name="four_before"),  # of the last sub-batch
+            banks_used=Signal(range(MOST_BANKS + 1), name="banks_used"),
             none=Signal(name="none"),  # of a share: as its record says
             closing=Signal(name="closing"),
             last=Signal(name="last"),
@@ -211,6 +225,7 @@ class FeatureWalker(wiring.Component):
             s.features_left.eq(Mux(self._mine, slot.user_features, 0)),
             s.dense_beats.eq(Mux(self._mine, self._beats(slot.user_dense_words), 0)),
             s.batch_size.eq(batch_size(self.stage, slot)),
+            s.four.eq(has_four_banks(self.stage, slot)),
         ]
         with m.If(self.start_stb):
             m.next = "ACQUIRE"
@@ -223,7 +238,7 @@ class FeatureWalker(wiring.Component):
     def _acquire(self, m: Module, s: SimpleNamespace, opening: Signal) -> None:
         """Take the next record, and a bank if it begins a sub-batch."""
         first = ~s.user & (s.batch_items == 0)
-        may, none = Signal(), Const(0)
+        may, full, none = Signal(), Signal(), Const(0)
         if self.config.gather_ports > 1:
             record = self.record.payload
             none = record.none & ~s.user
@@ -234,7 +249,8 @@ class FeatureWalker(wiring.Component):
                     s.last.eq(record.last & ~s.user),
                 ]
         m.d.comb += [
-            self.no_bank.eq(first & (s.banks_used == BANKS)),
+            full.eq(s.banks_used == bank_count(s.four)),
+            self.no_bank.eq(first & Mux(s.four == s.four_before, full, s.banks_used != 0)),
             may.eq(self.advance & ~self.no_bank),
             self.record.ready.eq(may & (s.user | self.item_ids.ready)),
             self.item_ids.valid.eq(may & ~s.user & self.record.valid),
@@ -242,6 +258,8 @@ class FeatureWalker(wiring.Component):
         ]
         with m.If(self.record.valid & self.record.ready):
             m.d.comb += opening.eq(first)
+            with m.If(first):
+                m.d.sync += s.four_before.eq(s.four)
             bad = self.record.payload.bad & ~s.user & ~none
             m.d.comb += self.error.eq(Mux(bad, Status.BAD_ID, Status.OK))
             m.d.sync += s.base.eq(self.record.payload.base)
@@ -320,23 +338,22 @@ class FeatureWalker(wiring.Component):
         if config.gather_ports > 1:
             closing, last = s.closing, s.closing & s.last
             counted = ~s.user & ~s.none
-        next_bank = Signal()
+        bank, following = (Signal(BANK_BITS, name=name) for name in ("this_bank", "next_bank"))
         m.d.comb += [
-            next_bank.eq(s.bank ^ closing),
+            bank.eq(this_bank(s.bank, s.four)),
+            following.eq(Mux(closing, next_bank(bank, s.four), bank)),
             s.next_index.eq(slot.feature_base + slot.user_features),
             self.op.batch.eq(closing),
             self.op.items.eq(s.batch_items + 1),
             self.op.last.eq(last),
         ]
-        with m.If(~s.user):
-            m.d.comb += self.op.user.eq(s.bank)
         with m.If(self.advance):
             m.d.comb += self.release.eq(Mux(s.bad, 0, size >> shift))
             m.d.comb += self.item_stb.eq(counted)
-            self._next_item(m, s, closing | s.user, next_bank)
+            self._next_item(m, s, closing | s.user, following)
             m.d.sync += [
                 s.user.eq(0),
-                s.bank.eq(next_bank),
+                s.bank.eq(following),
                 s.features_left.eq(slot.item_features),
                 s.dense_beats.eq(self._beats(slot.item_dense_words)),
                 s.items_left.eq(s.items_left - counted),
@@ -364,13 +381,12 @@ class FeatureWalker(wiring.Component):
         ]
         m.d.sync += [
             s.item_dense.eq(dense),
-            s.dense_word.eq(Cat(dense[: config.dense_words.bit_length() - 1], bank)),
+            s.dense_word.eq(bank_word(config.dense_words, bank, dense)),
             s.item_vector.eq(vector),
             s.vector.eq(
                 Cat(
                     Const(0, self._part_bits),
-                    vector[: config.engine_vector_words.bit_length() - 1],
-                    bank,
+                    bank_word(config.engine_vector_words, bank, vector),
                 )
             ),
             s.engine.eq(Mux(fresh | last_engine, self.share, s.engine + ports)),

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.feature_walker import BANKS, batch_size
+from rpaccel.rtl.feature_walker import batch_size, has_four_banks
 from rpaccel.rtl.gather_deal import BatchJoin, GatherDeal
 from rpaccel.rtl.gather_share import GatherShare
 from rpaccel.rtl.interfaces import (
@@ -18,6 +18,7 @@ from rpaccel.rtl.interfaces import (
     batch_layout,
     struct,
 )
+from rpaccel.rtl.item_banks import BANK_BITS, MOST_BANKS, next_bank, this_bank
 from rpaccel.rtl.pooler import Pooler
 from rpaccel.rtl.read_crossbar import round_robin
 from rpaccel.rtl.record_reader import gather_start_layout
@@ -27,7 +28,9 @@ from rpaccel.spec.isa import SLOT, Status
 
 __all__ = ["Gather", "gather_start_layout"]
 
-BATCHES = 4  # two in banks, and two that compute has read but not scored yet
+# Two halves of the banks, or four quarters with half the items, and two that compute has read but
+# not scored yet.
+BATCHES = 4
 
 
 class Gather(wiring.Component):
@@ -54,7 +57,7 @@ class Gather(wiring.Component):
       status       Out  first error since start; of one cycle, the lowest share's
       busy         Out  from start to the hand-over of the last batch
       stalled_input   Out  busy, and neither features nor rows move: memory is awaited
-      stalled_output  Out  the same because both banks are in use
+      stalled_output  Out  the same because all banks are in use
       items_stb    Out  so many items' features have been asked for
     """
 
@@ -114,17 +117,20 @@ class Gather(wiring.Component):
                 share.release_stb.eq(self.release_stb),
             ]
         if len(shares) == 1:
-            self._alone(m, shares[0], item_ids)
+            self._alone(m, shares[0], item_ids, stage)
         else:
             self._together(m, shares, item_ids, begin, stage)
         self._observe(m, shares)
         self._keep_status(m, shares)
         return m
 
-    def _alone(self, m: Module, share: GatherShare, item_ids: SyncFIFOBuffered) -> None:
+    def _alone(
+        self, m: Module, share: GatherShare, item_ids: SyncFIFOBuffered, stage: data.View
+    ) -> None:
         """One share: all items are its own."""
-        shape = batch_layout()
-        m.submodules.batches = batches = SyncFIFO(width=shape.size, depth=BANKS)
+        shape, bank = batch_layout(), Signal(BANK_BITS)
+        four = has_four_banks(stage, self.slot)
+        m.submodules.batches = batches = SyncFIFO(width=shape.size, depth=MOST_BANKS)
         m.d.comb += [
             share.ids.valid.eq(self.ids.valid),
             share.ids.payload.id.eq(self.ids.payload),
@@ -138,8 +144,11 @@ class Gather(wiring.Component):
             batches.w_data.eq(share.batch),
             self.batch.valid.eq(batches.r_rdy),
             self.batch.payload.eq(data.View(shape, batches.r_data)),
+            self.batch.payload.bank.eq(this_bank(bank, four)),
             batches.r_en.eq(self.batch.ready),
         ]
+        with m.If(self.batch.valid & self.batch.ready):
+            m.d.sync += bank.eq(next_bank(self.batch.payload.bank, four))
         with m.If(share.batch_stb):
             m.d.sync += Assert(batches.w_rdy)
 
@@ -161,6 +170,7 @@ class Gather(wiring.Component):
                 unit.items.eq(stage.items),
                 unit.size.eq(size),
             ]
+        m.d.comb += join.four_banks.eq(has_four_banks(stage, self.slot))
         wiring.connect(m, wiring.flipped(self.ids), deal.ids)
         wiring.connect(m, join.batch, wiring.flipped(self.batch))
         m.d.comb += [

@@ -6,8 +6,8 @@ from amaranth.hdl import Array, Assert, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.feature_walker import BANKS
 from rpaccel.rtl.interfaces import batch_layout
+from rpaccel.rtl.item_banks import BANK_BITS, MOST_BANKS, next_bank, this_bank
 from rpaccel.rtl.record_reader import candidate_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -87,6 +87,7 @@ class BatchJoin(wiring.Component):
 
     Members:
       start_stb    In   a stage of `items` in sub-batches of `size` begins; both then hold
+      four_banks   In   of the stage; constant until its last batch is taken
       written      In   a pulse per share: its part of its next sub-batch has been written
       batch        Out  stream of batch_layout
     """
@@ -98,6 +99,7 @@ class BatchJoin(wiring.Component):
                 "start_stb": In(1),
                 "items": In(32),
                 "size": In(16),
+                "four_banks": In(1),
                 "written": In(config.gather_ports),
                 "batch": Out(stream.Signature(batch_layout())),
             }
@@ -105,15 +107,15 @@ class BatchJoin(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        left, bank = Signal(32), Signal()
+        left, bank = Signal(32), Signal(BANK_BITS)
         batch = self.batch.payload
         taken = Signal()
-        parts = [Signal(range(BANKS + 1), name=f"parts_{i}") for i in range(len(self.written))]
+        parts = [Signal(range(MOST_BANKS + 1), name=f"parts_{i}") for i in range(len(self.written))]
         for part, written in zip(parts, self.written, strict=True):
             m.d.sync += part.eq(part + written - taken)
-            m.d.sync += Assert(~written | taken | (part != BANKS))
+            m.d.sync += Assert(~written | taken | (part != MOST_BANKS))
         m.d.comb += [
-            batch.bank.eq(bank),
+            batch.bank.eq(this_bank(bank, self.four_banks)),
             batch.last.eq(left <= self.size),
             batch.items.eq(Mux(batch.last, left, self.size)),
             self.batch.valid.eq(Cat(part != 0 for part in parts).all()),
@@ -122,5 +124,8 @@ class BatchJoin(wiring.Component):
         with m.If(self.start_stb):
             m.d.sync += left.eq(self.items)
         with m.Elif(taken):
-            m.d.sync += [left.eq(left - batch.items), bank.eq(~bank)]
+            m.d.sync += [
+                left.eq(left - batch.items),
+                bank.eq(next_bank(batch.bank, self.four_banks)),
+            ]
         return m

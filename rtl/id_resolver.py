@@ -35,7 +35,7 @@ def op_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What to make of a beat of a record. At most one of count, dense, row, batch is set.
 
     zero : there is no word to look at (bad candidate, or a count of 0).
-    items, last, user : of a sub-batch (batch), place : of a beat or a vector; see ticket.
+    items, last : of a sub-batch (batch), place : of a beat or a vector; see ticket.
     """
     return data.StructLayout(
         {

@@ -20,6 +20,7 @@ from rpaccel.rtl.interaction_engine import (
     join_cycle,
 )
 from rpaccel.rtl.interfaces import LoadBus, VectorWrite, struct
+from rpaccel.rtl.item_banks import BANK_BITS
 from rpaccel.rtl.layer_engine import BottomWrite
 from rpaccel.rtl.pair_issue import PLACE_CYCLES, PairIssue, read_layout
 from rpaccel.rtl.pair_packer import PackControl
@@ -115,14 +116,14 @@ class Interaction(wiring.Component):
 
     Item n lies in engine n % E. An output row is vector 0, then the results of the kind, without
     a gap, padded with zeros to words. Busy for exactly `interaction_cycles` of perfmodel. At least
-    one vector besides vector 0; PRODUCT: at least one on each side. It works on bank `bank` while
-    the other bank of every memory is written and read by others.
+    one vector besides vector 0; PRODUCT: at least one on each side. It works on its banks while
+    the others of every memory are written and read by others.
 
     Members:
       load          fills PAIR.
-      start         begin `instruction` (an INTERACT) with `items` items of bank `bank` and the
-                    user of `user_bank`, laid out as row_bytes, item_vector_words (of the slot)
-                    say; all constant until done.
+      start         begin `instruction` (an INTERACT) with `items` items, whose vectors are in
+                    `item_bank`, BOTTOM and CROSS in `bank`, and the user of `user_bank`, laid
+                    out as row_bytes, item_vector_words (of the slot) say; all constant until done.
       busy          from the cycle after start to the cycle of done.
       done          one cycle, the last; what was written can be read from the next one on.
       vectors       gathered vectors; can be read from 2 cycles later on.
@@ -140,6 +141,7 @@ class Interaction(wiring.Component):
                 "start": In(1),
                 "instruction": In(struct(INSTRUCTION)),
                 "items": In(16),
+                "item_bank": In(BANK_BITS),
                 "bank": In(1),
                 "user_bank": In(1),
                 "row_bytes": In(16),
@@ -177,6 +179,7 @@ class Interaction(wiring.Component):
             issue.start.eq(self.start),
             issue.instruction.eq(code),
             issue.items.eq(self.items),
+            issue.item_bank.eq(self.item_bank),
             issue.bank.eq(self.bank),
             issue.user_bank.eq(self.user_bank),
             issue.row_bytes.eq(self.row_bytes),

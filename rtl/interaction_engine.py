@@ -197,7 +197,7 @@ class InteractionEngine(wiring.Component):
         return moved
 
     def _vectors(self, m: Module) -> Value:
-        """Return the word of the vector memory: two banks of users, two of items."""
+        """Return the word of the vector memory: two banks of users, then those of items."""
         config = self.config
         depth = 2 * (config.user_vector_words + config.engine_vector_words)
         m.submodules.vectors = memory = Memory(

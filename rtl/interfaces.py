@@ -9,6 +9,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from rpaccel.rtl.item_banks import BANK_BITS
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import DESCRIPTOR, Target, target_bits
 from rpaccel.spec.layout import PackedLayout
@@ -231,9 +232,9 @@ class VectorWrite(wiring.Signature):
       valid, user   user: of the user's record, else of an item's.
       vector        1: part of a vector, for the interaction engines. 0: a dense word.
       address       dense, user: user bank * user_words + word of USER.
-                    dense, item: bank * dense_words + item * item_dense_words + word.
+                    dense, item: bank * dense_words / 2 + item * item_dense_words + word.
                     vector, user: user bank * user_vector_words + word, into every engine.
-                    vector, item: (bank * engine_vector_words + (item // engines) *
+                    vector, item: (bank * engine_vector_words / 2 + (item // engines) *
                     item_vector_words + word) * engines + item % engines.
       data          dense: one word of A bytes, or a beat of several. vector: a vector word in the
                     low bytes.
@@ -267,8 +268,10 @@ def vector_write_address(config: AcceleratorConfig) -> range:
 
 
 def batch_layout() -> data.StructLayout:
-    """A gathered sub-batch: its FEATURE bank, its items (1..sub_batch_max), last of the stage."""
-    return data.StructLayout({"bank": unsigned(1), "items": unsigned(16), "last": unsigned(1)})
+    """A gathered sub-batch: bank (rtl.item_banks), items (1..sub_batch_max), last of its stage."""
+    return data.StructLayout(
+        {"bank": unsigned(BANK_BITS), "items": unsigned(16), "last": unsigned(1)}
+    )
 
 
 def score_layout() -> data.StructLayout:

@@ -14,6 +14,7 @@ from rpaccel.rtl.dot_order import (
     step_layout,
 )
 from rpaccel.rtl.interfaces import struct
+from rpaccel.rtl.item_banks import BANK_BITS, bank_base
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import INSTRUCTION, Interaction
 
@@ -76,7 +77,7 @@ class PairIssue(wiring.Component):
     vectors of a side a quarter of a chunk per step; a product first holds the user side's chunk.
 
     Members:
-      start, instruction, items, bank, row_bytes, item_vector_words   as in Interaction.
+      start, instruction, items, item_bank, bank, row_bytes, item_vector_words   as in Interaction.
       drained      the last word of the output is being written.
       busy         from the cycle after start until the cycle of `drained`.
       read, step   of the step PLACE_CYCLES ago; see read_layout and step_layout.
@@ -87,8 +88,8 @@ class PairIssue(wiring.Component):
         super().__init__(
             {
                 "start": In(1), "drained": In(1), "busy": Out(1),
-                "instruction": In(struct(INSTRUCTION)), "items": In(16), "bank": In(1),
-                "user_bank": In(1),
+                "instruction": In(struct(INSTRUCTION)), "items": In(16),
+                "item_bank": In(BANK_BITS), "bank": In(1), "user_bank": In(1),
                 "row_bytes": In(8), "item_vector_words": In(16),
                 "read": Out(read_layout(config)), "step": Out(step_layout(config)),
             }
@@ -238,7 +239,8 @@ class PairIssue(wiring.Component):
         with m.If(self.start):
             m.d.sync += [
                 vector.eq(
-                    2 * config.user_vector_words + Mux(self.bank, config.engine_vector_words, 0)
+                    2 * config.user_vector_words
+                    + bank_base(config.engine_vector_words, self.item_bank)
                 ),
                 bottom.eq(Mux(self.bank, config.engine_bottom_words, 0)),
             ]

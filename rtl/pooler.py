@@ -166,7 +166,6 @@ class Pooler(wiring.Component):
             first.vector.eq(~dense),
             first.address.eq(address),
             first.part.eq(part),
-            first.batch.bank.eq(ticket.user),
             first.batch.items.eq(ticket.multiplier),
             first.batch.last.eq(ticket.last),
             first.single.eq(ticket.single),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Elaboratable, Module, Signal, unsigned
+from amaranth.hdl import Elaboratable, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import LoadBus, batch_layout, struct
+from rpaccel.rtl.item_banks import BANK_BITS
 from rpaccel.rtl.tile_issue import job_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import INSTRUCTION, SLOT, Destination, Target
@@ -80,7 +81,9 @@ class Sequencer(wiring.Component):
             for name in ("bottom", "bottom_done", "cross", "cross_done", "top", "top_done")
         }  # sub-batches whose ... has been started, is done
         self.counts = Signal(data.StructLayout(counters))
-        kept = data.StructLayout({"items": unsigned(16), "user_bank": 1, "last": 1})
+        kept = data.StructLayout(
+            {"items": unsigned(16), "item_bank": BANK_BITS, "user_bank": 1, "last": 1}
+        )
         self.batches = Signal(data.ArrayLayout(kept, WINDOW))
         self._chains(m)
         self._interaction(m)
@@ -123,6 +126,7 @@ class Sequencer(wiring.Component):
             self.items.eq(self.batches[number].items),
             job.payload.code.eq(code),
             job.payload.items.eq(self.items),
+            job.payload.item_bank.eq(self.batches[number].item_bank),
             job.payload.bank.eq(number[0]),
             job.payload.user_bank.eq(self.batches[number].user_bank),
         ]
@@ -138,9 +142,9 @@ class Sequencer(wiring.Component):
                     taken = self.batches[counts.bottom[:2]]
                     m.d.sync += [
                         taken.items.eq(self.batch.payload.items),
+                        taken.item_bank.eq(self.batch.payload.bank),
                         taken.user_bank.eq(self.user_bank),
                         taken.last.eq(self.batch.payload.last),
-                        Assert(self.batch.payload.bank == counts.bottom[0]),
                     ]
                     m.next = "FETCH"
                 with m.Elif(may_top):
@@ -186,6 +190,7 @@ class Sequencer(wiring.Component):
                 with m.If(may):
                     m.d.sync += [
                         interact.items.eq(self.batches[counts.cross[:2]].items),
+                        interact.item_bank.eq(self.batches[counts.cross[:2]].item_bank),
                         interact.user_bank.eq(self.batches[counts.cross[:2]].user_bank),
                         interact.bank.eq(counts.cross[0]),
                         counts.cross.eq(counts.cross + 1),

@@ -49,7 +49,7 @@ def place_layout(config: AcceleratorConfig) -> data.StructLayout:
 def ticket_layout(config: AcceleratorConfig) -> data.StructLayout:
     """One row of one feature, or the end of a sub-batch.
 
-    batch : end of a sub-batch; `multiplier` is its items, `last` its stage's end, `user` its bank.
+    batch : end of a sub-batch; `multiplier` is its items, `last` its stage's end.
     zero : no row was read, take zeros. first, last : of the rows pooled into one vector.
     single : pass the row as it is. offset : 32-bit word of the beat at which a short row begins.
     user, place : side and beginning of the vector.

@@ -18,6 +18,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.rtl.interfaces import struct
+from rpaccel.rtl.item_banks import BANK_BITS, bank_base
 from rpaccel.rtl.tokens import address_bits
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import INSTRUCTION, Destination, Source
@@ -28,11 +29,15 @@ STEP_FLAGS = 3  # row, load, fetch
 
 
 def job_layout() -> data.StructLayout:
-    """A LAYER instruction over the `items` of a sub-batch in bank `bank`, of user `user_bank`."""
+    """A LAYER instruction over the `items` of a sub-batch, of user `user_bank`.
+
+    item_bank : of DENSE (rtl.item_banks). bank : of BOTTOM and CROSS.
+    """
     return data.StructLayout(
         {
             "code": struct(INSTRUCTION),
             "items": unsigned(16),
+            "item_bank": unsigned(BANK_BITS),
             "bank": unsigned(1),
             "user_bank": unsigned(1),
         }
@@ -277,7 +282,7 @@ class TileIssue(wiring.Component):
     def _read_base(self, source: Signal) -> object:
         """Return the first word of a memory, or of this sub-batch's bank of it."""
         config, bank = self.config, self.layer.bank
-        dense = Mux(bank, config.dense_words, 0)
+        dense = bank_base(config.dense_words, self.layer.item_bank)
         cross = Mux(bank, config.engine_cross_words, 0)
         user = 2 * config.dense_words + Mux(self.layer.user_bank, config.user_words, 0)
         other = Mux(source == Source.USER, user, 0)

@@ -37,6 +37,7 @@ __all__ = [
     "CANDIDATES", "FEATURES", "IDEAS", "KEPT", "SERVED", "SPLIT_SUB_BATCH", "SPLIT_TASKS",
     "WHOLE_TASKS", "Bound", "Design", "Load", "Measured", "Setup", "bounds", "designs",
     "host_sort_s", "lane_use", "measure", "pace_cycles", "saturated_qps", "stage_alone_qps",
+    "stage_banks",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,7 @@ HOST_SORT_S = ((512, 0.03e-3), (1024, 0.07e-3), (4096, 0.35e-3))
 # Items of a task with O.5: whole multiples of the lanes' sub-batches. Chosen for throughput.
 SPLIT_TASKS = (256, 128)
 WHOLE_TASKS = (1024, 128)  # RecPipe O.5: four sub-batches a query
-SPLIT_SUB_BATCH = 64  # of stage 0 on a block: the compiler's 84 leaves a rest of every task
+SPLIT_SUB_BATCH = 64  # divides the tasks, and of stage 0 on a block four are gathered ahead
 PACED = 14  # sub-batches of a row
 SATURATED = 96  # queries of the shorter of two loads
 IN_FLIGHT = 32  # the machine's and the host's: more than both need
@@ -218,7 +219,7 @@ class Setup:
                     k=0 if last else KEPT,
                     tasks=tasks,
                     lanes=lanes[number],
-                    sub_batch=SPLIT_SUB_BATCH if blocks and not last else 0,
+                    sub_batch=SPLIT_SUB_BATCH if blocks else 0,
                 )
             )
         return tuple(loads)
@@ -368,9 +369,16 @@ def pace_cycles(setup: Setup, number: int, *, drained: bool) -> float:
         [walk for _, walk, _ in profile.batches],
         0,
         profile.handover if drained else 0,
+        profile.banks,
     )
     first, last = PACED // 2 - 1, PACED - 2  # in step, pairs of them, and with one behind
     return float(line.logit[last, 0] - line.logit[first, 0]) / ((last - first) * size)
+
+
+def stage_banks(setup: Setup, number: int) -> int:
+    """Return the item banks that a stage's sub-batches take turns at."""
+    stage = setup.stages[number]
+    return _profile(setup, stage, stage.lanes[0], CANDIDATES).banks
 
 
 def _profile(setup: Setup, stage: StageLoad, lane: int, items: int) -> TaskProfile:

@@ -22,6 +22,7 @@ from rpaccel.scheduler.ablation import (
     pace_cycles,
     saturated_qps,
     stage_alone_qps,
+    stage_banks,
 )
 from rpaccel.scheduler.arrivals import poisson_arrivals_s
 from rpaccel.scheduler.published_baseline import Phase, published_phases
@@ -69,7 +70,8 @@ class AblationStudy:
     """All rows: `rows` of `designs()`, then `fair` (baseline B) and the variants of the whole.
 
     stage_qps : of each stage of the whole if it were alone. paces : cycles per item of a lane of
-    its first stage: array alone, with gathers, and with gathers that hand over at once.
+    its first stage: array alone, with gathers, and with gathers that hand over at once; banks : of
+    items, of that stage.
     caches : (name, hit rates, queries per second that memory then allows) of both stages.
     phases, point : of the published baseline (A), and its latencies at POINT of its capacity.
     """
@@ -81,6 +83,7 @@ class AblationStudy:
     whole_ids: DesignRow
     stage_qps: tuple[float, ...]
     paces: tuple[float, float, float]
+    banks: int
     caches: tuple[tuple[str, Mapping[str, float], float], ...]
     phases: tuple[Phase, ...]
     point: Load
@@ -148,6 +151,7 @@ def run_ablation(
             pace_cycles(whole, 0, drained=True),
             pace_cycles(whole, 0, drained=False),
         ),
+        banks=stage_banks(whole, 0),
         caches=tuple(_caches()),
         phases=tuple(phases),
         point=point,

@@ -197,7 +197,11 @@ def split(
                 sub_batch=SPLIT_SUB_BATCH,
             ),
             PipelineStage(
-                network=RM_LARGE, items=kept, lanes=back, task_items=min(SPLIT_TASKS[1], kept)
+                network=RM_LARGE,
+                items=kept,
+                lanes=back,
+                task_items=min(SPLIT_TASKS[1], kept),
+                sub_batch=SPLIT_SUB_BATCH,
             ),
         ),
         row_hits=hits,

@@ -13,6 +13,7 @@ from rpaccel.host.program import SlotBases, instructions, slot_fields
 from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport
+from rpaccel.perfmodel.sequencer import item_banks
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
 from rpaccel.perfmodel.traced_gather import GatherStage, TracedFeature, TracedRecords
 from rpaccel.perfmodel.traced_query import TracedStage
@@ -151,6 +152,7 @@ def traced_request(
             ),
             row_bytes=shape.slot["row_bytes"],
             sub_batch=stage.batch_items,
+            banks=item_banks(shape.slot, stage.batch_items),
             list_address=list_address if index == 0 else None,
             number=min(index, 1),
         )

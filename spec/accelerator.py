@@ -72,8 +72,8 @@ class AcceleratorConfig(BaseModel):
     max_dim: int = Field(ge=4, le=128)  # embedding dimension
     weight_words: int = Field(ge=1)
     user_words: int = Field(ge=1, le=256)  # user side: dense words, and as much again for vectors
-    dense_words: int = Field(ge=1)  # dense words of the items, per bank; two banks
-    feature_words: int = Field(ge=1)  # item vectors, per bank; two banks
+    dense_words: int = Field(ge=1)  # dense words of the items, per bank; two banks, or four halves
+    feature_words: int = Field(ge=1)  # item vectors, per bank; two banks, or four halves
     act_words: int = Field(ge=1)  # per activation memory; two memories
     cross_words: int = Field(ge=1)  # interaction outputs, per bank; two banks
     param_entries: int = Field(ge=1, le=65536)  # output channels of all layers, per block row

@@ -271,6 +271,7 @@ SLOT = PackedLayout(
     [
         ("valid", 1), ("reserved", 7),
         ("sub_batch", 16),  # most items per sub-batch, as compiled
+        ("quarter_items", 16),  # up to so many have four banks to take turns, more have two
         ("program_base", 16), ("program_length", 8),  # instructions without END
         ("feature_base", 16), ("user_features", 8), ("item_features", 8),
         ("user_dense_words", 8), ("item_dense_words", 8),  # A-byte words in USER / DENSE

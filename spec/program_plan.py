@@ -197,15 +197,24 @@ class ModelPlan:
     @property
     def most_items(self) -> int:
         """Most items per sub-batch: their data fit on chip; 0 if not even one does."""
+        return self._most_items(1)
+
+    @property
+    def quarter_items(self) -> int:
+        """Most items per sub-batch if four take turns in the memories of two; 0: not even one."""
+        return self._most_items(2)
+
+    def _most_items(self, parts: int) -> int:
+        """Return the most items whose gathered data fit into 1 / parts of a bank."""
         config = self.config
         shares = (
             (1, config.act_words, self.act_stride),
-            (1, config.dense_words, self.item_dense_words),
-            (config.engines, config.engine_vector_words, self.item_vector_words),
+            (1, config.dense_words // parts, self.item_dense_words),
+            (config.engines, config.engine_vector_words // parts, self.item_vector_words),
             (config.engines, config.engine_cross_words, self.cross_stride),
         )
         fits = (engines * (words // stride) for engines, words, stride in shares if stride)
-        return min(config.sub_batch_max, *fits)
+        return min(config.sub_batch_max // parts, *fits)
 
     @property
     def tiles(self) -> int:
@@ -232,9 +241,10 @@ class ModelPlan:
 
     @property
     def slot(self) -> dict[str, int]:
-        """SLOT fields without sub-batch, bases and record bytes."""
+        """SLOT fields without those of sub-batches, bases and record bytes."""
         return {
             "valid": 1, "program_length": len(self.layers) + 1,
+            "quarter_items": self.quarter_items,
             "user_features": self.sizes.user_tables, "item_features": self.sizes.item_tables,
             "user_dense_words": self.user_dense_words, "item_dense_words": self.item_dense_words,
             "user_vector_words": self.user_vector_words,

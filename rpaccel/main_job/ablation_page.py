@@ -94,9 +94,9 @@ _STAGES = """\
 The machine itself does {machine:.0f} queries/s. Its stages alone: RMsmall {first:.0f}, RMlarge
 {second:.0f}. An item of RMsmall takes the array of a block {array:.1f} cycles, but {gathered:.1f}
 in sub-batches that are gathered meanwhile; {at_once:.1f} if these were handed over at once. One of
-two item banks is held while a sub-batch is gathered, until its last row has come from memory,
+{banks} item banks is held while a sub-batch is gathered, until its last row has come from memory,
 until the array is free for its first layers, and until its interaction is done; where that takes
-longer than two sub-batches take the array, it waits."""
+longer than so many sub-batches take the array, it waits."""
 
 
 def ablation_text(study: AblationStudy) -> str:
@@ -251,4 +251,5 @@ def _stages(study: AblationStudy) -> str:
         array=array,
         gathered=gathered,
         at_once=at_once,
+        banks=study.banks,
     )

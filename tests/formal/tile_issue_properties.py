@@ -34,7 +34,8 @@ def small_job(items: int) -> data.StructLayout:
     """A job of 1..items rows, 1..2 K folds, 1..2 N steps: the fields that are free."""
     return data.StructLayout(
         {
-            "items": range(items + 1), "bank": 1, "relu": 1, "destination": 2, "stack": 1,
+            "items": range(items + 1), "item_bank": 2, "bank": 1, "relu": 1,
+            "destination": 2, "stack": 1,
             "source_a": 3, "source_b": 3, "words_a": 2, "words_b": 2, "n_steps": 2,
             "stride_a": 2, "stride_b": 2, "offset_a": 2, "offset_b": 2,
             "destination_stride": 2, "tile_base": 2, "param_base": 2,
@@ -100,6 +101,7 @@ class TileIssueProperties(wiring.Component):
         m.d.comb += [
             job.valid.eq(self.valid),
             job.payload.items.eq(offer.items),
+            job.payload.item_bank.eq(offer.item_bank),
             job.payload.bank.eq(offer.bank),
             *(job.payload.code[name].eq(offer[name]) for name in SAME),
             job.payload.code.weight_base.eq(Cat(Const(0, bits), offer.tile_base)),
@@ -206,7 +208,8 @@ class TileIssueProperties(wiring.Component):
             2 * config.dense_words,
             Mux(
                 source == Source.DENSE,
-                Mux(head.bank, config.dense_words, 0),
+                Mux(head.item_bank[1], config.dense_words, 0)
+                + Mux(head.item_bank[0], config.dense_words // 2, 0),
                 Mux((source == Source.CROSS) & head.bank, config.engine_cross_words, 0),
             ),
         )
@@ -323,6 +326,7 @@ class TileIssueProperties(wiring.Component):
         """Return whether a small job and a job are the same."""
         bits = self.config.block_size.bit_length() - 1
         base = Cat(Const(0, bits), small.tile_base)
-        pairs = [(small.items, job.items), (small.bank, job.bank), (base, job.code.weight_base)]
+        pairs = [(small.items, job.items), (small.bank, job.bank),
+                 (small.item_bank, job.item_bank), (base, job.code.weight_base)]  # fmt: skip
         pairs += [(small[name], job.code[name]) for name in SAME]
         return Cat(*(a == b for a, b in pairs)).all()

@@ -22,12 +22,13 @@ def test_a_task_takes_what_core_times_says(preset, network, monkeypatch):
         sizes = rng.integers(1, shape.slot["sub_batch"] + 1, rng.integers(1, 7)).tolist()
         walks = rng.integers(1, 60 * max(sizes) + 2, len(sizes)).tolist()
         start, handover = int(rng.integers(0, 300)), int(rng.integers(0, 200))
-        expected = core_times(config, program, sizes, walks, start, handover)
+        banks = int(rng.choice([2, 4]))
+        expected = core_times(config, program, sizes, walks, start, handover, banks)
         batches = tuple(
             (sub_batch_work(config, program, size), walk, 0.0)
             for size, walk in zip(sizes, walks, strict=True)
         )
-        profile = TaskProfile(start=start, batches=batches, handover=handover, array=0)
+        profile = TaskProfile(start=start, batches=batches, handover=handover, array=0, banks=banks)
         done = run_profile(monkeypatch, machine, profile)
         for name, field in (
             ("gathered", "gathered"), ("taken", "transfer"), ("crossed", "released"),
@@ -43,7 +44,9 @@ def test_a_task_behind_another_is_no_later_than_alone_and_after_it(monkeypatch):
     shape = compile_shape(RM_SMALL, config)
     program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
     work = sub_batch_work(config, program, 64)
-    profile = TaskProfile(start=100, batches=((work, 1900, 0.0),) * 4, handover=100, array=0)
+    profile = TaskProfile(
+        start=100, batches=((work, 1900, 0.0),) * 4, handover=100, array=0, banks=2
+    )
     done = run_profile(monkeypatch, machine, profile, lane=6, tasks=2)
     alone = core_times(config, program, [64] * 4, [1900] * 4, 100, 100).logit[-1, 0]
     assert done["logit"][3] == alone

@@ -80,6 +80,16 @@ def test_two_banks_hold_the_gather_back():
     assert (times.logit[:, 0] > times.released[:, 0]).all()
 
 
+def test_four_banks_let_the_gather_run_ahead():
+    sizes, walks = [50] * 9, [1] * 9
+    times = core_times(EDGE, program(tables=30), sizes, walks, banks=4)
+    two = core_times(EDGE, program(tables=30), sizes, walks)
+    assert (times.gather_start[:4, 0] == range(4)).all()
+    for j in range(4, 9):
+        assert times.gather_start[j, 0] == times.released[j - 4, 0] + 1
+    assert (times.logit <= two.logit).all()
+
+
 def test_rejects_a_program_without_an_interaction():
     step = {"op": Op.LAYER, "source_b": Source.DENSE, "words_b": 1, "n_steps": 1,
             "destination": Destination.SCORE}  # fmt: skip

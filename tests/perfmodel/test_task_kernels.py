@@ -27,7 +27,7 @@ def program(k_folds, layers, kind):
     )  # fmt: skip
 
 
-def task_end(config, work, full, rest):
+def task_end(config, work, full, rest, banks):
     """Return the last logit of a task of full sub-batches and a rest, data there at once."""
     sizes = [config.sub_batch_max, rest]
     works = np.array([work_row(w) for w in sub_batch_works(config, work, np.array(sizes))])
@@ -35,39 +35,40 @@ def task_end(config, work, full, rest):
              dependency_cycles(config)]  # fmt: skip
     out = np.zeros((1, TASK_FIELDS), np.int64)
     gather = np.array([[10.0, 5.0, 1.0, 1.0, 0.0, 1.0]])
-    lane_tasks(works, np.array([[full, 0, 1]]), gather, np.array(rules), out)
+    lane_tasks(works, np.array([[full, 0, 1, banks]]), gather, np.array(rules), out)
     return int(out[0, END])
 
 
 @pytest.mark.parametrize("kind", Interaction)
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_a_short_last_sub_batch_waits_for_room_as_in_the_core(kind, layers):
+@pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (2, 4), (3, 4)])
+def test_a_short_last_sub_batch_waits_for_room_as_in_the_core(kind, layers, banks):
     late = 0
     for k_folds in (1, 3):
         for rest in (1, 2, 5, 15, 16):
             work = program(k_folds, layers, kind)
             full = 3
             sizes = [TINY.sub_batch_max] * full + [rest]
-            times = core_times(TINY, work, sizes, sizes, 10, 5)
-            end = task_end(TINY, work, full, rest)
+            times = core_times(TINY, work, sizes, sizes, 10, 5, banks)
+            end = task_end(TINY, work, full, rest, banks)
             assert end == times.logit[-1, 0], (k_folds, rest)
             late += bool(
-                times.logit[-1, 0] > core_times(ROOMY, work, sizes, sizes, 10, 5).logit[-1, 0]
+                times.logit[-1, 0]
+                > core_times(ROOMY, work, sizes, sizes, 10, 5, banks).logit[-1, 0]
             )
     # In a longer chain there is room before the last layer has what it reads.
     assert bool(late) is (layers == 1)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_core_takes_a_short_sub_batch_when_core_times_says(layers, monkeypatch):
+@pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (2, 4), (3, 4)])
+def test_the_core_takes_a_short_sub_batch_when_core_times_says(layers, banks, monkeypatch):
     """A first layer of one tile: its chain's last layer may be taken before the first row."""
     work = program(1, layers, Interaction.DOT)
     for config in (TINY, ROOMY):
         for rest in (1, 2, 3, 5):
             sizes = [16, 16, 16, rest]
-            times = core_times(config, work, sizes, sizes, 10, 5)
+            times = core_times(config, work, sizes, sizes, 10, 5, banks)
             batches = tuple((sub_batch_work(config, work, size), size, 0.0) for size in sizes)
-            profile = TaskProfile(start=10, batches=batches, handover=5, array=0)
+            profile = TaskProfile(start=10, batches=batches, handover=5, array=0, banks=banks)
             done = run_profile(monkeypatch, config, profile)
             for name, field in (("taken", "transfer"), ("logit", "logit")):
                 found = done[name]

@@ -56,7 +56,7 @@ def records(words, dense_beats=1, features=()):
     )
 
 
-def ends(items, features=(), *, sub_batch=4, latency=20, listed=True, repeat=1):
+def ends(items, features=(), *, sub_batch=4, banks=2, latency=20, listed=True, repeat=1):
     """Return the cycles, from the start on, in which sub-batches end; their banks are free."""
     gather = TracedGather(TINY, TINY, constant_memory(TINY, latency))
     found, now = [], 100
@@ -67,6 +67,7 @@ def ends(items, features=(), *, sub_batch=4, latency=20, listed=True, repeat=1):
                 items=records(items, features=features),
                 row_bytes=8,
                 sub_batch=sub_batch,
+                banks=banks,
                 list_address=4096 if listed else None,
             ),
             now,
@@ -99,7 +100,7 @@ def test_nothing_depends_on_the_number_of_calls():
     gather.start(
         GatherStage(
             user=records([[0] * 16]), items=records(items, features=features), row_bytes=8,
-            sub_batch=4, list_address=4096,
+            sub_batch=4, banks=2, list_address=4096,
         ),
         100,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from tests.memory_model import MemoryModel
 from tests.rtl.gather_stage import Stage, Writes
 from tests.streams import plain, send, simulate, stalls
 
-USER = 2  # beside banks 0 and 1
+USER = 4  # beside the banks
 
 
 @dataclass
@@ -36,13 +36,13 @@ def run(  # noqa: PLR0915
     hold_cycles: int = 0,
     unscored: int = 0,
     repeats: int = 1,
-    sub_batch: int = 0,
+    sub_batch: int | list[int] = 0,
     lists: list[list[int]] | None = None,
     limit_cycles: int = 20_000,
 ) -> tuple[list[Outcome], MemoryModel, MemoryModel]:
     """Run `stage` on a Gather `repeats` times; a batch's bank is released after `hold_cycles`.
 
-    The ids of the last `unscored` batches stay in the unit.
+    The ids of the last `unscored` batches stay in the unit. sub_batch : of each run, or of all.
     """
     config = stage.config
     dut = Gather(config)
@@ -52,10 +52,11 @@ def run(  # noqa: PLR0915
         for seed in (7, 8)
     )
     source, _ = stalls(stall, 5)
-    # writes since the last batch of bank 0, of bank 1, and of the user's record
-    written: list[dict] = [defaultdict(list) for _ in range(3)]
+    # writes since the last batch of each bank, and of the user's record
+    written: list[dict] = [defaultdict(list) for _ in range(USER + 1)]
     outcomes = [Outcome() for _ in range(repeats)]
     now = {"cycle": 0, "banks": 0}
+    asked = sub_batch if isinstance(sub_batch, list) else [sub_batch] * repeats
 
     async def main(ctx: Any) -> None:
         for index, word in enumerate(stage.descriptors):
@@ -66,8 +67,9 @@ def run(  # noqa: PLR0915
             await ctx.tick()
         ctx.set(dut.load.valid, 0)
         ctx.set(dut.slot, stage.slot)
-        for outcome in outcomes:
-            await send(ctx, dut.start, [stage.start | {"sub_batch": sub_batch}])
+        for size, outcome in zip(asked, outcomes, strict=True):
+            await send(ctx, dut.start, [stage.start | {"sub_batch": size}])
+            now["four"] = stage.batch_size(size) <= stage.quarter_items
             begin = now["cycle"]
             now["outcome"] = outcome
             await collect(ctx, outcome)
@@ -125,8 +127,9 @@ def run(  # noqa: PLR0915
                 assert not any(key[1] for bank in written[:USER] for key in bank)
             assert not user or port == 0
             assert user or not vector or address % config.gather_ports == port
-            of_bank = config.engine_vector_words * config.engines
-            bank = address // (of_bank if vector else config.dense_words)
+            both = config.engine_vector_words * config.engines if vector else config.dense_words
+            bank = 2 * address // both
+            bank = bank if now["four"] else bank & ~1
             writes = written[USER if user else bank]
             writes[bool(user), bool(vector), address].append(
                 (mask, word.to_bytes(len(dut.vectors[0].data) // 8, "little"))
@@ -172,14 +175,15 @@ def compare(got: dict, wanted: Writes, where: str) -> None:
             assert all(a == b for a, b in known), (where, key, data.hex(), write)
 
 
-def check(stage: Stage, outcome: Outcome, first_bank: int = 0, sub_batch: int = 0) -> None:
-    """Compare every write of every batch with golden."""
-    size = min(sub_batch or stage.sub_batch, stage.sub_batch)
+def check(stage: Stage, outcome: Outcome, before: int = 0, sub_batch: int = 0) -> None:
+    """Compare every write of every batch with golden. before : batches since reset."""
+    size = stage.batch_size(sub_batch)
     ids = outcome.item_ids
     sizes = [min(size, stage.items - i) for i in range(0, stage.items, size)]
     assert [b["items"] for b in outcome.batches] == sizes
     assert [b["last"] for b in outcome.batches] == [0] * (len(sizes) - 1) + [1]
-    banks = [(first_bank + i) % 2 for i in range(len(sizes))]
+    turn = range(4) if size <= stage.quarter_items else range(0, 4, 2)
+    banks = [turn[(before + i) % len(turn)] for i in range(len(sizes))]
     assert [b["bank"] for b in outcome.batches] == banks
     assert ids == stage.ids
     compare(outcome.user, stage.user_writes(), "user")

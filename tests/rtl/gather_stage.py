@@ -54,6 +54,7 @@ class Stage:
     item_dense: int = 3
     items: int = 10
     sub_batch: int = 4
+    quarter_items: int = 0
     table_rows: int = 30
     seed: int = 1
     feature_base: int = 2
@@ -143,6 +144,10 @@ class Stage:
         size = self.config.vector_word_bytes
         return tuple(-(-len(side) * self.row_bytes // size) for side in (self.user, self.item))
 
+    def batch_size(self, asked: int) -> int:
+        """Return the items of a full sub-batch. asked : of the descriptor; 0: the slot's."""
+        return min(asked or self.sub_batch, self.sub_batch)
+
     @property
     def slot(self) -> dict[str, int]:
         user_dense_words, item_dense_words = self.dense_words
@@ -150,6 +155,7 @@ class Stage:
         return {
             "valid": 1,
             "sub_batch": self.sub_batch,
+            "quarter_items": self.quarter_items,
             "feature_base": self.feature_base,
             "user_features": len(self.user),
             "item_features": len(self.item),
@@ -201,12 +207,13 @@ class Stage:
         writes: Writes = defaultdict(list)
         records, errors = item_records(self.table, np.array(ids))
         for item, (record, error) in enumerate(zip(records, errors, strict=True)):
-            base = bank * config.dense_words + item * self.dense_words[1]
+            base = bank * config.dense_words // 2 + item * self.dense_words[1]
             used = self.dense_words[1] * config.array_size if error else self.item_dense
             self._dense(writes, record, used, base, user=False)
             vectors = self._vectors(self.item_features, record)
             vectors = bytes(len(vectors)) if error else vectors
-            base = bank * config.engine_vector_words + item // engines * self.vector_words[1]
+            base = bank * config.engine_vector_words // 2
+            base += item // engines * self.vector_words[1]
             for word, raw, mask in self._pieces(vectors):
                 address = (base + word) * engines + item % engines
                 writes[False, True, address].append(Write(mask, raw, raw_mask(mask)))

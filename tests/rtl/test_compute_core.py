@@ -54,7 +54,7 @@ async def load(ctx, core, workload):
 
 
 class Run:
-    """Feed batches as the gather unit does (two banks, filled while the other one is read)."""
+    """Feed batches as the gather unit does (banks are filled while others are read)."""
 
     def __init__(self, workload):
         self.core, self.workload = ComputeCore(workload.config), workload
@@ -66,11 +66,11 @@ class Run:
         await load(ctx, core, workload)
         await write(ctx, core.vectors, workload.user_writes())
         for number, items in enumerate(workload.counts):
-            while number - len(self.released) >= 2:
+            while number - len(self.released) >= workload.banks:
                 await ctx.tick()
             await write(ctx, core.vectors, workload.batch_writes(number))
             last = number == len(workload.counts) - 1
-            batch = {"bank": number % 2, "items": items, "last": last}
+            batch = {"bank": workload.bank(number), "items": items, "last": last}
             await send(ctx, core.batch, [batch], idle)
 
     def execute(self, kind, limit_cycles=30_000):
@@ -125,6 +125,16 @@ def test_matches_golden(kind):
     ranker = random_ranker(np.random.default_rng(STALLS.index(kind)), config)
     run = Run(Workload(config, ranker, [5, 16, 1, 9]))
     run.execute(kind)
+
+
+@pytest.mark.parametrize("kind", ["none", pytest.param("both", marks=pytest.mark.slow)])
+def test_four_banks(kind):
+    config = core_config()
+    ranker = random_ranker(np.random.default_rng(8), config)
+    run = Run(Workload(config, ranker, [5, 8, 1, 7, 3, 6], four_banks=True))
+    run.execute(kind)
+    if kind == "none":
+        run.check_cycles()
 
 
 @pytest.mark.parametrize("interaction", Interaction)
@@ -215,7 +225,7 @@ def test_two_stages_with_users_of_their_own(kind):
             await write(ctx, core.vectors, stages[stage].batch_writes(of_stage))
             ctx.set(core.user_bank, stage)
             items = stages[stage].counts[of_stage]
-            batch = {"bank": number % 2, "items": items, "last": of_stage}
+            batch = {"bank": 2 * (number % 2), "items": items, "last": of_stage}
             await send(ctx, core.batch, [batch], source)
 
     async def drain(ctx):

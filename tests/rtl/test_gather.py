@@ -54,7 +54,7 @@ def test_matches_golden(config, dim, stall):
     outcomes, records, rows = run(stage, stall, repeats=2)
     batches = 0
     for outcome in outcomes:
-        check(stage, outcome, first_bank=batches % 2)
+        check(stage, outcome, before=batches)
         batches += len(outcome.batches)
         assert outcome.status == 0
     assert len(rows.reads) == 2 * stage.reads()
@@ -113,6 +113,50 @@ def test_no_more_than_two_banks_are_outstanding():
     (outcome,), _, _ = run(stage, hold_cycles=300)
     check(stage, outcome)
     assert outcome.counters["output"] > 3 * 250
+
+
+@pytest.mark.parametrize("stall", ["none", "both"])
+def test_four_banks(stall):
+    stage = Stage(
+        config=TINY, dim=4, user=[], item=[Shape()], items=13, sub_batch=2, quarter_items=2
+    )
+    outcomes, _, _ = run(stage, stall, repeats=2)
+    for number, outcome in enumerate(outcomes):
+        check(stage, outcome, before=7 * number)
+
+
+@pytest.mark.parametrize("hold_cycles", [0, 100])
+def test_from_halves_to_quarters_and_back(hold_cycles):
+    """Behind other banks a stage begins in the first bank that is left, when all are free."""
+    stage = Stage(
+        config=TINY, dim=4, user=[], item=[Shape()], items=9, sub_batch=4, quarter_items=2
+    )
+    sizes = [4, 2, 4, 2, 2, 3]
+    outcomes, _, _ = run(stage, hold_cycles=hold_cycles, repeats=len(sizes), sub_batch=sizes)
+    due = 0  # the quarter
+    for size, outcome in zip(sizes, outcomes, strict=True):
+        four = size <= 2
+        due = due if four else due & ~1
+        check(stage, outcome, before=due if four else due // 2, sub_batch=size)
+        due = (due + len(outcome.batches) * (1 if four else 2)) % 4
+
+
+def test_four_banks_are_outstanding():
+    two, four = (
+        Stage(
+            config=TINY,
+            dim=4,
+            user=[],
+            item=[Shape()],
+            items=12,
+            sub_batch=2,
+            quarter_items=quarter,
+        )
+        for quarter in (1, 2)
+    )
+    ((early,), _, _), ((late,), _, _) = (run(stage, hold_cycles=300) for stage in (two, four))
+    check(four, late)
+    assert late.counters["output"] < early.counters["output"] - 250
 
 
 def test_ids_of_four_sub_batches_wait_for_their_scores():
@@ -182,4 +226,4 @@ def test_status_is_cleared_by_the_next_start():
     bad[0] = stage.table_rows
     outcomes, _, _ = run(stage, repeats=2, lists=[bad, stage.ids])
     assert [outcome.status for outcome in outcomes] == [Status.BAD_ID, Status.OK]
-    check(stage, outcomes[1], first_bank=1)
+    check(stage, outcomes[1], before=1)

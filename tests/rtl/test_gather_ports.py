@@ -40,7 +40,7 @@ def test_matches_golden(ports, items, sub_batch, stall):
     outcomes, records, rows = run(stage, stall, repeats=2)
     batches = 0
     for outcome in outcomes:
-        check(stage, outcome, first_bank=batches % 2)
+        check(stage, outcome, before=batches)
         batches += len(outcome.batches)
         assert outcome.status == 0
     assert len(rows.reads) == 2 * stage.reads()
@@ -64,7 +64,7 @@ def test_remainders(config, items, sub_batch):
     outcomes, _, _ = run(stage, "both", repeats=3)
     batches = 0
     for outcome in outcomes:
-        check(stage, outcome, first_bank=batches % 2)
+        check(stage, outcome, before=batches)
         batches += len(outcome.batches)
 
 
@@ -156,7 +156,7 @@ def test_status_is_cleared_by_the_next_start():
     bad[2] = stage.table_rows
     outcomes, _, _ = run(stage, repeats=2, lists=[bad, stage.ids])
     assert [outcome.status for outcome in outcomes] == [Status.BAD_ID, Status.OK]
-    check(stage, outcomes[1], first_bank=len(outcomes[0].batches) % 2)
+    check(stage, outcomes[1], before=len(outcomes[0].batches))
 
 
 @pytest.mark.nightly

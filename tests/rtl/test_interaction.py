@@ -55,6 +55,8 @@ class Case:
         groups = -(-items // config.engines)
         assert groups * self.stride <= config.engine_cross_words, "test: CROSS too small"
         assert groups * self.item_words <= config.engine_vector_words, "test: vectors too many"
+        fits_half = groups * self.item_words <= config.engine_vector_words // 2
+        self.item_bank = 2 * bank + (items % 2 if fits_half else 0)
         assert self.user_words <= config.user_vector_words, "test: user vectors too many"
         assert self.base + params <= config.pair_entries, "test: PAIR too small"
 
@@ -93,7 +95,8 @@ class Case:
             for word, values, mask in self._packed(n, self.vectors[0, 1 + n]):
                 yield 1, word, values, mask
         for item in range(self.items):
-            base = self.bank * config.engine_vector_words + item // engines * self.item_words
+            base = self.item_bank * config.engine_vector_words // 2
+            base += item // engines * self.item_words
             for n in range(self.item_words):
                 yield 0, (base + n) * engines + item % engines, self._noise(), -1
             for n in range(self.item):
@@ -176,6 +179,7 @@ async def execute(ctx, unit, case):
     ctx.set(unit.instruction, case.instruction())
     ctx.set(unit.items, case.items)
     ctx.set(unit.bank, case.bank)
+    ctx.set(unit.item_bank, case.item_bank)
     ctx.set(unit.row_bytes, case.row_bytes)
     ctx.set(unit.item_vector_words, case.item_words)
     await ctx.tick()
