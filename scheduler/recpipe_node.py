@@ -20,9 +20,7 @@ from rpaccel.spec.isa import RESULT
 from rpaccel.spec.platform import LinkPlatform
 from rpaccel.spec.sweep import LaneSplit
 
-__all__ = ["CARD_POOLS", "Design", "HostTimes", "Node", "Scan", "Visit"]
-
-CARD_POOLS = ("link", "accelerator")  # what a query for the card goes through
+__all__ = ["Design", "HostTimes", "Node", "Scan", "Visit"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -58,6 +56,11 @@ class Design:
             tasks = f", {self.sub_batches} sub-batches" if self.sub_batches > 1 else ""
             notes.append(f"lanes {self.split}{tasks}")
         return " -> ".join(parts) + (f" [{'; '.join(notes)}]" if notes else "")
+
+    @property
+    def found_on_card(self) -> bool:
+        """Whether the ids of retrieval are on the card that found them: shards meet on the host."""
+        return self.retrieval == "accelerator" and self.shards == 1
 
     @property
     def placed(self) -> tuple[object, ...]:
@@ -183,14 +186,12 @@ class Node:
     def visits(self, design: Design) -> list[Visit]:
         """Return the visits of a query. Call `refusal` first."""
         found: list[Visit] = []
-        behind_scan = False
         if design.funnel.retrieval_k:
             found.append(self._scan(design))
-            # Shards are merged by the host: what they found goes to the card again.
-            behind_scan = design.retrieval == "accelerator" and design.shards == 1
         for device, first, end in design.groups():
             if device == "accelerator":
-                found += self._program(design, first, end, there=behind_scan and first == 0)
+                there = design.found_on_card and first == 0
+                found += self._program(design, first, end, there=there)
             else:
                 found += [self._request(design, device, stage) for stage in range(first, end)]
         return found
@@ -242,10 +243,10 @@ class Node:
         scan = self.scans[device, k, design.shards]
         if device == "accelerator":
             asked = self.link.seconds(self.user_bytes)
-            # Ids that the card does not rank, or that are merged, go to the host.
-            back = (
-                0.0 if design.devices[0] == "accelerator" else self.link.seconds(k * RESULT.bytes)
-            )
+            # Ids that another device ranks, or that the host merges, go to the host; every card of
+            # a shard has a link of its own.
+            stay = design.found_on_card and design.devices[0] == "accelerator"
+            back = 0.0 if stay else self.link.seconds(k * RESULT.bytes)
             return Visit(
                 pool="accelerator",
                 last_s=scan.busy_s,

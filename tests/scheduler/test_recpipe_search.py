@@ -186,6 +186,25 @@ def test_ids_that_the_card_found_stay_on_it() -> None:
     assert found.visits(on_card)[0].after_s == pytest.approx(1e-4)
 
 
+def test_ids_of_shards_go_to_the_host_and_to_the_card_again() -> None:
+    scans = {("accelerator", 512, shards): Scan(busy_s=1e-4, latency_s=2e-4) for shards in (1, 2)}
+    funnel = Funnel(models=("small", "large"), items=(512, 256), retrieval_k=512)
+    whole = Design(
+        funnel=funnel, devices=("accelerator",) * 2, retrieval="accelerator", shards=1,
+        split="1*4x4", sub_batches=1,
+    )  # fmt: skip
+    shards = replace(whole, shards=2)
+    given = node(scans=scans)
+    scan, link, card = given.visits(shards)
+    back, there = LINK.seconds(512 * 8), LINK.seconds(512 * 156)
+    assert [scan.pool, link.pool, card.pool] == ["accelerator", "link", "accelerator"]
+    assert scan.after_s == pytest.approx(1e-4 + back)
+    assert link.last_s + link.after_s == pytest.approx(there)
+    table = Evaluator(given, quality(), queries=400).table([whole, shards])
+    assert table.idle_s[1] - table.idle_s[0] == pytest.approx(back + there)
+    assert table.transfer_s[1] - table.transfer_s[0] == pytest.approx(back + there)
+
+
 def test_every_pipeline_is_there_once_and_can_run() -> None:
     found = space()
     designs = list(found.designs())
