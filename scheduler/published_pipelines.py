@@ -18,7 +18,7 @@ import numpy as np
 from rpaccel.perfmodel.recpipe_artifact import ARTIFACT_RANKERS, half_block_phases, stage_phases
 from rpaccel.scheduler.arrivals import artifact_arrivals_s, poisson_arrivals_s
 from rpaccel.scheduler.derived_profiles import PROFILES_DIR
-from rpaccel.scheduler.queueing import Station, capacity_qps, simulate
+from rpaccel.scheduler.queueing import MOST_LOAD, Station, capacity_qps, simulate
 from rpaccel.scheduler.service_profile import find_profile, load_profiles
 from rpaccel.workloads.criteo_published import ONE_STAGE
 
@@ -30,7 +30,6 @@ __all__ = [
 PUBLISHED = PROFILES_DIR / "recpipe.json"
 CPU_ENGINES = 64  # one thread each; Table 2: 64 cores (the artifact's scripts: 32)
 GPU, GPU_BUSY, CPU = "t4", "t4 inference", "cpu"
-MOST_LOAD = 0.97  # of a capacity: beyond it queues do not settle within a run
 HOST_WORKERS = 4  # that prepare a GPU's queries while it works; assumed
 
 Stages = Sequence[tuple[str, int, str]]  # ranker, items, device

@@ -18,6 +18,7 @@ from rpaccel.scheduler.fcfs_kernels import serve_station
 from rpaccel.scheduler.intervals import SECTIONS, quantile_intervals, quantiles_of
 from rpaccel.scheduler.peak import LEAST_QUERIES, WARM_UP, Sla, find_peak
 
+MOST_LOAD = 0.97  # of a capacity: beyond it queues do not settle within a run
 Queries = NDArray[np.int32]
 
 

@@ -18,12 +18,12 @@ from rpaccel.scheduler.arrivals import Floats, exponential_gaps
 from rpaccel.scheduler.funnel_quality import QualityTable
 from rpaccel.scheduler.intervals import quantile_place
 from rpaccel.scheduler.peak import WARM_UP
+from rpaccel.scheduler.queueing import MOST_LOAD
 from rpaccel.scheduler.recpipe_kernels import serve_pipelines
 from rpaccel.scheduler.recpipe_node import Design, Node, Visit
 
 __all__ = ["MOST_LOAD", "Evaluator", "Measures", "PipelineTable"]
 
-MOST_LOAD = 0.97  # of a pool: beyond it queues do not settle within a run
 CHUNK = 256  # candidates whose latencies are held at a time
 Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
@@ -52,6 +52,11 @@ class PipelineTable:
     def capacity_qps(self) -> Floats:
         """Load at which the busiest pool saturates [queries/s]."""
         return 1 / self.busy_s.max(axis=1)
+
+    @property
+    def settled_qps(self) -> Floats:
+        """Largest load that is simulated; beyond it no tail settles [queries/s]."""
+        return MOST_LOAD * self.capacity_qps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,9 +12,6 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rpaccel.scheduler.funnel_quality import Funnel, QualityTable
 from rpaccel.scheduler.recpipe_node import Design, Node
 from rpaccel.spec.recpipe import RecPipeSpec
@@ -22,7 +19,6 @@ from rpaccel.spec.recpipe import RecPipeSpec
 __all__ = ["MOST_STAGES", "RecPipeSpace"]
 
 MOST_STAGES = 3  # ranking stages
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
