@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rpaccel.cache import PACKAGE
 from rpaccel.main_job.schedule import criteo_space, film_space, movielens_job
 from rpaccel.results import RunFolder
 from rpaccel.scheduler.ablation import measure
@@ -47,15 +49,15 @@ CHECKED = 3  # programs of the front
 class RecPipeAsk:
     """What `rpaccel recpipe` is asked; wide None: no larger space; profile None: as shipped."""
 
-    spaces: tuple[str, ...]
-    wide: str | None
-    population: int
-    generations: int
-    seeds: int
-    data: str
-    preset: str
-    profile: Path | None
-    seed: int
+    spaces: tuple[str, ...] = ("criteo", "movielens")
+    wide: str | None = "criteo_wide"
+    population: int = 60
+    generations: int = 30
+    seeds: int = 3
+    data: str = "ml-100k"
+    preset: str = "edge"
+    profile: Path | None = None
+    seed: int = 0
 
     @property
     def genetic(self) -> tuple[Genetic, ...]:
@@ -67,8 +69,14 @@ class RecPipeAsk:
 
     @property
     def command(self) -> str:
-        """The command that writes the page."""
-        return f"rpaccel recpipe --spaces {','.join(self.spaces)} --seed {self.seed}"
+        """The command that writes the page: every option that is not the default."""
+        words = ["rpaccel", "recpipe"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                text = ",".join(value) if isinstance(value, tuple) else str(value or "")
+                words += [f"--{field.name}", shlex.quote(text)]
+        return " ".join(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +110,7 @@ class Study:
     """A space that was searched. sets : devices -> what is on them, and its slices.
 
     searched : all candidates, or None where they are too many; then `wide` is the search.
+    host : whose the CPU's servers and times are.
     """
 
     spec: RecPipeSpec
@@ -112,6 +121,16 @@ class Study:
     runs: tuple[GeneticRun, ...]
     checks: tuple[CardCheck, ...]
     evaluator: Evaluator
+    host: str
+
+
+def _host(spec: RecPipeSpec, ask: RecPipeAsk) -> str:
+    if spec.workload == "criteo":
+        return f"engines and times of RecPipe's artifact ({spec.profiles['cpu']})"
+    path = ask.profile or FILM_PROFILE
+    shipped = path.resolve().is_relative_to(PACKAGE)
+    name = path.resolve().relative_to(PACKAGE).as_posix() if shipped else path.name
+    return f"threads of {load_profile(path).machine.get('cpu', 'a CPU')}, measured in `{name}`"
 
 
 def _space(spec: RecPipeSpec, ask: RecPipeAsk, say: Say) -> RecPipeSpace:
@@ -150,6 +169,7 @@ def run_study(name: str | Path, ask: RecPipeAsk, say: Say) -> Study:
         runs=tuple(runs),
         checks=tuple(_card_checks(space, searched, evaluator, ask.seed)),
         evaluator=evaluator,
+        host=_host(spec, ask),
     )
 
 
@@ -181,6 +201,7 @@ def wide_study(name: str, ask: Genetic, reference: Study, seed: int, say: Say) -
         runs=(run,),
         checks=(),
         evaluator=evaluator,
+        host=reference.host,
     )
 
 

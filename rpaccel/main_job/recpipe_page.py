@@ -10,14 +10,12 @@ import numpy as np
 
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.recpipe import Study
-from rpaccel.scheduler.recpipe_film import Corpus, scan_cycles
+from rpaccel.scheduler.peak import WARM_UP
+from rpaccel.scheduler.recpipe_film import FilmCard
 from rpaccel.scheduler.recpipe_search import Searched
-from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.platform import load_platform
 
 __all__ = ["recpipe_text", "recpipe_values"]
 
-FILMS = Corpus(rows=1682, row_bytes=16)  # of MovieLens-100K, the small ranker's vectors
 SLICES = {
     "quality": "Iso-quality",
     "latency": "Iso-latency",
@@ -34,7 +32,7 @@ def recpipe_text(studies: Sequence[Study], wide: Study | None, command: str) -> 
             parts.append(_checks(study))
     if wide is not None:
         parts.append(_wide(wide, studies))
-    parts.append(_not_covered())
+    parts.append(_not_covered(studies))
     return "\n".join(parts)
 
 
@@ -46,8 +44,9 @@ plots in `results/recpipe/`. A candidate is a pipeline
 (optional retrieval, one to three rankers, items of each, devices, items of a CPU request, lanes
 of the card's array, sub-batches) under a Poisson load. Every candidate that a closed form lets
 settle is simulated (first come, first served; the same queries for all). A front is exact: nothing
-measured is at least as good in quality, tail latency and load and better in one; a load that is
-missing in a table has the same tail and quality as a higher one. The shards of a corpus on cards
+measured is at least as good in quality, tail latency and load and better in one. So a load that is
+missing below the last of a table gains nothing there: some higher one has no longer tail
+(iso-quality), no lower quality (iso-latency), neither (the front). The shards of a corpus on cards
 are as many cards. Of measured quality, 95 % intervals over users: neighbours on a front overlap.
 Spaces: `spec/presets/recpipe/`; `rpaccel schedule` chooses in the same spaces.
 """
@@ -59,12 +58,18 @@ def _space(study: Study) -> str:
     depth = Counter(len(funnel.models) for funnel in known)
     stages = ", ".join(f"{count} of {rankers}" for rankers, count in sorted(depth.items()))
     found = sum(bool(funnel.retrieval_k) for funnel in known)
+    servers = ", ".join(
+        f"{device} {count}" for device, count in study.evaluator.node.servers.items()
+    )
+    judged = spec.queries - int(spec.queries * WARM_UP)
     return f"""## {spec.name}
 
 {study.pipelines:,} pipelines of {len(known)} funnels ({stages} rankers; {found} with retrieval) at
 {len(spec.loads_qps)} loads of {spec.loads_qps[0]:g} to {spec.loads_qps[-1]:g} queries/s:
 {study.candidates:,} candidates, of which {measures.simulated:,} settle and were simulated with
-{spec.queries:,} queries each. {spec.metric}; {spec.top_n} served.
+{spec.queries:,} queries each: every p{spec.percentile:g} is of the last {judged:,}. {spec.metric};
+{spec.top_n} served. Servers: {servers}. The CPU's: {study.host}. Requests that run
+at once do not slow each other down.
 """
 
 
@@ -167,26 +172,60 @@ holds more loads, lanes and sub-batches: above 1 it found better points).
     return text + _slices(wide)
 
 
-def _not_covered() -> str:
-    _, scanned = scan_cycles(load_accelerator("edge"), load_platform("edge"), FILMS, 256)
-    return f"""## What is not covered
+def _not_covered(studies: Sequence[Study]) -> str:
+    notes = [
+        note
+        for study in studies
+        for note in (
+            _criteo_notes(study) if study.spec.workload == "criteo" else _film_notes(study)
+        )
+    ]
+    notes += [
+        f"{study.spec.name}: the card hands back {study.evaluator.node.card.card.max_results} ids "
+        "at most; a stage of another device that ranks more does not come behind it."
+        for study in studies
+        if "accelerator" in study.spec.devices
+    ]
+    notes.append("Loads are Poisson and steady; what follows a changing load is another verb's.")
+    return "## What is not covered\n\n" + "".join(f"* {note}\n" for note in notes)
 
-* Criteo's quality is what RecPipe's artifact and text publish: 25 funnels of one ranker, 10 of two,
-  one of three. Nothing between them is interpolated; other pairs and items are no candidates, and
-  neither is Criteo behind a retrieval stage: nobody published its quality. 6140 items and more of
-  RMlarge have a quality, but neither the card (4096 items) nor the published times hold them.
-* Criteo's quality does not depend on the device: int8 on the card is taken to rank as float does
-  (`docs/generated/calibration.md` measures what int8 costs on MovieLens).
-* Times of Criteo's CPU and GPU are the artifact's, one request at a time: threads do not slow each
-  other down, and below the smallest published request its time is taken. A stage on the GPU is one
-  request.
-* The card hands back at most 64 ids, so no stage of another device comes behind it.
-* Retrieval on the card is the model's scan; the netlist's stage takes 2,551 cycles for 256 of
-  MovieLens' films (README), the model says {scanned:,}: mask and dispatcher are not in it.
-* MovieLens has two rankers: three ranking stages are Criteo's alone. Its CPU is this profile:
-  `scheduler/profiles/ml-100k.json`; threads do not slow each other down.
-* Loads are Poisson and steady; what follows a changing load is another verb's.
-"""
+
+def _criteo_notes(study: Study) -> list[str]:
+    funnels, card = study.evaluator.quality.funnels, study.evaluator.node.card.card
+    depth = Counter(len(funnel.models) for funnel in funnels)
+    stages = ", ".join(f"{count} of {rankers}" for rankers, count in sorted(depth.items()))
+    tables = [t for host in study.evaluator.node.hosts.values() for t in host.table_s.values()]
+    most = max(card.max_items, *(len(table) - 1 for table in tables))
+    large = sorted({funnel.items[0] for funnel in funnels if funnel.items[0] > most})
+    beyond = f" {large[0]} items and more have a quality, but no device a time." if large else ""
+    return [
+        f"Criteo's quality is what RecPipe's artifact and text publish: {stages} rankers. Nothing "
+        "between these funnels is interpolated; other pairs and items are no candidates, and "
+        f"neither is Criteo behind a retrieval stage: nobody published its quality.{beyond}",
+        "Criteo's quality does not depend on the device: int8 on the card is taken to rank as "
+        "float does (`docs/generated/calibration.md` measures what int8 costs on MovieLens).",
+        "Times of Criteo's CPU and GPU are the artifact's, one request at a time; below the "
+        "smallest published request its time is taken. A stage on the GPU is one request.",
+    ]
+
+
+def _film_notes(study: Study) -> list[str]:
+    node, spec = study.evaluator.node, study.spec
+    notes = [
+        f"{spec.name} has {len(spec.models)} rankers and searches {max(spec.stages)} ranking "
+        "stages at most."
+    ]
+    card = node.card.card
+    whole = {k: scan for (device, k, shards), scan in node.scans.items()
+             if device == "accelerator" and shards == 1}  # fmt: skip
+    if whole and isinstance(card, FilmCard):
+        k = sorted(whole)[len(whole) // 2]
+        cycles = whole[k].latency_s * card.platform.accelerator.clock_hz
+        notes.append(
+            f"Retrieval on the card is the model's scan, {cycles:,.0f} cycles for {k} rows: the "
+            "netlist's stage (README) takes mask and dispatcher, too."
+        )
+    return notes
 
 
 def recpipe_values(studies: Sequence[Study], wide: Study | None) -> dict[str, Any]:

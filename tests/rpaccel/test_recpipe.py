@@ -1,10 +1,14 @@
 """`rpaccel recpipe`: a small search, its page and plots; measured quality behind retrieval."""
 
 import json
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
 
 import pytest
 import yaml
 
+from rpaccel import schedule_verbs
 from rpaccel.main_job.quality import make_scorers, pipeline_points, quality_points
 from rpaccel.main_job.recpipe import RecPipeAsk, run_recpipe
 from rpaccel.main_job.schedule import lane_splits
@@ -60,6 +64,32 @@ def test_page_has_the_fronts_and_the_slices(small, tmp_path) -> None:
     assert (folder / "small_front.png").read_bytes() == (
         tmp_path / "again" / "small_front.png"
     ).read_bytes()
+
+
+def test_page_names_its_command_servers_and_queries(small, tmp_path) -> None:
+    asked = ask(small)
+    text, _ = run_recpipe(asked, tmp_path / "out", lambda _: None)
+    assert f"`{asked.command}`" in text
+    assert "every p99 is of the last 360." in text  # of 400: a tenth is warm-up
+    assert "Servers: cpu 32, gpu 1." in text and "RecPipe's artifact" in text
+    assert "do not slow each other down" in text
+    assert "films" not in text and "ml-100k" not in text  # nothing of a space that is not there
+
+
+def test_command_has_what_is_not_the_default() -> None:
+    assert RecPipeAsk().command == "rpaccel recpipe"
+    asked = RecPipeAsk(spaces=("movielens",), wide=None, seeds=1, profile=Path("a b.json"))
+    assert (
+        asked.command
+        == "rpaccel recpipe --spaces movielens --wide '' --seeds 1 --profile 'a b.json'"
+    )
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature(schedule_verbs.recpipe).parameters.items()
+    }
+    for field in fields(RecPipeAsk):
+        value = ",".join(field.default) if field.name == "spaces" else field.default
+        assert defaults[field.name] == value
 
 
 def test_wide_needs_a_space_beside_it(small, tmp_path) -> None:
