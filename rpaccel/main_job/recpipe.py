@@ -126,7 +126,7 @@ class Study:
 
 def _host(spec: RecPipeSpec, ask: RecPipeAsk) -> str:
     if spec.workload == "criteo":
-        return f"engines and times of RecPipe's artifact ({spec.profiles['cpu']})"
+        return f"times of RecPipe's artifact ({spec.profiles['cpu']})"
     path = ask.profile or FILM_PROFILE
     shipped = path.resolve().is_relative_to(PACKAGE)
     name = path.resolve().relative_to(PACKAGE).as_posix() if shipped else path.name

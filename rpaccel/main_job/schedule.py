@@ -18,13 +18,13 @@ from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.scheduler import ablation, paper_pipelines, recpipe_card
 from rpaccel.scheduler.choice import QUERIES, Choice, Need, choose
 from rpaccel.scheduler.cpu_profile import MERGE, CpuProfile
+from rpaccel.scheduler.criteo_node import criteo_node
 from rpaccel.scheduler.float_runner import profile_rankers
 from rpaccel.scheduler.funnel_quality import QualityTable, criteo_quality
 from rpaccel.scheduler.recpipe_card import CardTimes
 from rpaccel.scheduler.recpipe_evaluate import Evaluator
 from rpaccel.scheduler.recpipe_film import Corpus, FilmCard, card_scans, cpu_hosts, cpu_scans
 from rpaccel.scheduler.recpipe_node import Node
-from rpaccel.scheduler.recpipe_nodes import criteo_node
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
 from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator

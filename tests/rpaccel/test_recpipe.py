@@ -71,7 +71,7 @@ def test_page_names_its_command_servers_and_queries(small, tmp_path) -> None:
     text, _ = run_recpipe(asked, tmp_path / "out", lambda _: None)
     assert f"`{asked.command}`" in text
     assert "every p99 is of the last 360." in text  # of 400: a tenth is warm-up
-    assert "Servers: cpu 32, gpu 1." in text and "RecPipe's artifact" in text
+    assert "Servers: cpu 64, gpu 1." in text and "RecPipe's artifact" in text
     assert "do not slow each other down" in text
     assert "films" not in text and "ml-100k" not in text  # nothing of a space that is not there
 

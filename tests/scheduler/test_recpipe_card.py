@@ -7,9 +7,10 @@ import pytest
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.scheduler.ablation import measure
 from rpaccel.scheduler.cpu_profile import MERGE, RETRIEVE
+from rpaccel.scheduler.criteo_node import cited_hosts, criteo_node
+from rpaccel.scheduler.published_pipelines import CPU_ENGINES
 from rpaccel.scheduler.recpipe_card import CardTimes, CriteoCard, Program, lanes_of_split
 from rpaccel.scheduler.recpipe_film import Corpus, card_scans, cpu_hosts, cpu_scans, scan_cycles
-from rpaccel.scheduler.recpipe_nodes import cited_hosts, criteo_node
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.platform import load_platform
 from rpaccel.spec.recpipe import load_recpipe
@@ -85,6 +86,11 @@ def test_a_query_at_a_time_takes_what_the_machine_says(card: CriteoCard) -> None
     link = node.link
     total = setup.link_s + link.fixed_s + alone + setup.last_s
     assert measure(setup, 1.0, 1).p50_ms == pytest.approx(1e3 * total, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["criteo", "criteo_wide"])
+def test_the_searched_cpu_is_the_published_one(name: str) -> None:
+    assert load_recpipe(name).servers["cpu"] == CPU_ENGINES
 
 
 def test_cited_times_end_where_the_published_ones_do() -> None:

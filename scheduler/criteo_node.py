@@ -1,4 +1,4 @@
-"""Nodes that a search can be asked for: Criteo's, of published machines and our card."""
+"""Criteo's node of a joint search: published CPU and GPU, our card behind the published link."""
 
 from __future__ import annotations
 
