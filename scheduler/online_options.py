@@ -14,6 +14,7 @@ from rpaccel.scheduler.published_pipelines import (
     CPU,
     CPU_ENGINES,
     GPU,
+    LEAST_KEPT,
     SPLITS,
     Stages,
     ndcg,
@@ -44,25 +45,27 @@ class OptionSet:
 
 
 def stage_items(candidates: int, stages: int) -> tuple[int, ...]:
-    """Return the items of 1 to 3 stages: an eighth goes on, then a quarter; 4096, 512, 128."""
-    return (candidates, candidates // 8, candidates // 32)[:stages]
+    """Return the items of 1 to 3 stages: an eighth goes on, then a quarter; 4096, 512, 128.
+
+    At least LEAST_KEPT go on, whose NDCG is known. Raises ValueError for fewer candidates.
+    """
+    if candidates < LEAST_KEPT:
+        raise ValueError(f"candidates must be at least {LEAST_KEPT}, not {candidates}")
+    return tuple(max(LEAST_KEPT, candidates // part) for part in (1, 8, 32)[:stages])
 
 
 def commodity_options(engines: int = CPU_ENGINES) -> OptionSet:
-    """Return pipelines on CPU and GPU; all models resident, so a change costs only its wait.
-
-    An eighth of the candidates goes on, 128 at least; of three stages 128 at last.
-    """
+    """Return pipelines on CPU and GPU; all models resident, so a change costs only its wait."""
     found = []
     for items in NODE_ITEMS:
-        kept = max(128, items // 8)
+        _, kept, last = stage_items(items, 3)
         large: Stages = (("rmlarge", items, CPU),)
         two: Stages = (("rmsmall", items, CPU), ("rmlarge", kept, CPU))
         shapes: dict[str, Stages] = {
             "cpu small": (("rmsmall", items, CPU),),
             "cpu": large,
             "cpu-cpu": two,
-            "cpu-cpu-cpu": (two[0], ("rmmed", kept, CPU), ("rmlarge", 128, CPU)),
+            "cpu-cpu-cpu": (two[0], ("rmmed", kept, CPU), ("rmlarge", last, CPU)),
             "gpu": (("rmlarge", items, GPU),),
             "gpu-cpu": (("rmsmall", items, GPU), two[1]),
         }
@@ -70,7 +73,7 @@ def commodity_options(engines: int = CPU_ENGINES) -> OptionSet:
             found.append(
                 Option(
                     name=f"{name} {items}",
-                    quality=ndcg(stages[-1][0], items),
+                    quality=ndcg(stages[-1][0], [count for _, count, _ in stages]),
                     partition=name.removesuffix(" small"),
                     devices=frozenset(device for _, _, device in stages),
                     stations=published_pipeline(stages, engines=engines),
@@ -85,18 +88,20 @@ def accelerator_options() -> OptionSet:
 
     A change waits until the array is idle and takes CHANGE_CYCLES at the artifact's clock.
     """
-    found = [
-        Option(
-            name=f"{split} {items}",
-            quality=ndcg("rmlarge", items),
-            partition=split,
-            devices=frozenset({"array"}),
-            stations=split_stations(split, stage_items(items, len(arrays))),
-            change_s=CHANGE_CYCLES / CLOCK_HZ,
-        )
-        for items in CARD_ITEMS
-        for split, arrays in SPLITS.items()
-    ]
+    found = []
+    for items in CARD_ITEMS:
+        for split, arrays in SPLITS.items():
+            ranked = stage_items(items, len(arrays))
+            found.append(
+                Option(
+                    name=f"{split} {items}",
+                    quality=ndcg("rmlarge", ranked),
+                    partition=split,
+                    devices=frozenset({"array"}),
+                    stations=split_stations(split, ranked),
+                    change_s=CHANGE_CYCLES / CLOCK_HZ,
+                )
+            )
     # 6 ms: the abstract's and section 7.1's; 12: twice.
     return OptionSet(name="accelerator", options=tuple(found), sla_ms=(6.0, 12.0))
 

@@ -23,7 +23,7 @@ from rpaccel.scheduler.service_profile import find_profile, load_profiles
 from rpaccel.workloads.criteo_published import ONE_STAGE
 
 __all__ = [
-    "CPU_ENGINES", "GPU", "MOST_LOAD", "PUBLISHED", "SPLITS", "Contention", "ndcg",
+    "CPU_ENGINES", "GPU", "LEAST_KEPT", "MOST_LOAD", "PUBLISHED", "SPLITS", "Contention", "ndcg",
     "published_pipeline", "queue_curve", "split_stations",
 ]  # fmt: skip
 
@@ -32,24 +32,27 @@ PUBLISHED = PROFILES_DIR / "recpipe.json"
 # spec/presets/recpipe/, have as many.
 CPU_ENGINES = 64
 GPU, GPU_BUSY, CPU = "t4", "t4 inference", "cpu"
+LEAST_KEPT = 128  # items of a last stage behind others, the fewest in the log of NDCG
 HOST_WORKERS = 4  # that prepare a GPU's queries while it works; assumed
 
 Stages = Sequence[tuple[str, int, str]]  # ranker, items, device
 
 
-def ndcg(last: str, items: int) -> float:
-    """Return NDCG@64 of a pipeline that ends with a ranker and begins with so many items.
+def ndcg(last: str, items: Sequence[int]) -> float:
+    """Return NDCG@64 of a pipeline that ends with a ranker; items : of its stages.
 
-    What goes into the first stage decides it: cuts to 128 cost less than 0.1 in the log.
-    Raises ValueError for a ranker or items that the log does not have.
+    What goes into the first stage decides it: cuts to LEAST_KEPT cost below 0.1 in the log, cuts
+    to fewer are not in it. Raises ValueError for those, and for a ranker or items that it lacks.
     """
+    if len(items) > 1 and items[-1] < LEAST_KEPT:
+        raise ValueError(f"items must keep at least {LEAST_KEPT}, not {items[-1]}")
     known = ONE_STAGE.get(last, {})
-    if items not in known:
+    if items[0] not in known:
         raise ValueError(
-            f"last and items must be of the log, not {last!r} and {items}; it has "
+            f"last and items must be of the log, not {last!r} and {items[0]}; it has "
             f"{', '.join(map(str, known)) or ', '.join(ONE_STAGE)}"
         )
-    return known[items]
+    return known[items[0]]
 
 
 @cache

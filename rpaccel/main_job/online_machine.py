@@ -28,15 +28,18 @@ from rpaccel.scheduler.paper_pipelines import (
 from rpaccel.scheduler.published_pipelines import ndcg
 from rpaccel.scheduler.queueing import Station, capacity_qps, simulate
 
-__all__ = ["MACHINE_ITEMS", "Check", "check", "machine_options"]
+__all__ = [
+    "MACHINE_ITEMS", "STAGES", "Check", "check", "machine_options", "machine_pipeline",
+]  # fmt: skip
 
 MACHINE_ITEMS = (1024, 2048, 4096)  # its lists hold 4096 at most
 BESIDE = 256  # queries in the last queue: it never makes one wait
-PARTITIONS = ("whole", "8 + 2", "8 + 8", "quarters", "quarters, three stages")
+STAGES = {"whole": 1, "8 + 2": 2, "8 + 8": 2, "quarters": 2, "quarters, three stages": 3}
+PARTITIONS = tuple(STAGES)
 
 
-def _pipeline(partition: str, items: int) -> Pipeline:
-    """Return a pipeline; hit rates are those of 4096 candidates."""
+def machine_pipeline(partition: str, items: int) -> Pipeline:
+    """Return a pipeline of so many candidates; hit rates are those of 4096."""
     whole, two, three = (setup.pipeline for setup in criteo_pipelines().values())
     first, second, third = stage_items(items, 3)
     if partition == "whole":
@@ -50,12 +53,12 @@ def _pipeline(partition: str, items: int) -> Pipeline:
         stages = ((RM_SMALL, first), (RM_LARGE, second))
         return quarters(config_8_8(), stages, hits=two.row_hits)
     ranked = ((RM_SMALL, first), (RM_MED, second), (RM_LARGE, third))
-    return quarters(config_8_8(), ranked, hits=three.row_hits, served=min(64, third))
+    return quarters(config_8_8(), ranked, hits=three.row_hits)
 
 
 @cache
 def _setup(partition: str, items: int) -> PipelineSetup:
-    return PipelineSetup(_pipeline(partition, items), config_8_8())
+    return PipelineSetup(machine_pipeline(partition, items), config_8_8())
 
 
 @cache
@@ -88,7 +91,7 @@ def machine_options(
             found.append(
                 Option(
                     name=f"{partition} {count}",
-                    quality=ndcg("rmlarge", count),
+                    quality=ndcg("rmlarge", stage_items(count, STAGES[partition])),
                     partition=partition,
                     devices=frozenset({"array"}),
                     stations=_stations(partition, count),

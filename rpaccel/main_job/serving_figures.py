@@ -126,12 +126,21 @@ def served_figure_7(queries: int = 20_000, seed: int = 0) -> PaperFigure:
 def _by_quality(stages: Stages, contention: Contention, queries: int, seed: int) -> Curve:
     found = {}
     for items in NODE_ITEMS:
-        fewer = tuple((model, min(items, n), device) for model, n, device in stages)
-        fewer = ((fewer[0][0], items, fewer[0][2]), *fewer[1:])
+        fewer = _from(stages, items)
         curve = queue_curve(node_stations(fewer, contention), (ISO_QPS,), queries, seed)
         if curve:
-            found[ndcg(stages[-1][0], items)] = curve[ISO_QPS]
+            found[_ndcg(fewer)] = curve[ISO_QPS]
     return found
+
+
+def _from(stages: Stages, items: int) -> Stages:
+    """Return stages of which the first ranks so many items."""
+    model, _, device = stages[0]
+    return ((model, items, device), *stages[1:])
+
+
+def _ndcg(stages: Stages) -> float:
+    return ndcg(stages[-1][0], [items for _, items, _ in stages])
 
 
 def within(
@@ -141,10 +150,10 @@ def within(
     best = 0.0
     for stages in (*NODE[machine], ((("rmsmall", 4096, NODE[machine][0][0][2])),)):
         for items in NODE_ITEMS:
-            fewer = ((stages[0][0], items, stages[0][2]), *stages[1:])
+            fewer = _from(stages, items)
             curve = queue_curve(node_stations(fewer), (qps,), queries, seed, released=released)
             if curve and curve[qps] <= sla_ms:
-                best = max(best, ndcg(stages[-1][0], items))
+                best = max(best, _ndcg(fewer))
     return best
 
 

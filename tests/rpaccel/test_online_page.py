@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from rpaccel.main_job.online_machine import MACHINE_ITEMS, STAGES, machine_pipeline
 from rpaccel.main_job.online_page import (
     CASE_HEAD,
     draw_online,
@@ -21,7 +22,7 @@ from rpaccel.scheduler.online_study import (
     run_day,
     verdict,
 )
-from rpaccel.scheduler.published_pipelines import SPLITS
+from rpaccel.scheduler.published_pipelines import LEAST_KEPT, SPLITS
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,15 @@ def score(choice, quality, late=0.0, changes=0):
         mean_ms=1.0,
         changes=changes,
     )
+
+
+@pytest.mark.parametrize("partition", STAGES)
+def test_our_machine_ranks_what_its_quality_is_of(partition):
+    for items in MACHINE_ITEMS:
+        stages = machine_pipeline(partition, items).stages
+        assert len(stages) == STAGES[partition]
+        assert stages[0].items == items
+        assert stages[-1].items >= (LEAST_KEPT if len(stages) > 1 else 64)
 
 
 def test_verdict_by_hand():

@@ -1,6 +1,7 @@
 import pytest
 
 from rpaccel.perfmodel.recpipe_artifact import ARTIFACT_RANKERS, half_block_phases, stage_phases
+from rpaccel.scheduler import online_options
 from rpaccel.scheduler.arrivals import poisson_arrivals_s
 from rpaccel.scheduler.online_options import (
     CHANGE_CYCLES,
@@ -9,6 +10,7 @@ from rpaccel.scheduler.online_options import (
     stage_items,
 )
 from rpaccel.scheduler.published_pipelines import (
+    LEAST_KEPT,
     SPLITS,
     Contention,
     ndcg,
@@ -16,7 +18,7 @@ from rpaccel.scheduler.published_pipelines import (
     split_stations,
 )
 from rpaccel.scheduler.queueing import capacity_qps, simulate
-from rpaccel.workloads.criteo_published import ONE_STAGE
+from rpaccel.workloads.criteo_published import LOG, ONE_STAGE, SEVERAL_STAGES
 from tests.rpaccel.test_readme import PAGES, table
 
 TWO = (("rmsmall", 4096, "cpu"), ("rmlarge", 256, "cpu"))
@@ -86,14 +88,46 @@ def test_the_papers_order_of_splits():
 
 
 def test_ndcg_is_of_the_log():
-    assert ndcg("rmlarge", 4096) == 92.47
-    assert ndcg("rmsmall", 512) == 71.25
+    assert ndcg("rmlarge", [4096]) == ndcg("rmlarge", [4096, 128]) == 92.47
+    assert ndcg("rmsmall", [512]) == 71.25
     for values in ONE_STAGE.values():
         assert list(values.values()) == sorted(values.values())
     with pytest.raises(ValueError, match=r"^last and items must be of the log, not 'rmmed' and 7"):
-        ndcg("rmmed", 7)
+        ndcg("rmmed", [7])
     with pytest.raises(ValueError, match=r"not 'rmhuge' and 512; it has rmsmall, rmmed, rmlarge"):
-        ndcg("rmhuge", 512)
+        ndcg("rmhuge", [512])
+    kept = min(items[-1] for _, items, _, source in SEVERAL_STAGES if source == LOG)
+    assert kept == LEAST_KEPT
+    cuts = [
+        ONE_STAGE["rmlarge"][items[0]] - quality
+        for _, items, quality, source in SEVERAL_STAGES
+        if source == LOG and items[0] in ONE_STAGE["rmlarge"]
+    ]
+    assert max(cuts) < 0.1
+    with pytest.raises(ValueError, match=r"^items must keep at least 128, not 32$"):
+        ndcg("rmlarge", [1024, 128, 32])
+
+
+def test_every_option_ranks_what_its_quality_is_of(monkeypatch):
+    ranked = []
+
+    def stations_of(split, items):
+        ranked.append(tuple(items))
+        return split_stations(split, items)
+
+    def pipeline(stages, **more):
+        ranked.append(tuple(items for _, items, _ in stages))
+        return published_pipeline(stages, **more)
+
+    monkeypatch.setattr(online_options, "split_stations", stations_of)
+    monkeypatch.setattr(online_options, "published_pipeline", pipeline)
+    count = len(commodity_options().options) + len(accelerator_options().options)
+    assert len(ranked) == count
+    # 64 are served; of several stages the log's NDCG is of 128 and more
+    assert all(items[-1] >= (LEAST_KEPT if len(items) > 1 else 64) for items in ranked)
+    assert (1024, 128, 128) in ranked and (12288, 1536, 384) in ranked
+    with pytest.raises(ValueError, match=r"^candidates must be at least 128, not 127$"):
+        stage_items(127, 3)
 
 
 def test_options_of_both_machines():
