@@ -24,7 +24,8 @@ QUERIES = 20_000  # of a simulation: near saturation queues take thousands to bu
 FIRST_LOOK = 2048
 LOADS = (0.5, 2.0)  # of the load asked: what would change
 STEPS = tuple(0.85**step for step in range(30))  # of the load: where the nearest point is sought
-CLOSEST = 6  # pipelines whose largest load is searched for
+CLOSEST = 24  # pipelines whose largest load is searched for, those of the largest capacity
+RESOLUTION = 1e-3  # of a largest load, relative
 Ints = NDArray[np.int64]
 
 
@@ -132,7 +133,7 @@ class Choice:
     what_ifs: tuple[WhatIf, ...]
     relaxations: dict[str, Asked]
     nearest: Asked | None
-    limit_qps: float | None  # of the chosen pipeline within the SLA
+    limit_qps: float | None  # of the chosen pipeline within the SLA, at least the load asked
 
 
 class _Chooser:
@@ -236,20 +237,27 @@ class _Chooser:
             first=max(LEAST_QUERIES, min(FIRST_LOOK, queries)),
             most=queries,
         )
-        limit = float(self.table.capacity_qps[row])
-        return find_peak(latencies, sla, limit_qps=limit, resolution=1e-3).qps
+        limit = float(self.table.settled_qps[row])
+        return find_peak(latencies, sla, limit_qps=limit, resolution=RESOLUTION).qps
+
+    def meets(self, row: int, load_qps: float) -> bool:
+        """Whether a pipeline's tail at a load is within the SLA."""
+        found = self.evaluator.measure(
+            self.table, np.array([row]), np.array([load_qps]), self.quality
+        )
+        return bool(found.tail_ms[0] <= self.need.sla_ms)
 
     def asked(self, row: int, load_qps: float, tail_ms: float) -> Asked:
-        """Return a feasible point."""
+        """Return a feasible point: no more load, no shorter tail, no better quality than asked."""
         need = self.need
         quality = min(float(self.quality[row]), need.quality)
         changes = {
             "quality": math.log(need.quality / quality) if quality < need.quality else 0.0,
-            "load": math.log(need.load_qps / load_qps),
+            "load": max(math.log(need.load_qps / load_qps), 0.0),
             "latency": max(math.log(tail_ms / need.sla_ms), 0.0),
         }
         return Asked(
-            load_qps=load_qps,
+            load_qps=min(load_qps, need.load_qps),
             tail_ms=max(tail_ms, need.sla_ms),
             quality=quality,
             design=self.designs[row],
@@ -279,12 +287,15 @@ class _Chooser:
         idle_ms = 1e3 * self.table.idle_s[rows]
         rows = rows[idle_ms <= self.need.sla_ms]
         # By what each could do at most: its capacity is looked at before anything is simulated.
-        order = rows[np.argsort(-self.table.capacity_qps[rows], kind="stable")]
+        most = self.table.settled_qps
+        order = rows[np.argsort(-most[rows], kind="stable")]
         best, found = 0.0, -1
-        for row in order[: CLOSEST * 4].tolist():
-            if self.table.capacity_qps[row] <= best:
+        for row in order[:CLOSEST].tolist():
+            if most[row] <= best:
                 break
-            limit = self.limit_qps(row)
+            limit = min(self.limit_qps(row), self.need.load_qps)
+            while limit > best and not self.meets(row, limit):  # `find_peak` is surer of less
+                limit *= 1 - RESOLUTION
             if limit > best:
                 best, found = limit, row
         return self.asked(found, best, self.need.sla_ms) if found >= 0 else None
@@ -348,5 +359,8 @@ def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
         else (),
         relaxations=relaxed,
         nearest=chooser.nearest(tuple(relaxed.values())) if best is None else None,
-        limit_qps=chooser.limit_qps(chooser.designs.index(best.design)) if best else None,
+        # What was asked is met, whatever the search for the limit is sure of.
+        limit_qps=max(need.load_qps, chooser.limit_qps(chooser.designs.index(best.design)))
+        if best
+        else None,
     )

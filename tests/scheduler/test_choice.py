@@ -9,7 +9,7 @@ import pytest
 from rpaccel.results import to_json
 from rpaccel.scheduler.choice import Need, choose
 from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
-from rpaccel.scheduler.recpipe_evaluate import Evaluator
+from rpaccel.scheduler.recpipe_evaluate import MOST_LOAD, Evaluator
 from tests.scheduler.test_recpipe_search import quality, space
 
 QUERIES = 2000
@@ -72,8 +72,44 @@ def test_half_and_double_load_are_answered() -> None:
 def test_sla_is_met_up_to_the_limit() -> None:
     choice = chosen()
     assert choice.chosen is not None and choice.limit_qps is not None
-    assert 50 < choice.limit_qps < choice.chosen.capacity_qps
+    assert 50 < choice.limit_qps <= MOST_LOAD * choice.chosen.capacity_qps
     assert chosen(load_qps=0.9 * choice.limit_qps).chosen is not None
+
+
+@pytest.mark.parametrize("sla_ms", [20.0, 60.0, 1e4])
+def test_limit_settles_and_is_no_less_than_what_is_met(sla_ms: float) -> None:
+    """Whatever the SLA allows, nothing is promised beyond MOST_LOAD of the capacity."""
+    found = space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
+    evaluator = Evaluator(found.node, quality(), queries=QUERIES)
+    table = evaluator.table(list(found.designs()))
+    most = MOST_LOAD * float(table.capacity_qps.max())
+    for share in (0.5, 0.9, 0.97, 0.999):
+        asked = need(load_qps=share * most, sla_ms=sla_ms, quality=0.0)
+        choice = choose(found, evaluator, asked)
+        if choice.chosen is not None:
+            assert choice.limit_qps is not None
+            limit = MOST_LOAD * choice.chosen.capacity_qps
+            assert asked.load_qps <= choice.limit_qps <= limit
+        elif "load" in choice.relaxations:
+            assert choice.relaxations["load"].load_qps < asked.load_qps
+
+
+@pytest.mark.parametrize("sla_ms", [18.0, 1e4])
+def test_distances_are_not_negative_and_points_are_feasible(sla_ms: float) -> None:
+    found = space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
+    evaluator = Evaluator(found.node, quality(), queries=QUERIES)
+    seen = 0
+    for load_qps in np.geomspace(1200, 1310, 12):
+        asked = need(load_qps=float(load_qps), sla_ms=sla_ms, quality=0.85)
+        choice = choose(found, evaluator, asked)
+        for name, point in choice.relaxations.items():
+            seen += 1
+            assert point.distance > 0 and point.moved == (name,)
+            again = replace(
+                asked, load_qps=point.load_qps, sla_ms=point.tail_ms, quality=point.quality
+            )
+            assert choose(found, evaluator, again).chosen is not None
+    assert seen > 3
 
 
 def test_quality_binds() -> None:
@@ -100,7 +136,7 @@ def test_load_binds() -> None:
     assert "load binds, 1e+05 queries/s is asked" in explanation(choice)
     limit = choice.relaxations["load"].load_qps
     assert 1000 < limit < choice.reach["load"] < 1e5
-    assert chosen(load_qps=0.97 * limit).chosen is not None
+    assert chosen(load_qps=limit).chosen is not None
 
 
 def test_nearest_point_is_feasible_when_no_requirement_alone_helps() -> None:
