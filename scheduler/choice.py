@@ -101,7 +101,8 @@ class WhatIf:
 class Asked:
     """A point that is feasible, and which requirements moved.
 
-    distance : sum of the logarithms of the factors by which they moved.
+    distance : sum of the logarithms of the factors by which they moved; infinite where the quality
+    is 0 and some is asked: no factor leads there, so any other point is nearer.
     """
 
     load_qps: float
@@ -252,7 +253,7 @@ class _Chooser:
         need = self.need
         quality = min(float(self.quality[row]), need.quality)
         changes = {
-            "quality": math.log(need.quality / quality) if quality < need.quality else 0.0,
+            "quality": float(_below(need.quality, np.array([quality]))[0]),
             "load": max(math.log(need.load_qps / load_qps), 0.0),
             "latency": max(math.log(tail_ms / need.sla_ms), 0.0),
         }
@@ -303,7 +304,7 @@ class _Chooser:
     def nearest(self, relaxed: Sequence[Asked]) -> Asked | None:
         """Return the feasible point of the least distance; None: nothing settles."""
         need, points = self.need, list(relaxed)
-        less = np.log(np.maximum(need.quality / self.quality, 1))
+        less = _below(need.quality, self.quality)
         alone = np.maximum(np.log(1e3 * self.table.idle_s / need.sla_ms), 0)
         for share in STEPS:
             least = -math.log(share) + float(np.min(less + alone))
@@ -316,6 +317,14 @@ class _Chooser:
             if found.stable[row]:
                 points.append(self.asked(row, load, float(found.tail_ms[row])))
         return min(points, key=lambda point: point.distance) if points else None
+
+
+def _below(asked: float, quality: Floats) -> Floats:
+    """Return the logarithms of the factors by which qualities are below one; infinite of 0."""
+    if asked == 0:
+        return np.zeros_like(quality)
+    share = np.minimum(quality / asked, 1.0)
+    return -np.log(share, where=share > 0, out=np.full_like(share, -np.inf))
 
 
 def _first(able: NDArray[np.bool_], one: Floats, other: Floats) -> int:

@@ -122,10 +122,13 @@ def _alone(name: str, point: Asked, need: Need) -> str:
 
 
 def _point(point: Asked, need: Need) -> str:
+    far = "to 0"  # of quality: no factor
+    if math.isfinite(point.distance):
+        far = f"by a factor of {math.exp(point.distance):.3g} in all"
     return (
         f"{need.metric} {point.quality:.4g}, {need.tail} {point.tail_ms:.4g} ms, "
-        f"{point.load_qps:.4g} queries/s ({' and '.join(point.moved)} moved, by a "
-        f"factor of {math.exp(point.distance):.3g} in all): {point.design.label}"
+        f"{point.load_qps:.4g} queries/s ({' and '.join(point.moved)} moved, {far}): "
+        f"{point.design.label}"
     )
 
 

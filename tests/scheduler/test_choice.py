@@ -9,6 +9,7 @@ import pytest
 from rpaccel.results import to_json
 from rpaccel.scheduler.choice import Need, choose
 from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
+from rpaccel.scheduler.funnel_quality import QualityTable
 from rpaccel.scheduler.recpipe_evaluate import MOST_LOAD, Evaluator
 from tests.scheduler.test_recpipe_search import quality, space
 
@@ -154,6 +155,32 @@ def test_nearest_is_no_farther_than_any_single_change(asked) -> None:
     choice = chosen(**asked)
     assert choice.nearest is not None
     assert all(choice.nearest.distance <= p.distance for p in choice.relaxations.values())
+
+
+def worthless(**changes):
+    """Return a choice among pipelines of which all but one of 0.6 have quality 0."""
+    table = QualityTable(
+        [replace(p, quality=0.6 if p.quality == 0.6 else 0.0) for p in quality().points]
+    )
+    found = replace(space(), quality=table)
+    return choose(found, Evaluator(found.node, table, queries=QUERIES), need(**changes))
+
+
+def test_a_quality_of_nothing_is_far_from_any_that_is_asked() -> None:
+    near = worthless(quality=0.7)
+    assert near.nearest is not None and near.nearest.quality == 0.6
+    assert near.nearest.distance == pytest.approx(np.log(0.7 / 0.6))
+    anything = worthless(quality=0.0)
+    assert anything.chosen is not None and anything.binding is None
+    table = QualityTable([replace(p, quality=0.0) for p in quality().points])
+    found = replace(space(), quality=table)
+    none = choose(found, Evaluator(found.node, table, queries=QUERIES), need(quality=0.5))
+    assert none.nearest is not None
+    assert none.nearest.quality == 0 and none.nearest.distance == np.inf
+    assert none.nearest.moved == ("quality",)
+    assert "(quality moved, to 0)" in explanation(none)
+    values = json.loads(to_json(choice_json(none)))
+    assert values["nearest"]["distance"] is None and values["nearest"]["quality"] == 0
 
 
 def test_impossible_numbers_are_refused() -> None:
