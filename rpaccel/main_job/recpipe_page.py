@@ -43,11 +43,12 @@ Written by `{command}` (`make recpipe`);
 plots in `results/recpipe/`. A candidate is a pipeline
 (optional retrieval, one to three rankers, items of each, devices, items of a CPU request, lanes
 of the card's array, sub-batches) under a Poisson load. Every candidate that a closed form lets
-settle is simulated (first come, first served; the same queries for all). A front is exact: nothing
-measured is at least as good in quality, tail latency and load and better in one. So a load that is
-missing below the last of a table gains nothing there: some higher one has no longer tail
-(iso-quality), no lower quality (iso-latency), neither (the front). The shards of a corpus on cards
-are as many cards. Of measured quality, 95 % intervals over users: neighbours on a front overlap.
+settle is simulated (first come, first served; the same queries for all). To a point of a front
+nothing measured is at least as good in quality, tail latency and load and better in one; where all
+candidates are looked at, that is exact. So a load that is missing below the last of a table gains
+nothing there: some higher one has no longer tail (iso-quality), no lower quality (iso-latency),
+neither (the front). The shards of a corpus on cards are as many cards. Of measured quality, 95 %
+intervals over users: neighbours on a front overlap.
 Spaces: `spec/presets/recpipe/`; `rpaccel schedule` chooses in the same spaces.
 """
 
