@@ -17,7 +17,7 @@ from rpaccel.scheduler.recpipe_node import Design
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
 
 __all__ = [
-    "LOADS", "QUERIES", "Asked", "Choice", "Need", "Option", "WhatIf", "choose",
+    "LOADS", "QUERIES", "Asked", "Candidate", "Choice", "Need", "WhatIf", "choose",
 ]  # fmt: skip
 
 QUERIES = 20_000  # of a simulation: near saturation queues take thousands to build up
@@ -57,7 +57,7 @@ class Need:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Option:
+class Candidate:
     """A pipeline under a load; times in ms, infinite where it does not settle.
 
     idle_ms : latency of a query alone; transfer_ms : of that, transfers. misses : of "quality",
@@ -92,8 +92,8 @@ class WhatIf:
     """Another load: the best pipeline then, None if there is none, and the chosen one then."""
 
     load_qps: float
-    best: Option | None
-    kept: Option
+    best: Candidate | None
+    kept: Candidate
     binding: str | None
 
 
@@ -127,9 +127,9 @@ class Choice:
     looked_at: int
     settled: int
     reach: dict[str, float]
-    options: tuple[Option, ...]
-    chosen: Option | None
-    runner_up: Option | None
+    options: tuple[Candidate, ...]
+    chosen: Candidate | None
+    runner_up: Candidate | None
     binding: str | None
     what_ifs: tuple[WhatIf, ...]
     relaxations: dict[str, Asked]
@@ -158,7 +158,7 @@ class _Chooser:
             self.measured[load_qps] = self.evaluator.measure(self.table, row, loads, self.quality)
         return self.measured[load_qps]
 
-    def option(self, row: int, load_qps: float) -> Option:
+    def option(self, row: int, load_qps: float) -> Candidate:
         """Return a pipeline at a load."""
         found, design = self.at(load_qps), self.designs[row]
         point = self.space.quality.find(design.funnel, design.devices)
@@ -170,7 +170,7 @@ class _Chooser:
             misses.append("load")
         elif found.tail_ms[row] > self.need.sla_ms:
             misses.append("latency")
-        return Option(
+        return Candidate(
             design=design,
             quality=point,
             load_qps=load_qps,
@@ -184,9 +184,9 @@ class _Chooser:
             misses=tuple(misses),
         )
 
-    def options(self, load_qps: float) -> list[Option]:
+    def options(self, load_qps: float) -> list[Candidate]:
         """Return the best of every placement: fewest misses, lowest tail, highest quality."""
-        best: dict[tuple[object, ...], Option] = {}
+        best: dict[tuple[object, ...], Candidate] = {}
         for row, design in enumerate(self.designs):
             option = self.option(row, load_qps)
             held = best.get(design.placed)
@@ -214,7 +214,7 @@ class _Chooser:
             "latency": float(np.min(found.tail_ms[good], initial=math.inf)),
         }
 
-    def what_if(self, load_qps: float, chosen: Option) -> WhatIf:
+    def what_if(self, load_qps: float, chosen: Candidate) -> WhatIf:
         """Return what would be chosen at another load."""
         best = self.options(load_qps)[0]
         return WhatIf(
@@ -333,7 +333,7 @@ def _first(able: NDArray[np.bool_], one: Floats, other: Floats) -> int:
     return int(places[np.lexsort((other[places], one[places]))[0]])
 
 
-def _rank(option: Option) -> tuple[bool, int, float, float, Design]:
+def _rank(option: Candidate) -> tuple[bool, int, float, float, Design]:
     return (
         not option.feasible,
         len(option.misses),

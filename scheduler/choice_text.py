@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from rpaccel.perfmodel.report import format_table
-from rpaccel.scheduler.choice import Asked, Choice, Need, Option, WhatIf
+from rpaccel.scheduler.choice import Asked, Candidate, Choice, Need, WhatIf
 
 __all__ = ["choice_json", "choice_text", "explanation"]
 
@@ -40,14 +40,14 @@ def _lines(choice: Choice) -> list[str]:
     return lines + [_what_if(what_if, best, need) for what_if in choice.what_ifs]
 
 
-def _facts(option: Option, need: Need) -> str:
+def _facts(option: Candidate, need: Need) -> str:
     return (
         f"{need.metric} {option.quality.quality:.4g} (needs {need.quality:.4g}), "
         f"{need.tail} {option.tail_ms:.4g} ms (needs {need.sla_ms:.4g})"
     )
 
 
-def _reason(option: Option, need: Need) -> str:
+def _reason(option: Candidate, need: Need) -> str:
     first = option.misses[0]
     if first == "quality":
         return f"{need.metric} {option.quality.quality:.4g} is below {need.quality:.4g}"
@@ -79,7 +79,7 @@ def _runner_up(choice: Choice) -> str:
     )
 
 
-def _what_if(what_if: WhatIf, chosen: Option, need: Need) -> str:
+def _what_if(what_if: WhatIf, chosen: Candidate, need: Need) -> str:
     head = f"At {what_if.load_qps:.4g} queries/s"
     kept = what_if.kept
     if what_if.best is None:
@@ -157,7 +157,7 @@ def _number(value: float | None) -> float | None:
     return float(f"{value:.6g}")
 
 
-def _option_json(option: Option | None, need: Need) -> dict[str, Any] | None:
+def _option_json(option: Candidate | None, need: Need) -> dict[str, Any] | None:
     if option is None:
         return None
     design, quality = option.design, option.quality
