@@ -23,8 +23,8 @@ from rpaccel.scheduler.published_pipelines import (
 )
 
 __all__ = [
-    "CHANGE_CYCLES", "OptionSet", "accelerator_options", "commodity_options", "split_options",
-    "stage_items",
+    "CHANGE_CYCLES", "CLOCK_HZ", "NODE_ITEMS", "OptionSet", "accelerator_options",
+    "commodity_options", "split_options", "stage_items",
 ]  # fmt: skip
 
 # A new split of `paper` between queries with the loads of its new lanes, measured in the netlist:

@@ -7,7 +7,7 @@ from math import inf
 from rpaccel.main_job import paper_points as published
 from rpaccel.main_job.claims import Claim, Status, compare
 from rpaccel.main_job.paper_figure import OURS, PaperFigure
-from rpaccel.main_job.serving_figures import (
+from rpaccel.main_job.serving_curves import (
     CONTENDED,
     DEPTHS,
     ISO_QPS,
@@ -21,7 +21,7 @@ from rpaccel.main_job.serving_figures import (
     served_figure_8,
     within,
 )
-from rpaccel.main_job.serving_page import curve_of
+from rpaccel.main_job.serving_shapes import curve_of
 from rpaccel.scheduler.published_pipelines import CPU, queue_curve
 
 __all__ = ["ARRIVALS", "commodity_claims"]

@@ -34,14 +34,15 @@ from rpaccel.scheduler.paper_pipelines import (
 )
 from rpaccel.scheduler.published_baseline import published_phases
 from rpaccel.scheduler.published_pipelines import MOST_LOAD, SPLITS, queue_curve, split_stations
+from rpaccel.scheduler.queueing import Station
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.criteo_fit import pinned_hit_rate
 from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED
 
 __all__ = [
-    "MOST_LOAD", "NEUMF", "artifact_curve", "baseline_service_s", "capacity_qps",
-    "criteo_pipelines", "figure_12", "figure_13", "figure_14", "neumf_pipelines", "scaled_hits",
-    "serial_load_within", "tail_curve",
+    "MOST_LOAD", "NEUMF", "STAGE_ITEMS", "artifact_curve", "artifact_stations",
+    "baseline_service_s", "capacity_qps", "criteo_pipelines", "figure_12", "figure_13", "figure_14",
+    "neumf_pipelines", "scaled_hits", "serial_load_within", "tail_curve",
 ]  # fmt: skip
 
 Curve = dict[float, float]
@@ -153,7 +154,13 @@ ARTIFACT_SPLITS = {
     "one stage": "whole", "two stages": "2,2", "three stages": "1,1,1",
     "8,2": "8,2", "8,8": "8,8", "8,16": "8,16",
 }  # fmt: skip
-_STAGE_ITEMS = (CANDIDATES, KEPT, THIRD_ITEMS)
+STAGE_ITEMS = (CANDIDATES, KEPT, THIRD_ITEMS)
+
+
+def artifact_stations(design: str) -> tuple[Station, ...]:
+    """Return the queues of a design of figure 12 in the artifact's terms."""
+    split = ARTIFACT_SPLITS[design]
+    return split_stations(split, STAGE_ITEMS[: len(SPLITS[split])])
 
 
 def artifact_curve(
@@ -164,8 +171,7 @@ def artifact_curve(
     Its arrays are servers of a stage; its own runs add 0.3 to 0.7 ms of processes that sleep.
     released : `queue_curve`; else p99 of Poisson arrivals.
     """
-    split = ARTIFACT_SPLITS[design]
-    stations = split_stations(split, _STAGE_ITEMS[: len(SPLITS[split])])
+    stations = artifact_stations(design)
     return queue_curve(lambda _load: stations, loads, queries, seed, released=released)
 
 

@@ -1,12 +1,13 @@
 import json
+from collections import Counter
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 
 import pytest
 
 from rpaccel.main_job.paper_figure import OURS, PAPER, Panel, PaperFigure, Series
 from rpaccel.main_job.paper_points import FIGURE_7, FIGURE_8, FIGURE_14_COMMODITY
-from rpaccel.main_job.serving_figures import (
+from rpaccel.main_job.serving_curves import (
     CONTENDED,
     DEPTHS,
     NODE,
@@ -20,12 +21,23 @@ from rpaccel.main_job.serving_figures import (
     within,
 )
 from rpaccel.main_job.serving_page import (
-    cpu_shapes,
-    curve_of,
     ratios_of,
     run_serving_figures,
     serving_text,
     write_serving,
+)
+from rpaccel.main_job.serving_shapes import (
+    AHEAD,
+    BUSY,
+    HARNESSES,
+    HOLDS,
+    SCRIPTS,
+    STEADY,
+    curve_of,
+    depth_shape,
+    order_shape,
+    overtaking_shape,
+    ratio_shape,
 )
 from rpaccel.results import to_json
 
@@ -38,7 +50,7 @@ def study():
 
 
 def by_what(study):
-    return {(shape.figure, shape.what): shape for shape in study.shapes}
+    return {(shape.figure, shape.what, shape.harness): shape for shape in study.shapes}
 
 
 def test_all_points_of_the_paper_are_there(study):
@@ -59,10 +71,11 @@ def test_figure_7_in_shape(study):
     assert plain[500] < one[500]
     assert two[333] < three[333] < one[333]
     assert plain[10] == pytest.approx(54.8, rel=0.02)
-    shape = by_what(study)["7", "one stage over two at 500 queries/s"]
+    shape = by_what(study)["7", "one stage over two stages at 500 queries/s", BUSY.name]
     assert shape.paper == "3.96x"
     assert float(shape.ours.rstrip("x")) > 2
-    assert by_what(study)["7", "depth with the shortest tail by load"].holds == "size"
+    depth = "depth with the shortest tail, of loads with two or more"
+    assert by_what(study)["7", depth, BUSY.name].holds == "size"
 
 
 def test_contention_is_of_one_curve_below_the_knee():
@@ -89,11 +102,13 @@ def test_figure_8_in_shape(study):
 
 def test_figure_12_in_shape(study):
     shapes = by_what(study)
-    assert shapes["12", "8,8 over 8,2 at 250 queries/s"].holds == "size"
-    assert shapes["12", "several stages over the baseline: load within 6 ms"].ours.startswith(
-        "6.15"
-    )
-    assert shapes["12", "8,16 over 8,8 at 2000 queries/s"].holds == "no"
+    name = SCRIPTS.name
+    assert shapes["12", "8,8 over 8,2 at 250 queries/s", name].holds == "size"
+    more = "several stages over the baseline: load within 6 ms"
+    assert shapes["12", more, name].ours == "6.15x"
+    steady = shapes["12", more, STEADY.name]
+    assert (steady.ours, steady.holds) == ("not met", "no")
+    assert shapes["12", "8,16 over 8,8 at 2000 queries/s", name].holds == "no"
     twelve = study.figures[2]
     assert curve_of(twelve, "two stages")[100] == pytest.approx(1.394, abs=0.1)
     assert curve_of(twelve, "one stage" + RELEASED)[100] == pytest.approx(2.091, abs=1e-3)
@@ -130,11 +145,95 @@ def test_ratios_by_hand():
         curve_of(figure, "b", PAPER)
 
 
-def test_a_depth_that_does_not_settle_loses(study):
-    (shape,) = [s for s in cpu_shapes(study.figures[0]) if s.what.startswith("three stages over")
-                and "500" in s.what]  # fmt: skip
-    three = curve_of(study.figures[0], "three stages" + CONTENDED).get(500, inf)
-    assert (shape.ours == "not met") == (three == inf)
+@pytest.mark.parametrize(
+    ("paper", "ours", "text", "holds"),
+    [
+        (3.0, 2.0, "2.00x", "size"),
+        (3.0, 1.9, "1.90x", "direction"),
+        (3.0, 4.6, "4.60x", "direction"),
+        (3.0, 0.9, "0.90x", "no"),
+        (0.7, 1.1, "1.10x", "no"),
+        (0.7, 0.6, "0.60x", "size"),
+        (3.0, inf, "not met", "no"),
+        (3.0, nan, "not met", "no"),
+        (0.7, 0.0, "not met", "no"),
+        (0.9, 1.0, "1.00x", "no"),
+    ],
+)
+def test_a_ratio_holds_only_if_it_is_met_and_goes_the_same_way(paper, ours, text, holds):
+    shape = ratio_shape("9", "x", STEADY, paper, ours)
+    assert (shape.ours, shape.holds, shape.harness) == (text, holds, "Poisson, p99")
+
+
+@pytest.mark.parametrize(
+    ("second", "text", "holds"),
+    [
+        ({100: 3.0, 200: 2.9, 300: 2.8}, "300 queries/s", "size"),
+        ({100: 3.0, 200: 1.9, 300: 2.8}, "200 queries/s", "size"),
+        ({100: 3.0, 200: 3.0, 300: 3.5, 900: 4.0}, "900 queries/s", "direction"),
+        ({100: 3.0, 200: 3.0, 300: 3.5}, "never", "no"),  # never faster
+        ({100: 0.5, 200: 1.0, 300: 1.5}, "never", "no"),  # always faster: overtakes nothing
+        ({100: 3.0}, "never", "no"),  # does not settle
+    ],
+)
+def test_one_overtakes_the_other_or_does_not(second, text, holds):
+    first = {100: 1.0, 200: 2.0, 300: 3.0}
+    paper = ({100: 1.0, 250: 5.0, 400: 1.0}, {100: 2.0, 250: 4.0})
+    shape = overtaking_shape("9", "x", SCRIPTS, paper, (first, second))
+    assert (shape.paper, shape.ours, shape.holds) == ("250 queries/s", text, holds)
+    with pytest.raises(ValueError, match=r"^curves of the paper must cross for 'x'"):
+        overtaking_shape("9", "x", SCRIPTS, (first, {100: 2.0, 200: 3.0}), (first, second))
+
+
+@pytest.mark.parametrize(
+    ("ours", "holds"),
+    [
+        ((500, 300, 200), "size"),
+        ((500, 100, 90), "direction"),
+        ((500, 100, 100), "no"),
+        ((200, 300, 250), "no"),
+    ],
+)
+def test_an_order_is_kept_or_is_not(ours, holds):
+    assert order_shape("9", "x", AHEAD, (500, 333, 201), ours).holds == holds
+
+
+def figure_of_depths(paper, ours):
+    """Return a figure with tails of one, two and three stages by load."""
+    series = tuple(
+        Series(label=depth, source=source, points=tuple(curve.items()))
+        for source, curves in ((PAPER, paper), (OURS, ours))
+        for depth, curve in zip(DEPTHS, curves, strict=True)
+    )
+    panel = Panel(x="x", y="y", series=series)
+    return PaperFigure(stem="f", title="Figure 9: it", panels=(panel,))
+
+
+@pytest.mark.parametrize(
+    ("ours", "text", "holds"),
+    [
+        (({1: 2, 2: 3, 3: 9}, {1: 3, 2: 2, 3: 8}, {}), "the same at 3 of 3", "size"),
+        (({1: 2, 2: 3, 3: 9}, {1: 3, 2: 2}, {}), "2 of 3 (3: two, ours one)", "direction"),
+        (({1: 2, 2: 3}, {1: 3, 2: 2}, {3: 1}), "2 of 3 (3: two, ours none)", "direction"),
+        (({1: 2}, {}, {}), "1 of 3 (2: two, ours none; 3: two, ours none)", "no"),
+        (({}, {}, {}), "0 of 3", "no"),
+    ],
+)
+def test_a_depth_that_does_not_settle_loses(ours, text, holds):
+    paper = ({1: 1, 2: 2, 3: 3, 4: 4}, {1: 2, 2: 1, 3: 1}, {})  # at 4 one depth: no choice
+    shape = depth_shape(figure_of_depths(paper, ours), "9", STEADY)
+    assert text in shape.ours and shape.holds == holds
+
+
+def test_every_harness_is_counted(study):
+    names = [each.name for each in HARNESSES]
+    assert {shape.harness for shape in study.shapes} == set(names)
+    assert len(by_what(study)) == len(study.shapes)  # each thing once a harness
+    found = Counter((shape.harness, shape.holds) for shape in study.shapes)
+    lines = serving_text(study).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    counts = {row[0]: [int(cell) for cell in row[1:]] for row in rows if row[0] in names}
+    assert counts == {name: [found[name, kind] for kind in HOLDS] for name in names}
 
 
 def test_page_and_plots(study, tmp_path):

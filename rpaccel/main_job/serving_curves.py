@@ -1,22 +1,32 @@
 """Data of RecPipe's figures 7, 8, 12 and 14 from its published service times, under load.
 
-CPU and GPU: `scheduler/published_pipelines.py`. The accelerator: its artifact's formulas; figures
-12 and 14 of our own machine are `paper_loads`.
+What they show: `serving_shapes`; `serving_page` draws them. CPU and GPU:
+`scheduler/published_pipelines.py`. The accelerator: its artifact's formulas; figures 12 and 14 of
+our own machine are `paper_loads`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from math import log
+from math import inf, log
+
+import numpy as np
 
 from rpaccel.main_job import paper_points as published
 from rpaccel.main_job.paper_figure import OURS, PAPER, Panel, PaperFigure, Series
-from rpaccel.main_job.paper_loads import ARTIFACT_SPLITS, PAPER_LOADS, artifact_curve
+from rpaccel.main_job.paper_loads import (
+    ARTIFACT_SPLITS,
+    PAPER_LOADS,
+    STAGE_ITEMS,
+    artifact_curve,
+    artifact_stations,
+)
 from rpaccel.perfmodel.recpipe_artifact import design_steps
-from rpaccel.scheduler.online_options import NODE_ITEMS
+from rpaccel.scheduler.online_options import CLOCK_HZ, NODE_ITEMS
 from rpaccel.scheduler.published_pipelines import (
     CPU,
+    CPU_ENGINES,
     GPU,
     Contention,
     Stages,
@@ -24,11 +34,12 @@ from rpaccel.scheduler.published_pipelines import (
     published_pipeline,
     queue_curve,
 )
-from rpaccel.scheduler.queueing import Station
+from rpaccel.scheduler.queueing import Station, capacity_qps
 
 __all__ = [
-    "DEPTHS", "NODE", "RELEASED", "fit_contention", "served_figure_7", "served_figure_8",
-    "served_figure_12", "served_figure_14", "within",
+    "CONTENDED", "DEPTHS", "ISO_QPS", "NODE", "PREPARED", "RELEASED", "SLA_MS", "SLA_QPS",
+    "fit_contention", "node_stations", "served_figure_7", "served_figure_8", "served_figure_12",
+    "served_figure_14", "split_capacity_qps", "within",
 ]  # fmt: skip
 
 Curve = dict[float, float]
@@ -64,6 +75,15 @@ def node_stations(
     )
 
 
+def split_capacity_qps(design: str) -> float:
+    """Return the load at which a design of figure 12 saturates, in the artifact's terms."""
+    return capacity_qps(artifact_stations(design))
+
+
+def _alone_ms(stations: Sequence[Station]) -> float:
+    return 1e3 * sum(float(np.max(station.service_s)) for station in stations)
+
+
 @cache
 def fit_contention(queries: int, seed: int) -> Contention:
     """Return the contention whose one-stage tail is nearest figure 7's, in log.
@@ -80,10 +100,15 @@ def fit_contention(queries: int, seed: int) -> Contention:
     return Contention(per_engine=min((n / 2000 for n in range(61)), key=distance))
 
 
-def _less_contended(queries: int, seed: int) -> float:
-    """Return one stage's tail at 500 queries/s with a tenth less contention than fitted [ms]."""
-    less = Contention(per_engine=0.9 * fit_contention(queries, seed).per_engine)
-    return queue_curve(node_stations(NODE["CPU"][0], less), (ISO_QPS,), queries, seed)[ISO_QPS]
+def _knee_ms(queries: int, seed: int, share: float) -> float:
+    """Return one stage's tail at ISO_QPS with a share of the contention fitted; inf: not met."""
+    less = Contention(per_engine=share * fit_contention(queries, seed).per_engine)
+    curve = queue_curve(node_stations(NODE["CPU"][0], less), (ISO_QPS,), queries, seed)
+    return curve.get(ISO_QPS, inf)
+
+
+def _items(pipelines: Sequence[Stages]) -> str:
+    return "; ".join(", ".join(str(items) for _, items, _ in stages) for stages in pipelines)
 
 
 def _series(label: str, source: str, curve: Mapping[float, float]) -> Series:
@@ -106,15 +131,16 @@ def served_figure_7(queries: int = 20_000, seed: int = 0) -> PaperFigure:
         stem="serving_fig7",
         title="Figure 7: stages on the CPU, Criteo",
         notes=(
-            f"p99 of {queries} Poisson arrivals on 64 engines of a thread each, dealt out evenly "
-            "to the stages (4096; 4096, 256; 4096, 512, 128), a process that sorts after each; "
+            f"p99 of {queries} Poisson arrivals on {CPU_ENGINES} engines of a thread each, dealt "
+            f"out evenly to the stages ({_items(NODE['CPU'])}), a process that sorts after each; "
             "constant times of the artifact's logs, at low load.",
             "Contention: engines slow each other down, 1 + "
             f"{contention.per_engine:.4f} x busy engines. Fitted to the paper's one-stage points "
-            f"up to {FITTED_QPS:.0f} queries/s alone; the rest follows. At 500 one stage is at its "
-            f"knee: with a tenth less contention it takes {_less_contended(queries, seed):.0f} ms.",
-            "Right: candidates from 1024 to 4096 at 500 queries/s, with contention; NDCG of the "
-            "artifact's log.",
+            f"up to {FITTED_QPS:.0f} queries/s alone; the rest follows. At {ISO_QPS:g} one stage "
+            f"takes {_knee_ms(queries, seed, 1.0):.0f} ms, with a tenth less contention "
+            f"{_knee_ms(queries, seed, 0.9):.0f} ms.",
+            f"Right: candidates from {NODE_ITEMS[0]} to {NODE_ITEMS[-1]} at {ISO_QPS:g} queries/s, "
+            "with contention; NDCG of the artifact's log.",
         ),
         panels=(
             Panel(x="queries/s", y="p99 [ms]", series=(*ours, *paper), log="xy"),
@@ -194,12 +220,11 @@ def served_figure_8(queries: int = 20_000, seed: int = 0) -> PaperFigure:
         title="Figure 8: a GPU in front of the CPU, or alone, Criteo",
         notes=(
             "Ours: p99 of Poisson arrivals; released harness: gaps of whole milliseconds and p95, "
-            "as the artifact's scripts do, which the figure's flat curves show. One GPU engine "
-            "that prepares, copies and computes (the logs' times).",
-            "Host prepares: the host does so beside the GPU. The logs saturate near 100 queries/s, "
-            "the figure near 200, as if it did; its GPU alone at 25 queries/s, 6.9 ms, is the "
-            "logs' inference (6.2 ms) without preparation (12.2 ms).",
-            "Bottom: the best NDCG within 25 ms at 70 queries/s, 1024 to 4096 candidates.",
+            "as the artifact's scripts do. One GPU engine that prepares, copies and computes (the "
+            "logs' times).",
+            _gpu_note(),
+            f"Bottom: the best NDCG within {SLA_MS:g} ms at {SLA_QPS:g} queries/s, {NODE_ITEMS[0]} "
+            f"to {NODE_ITEMS[-1]} candidates.",
         ),
         panels=(
             Panel(
@@ -210,6 +235,20 @@ def served_figure_8(queries: int = 20_000, seed: int = 0) -> PaperFigure:
             ),
             Panel(x="machine", y="NDCG at 70 queries/s", series=(*reached, known)),
         ),
+    )
+
+
+def _gpu_note() -> str:
+    """Return what one stage on the GPU takes in the logs, beside the figure's."""
+    whole, ahead = (published_pipeline(NODE["GPU"][0], prepared=each) for each in (False, True))
+    known = published.FIGURE_8["GPU, one stage"]
+    low = min(known)
+    return (
+        "Host prepares: the host does so beside the GPU. One stage on the GPU saturates at "
+        f"{capacity_qps(whole):.0f} queries/s, at {capacity_qps(ahead):.0f} if the host prepares; "
+        f"the figure's is shown up to {max(known):.0f}. At {low:.0f} queries/s the figure's takes "
+        f"{known[low]:.1f} ms; the logs' inference takes {_alone_ms(ahead[1:]):.1f} ms, with "
+        f"preparation {_alone_ms(whole):.1f} ms."
     )
 
 
@@ -231,9 +270,11 @@ def served_figure_12(queries: int = 20_000, seed: int = 0) -> PaperFigure:
         title="Figure 12: stages and splits of the accelerator, Criteo",
         notes=(
             f"Queues of the artifact's latencies ({base_ms:.2f} ms the baseline with the host's "
-            "sort, 2.09 ms one stage, 125 MHz and FP32), p99 of Poisson arrivals; released "
+            f"sort, {_alone_ms(artifact_stations('one stage')):.2f} ms one stage, "
+            f"{1e-6 * CLOCK_HZ:g} MHz and FP32), p99 of Poisson arrivals; released "
             "harness: gaps of whole milliseconds and p95. Two stages on two arrays of 64 each; "
-            "three on one of 64 each (4096, 512, 128). Our own machine: figures.md.",
+            f"three on one of 64 each ({', '.join(map(str, STAGE_ITEMS))}). Our own machine: "
+            "figures.md.",
             "8,16: arrays of 16 x 32 cells, which no configuration of the artifact has.",
         ),
         panels=(
@@ -288,8 +329,13 @@ def served_figure_14(queries: int = 20_000, seed: int = 0) -> PaperFigure:
             "p99 of Poisson arrivals; released harness as in figure 8, the host prepares. A "
             "missing bar is a load that is not met. CPU with contention; GPU: one stage there, "
             "else the first there and the rest on the CPU; accelerator in the artifact's terms.",
-            "The paper's GPU with one stage takes 21.8 ms at 100 queries/s here and 9.7 ms at 92 "
-            "in its figure 8.",
+            "The paper's GPU with one stage takes "
+            f"{published.FIGURE_14_COMMODITY['GPU'][100][0]} ms at 100 queries/s here; in its "
+            "figure 8 "
+            + ", ".join(
+                f"{y:g} ms at {x:g}" for x, y in published.FIGURE_8["GPU, one stage"].items()
+            )
+            + ".",
             "MovieLens on CPU and GPU: out of reach, no service times are published; on our "
             "accelerator: figures.md.",
         ),
