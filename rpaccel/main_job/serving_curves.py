@@ -37,9 +37,9 @@ from rpaccel.scheduler.published_pipelines import (
 from rpaccel.scheduler.queueing import Station, capacity_qps
 
 __all__ = [
-    "CONTENDED", "DEPTHS", "ISO_QPS", "NODE", "PREPARED", "RELEASED", "SLA_MS", "SLA_QPS",
-    "fit_contention", "node_stations", "served_figure_7", "served_figure_8", "served_figure_12",
-    "served_figure_14", "split_capacity_qps", "within",
+    "CONTENDED", "DEPTHS", "FITTED_QPS", "ISO_QPS", "NODE", "PREPARED", "RELEASED", "SLA_MS",
+    "SLA_QPS", "alone_ms", "fit_contention", "node_stations", "served_figure_7", "served_figure_8",
+    "served_figure_12", "served_figure_14", "split_capacity_qps", "within",
 ]  # fmt: skip
 
 Curve = dict[float, float]
@@ -80,7 +80,8 @@ def split_capacity_qps(design: str) -> float:
     return capacity_qps(artifact_stations(design))
 
 
-def _alone_ms(stations: Sequence[Station]) -> float:
+def alone_ms(stations: Sequence[Station]) -> float:
+    """Return the latency of a query alone [ms]."""
     return 1e3 * sum(float(np.max(station.service_s)) for station in stations)
 
 
@@ -247,8 +248,8 @@ def _gpu_note() -> str:
         "Host prepares: the host does so beside the GPU. One stage on the GPU saturates at "
         f"{capacity_qps(whole):.0f} queries/s, at {capacity_qps(ahead):.0f} if the host prepares; "
         f"the figure's is shown up to {max(known):.0f}. At {low:.0f} queries/s the figure's takes "
-        f"{known[low]:.1f} ms; the logs' inference takes {_alone_ms(ahead[1:]):.1f} ms, with "
-        f"preparation {_alone_ms(whole):.1f} ms."
+        f"{known[low]:.1f} ms; the logs' inference takes {alone_ms(ahead[1:]):.1f} ms, with "
+        f"preparation {alone_ms(whole):.1f} ms."
     )
 
 
@@ -270,7 +271,7 @@ def served_figure_12(queries: int = 20_000, seed: int = 0) -> PaperFigure:
         title="Figure 12: stages and splits of the accelerator, Criteo",
         notes=(
             f"Queues of the artifact's latencies ({base_ms:.2f} ms the baseline with the host's "
-            f"sort, {_alone_ms(artifact_stations('one stage')):.2f} ms one stage, "
+            f"sort, {alone_ms(artifact_stations('one stage')):.2f} ms one stage, "
             f"{1e-6 * CLOCK_HZ:g} MHz and FP32), p99 of Poisson arrivals; released "
             "harness: gaps of whole milliseconds and p95. Two stages on two arrays of 64 each; "
             f"three on one of 64 each ({', '.join(map(str, STAGE_ITEMS))}). Our own machine: "

@@ -27,8 +27,8 @@ from rpaccel.scheduler.published_pipelines import Contention
 from rpaccel.scheduler.queueing import capacity_qps
 
 __all__ = [
-    "AHEAD", "ALIKE", "BUSY", "HARNESSES", "HOLDS", "SCRIPTS", "STEADY", "Harness", "Shape",
-    "card_shapes", "cpu_shapes", "curve_of", "depth_shape", "gpu_shapes", "machine_shapes",
+    "AHEAD", "ALIKE", "BUSY", "HARNESSES", "HOLDS", "SCRIPTS", "STEADY", "Curve", "Harness",
+    "Shape", "card_shapes", "cpu_shapes", "curve_of", "depth_shape", "gpu_shapes", "machine_shapes",
     "order_shape", "overtaking_shape", "ratio_shape",
 ]  # fmt: skip
 
