@@ -28,13 +28,16 @@ from rpaccel.scheduler.online import (
 )
 
 __all__ = [
-    "KNOWN", "ON_LINE", "QUARTERS_OF_HOURS", "Day", "Score", "Verdict", "hysteresis_of", "run_day",
-    "verdict",
+    "BURST_QUERIES", "BURST_RATIO", "BURST_SHARE", "KNOWN", "ON_LINE", "QUARTERS_OF_HOURS", "SWING",
+    "TUNED_SEEDS", "Day", "Score", "Verdict", "hysteresis_of", "run_day", "verdict",
 ]  # fmt: skip
 
 ON_LINE, KNOWN = "on-line", "knows the rate"
 QUARTERS_OF_HOURS = 96
-SWING = 0.8  # of the day's rate about its mean; assumed. From 0.2 to 1.8 of it
+SWING = 0.8  # of the day's rate about its mean; assumed
+# Rate of a burst over the calm one, share of the time, queries of a burst on average; assumed.
+BURST_RATIO, BURST_SHARE, BURST_QUERIES = 4.0, 0.1, 10_000
+TUNED_SEEDS = (0, 1)  # of the days that the controller's constants were chosen on
 # Looks of the controller in a time in which the largest load that any option carries brings so many
 # queries; its other constants are defaults.
 TICK_QUERIES = 200.0
@@ -42,10 +45,10 @@ TICK_QUERIES = 200.0
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """A day of arrivals. peak : its largest rate over the largest limit of the ladder.
+    """A day of arrivals. peak : largest rate of its wave over the largest limit of the ladder.
 
     queries : of the day, whatever the load: the day is as long as they take. bursts : Poisson
-    bursts of four times the rate instead of a day's wave, of the same mean.
+    bursts instead of the wave, of the wave's mean; their largest rate is `largest`.
     """
 
     peak: float
@@ -59,6 +62,14 @@ class Day:
                 f"peak must be above 0 and queries at least 1000, not {self.peak}, {self.queries}"
             )
 
+    @property
+    def largest(self) -> float:
+        """Largest rate behind the arrivals over the largest limit of the ladder."""
+        if not self.bursts:
+            return self.peak
+        calm = 1 / (1 - BURST_SHARE + BURST_SHARE * BURST_RATIO)  # over the mean
+        return self.peak / (1 + SWING) * calm * BURST_RATIO
+
     def load_qps(self, ladder: Ladder) -> float:
         """Return the mean load [queries/s]."""
         return self.peak * ladder.rungs[ladder.largest].limit_qps / (1 + SWING)
@@ -67,7 +78,10 @@ class Day:
         """Return the arrivals [s]."""
         load = self.load_qps(ladder)
         if self.bursts:
-            return burst_arrivals_s(self.queries, load, self.seed, burst_queries=10_000)
+            return burst_arrivals_s(
+                self.queries, load, self.seed,
+                ratio=BURST_RATIO, share=BURST_SHARE, burst_queries=BURST_QUERIES,
+            )  # fmt: skip
         return diurnal_arrivals_s(self.queries, load, self.seed, swing=SWING)
 
     def rate_qps(self, ladder: Ladder) -> Callable[[float], float]:

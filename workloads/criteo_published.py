@@ -18,6 +18,7 @@ __all__ = [
     "SEVERAL_STAGES",
     "TEXT",
     "TWO_STAGES",
+    "largest_cut",
     "published_ndcg",
 ]
 
@@ -54,6 +55,15 @@ TWO_STAGES = {
     if models == ("rmsmall", "rmlarge") and source == LOG
 }
 _KEPT = {k: TWO_STAGES[4096, k] - LARGE_ALONE[4096] for k in (128, 512, 2048)}
+
+
+def largest_cut() -> float:
+    """Return the most that several stages lose on RMlarge alone, as many candidates, in the log."""
+    return max(
+        LARGE_ALONE[items[0]] - quality
+        for _, items, quality, source in SEVERAL_STAGES
+        if source == LOG
+    )
 
 
 def published_ndcg(candidates: int, k: int) -> tuple[float, bool]:

@@ -13,7 +13,13 @@ from rpaccel.main_job.cache_plots import new_axes, save_figure
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.online_machine import Check, check, machine_options
 from rpaccel.main_job.online_splits import SPLIT_PEAKS, SplitDay, run_split_days, split_days_text
-from rpaccel.scheduler.online import Controller, Ladder, build_ladder, serve_online
+from rpaccel.scheduler.online import (
+    Controller,
+    Hysteresis,
+    Ladder,
+    build_ladder,
+    serve_online,
+)
 from rpaccel.scheduler.online_options import (
     CHANGE_CYCLES,
     OptionSet,
@@ -21,9 +27,14 @@ from rpaccel.scheduler.online_options import (
     commodity_options,
 )
 from rpaccel.scheduler.online_study import (
+    BURST_QUERIES,
+    BURST_RATIO,
+    BURST_SHARE,
     KNOWN,
     ON_LINE,
     QUARTERS_OF_HOURS,
+    SWING,
+    TUNED_SEEDS,
     Day,
     Score,
     Verdict,
@@ -31,19 +42,21 @@ from rpaccel.scheduler.online_study import (
     run_day,
     verdict,
 )
+from rpaccel.scheduler.published_pipelines import LEAST_KEPT
+from rpaccel.workloads.criteo_published import largest_cut
 
 __all__ = [
     "PEAKS", "Case", "OnlineStudy", "draw_online", "online_text", "online_values", "run_online",
 ]  # fmt: skip
 
 PEAKS = (0.1, 0.3, 0.6, 0.9, 1.1)  # of the load that the largest option carries
-BURST_PEAK = 0.9
+BURST_PEAK = 0.9  # of the day whose mean the bursts have
 SHOWN = 0.9  # the peak whose choices are all listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A machine, a limit and a kind of day. first : all scores of the first seed's day."""
+    """A machine, a limit and a kind of day, see `Day`. first : all scores of the first seed's."""
 
     machine: str
     sla_ms: float
@@ -52,6 +65,11 @@ class Case:
     shed: bool
     verdict: Verdict
     first: tuple[Score, ...]
+
+    @property
+    def largest(self) -> float:
+        """Largest rate over the largest load carried."""
+        return Day(peak=self.peak, bursts=self.bursts).largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +159,7 @@ def run_online(
 def _case_rows(cases: Sequence[Case]) -> list[list[str]]:
     return [
         [
-            c.machine, f"{c.sla_ms:g}", "bursts" if c.bursts else "day", f"{c.peak:g}",
+            c.machine, f"{c.sla_ms:g}", "bursts" if c.bursts else "day", f"{c.largest:.3g}",
             f"{c.verdict.online:.3f}", f"{c.verdict.static:.3f}", c.verdict.best_static,
             f"{min(c.verdict.gains):+.3f}", "yes" if c.verdict.wins else "no",
             f"{c.verdict.known:.3f}", f"{100 * c.verdict.late:.3f}",
@@ -177,15 +195,16 @@ def _score_table(scores: Sequence[Score]) -> str:
 def online_text(study: OnlineStudy) -> str:
     """Return docs/generated/online.md."""
     served, refused = (
-        markdown_table(CASE_HEAD, _case_rows([c for c in study.cases if c.shed == shed]))
-        for shed in (False, True)
+        f"{_losses(cases)}\n\n{markdown_table(CASE_HEAD, _case_rows(cases))}"
+        for cases in ([c for c in study.cases if c.shed == shed] for shed in (False, True))
     )
-    day = [c for c in study.cases if not c.bursts]
-    wins = sum(c.verdict.wins for c in day)
-    refusing = [c for c in day if c.shed and not c.verdict.wins and c.verdict.static_late > 0.01]
     parts = []
     for (machine, sla_ms), ladder in study.ladders.items():
-        chosen = [c for c in day if (c.machine, c.sla_ms) == (machine, sla_ms) and not c.shed]
+        chosen = [
+            c
+            for c in study.cases
+            if (c.machine, c.sla_ms) == (machine, sla_ms) and not (c.shed or c.bursts)
+        ]
         case = min(chosen, key=lambda c: abs(c.peak - SHOWN))
         dropped = ", ".join(option.name for option in ladder.dropped) or "none"
         parts.append(
@@ -193,7 +212,28 @@ def online_text(study: OnlineStudy) -> str:
             f"{_ladder_table(ladder)}\nA day with peak {case.peak:g}, every choice:\n\n"
             f"{_score_table(case.first)}\n"
         )
-    sections = "".join(parts)
+    return f"""{_head(study)}
+## All queries served
+{served}
+## Late queries refused
+A query that would be late when it could start is not served, by any choice.
+{refused}
+{split_days_text(study.splits)}
+## Options and choices
+{"".join(parts)}{_check_text(study.checks)}"""
+
+
+def _head(study: OnlineStudy) -> str:
+    guard = Hysteresis(tick_s=1.0)
+    seeds = set(range(study.seed, study.seed + study.days)) & set(TUNED_SEEDS)
+    among = "some of this page's" if seeds else "none of this page's"
+    wins = [
+        f"{sum(c.verdict.wins for c in cases)} of {len(cases)} cases of {name}"
+        for name, cases in (
+            ("days", [c for c in study.cases if not c.bursts]),
+            ("bursts", [c for c in study.cases if c.bursts]),
+        )
+    ]
     return f"""# Pipelines and splits that follow the load
 
 Written by `rpaccel online` (`make online`): {study.queries:,} queries a day, {study.days} days of
@@ -201,50 +241,53 @@ each case, seeds from {study.seed} on; plots in `results/online/`.
 
 What counts: mean NDCG@64 over all queries that came, one beyond the SLA counts 0. Open loop,
 latency from the scheduled arrival. All choices get the same arrivals. A day's rate is a sine from
-0.2 to 1.8 of its mean; peak: its largest rate over the largest load that any option carries within
-the SLA. Bursts: Poisson bursts of four times the calm rate.
+{1 - SWING:g} to {1 + SWING:g} of its mean. Bursts: Poisson bursts of {BURST_RATIO:g} times the calm
+rate, of {BURST_QUERIES:,} queries on average, {100 * BURST_SHARE:g} % of the time, with the mean of
+a day of peak {BURST_PEAK:g}. Peak: the largest rate behind the arrivals over the largest load that
+any option carries within the SLA.
 
-On-line (`scheduler/online.py`) sees the rate of the last 2,000 arrivals and how many queries wait.
-It leaves an option that lacks 2 % of room at once; it takes a better one if that had 5 % of room
-during the last 10,000 arrivals, none was tried in these, and the change pays for the queries that
-it makes late. Queries in flight end on their old split. On the array a change waits until all is
-idle and takes {CHANGE_CYCLES:,} cycles, register writes and loads of the new lanes (measured in the
-netlist: paper.md); fewer candidates on the same split cost nothing. On CPU and GPU all models are
-resident (assumed): a change waits for the devices that it takes over. On-line begins with the
-option that carries most. Its constants were chosen with seeds 0 and 1.
+On-line (`scheduler/online.py`) sees the rate of the last {guard.window:,} arrivals and how many
+queries wait. It leaves an option that lacks {100 * guard.up:g} % of room at once; it takes a better
+one if that had {100 * guard.down:g} % of room during the last {guard.dwell:,} arrivals, none was
+tried in these, and the change pays for the queries that it makes late. Queries in flight end on
+their old split. On the array a change waits until all is idle and takes {CHANGE_CYCLES:,} cycles,
+register writes and loads of the new lanes (measured in the netlist: paper.md); fewer candidates on
+the same split cost nothing. On CPU and GPU all models are resident (assumed): a change waits for
+the devices that it takes over. On-line begins with the option that carries most. Its constants were
+chosen with seeds {" and ".join(map(str, TUNED_SEEDS))}, {among}.
 
 Best static: the choice that is best on average; least gain: on-line less the static choice that is
 best on that very day, the worst seed. Knows the rate: the same ladder by the true rate of now and
-of the next look, without margins (of bursts the mean alone); it pays for changes,
-too. Quality by candidates is the artifact's
-log (`workloads.criteo_published`); deeper pipelines are taken to keep it (cuts cost below 0.1
-there). On-line beats every static choice in {wins} of {len(day)} cases of days below.
-
-## All queries served
-{served}
-Where it does not win, one option is right all day: on-line pays for the start and for its margins.
-Above a peak of 1 queues of the day's noon outlast everything, for all choices alike.
-
-## Late queries refused
-A query that would be late when it could start is not served, by any choice.{_refusers(refusing)}
-
-{refused}
-{split_days_text(study.splits)}
-## Options and choices
-{sections}{_check_text(study.checks)}"""
+of the next look, without margins (of bursts the mean alone); it pays for changes, too. Quality by
+candidates is the artifact's log (`workloads.criteo_published`); deeper pipelines are taken to keep
+it, with {LEAST_KEPT} items or more in the last stage (the log's cuts cost at most
+{largest_cut():.2f}). On-line beats every static choice in {" and in ".join(wins)} below.
+"""
 
 
-def _refusers(cases: Sequence[Case]) -> str:
-    """Return a line on static choices that win although they refuse more than 1 % of the day."""
-    if not cases:
-        return ""
-    names = "; ".join(
-        f"{c.machine}, {c.sla_ms:g} ms, peak {c.peak:g}: {100 * c.verdict.static_late:.1f} %"
-        for c in cases
-    )
-    return f"""
-A static choice may win by what it ranks more although it refuses more than 1 %, which on-line does
-not weigh: {names}."""
+def _losses(cases: Sequence[Case]) -> str:
+    """Return what on-line does not win, and what a load beyond the largest option's costs."""
+    days = [c for c in cases if not c.bursts]
+    lost = [c for c in days if not c.verdict.wins]
+    if lost:
+        names = "; ".join(
+            f"{c.machine}, {c.sla_ms:g} ms, peak {c.peak:g}: {min(c.verdict.gains):+.3f}"
+            + (f" (it is late with {100 * c.verdict.static_late:.1f} %)"
+               if c.verdict.static_late > 0.01 else "")
+            for c in lost
+        )  # fmt: skip
+        text = f"Days on which a static choice is better, {len(lost)} of {len(days)}: {names}."
+    else:
+        text = f"On-line is better on all {len(days)} days."
+    beyond = [c.verdict for c in days if c.peak > 1]
+    if beyond:
+        ours, theirs = ([100 * each for each in part] for part in (
+            [v.late for v in beyond], [v.static_late for v in beyond]))  # fmt: skip
+        text += (
+            f" With peaks above 1 on-line is late with {min(ours):.1f} to {max(ours):.1f} % of the "
+            f"queries, the best static choice with {min(theirs):.1f} to {max(theirs):.1f} %."
+        )
+    return text
 
 
 def _check_text(checks: Sequence[Check]) -> str:
@@ -276,7 +319,8 @@ def online_values(study: OnlineStudy) -> dict[str, Any]:
             for (machine, sla_ms), ladder in study.ladders.items()
         ],
         "cases": [
-            {**vars(case), "verdict": {**vars(case.verdict), "wins": case.verdict.wins},
+            {**vars(case), "largest": case.largest,
+             "verdict": {**vars(case.verdict), "wins": case.verdict.wins},
              "first": [vars(score) for score in case.first]}
             for case in study.cases
         ],

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from rpaccel.main_job.online_machine import MACHINE_ITEMS, STAGES, machine_pipeline
@@ -87,7 +89,13 @@ def test_day_has_the_load_that_it_says(options):
     assert max(rate(t) for t in times[::500]) == pytest.approx(0.9 * most, rel=1e-3)
     assert times.size / times[-1] == pytest.approx(day.load_qps(ladder), rel=0.02)
     bursts = Day(peak=0.9, queries=50_000, seed=3, bursts=True)
-    assert bursts.rate_qps(ladder)(5.0) == bursts.load_qps(ladder)
+    assert bursts.rate_qps(ladder)(5.0) == bursts.load_qps(ladder) == day.load_qps(ladder)
+    assert day.largest == 0.9
+    # 1 / (0.9 + 0.1 x 4) is the calm rate over the mean, half of 0.9 of the largest load
+    assert bursts.largest == pytest.approx(0.5 * 4 / 1.3)
+    many = Day(peak=0.9, queries=2_000_000, seed=3, bursts=True).arrivals_s(ladder)
+    bins = np.bincount((many * most / 2000).astype(int)) / 2000  # over the largest load
+    assert np.quantile(bins, 0.99) == pytest.approx(bursts.largest, rel=0.1)
     assert hysteresis_of(ladder).tick_s == pytest.approx(200 / most)
     for bad in ({"peak": 0.0}, {"peak": 1.0, "queries": 10}):
         with pytest.raises(ValueError, match=r"^peak must be above 0 and queries at least 1000"):
@@ -128,10 +136,36 @@ def test_splits_alone_answer_sooner(study):
         split_options(5)
 
 
+def test_what_is_lost_is_said(study):
+    first, *others = study.cases
+    verdict = replace(first.verdict, gains=(0.5, -0.25), static_late=0.034, late=0.1)
+    lost = replace(first, peak=1.1, verdict=verdict)
+    text = online_text(replace(study, cases=(lost, *others)))
+    assert "in 1 of 2 cases of days" in text
+    assert (
+        "Days on which a static choice is better, 1 of 1: card, 6 ms, peak 1.1: -0.250 (it is late "
+        "with 3.4 %). With peaks above 1 on-line is late with 10.0 to 10.0 % of the queries, the "
+        "best static choice with 3.4 to 3.4 %."
+    ) in text
+    (day,) = study.splits
+    worse = tuple((replace(s[0], mean_ms=1e9), *s[1:]) for s in day.scores)
+    text = online_text(replace(study, splits=(day, replace(day, scores=worse))))
+    assert "sooner than every split on all days at peaks 0.95 of\n2 peaks" in text
+
+
 def test_page_json_and_plots(study, options, tmp_path):
     text = online_text(study)
     assert "Written by `rpaccel online`" in text
-    assert "in 2 of 2 cases" in text
+    assert "in 2 of 2 cases of days and in" in text
+    assert "On-line is better on all 1 days." in text
+    assert "the rate of the last 2,000 arrivals" in text and "had 5 % of room" in text
+    assert "0.2 to 1.8 of its mean" in text and "of 4 times the calm\nrate" in text
+    assert "(the log's cuts cost at most\n0.07)" in text
+    assert "with seeds 0 and 1, none of this page's" in text
+    again = online_text(replace(study, seed=1))
+    assert "with seeds 0 and 1, some of this page's" in again
+    peaks = [line.split("|")[4].strip() for line in text.splitlines() if " bursts |" in line]
+    assert peaks == ["1.54", "1.54"]
     heads = [line for line in text.splitlines() if line.startswith("| machine")]
     assert len(heads) == 2
     assert [cell.strip() for cell in heads[0].strip("|").split("|")] == CASE_HEAD
