@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rpaccel.scheduler.arrivals import Floats
 from rpaccel.scheduler.funnel_quality import QualityPoint
 from rpaccel.scheduler.peak import LEAST_QUERIES, Sla, find_peak
+from rpaccel.scheduler.queueing import MOST_LOAD
 from rpaccel.scheduler.recpipe_evaluate import Evaluator, Measures, PipelineTable
 from rpaccel.scheduler.recpipe_node import Design
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
@@ -77,6 +78,11 @@ class Candidate:
     misses: tuple[str, ...]
 
     @property
+    def settled_qps(self) -> float:
+        """Largest load at which its queues settle [queries/s]."""
+        return MOST_LOAD * self.capacity_qps
+
+    @property
     def wait_ms(self) -> float:
         """Mean time in queues."""
         return max(self.mean_ms - self.idle_ms, 0.0)
@@ -117,7 +123,7 @@ class Asked:
 class Choice:
     """What was chosen, and what next to it. options : the best of every placement, best first.
 
-    reach : the best "quality" known, the largest saturating "load" with the quality asked, the
+    reach : the best "quality" known, the largest "load" that settles with the quality asked, the
     least "latency" with quality and load.
     relaxations : by constraint, the nearest value of it alone, the others kept, that lets a
     pipeline through. nearest : the feasible point of the least distance.
@@ -210,7 +216,7 @@ class _Chooser:
         found, good = self.at(self.need.load_qps), self.quality >= self.need.quality
         return {
             "quality": float(self.quality.max()),
-            "load": float(np.max(self.table.capacity_qps[good], initial=0.0)),
+            "load": float(np.max(self.table.settled_qps[good], initial=0.0)),
             "latency": float(np.min(found.tail_ms[good], initial=math.inf)),
         }
 

@@ -52,7 +52,7 @@ def _reason(option: Candidate, need: Need) -> str:
     if first == "quality":
         return f"{need.metric} {option.quality.quality:.4g} is below {need.quality:.4g}"
     if first == "load":
-        return f"it saturates at {option.capacity_qps:.4g} of {option.load_qps:.4g} queries/s"
+        return f"it settles up to {option.settled_qps:.4g} of {option.load_qps:.4g} queries/s"
     return f"{need.tail} {option.tail_ms:.4g} ms is above {need.sla_ms:.4g} ms"
 
 
@@ -104,7 +104,7 @@ def _why(choice: Choice) -> str:
     if choice.binding == "load":
         return (
             f"load binds, {need.load_qps:.4g} queries/s is asked and the best that meets the "
-            f"quality saturates at {reach['load']:.4g}"
+            f"quality settles up to {reach['load']:.4g}"
         )
     return (
         f"latency binds, {need.tail} of {need.sla_ms:.4g} ms is asked and the best that meets "

@@ -95,6 +95,19 @@ def test_limit_settles_and_is_no_less_than_what_is_met(sla_ms: float) -> None:
             assert choice.relaxations["load"].load_qps < asked.load_qps
 
 
+@pytest.mark.parametrize("share", [0.98, 1.02])
+def test_a_load_that_does_not_settle_is_above_what_is_said_to(share: float) -> None:
+    found = space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
+    evaluator = Evaluator(found.node, quality(), queries=QUERIES)
+    most = float(evaluator.table(list(found.designs())).capacity_qps.max())
+    choice = choose(found, evaluator, need(load_qps=share * most, sla_ms=1e4, quality=0.0))
+    assert choice.binding == "load"
+    assert choice.reach["load"] == pytest.approx(MOST_LOAD * most)
+    assert f"settles up to {MOST_LOAD * most:.4g}" in explanation(choice)
+    for option in choice.options:
+        assert "load" in option.misses and option.settled_qps < option.load_qps
+
+
 @pytest.mark.parametrize("sla_ms", [18.0, 1e4])
 def test_distances_are_not_negative_and_points_are_feasible(sla_ms: float) -> None:
     found = space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
