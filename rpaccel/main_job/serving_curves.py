@@ -248,8 +248,8 @@ def _gpu_note() -> str:
         "Host prepares: the host does so beside the GPU. One stage on the GPU saturates at "
         f"{capacity_qps(whole):.0f} queries/s, at {capacity_qps(ahead):.0f} if the host prepares; "
         f"the figure's is shown up to {max(known):.0f}. At {low:.0f} queries/s the figure's takes "
-        f"{known[low]:.1f} ms; the logs' inference takes {alone_ms(ahead[1:]):.1f} ms, with "
-        f"preparation {alone_ms(whole):.1f} ms."
+        f"{known[low]:.1f} ms; the logs' inference and sort take {alone_ms(ahead[1:]):.1f} ms, "
+        f"with preparation {alone_ms(whole):.1f} ms."
     )
 
 
