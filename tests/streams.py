@@ -21,12 +21,21 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 STALLS = ("none", "source", "sink", "both")
+NIGHTLY = (pytest.mark.slow, pytest.mark.nightly)
 
 
-def slow_but(quick: Collection[Any], values: Iterable[Any]) -> list[Any]:
-    """Return `values` as a test's parameters; those not in `quick` are for the slow suite."""
+def slow_but(
+    quick: Collection[Any], values: Iterable[Any], nightly: Collection[Any] = ()
+) -> list[Any]:
+    """Return `values` as a test's parameters; those not in `quick` are for the slow suite.
+
+    nightly : those of them for the nightly suite.
+    """
     return [
-        each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in values
+        each
+        if each in quick
+        else pytest.param(each, marks=NIGHTLY if each in nightly else pytest.mark.slow)
+        for each in values
     ]
 
 
@@ -35,7 +44,7 @@ def slow_rows_but(quick: Collection[Any], rows: Iterable[tuple[Any, ...]]) -> li
     return [row if row in quick else pytest.param(*row, marks=pytest.mark.slow) for row in rows]
 
 
-STALL_CASES = slow_but(("none", "both"), STALLS)
+STALL_CASES = slow_but(("none", "both"), STALLS, nightly=("source", "sink"))
 Bench = Callable[[Any], Awaitable[None]]
 
 

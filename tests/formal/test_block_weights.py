@@ -5,6 +5,7 @@ from tests.formal.mutants import mutant
 from tests.formal.sby import run
 from tests.formal.weight_properties import WeightProperties
 from tests.rtl.conftest import small
+from tests.streams import slow_but
 
 SIZE = 4
 CONFIG = small(
@@ -76,13 +77,14 @@ def test_two_swaps_are_reachable(config):
     assert found.passed, found
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", slow_but(list(BUGS)[:1], BUGS, nightly=list(BUGS)[3:]))
 def test_planted_bug_is_found(bug):
     found = run(WeightProperties(tile_with(*BUGS[bug]), (1, 2)), 24)
     assert not found.passed
     assert found.broken == BROKEN, found
 
 
+@pytest.mark.slow
 @CONFIGS
 @pytest.mark.parametrize("rule", [{"early": 1}, {"settle": 1}], ids=["early", "unsettled"])
 def test_rule_has_no_slack(config, rule):

@@ -18,6 +18,7 @@ from tests.formal.retrieval_properties import (
     ThresholdProperties,
 )
 from tests.formal.sby import run
+from tests.streams import slow_but
 
 FIFO_DEPTH = 8
 SMALL = RetrievalConfig(lanes=2, k_max=2, score_bits=8, id_bits=2, generation_bits=2)
@@ -99,7 +100,7 @@ BUGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", slow_but(list(BUGS)[:1], BUGS, nightly=list(BUGS)[3:]))
 def test_planted_bug_is_found(bug):
     make, module, old, new = BUGS[bug]
     depth = {fifo: 14, arbiter: 14, histogram: 17, recent: 16, threshold: 8}[make]

@@ -6,6 +6,7 @@ from tests.formal.mutants import mutant
 from tests.formal.sby import run
 from tests.formal.tile_issue_properties import TileIssueProperties
 from tests.rtl.conftest import small
+from tests.streams import slow_but
 
 # array, block, most items: rows or loading set the pace in turn.
 SIZES = [(4, 2, 6), (4, 4, 12), (8, 4, 12)]
@@ -47,7 +48,7 @@ def test_jobs_in_a_row_are_reachable():
     assert found.passed, found
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", slow_but(list(BUGS)[:1], BUGS, nightly=list(BUGS)[3:]))
 def test_planted_bug_is_found(bug):
     old, new, broken = BUGS[bug]
     dut = mutant(tile_issue, old, new).TileIssue(config_of(4, 4))

@@ -8,6 +8,7 @@ from rpaccel.rtl.tokens import tile_output_layout
 from tests.host.array_netlist import ArrayNetlist
 from tests.rtl.array_bench import corner, partitions, random_bursts
 from tests.rtl.conftest import small
+from tests.streams import slow_but
 
 LANES = 10
 CONFIGS = {
@@ -16,9 +17,7 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", params=[
-    pytest.param("A32"), pytest.param("A64", marks=[pytest.mark.slow, pytest.mark.nightly]),
-])  # fmt: skip
+@pytest.fixture(scope="module", params=slow_but((), CONFIGS, nightly=["A64"]))
 def config(request):
     return CONFIGS[request.param]
 

@@ -3,6 +3,7 @@
 import subprocess
 
 import numpy as np
+import pytest
 
 from rpaccel.host.c_job import C_DIR, write_job
 from rpaccel.host.compile import compile_models
@@ -15,6 +16,7 @@ TINY = load_accelerator("tiny")
 FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
+@pytest.mark.slow
 def test_c_program_gets_the_software_devices_answers(tmp_path):
     rng = np.random.default_rng(3)
     small = random_ranker(rng, TINY, name="small")

@@ -99,7 +99,7 @@ def test_scale_sim_closed_form():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["bottom", "whole"])
+@pytest.mark.parametrize("network", [pytest.param("bottom", marks=pytest.mark.nightly), "whole"])
 def test_rmlarge_on_32(network):
     """The bottom MLP alone, with the least behind it; then all of it."""
     shapes = {

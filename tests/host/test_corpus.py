@@ -18,6 +18,7 @@ from tests.host.retrieval_machine import (
     random_corpus,
     random_rows,
 )
+from tests.streams import NIGHTLY
 
 __all__ = ["device"]  # a fixture
 
@@ -42,7 +43,7 @@ def check(completion, found, rows):
 
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("metric", Metric)
-@pytest.mark.parametrize("ports", [1, 4])
+@pytest.mark.parametrize("ports", [1, pytest.param(4, marks=NIGHTLY)])
 def test_matches_golden(metric, ports):
     rng = np.random.default_rng(ports)
     driver = open_driver(machine(memory_ports=ports, row_banks=4))

@@ -203,7 +203,10 @@ def test_a_beat_per_port_and_cycle(row_bytes):
 
 
 @pytest.mark.parametrize("row_bytes", [16, 128])
-@pytest.mark.parametrize(("ports", "beat_bytes", "lanes"), [(1, 16, 1), (8, 64, 4)])
+@pytest.mark.parametrize(
+    ("ports", "beat_bytes", "lanes"),
+    [(1, 16, 1), pytest.param(8, 64, 4, marks=pytest.mark.nightly)],
+)
 @pytest.mark.slow
 def test_a_beat_per_port_and_cycle_of_other_machines(ports, beat_bytes, lanes, row_bytes):
     config = machine(ports, beat_bytes, queries=1, k_max=16, retrieval_port_lanes=lanes)

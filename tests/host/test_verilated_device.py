@@ -120,6 +120,7 @@ def test_rejects_timing():
     assert issubclass(DeviceError, RuntimeError)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_lanes_on_two_ports():
     memories = {"weight_words": 4096, "param_entries": 512, "act_words": 512, "cross_words": 512}

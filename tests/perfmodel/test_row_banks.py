@@ -65,6 +65,7 @@ def assert_equal(rtl, model):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latency", [2, 20, 200])
 @pytest.mark.parametrize("beats", [1, 2])
 def test_one_row(run, latency, beats):
@@ -77,6 +78,7 @@ def test_one_row(run, latency, beats):
     assert_equal(*compare_rows(CONFIG, run, traces, timing))
 
 
+@pytest.mark.slow
 def test_all_the_same_row_is_read_once(run):
     """As many as a reader has in flight, while memory takes its time: all of them merge."""
     rows = row_slots(CONFIG)
@@ -90,6 +92,7 @@ def test_all_the_same_row_is_read_once(run):
     assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=200)))
 
 
+@pytest.mark.slow
 def test_hits_take_a_cycle_each(run):
     """A short trace of one row and a long one differ by hits alone."""
     short, long = (predict([64] * rows, latency=8) for rows in (1000, 5000))
@@ -99,6 +102,7 @@ def test_hits_take_a_cycle_each(run):
     assert_equal(*compare_rows(CONFIG, run, traces, MemoryTiming(read_latency_cycles=8)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [2, 200, "ddr4", "hbm2"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_netlist(run, kind, memory):
@@ -119,6 +123,7 @@ def test_equals_the_netlist(run, kind, memory):
     assert sum(model.port_busy) * model.cycles == pytest.approx(sum(model.port_beats))
 
 
+@pytest.mark.slow
 def test_equals_the_netlist_when_answers_overtake(run):
     rng = np.random.default_rng(9)
     timing = MemoryTiming(in_order=False, jitter_cycles=40, hold_per_mille=50, hold_cycles=200)
@@ -170,6 +175,7 @@ def test_equals_the_netlist_with_nothing_pinned_yet(pinning_run, memory):
     assert model.pinned == 0
 
 
+@pytest.mark.slow
 def test_equals_the_netlist_with_stalled_readers(run):
     rng = np.random.default_rng(6)
     traces = [rows_of(trace(rng, "zipf", CONFIG.beat_bytes, 700)) for _ in range(READERS)]

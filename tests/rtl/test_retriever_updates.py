@@ -67,7 +67,7 @@ class Writers:
 
 
 @pytest.mark.parametrize("metric", slow_but([Metric.L2], Metric))
-@pytest.mark.parametrize("stall", slow_but(["both"], ["none", "both"]))
+@pytest.mark.parametrize("stall", slow_but(["both"], ["none", "both"], nightly=["none"]))
 def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
     bench = Bench(CONFIG, monkeypatch, seed=5)
     store = bench.corpus(40, 32, metric, room=8)

@@ -108,14 +108,16 @@ def test_lanes_of_pairs_run_at_the_same_time():
     run(TWO_PAIRS, random_bursts(rng, TWO_PAIRS, [parts], layers=4))
 
 
-@pytest.mark.parametrize("name", slow_but(["8 + 2"], ["8 + 2", "odd"]))
+@pytest.mark.parametrize("name", slow_but(["8 + 2"], ["8 + 2", "odd"], nightly=["odd"]))
 def test_lanes_of_16_blocks_run_at_the_same_time(name):
     rng = np.random.default_rng(len(name))
     run(FOUR, random_bursts(rng, FOUR, [partitions(4)[name]], layers=2))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", slow_but(["quarters"], ["quarters", "half and quarters"]))
+@pytest.mark.parametrize(
+    "name", ["quarters", pytest.param("half and quarters", marks=pytest.mark.nightly)]
+)
 def test_a_lane_alone_gives_the_same_bits(name):
     rng = np.random.default_rng(1)
     bursts = random_bursts(rng, TWO, [partitions(2)[name]], layers=3)
@@ -144,7 +146,7 @@ def test_all_sums_of_an_array_cut_in_two_arrive():
         }
 
 
-@pytest.mark.parametrize("seed", slow_but([0], range(2)))
+@pytest.mark.parametrize("seed", slow_but([0], range(2), nightly=[1]))
 def test_repartition_between_bursts_without_reset(seed):
     rng = np.random.default_rng(seed)
     splits = partitions(2)
@@ -175,7 +177,7 @@ def test_two_lanes_change_places_while_a_third_runs():
     run(TWO, bursts)
 
 
-@pytest.mark.parametrize("shape", slow_but([(1, 4)], [(4, 1), (1, 4), (3, 2)]))
+@pytest.mark.parametrize("shape", slow_but([(1, 4)], [(4, 1), (1, 4), (3, 2)], nightly=[(3, 2)]))
 def test_groups_of_block_rows_in_rectangles_that_are_not_square(shape):
     rng = np.random.default_rng(sum(shape))
     rows, cols = shape

@@ -42,6 +42,7 @@ def test_system(tmp_path):
     assert json.loads(cycles_file.read_text()) == cycles
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_system_in_icarus(tmp_path):
     reason = why_no_icarus()
