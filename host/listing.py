@@ -63,7 +63,8 @@ def _model(slot: int, layout: ModelLayout, bases: SlotBases, compiled: CompiledM
     sizes = plan.sizes
     lines = [
         f"slot {slot}: {layout.name}",
-        f"  sub-batch {layout.sub_batch} items ({plan.most_items} fit)",
+        f"  sub-batch {layout.sub_batch} items ({plan.most_items} fit, {plan.quarter_items} with "
+        "four item banks)",
         f"  {sizes.interaction.name} of vectors of {sizes.dim} B in rows of {plan.row_bytes} B: "
         f"1 + {sizes.user_tables} user + {sizes.item_tables} item, {layout.pairs} pair scales",
         f"  user {plan.user_dense_words} dense words, {plan.user_vector_words} vector words",

@@ -91,6 +91,22 @@ def test_sub_batch_is_the_largest_that_fits(update, sub_batch):
 
 
 @pytest.mark.parametrize(
+    ("update", "quarter"),
+    [
+        ({}, 8),  # half of sub_batch_max
+        ({"act_words": 8}, 8 // 2),  # activations keep all of their memory
+        ({"cross_words": 16}, 16 // 3),
+        ({"feature_words": 8}, 4 // 2),  # half of a bank
+        ({"dense_words": 8}, 4),
+        ({"dense_words": 1}, 0),
+    ],
+)
+def test_a_quarter_of_the_item_memories_holds_half_of_a_bank(update, quarter):
+    plan = plan_model(sizes(), TINY.model_copy(update=update))
+    assert plan.slot["quarter_items"] == plan.quarter_items == quarter
+
+
+@pytest.mark.parametrize(
     ("update", "sub_batch"),
     [
         ({"cross_words": 64}, 4 * (16 // 9)),  # one memory of 64 words would hold 7 items
