@@ -9,7 +9,7 @@ from typing import Any
 from rpaccel.rtl.gather import Gather
 from rpaccel.spec.isa import Target
 from tests.memory_model import MemoryModel
-from tests.rtl.gather_stage import Stage, Writes
+from tests.rtl.gather_stage import Shape, Stage, Writes
 from tests.streams import plain, send, simulate, stalls
 
 USER = 4  # beside the banks
@@ -34,6 +34,7 @@ def run(  # noqa: PLR0915
     latency: tuple[int, int] = (5, 30),
     failing: dict[int, int] | None = None,
     hold_cycles: int = 0,
+    late_cycles: int = 0,
     unscored: int = 0,
     repeats: int = 1,
     sub_batch: int | list[int] = 0,
@@ -42,6 +43,7 @@ def run(  # noqa: PLR0915
 ) -> tuple[list[Outcome], MemoryModel, MemoryModel]:
     """Run `stage` on a Gather `repeats` times; a batch's bank is released after `hold_cycles`.
 
+    late_cycles : after which it is released instead, while the next batches and stages go on.
     The ids of the last `unscored` batches stay in the unit. sub_batch : of each run, or of all.
     """
     config = stage.config
@@ -56,6 +58,7 @@ def run(  # noqa: PLR0915
     written: list[dict] = [defaultdict(list) for _ in range(USER + 1)]
     outcomes = [Outcome() for _ in range(repeats)]
     now = {"cycle": 0, "banks": 0}
+    held: list[tuple[int, set[int]]] = []  # when banks are released, and their quarters
     asked = sub_batch if isinstance(sub_batch, list) else [sub_batch] * repeats
 
     async def main(ctx: Any) -> None:
@@ -108,11 +111,23 @@ def run(  # noqa: PLR0915
                 outcome.item_ids.append(item)
             del waiting[:scored]
             ctx.set(dut.item_ids.ready, 0)
+            if late_cycles:
+                quarters = {batch.bank} if now["four"] else {batch.bank, batch.bank + 1}
+                held.append((now["cycle"] + late_cycles, quarters))
+                continue
             for _ in range(hold_cycles):
                 await ctx.tick()
             ctx.set(dut.release_stb, 1)
             await ctx.tick()
             ctx.set(dut.release_stb, 0)
+
+    async def release(ctx: Any) -> None:
+        while late_cycles:
+            due = bool(held) and now["cycle"] >= held[0][0]
+            ctx.set(dut.release_stb, due)
+            if due:
+                held.pop(0)
+            await ctx.tick()
 
     async def ids(ctx: Any) -> None:
         for candidates in lists or [stage.ids] * repeats:
@@ -129,6 +144,7 @@ def run(  # noqa: PLR0915
             assert user or not vector or address % config.gather_ports == port
             both = config.engine_vector_words * config.engines if vector else config.dense_words
             bank = 2 * address // both
+            assert user or not any(bank in quarters for _, quarters in held), "bank in use"
             bank = bank if now["four"] else bank & ~1
             writes = written[USER if user else bank]
             writes[bool(user), bool(vector), address].append(
@@ -159,6 +175,7 @@ def run(  # noqa: PLR0915
             *[records.serve(port) for port in dut.record],
             *[rows.serve(port) for port in dut.row],
             watch,
+            release,
         ],
         limit_cycles=limit_cycles,
     )  # fmt: skip
@@ -191,3 +208,21 @@ def check(stage: Stage, outcome: Outcome, before: int = 0, sub_batch: int = 0) -
         wanted = stage.item_writes(ids[number * size : (number + 1) * size], bank)
         compare(outcome.items[number], wanted, f"batch {number}")
     assert outcome.counters["items"] == stage.items
+
+
+def check_halves_and_quarters(config: Any, late_cycles: int) -> None:
+    """Run stages of two banks and of four, one behind another, while banks are still in use.
+
+    Behind other banks a stage begins in the first one that is left, when all are free.
+    """
+    stage = Stage(
+        config=config, dim=4, user=[], item=[Shape()], items=9, sub_batch=4, quarter_items=2
+    )
+    sizes = [4, 2, 4, 2, 2, 3]
+    outcomes, _, _ = run(stage, late_cycles=late_cycles, repeats=len(sizes), sub_batch=sizes)
+    due = 0  # the quarter
+    for size, outcome in zip(sizes, outcomes, strict=True):
+        four = size <= 2
+        due = due if four else due & ~1
+        check(stage, outcome, before=due if four else due // 2, sub_batch=size)
+        due = (due + len(outcome.batches) * (1 if four else 2)) % 4

@@ -3,7 +3,7 @@ import pytest
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Pooling, Status
 from tests.rtl.conftest import small
-from tests.rtl.gather_bench import check, run
+from tests.rtl.gather_bench import check, check_halves_and_quarters, run
 from tests.rtl.gather_stage import Shape, Stage
 from tests.streams import STALLS
 
@@ -125,20 +125,9 @@ def test_four_banks(stall):
         check(stage, outcome, before=7 * number)
 
 
-@pytest.mark.parametrize("hold_cycles", [0, 100])
-def test_from_halves_to_quarters_and_back(hold_cycles):
-    """Behind other banks a stage begins in the first bank that is left, when all are free."""
-    stage = Stage(
-        config=TINY, dim=4, user=[], item=[Shape()], items=9, sub_batch=4, quarter_items=2
-    )
-    sizes = [4, 2, 4, 2, 2, 3]
-    outcomes, _, _ = run(stage, hold_cycles=hold_cycles, repeats=len(sizes), sub_batch=sizes)
-    due = 0  # the quarter
-    for size, outcome in zip(sizes, outcomes, strict=True):
-        four = size <= 2
-        due = due if four else due & ~1
-        check(stage, outcome, before=due if four else due // 2, sub_batch=size)
-        due = (due + len(outcome.batches) * (1 if four else 2)) % 4
+@pytest.mark.parametrize("late_cycles", [1, 200, 500])
+def test_from_halves_to_quarters_and_back(late_cycles):
+    check_halves_and_quarters(TINY, late_cycles)
 
 
 def test_four_banks_are_outstanding():

@@ -5,7 +5,7 @@ import pytest
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Pooling, Status
 from tests.rtl.conftest import small
-from tests.rtl.gather_bench import check, run
+from tests.rtl.gather_bench import check, check_halves_and_quarters, run
 from tests.rtl.gather_stage import Shape, Stage
 from tests.streams import STALL_CASES, slow_but
 
@@ -88,6 +88,10 @@ def test_banks_are_the_units():
     (outcome,), _, _ = run(stage, hold_cycles=300)
     check(stage, outcome)
     assert outcome.counters["output"] > 3 * 250
+
+
+def test_from_halves_to_quarters_and_back():
+    check_halves_and_quarters(CONFIGS[2], 300)
 
 
 def test_ids_of_four_sub_batches_wait_for_their_scores():
