@@ -27,14 +27,14 @@ def program(k_folds, layers, kind):
     )  # fmt: skip
 
 
-def task_end(config, work, full, rest, banks):
+def task_end(config, work, full, rest, banks, walk=1):
     """Return the last logit of a task of full sub-batches and a rest, data there at once."""
     sizes = [config.sub_batch_max, rest]
     works = np.array([work_row(w) for w in sub_batch_works(config, work, np.array(sizes))])
     rules = [config.block_size, skew_cycles(config), config.sub_batch_max,
              dependency_cycles(config)]  # fmt: skip
     out = np.zeros((1, TASK_FIELDS), np.int64)
-    gather = np.array([[10.0, 5.0, 1.0, 1.0, 0.0, 1.0]])
+    gather = np.array([[10.0, 5.0, walk, walk, 0.0, 1.0]])
     lane_tasks(works, np.array([[full, 0, 1, banks]]), gather, np.array(rules), out)
     return int(out[0, END])
 
@@ -57,6 +57,18 @@ def test_a_short_last_sub_batch_waits_for_room_as_in_the_core(kind, layers, bank
             )
     # In a longer chain there is room before the last layer has what it reads.
     assert bool(late) is (layers == 1)
+
+
+@pytest.mark.parametrize("k_folds, walk", [(1, 8), (3, 8), (3, 12)])
+def test_gathers_wait_for_a_bank_as_in_the_core(k_folds, walk):
+    work = program(k_folds, 2, Interaction.DOT)
+    sizes = [TINY.sub_batch_max] * 6 + [5]
+    ends = {}
+    for banks in (2, 4):
+        times = core_times(TINY, work, sizes, [walk * size for size in sizes], 10, 5, banks)
+        ends[banks] = task_end(TINY, work, 6, 5, banks, walk)
+        assert ends[banks] == times.logit[-1, 0]
+    assert ends[4] < ends[2]
 
 
 @pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (2, 4), (3, 4)])
