@@ -7,11 +7,11 @@ exponential.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from numba import njit
 
-from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 
 __all__ = ["load_of_late"]
@@ -34,7 +34,11 @@ def _late(load_qps: float, first_s: float, second_s2: float, slack_s: Array) -> 
 
 @njit(**ENTRY)
 def load_of_late(
-    limit_qps: float, late: float, moments: Array, slack_s: Array, _sources: int = sources(compiled)
+    limit_qps: float,
+    late: float,
+    moments: Array,
+    slack_s: Array,
+    _sources: int = sources(sys.modules[__name__]),
 ) -> float:
     """Return the load below limit_qps at which a share `late` of the queries is late.
 

@@ -7,12 +7,12 @@ Ref: J. Kiefer and J. Wolfowitz, "On the theory of queues with many servers", 19
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 
 __all__ = [
@@ -92,7 +92,7 @@ def serve_station(
     start_s: Array,
     out_s: Array,
     out_query: Array,
-    _sources: int = sources(compiled),
+    _sources: int = sources(sys.modules[__name__]),
 ) -> None:
     """Serve queries in order and write their starts and departures.
 

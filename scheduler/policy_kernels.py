@@ -7,14 +7,13 @@ At one time arrivals come first, then transfers, then cores.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
-from rpaccel.scheduler import fcfs_kernels, policy_state
 from rpaccel.scheduler.fcfs_kernels import take_server
 from rpaccel.scheduler.policy_state import NONE, Lists, Queries, Tables
 
@@ -185,7 +184,7 @@ def advance(
     states: Array,
     totals: Array,
     until: int,
-    _sources: int = sources(compiled, fcfs_kernels, policy_state),
+    _sources: int = sources(sys.modules[__name__]),
 ) -> None:
     """Go on until arrival `until` would be next; until all is taken if there is no such arrival.
 

@@ -9,13 +9,12 @@ Ref: J. Kiefer and J. Wolfowitz, "On the theory of queues with many servers", 19
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from numba import njit
 
-from rpaccel.perfmodel import compiled
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
-from rpaccel.scheduler import fcfs_kernels
 from rpaccel.scheduler.fcfs_kernels import is_before, replace_least, take_server
 
 __all__ = ["serve_pipelines"]
@@ -62,7 +61,7 @@ def serve_pipelines(
     times_s: Array,
     who: Array,
     latency_s: Array,
-    _sources: int = sources(compiled, fcfs_kernels),
+    _sources: int = sources(sys.modules[__name__]),
 ) -> None:
     """Serve the same queries by every pipeline and write their latencies.
 

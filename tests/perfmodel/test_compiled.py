@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from rpaccel import perfmodel
+from rpaccel import perfmodel, scheduler
 from rpaccel.perfmodel import compiled, core_kernels, machine_kernels, point_kernels, task_kernels
 from rpaccel.perfmodel.compiled import sources
 
-ROOM = Path(perfmodel.__file__).parent
-CACHED = [path.stem for path in sorted(ROOM.glob("*.py")) if "njit(**ENTRY)" in path.read_text()]
+CACHED = [
+    f"{room.__name__}.{path.stem}"
+    for room in (perfmodel, scheduler)
+    for path in sorted(Path(room.__file__).parent.glob("*.py"))
+    if "njit(**ENTRY)" in path.read_text()
+]
 
 
 @pytest.mark.parametrize("name", CACHED)
 def test_cached_functions_are_keyed_by_all_that_their_module_imports(name):
-    module = importlib.import_module(f"rpaccel.perfmodel.{name}")
+    module = importlib.import_module(name)
     functions = [each for each in vars(module).values() if isinstance(each, Dispatcher)]
     mine = [each.py_func for each in functions if each.__module__ == module.__name__]
     numbers = [inspect.signature(each).parameters.get("_sources") for each in mine]
