@@ -10,6 +10,7 @@ import numpy as np
 from rpaccel.perfmodel.memory import BURST_BEATS, Number, RecordSizes, list_beats, traffic_of
 from rpaccel.perfmodel.memory_fabric import lookup_cycles, read_cycles, row_cycles
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
+from rpaccel.perfmodel.sub_batch import WALK_RECORD_CYCLES
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 # Latencies of the read path, from the docstrings of the units [cycles].
@@ -19,7 +20,6 @@ RESOLVE_CYCLES = 2  # IdResolver: op to row request or ticket
 FIFO_CYCLES = 2  # SyncFIFOBuffered: ids, tickets
 POOL_CYCLES = 5  # Pooler: last row's beat to the vector, and to the end of a sub-batch
 BATCH_QUEUE_CYCLES = 1  # Gather: queue of sub-batches
-WALK_RECORD_CYCLES = 2  # FeatureWalker: take a record, finish it
 LIST_BURSTS = 4  # MemoryFabric: a list's bursts in flight
 
 HIT_CYCLES, MISS_CYCLES = 1, 2  # RowBank: of a beat that hits, and of one that misses

@@ -242,7 +242,7 @@ def measure(
     items = sub_batch * sub_batches
     query = random_query(rng, config, [ranker], items=items, feature_rows=items)
     plan = plan_model(ranker.sizes, config)
-    pass_items = min(best_sub_batch(plan, items), sub_batch)
+    pass_items = min(best_sub_batch(plan, items, gathered=True), sub_batch)
     counts = [min(pass_items, items - start) for start in range(0, items, pass_items)]
     workload = Workload(config, ranker, counts, query=query)
     program = build_core(config, progress=progress)
