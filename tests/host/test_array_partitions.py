@@ -10,7 +10,7 @@ from tests.rtl.array_bench import corner, partitions, random_bursts
 from tests.rtl.conftest import small
 from tests.streams import slow_but
 
-LANES = 10
+LANES = 16
 CONFIGS = {
     "A32": small(32, block_size=8, weight_words=1024, param_entries=1024, sub_batch_max=64),
     "A64": small(64, block_size=16, weight_words=4096, param_entries=2048, sub_batch_max=128),

@@ -224,7 +224,7 @@ def whole(blocks: int) -> list[Rectangle]:
 
 
 def partitions(blocks: int) -> dict[str, list[Rectangle]]:
-    """Return the splits of a grid by name; 8 + 2 needs 4 blocks."""
+    """Return the splits of a grid by name; RecPipe's 8 + 2 and 8 + 8 need 4 blocks."""
     half = blocks // 2
 
     def squares(size: int, rows: range, cols: range) -> list[Rectangle]:
@@ -249,6 +249,7 @@ def partitions(blocks: int) -> dict[str, list[Rectangle]]:
     }
     if blocks == 4:
         splits["8 + 2"] = [*squares(1, top, everything), *squares(2, bottom, everything)]
+        splits["8 + 8"] = squares(1, everything, everything)
         splits["odd"] = [
             Rectangle(row=1, col=0, rows=3, cols=1),
             Rectangle(row=0, col=1, rows=1, cols=3),
