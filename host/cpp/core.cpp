@@ -201,7 +201,8 @@ class Core {
         pins_.batch_valid() = offer;
         if (offer) {
             const uint64_t last = offered_ + 1 == in_.batches;
-            pins_.batch_payload() = offered_ % 2 | in_.batch[offered_].items << 1 | last << 17;
+            const uint64_t half = 2 * (offered_ % 2);  // of the item banks: rtl.item_banks
+            pins_.batch_payload() = half | in_.batch[offered_].items << 2 | last << 18;
         }
         model_->eval();
         const bool taken = offer && pins_.batch_ready();
