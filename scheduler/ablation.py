@@ -34,10 +34,10 @@ from rpaccel.spec.platform import PlatformConfig, load_platform
 from rpaccel.spec.stage_tasks import StageTasks
 
 __all__ = [
-    "CANDIDATES", "FEATURES", "IDEAS", "KEPT", "SERVED", "SPLIT_SUB_BATCH", "SPLIT_TASKS",
-    "WHOLE_TASKS", "Bound", "Design", "Load", "Measured", "Setup", "bounds", "designs",
-    "host_sort_s", "lane_use", "measure", "pace_cycles", "saturated_qps", "stage_alone_qps",
-    "stage_banks",
+    "CANDIDATES", "FEATURES", "IDEAS", "ID_BYTES", "KEPT", "SERVED", "SPLIT_SUB_BATCH",
+    "SPLIT_TASKS", "WHOLE_TASKS", "Bound", "Design", "Load", "Measured", "Setup", "bounds",
+    "designs", "host_sort_s", "lane_use", "measure", "pace_cycles", "saturated_qps",
+    "stage_alone_qps", "stage_banks",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]

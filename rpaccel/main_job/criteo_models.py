@@ -131,7 +131,7 @@ class CriteoImages:
     splits : by name; the large ranker's lanes own the same blocks in both.
     front, back : lanes that run the small ranker under each split, and the large one always.
     small : by split, at one address; large : beside it.
-    first : the small ranker's image for 8 + 2, and what the static caches hold at first.
+    first : the small ranker's image for 8 + 2, and what the static caches hold at first: `pins`.
     """
 
     config: AcceleratorConfig
@@ -141,6 +141,7 @@ class CriteoImages:
     small: dict[str, CompiledModels]
     large: CompiledModels
     first: CompiledModels
+    pins: Pins | None
 
 
 def compile_criteo(
@@ -168,11 +169,12 @@ def compile_criteo(
         name: compile_models([models.small], config.lane(lanes[0]), base=large.limit)
         for name, lanes in front.items()
     }
+    popular = _popular(models, config) if pins else None
     first = compile_models(
         [models.small],
         config.lane(front[EIGHT_TWO][0]),
         base=large.limit,
-        pins=_popular(models, config) if pins else None,
+        pins=popular,
         beside=[large],
     )
     return CriteoImages(
@@ -183,6 +185,7 @@ def compile_criteo(
         small=small,
         large=large,
         first=first,
+        pins=popular,
     )
 
 

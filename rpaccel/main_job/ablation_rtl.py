@@ -1,0 +1,211 @@
+"""`rpaccel ablation --rtl`: RPAccel's ideas, alone and together, on the netlist beside the model.
+
+Cycles of the device are measured, with every answer equal to the golden model's; the link and the
+host's sort are those of the platform `paper` and of `scheduler.ablation`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rpaccel.cache import cached, source_digest
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.main_job import ablation_rtl_machine, criteo_models
+from rpaccel.main_job.ablation_rtl_machine import (
+    ClockedBus,
+    Place,
+    Questions,
+    RtlHost,
+    Times,
+    make_places,
+)
+from rpaccel.main_job.ablation_rtl_model import Predicted, predict
+from rpaccel.main_job.ablation_rtl_rows import (
+    Figure,
+    HostTimes,
+    PlaceRun,
+    RtlAblation,
+    RtlAsk,
+    RtlRow,
+    Speed,
+)
+from rpaccel.main_job.criteo_machine import MEMORY_BYTES
+from rpaccel.main_job.criteo_models import CriteoModels, quantise_criteo
+from rpaccel.scheduler.ablation import Setup, measure, saturated_qps
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.platform import PlatformConfig, load_platform
+from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
+
+__all__ = ["run_place", "run_rtl_ablation"]
+
+PLATFORM = "paper"  # its link and clock; its memory's latency is that of the simulated memory
+DEPTH = 16  # of the rings
+ALONE = 16  # number of the query that is asked alone
+SATURATED = 32  # queries of the model's long load
+
+
+def run_rtl_ablation(
+    ask: RtlAsk, *, progress: Callable[[str], None] = print, build_dir: Path = BUILD_DIR
+) -> RtlAblation:
+    """Return the study.
+
+    What is measured depends on no model of performance: it is kept, by content, under `build_dir`.
+    Raises RuntimeError with the first bit that differs, ValueError for a machine that cannot be
+    split so.
+    """
+    config, platform = load_accelerator(ask.preset), load_platform(PLATFORM)
+    models = quantise_criteo(CriteoWorkload(CriteoConfig(seed=ask.seed, items=ask.items)))
+    places = make_places(models, config)
+    library = build_simulator(config, progress=progress, build_dir=build_dir)
+    asked = {d.name: Questions(models, d, config) for d in ask.chosen}
+    runs = []
+    for place in places.values():
+        here = {name: each for name, each in asked.items() if each.name == place.name}
+        if not here:
+            continue
+        progress(f"{place.name}: {', '.join(here)}")
+        found, _ = cached(
+            build_dir / "ablation_rtl",
+            place.name.replace(" ", ""),
+            _key(ask, library, list(here)),
+            lambda place=place, here=here: asdict(  # type: ignore[misc]
+                _simulated(place, here, models, platform, library, progress)
+            ),
+        )
+        figures = {name: Figure(**figure) for name, figure in found.pop("figures").items()}
+        runs.append(PlaceRun(figures=figures, **found))
+    measured = {name: figure for run in runs for name, figure in run.figures.items()}
+    rows = []
+    for name, each in asked.items():
+        progress(f"model: {name}")
+        rows.append(_row(places[each.name], each, measured[name], ask, platform))
+    return RtlAblation(
+        ask=ask,
+        rows=tuple(rows),
+        queries=sum(run.queries for run in runs),
+        cycles=sum(run.cycles for run in runs),
+        cpu_seconds=sum(run.cpu_seconds for run in runs),
+    )
+
+
+def _key(ask: RtlAsk, library: Path, names: Sequence[str]) -> list[str | bytes]:
+    """Return all that a measurement depends on."""
+    return [
+        library.parent.name,
+        repr((ask.items, ask.seed, *names)),
+        source_digest(["golden", "host", "spec", "workloads"]),
+        *(
+            Path(str(module.__file__)).read_bytes()
+            for module in (ablation_rtl_machine, criteo_models)
+        ),
+    ]
+
+
+def _simulated(
+    place: Place,
+    asked: Mapping[str, Questions],
+    models: CriteoModels,
+    platform: PlatformConfig,
+    library: Path,
+    progress: Callable[[str], None],
+) -> PlaceRun:
+    """Run the designs of a place on the netlist."""
+    config = next(iter(asked.values())).config
+    timing = MemoryTiming(read_latency_cycles=platform.accelerator.memory.latency_cycles)
+    with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
+        return run_place(device, place, asked, models, platform, progress)
+
+
+def run_place(
+    device: ClockedBus,
+    place: Place,
+    asked: Mapping[str, Questions],
+    models: CriteoModels,
+    platform: PlatformConfig,
+    progress: Callable[[str], None],
+) -> PlaceRun:
+    """Ask the designs of a place on a device that was just made; equal questions once.
+
+    device : with MEMORY_BYTES of memory. Raises RuntimeError with the first bit that differs.
+    """
+    start, queries = time.process_time(), 0
+    host = RtlHost(device, place, models, next(iter(asked.values())).config, depth=DEPTH)
+    figures: dict[str, Figure] = {}
+    known: dict[tuple[object, ...], Figure] = {}
+    for name, questions in asked.items():
+        if questions.key not in known:
+            between = HostTimes.of(questions.design, models.funnel.items, platform).between
+            delay = round(between * platform.accelerator.clock_hz)
+            known[questions.key] = _measured(host, questions, delay)
+            queries += 2 * questions.in_flight + 1
+        figures[name] = known[questions.key]
+        progress(f"{name}: bit-exact, {figures[name]}")
+    return PlaceRun(
+        figures=figures,
+        queries=queries,
+        cycles=device.cycles,
+        cpu_seconds=time.process_time() - start,
+    )
+
+
+def _measured(host: RtlHost, questions: Questions, delay: int) -> Figure:
+    """Ask a load, then one query alone."""
+    count = questions.in_flight
+    before = host.row_counters()
+    load = host.ask(questions, range(2 * count), count, delay)
+    after = host.row_counters()
+    alone = host.ask(questions, [ALONE], 1, delay)
+    beats = {name: after[name] - before[name] for name in after}
+    found = beats["pinned"] + beats["hits"] + beats["merged"]
+    read = beats["misses"] + beats["refused"]
+    return _figure(load, alone, count, found / max(1, found + read))
+
+
+def _figure(load: Times, alone: Times, in_flight: int, hits: float) -> Figure:
+    ends = sorted(load.ends)
+    return Figure(
+        alone=alone.ends[0] - alone.starts[0],
+        per_query=(ends[2 * in_flight - 1] - ends[in_flight - 1]) / in_flight,
+        hits=hits,
+    )
+
+
+def _row(
+    place: Place, questions: Questions, rtl: Figure, ask: RtlAsk, platform: PlatformConfig
+) -> RtlRow:
+    design, count = questions.design, questions.in_flight
+    clock_hz = platform.accelerator.clock_hz
+    host = HostTimes.of(design, ask.items, platform)
+
+    def said(numbers: Sequence[int], in_flight: int, before: Sequence[int]) -> Predicted:
+        return predict(
+            place,
+            questions,
+            numbers,
+            before=before,
+            in_flight=in_flight,
+            round_trip_cycles=round(host.between * clock_hz),
+            memory=platform.accelerator.memory,
+        )
+
+    load, alone = said(range(2 * count), count, ()), said([ALONE], 1, [2 * count - 1])
+    steady = said(range(2 * SATURATED), SATURATED, ())
+    setup = Setup(design)
+    return RtlRow(
+        design=design,
+        in_flight=count,
+        clock_hz=clock_hz,
+        host=host,
+        rtl=rtl,
+        model=_figure(load.times, alone.times, count, load.hits),
+        steady=_figure(steady.times, alone.times, SATURATED, 0.0).per_query,
+        paper=Speed(
+            latency_ms=measure(setup, 1.0, 1, ask.seed).p50_ms,
+            qps=min(saturated_qps(setup), 1 / setup.link_s),
+        ),
+    )

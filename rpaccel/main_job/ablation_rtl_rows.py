@@ -1,0 +1,223 @@
+"""Figures of the ablation on the netlist: of each design, and of each step between two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rpaccel.scheduler.ablation import FEATURES, ID_BYTES, IDEAS, Design, designs, host_sort_s
+from rpaccel.spec.isa import RESULT
+from rpaccel.spec.platform import PlatformConfig
+
+__all__ = [
+    "SAME", "Figure", "Gains", "HostTimes", "PlaceRun", "RtlAblation", "RtlAsk", "RtlRow", "Speed",
+    "Step", "sign",
+]  # fmt: skip
+
+PATH = ("base", "O.1", "O.1 to O.2", "O.1 to O.3", "O.1 to O.4", "O.1 to O.5")
+SAME = 0.02  # gains within 2 % of 1 are no change
+ITEMS_STEP = 128  # tasks of a first stage hold whole beats of ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlAsk:
+    """What is asked for.
+
+    items : candidates of a query; a first stage keeps an eighth, and 1/64 is served. At most 512:
+    without O.2 the host has the survivors from the list of 64 that the device gives.
+    designs : by name; the base is always there.
+    """
+
+    preset: str = "default"
+    items: int = 128
+    seed: int = 0
+    designs: tuple[str, ...] = tuple(design.name for design in designs())
+
+    def __post_init__(self) -> None:
+        if not 0 < self.items <= 512 or self.items % ITEMS_STEP:
+            raise ValueError(
+                f"items must be a multiple of {ITEMS_STEP} in {ITEMS_STEP}..512, not {self.items}"
+            )
+        known = [design.name for design in designs()]
+        wrong = [name for name in self.designs if name not in known]
+        if wrong:
+            raise ValueError(f"designs must be of {', '.join(known)}, not {wrong[0]}")
+
+    @property
+    def chosen(self) -> list[Design]:
+        """The designs, in their order, the base first."""
+        return [d for d in designs() if d.name in {*self.designs, "base"}]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """What machine and host between them take [cycles].
+
+    alone : one query on an idle machine, from its fetch to the last answer. per_query : with
+    several in flight, from answer to answer. hits : share of rows that read no memory then.
+    """
+
+    alone: int
+    per_query: float
+    hits: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostTimes:
+    """What is modelled outside the device [s].
+
+    way_in : of the link, before a query is fetched; busy : how long that keeps the link. between :
+    of link, host and link again between two stages, 0 with O.2; the simulated host waits so long.
+    last : from the machine's answer to the host's.
+    """
+
+    way_in: float
+    busy: float
+    between: float
+    last: float
+
+    @classmethod
+    def of(cls, design: Design, items: int, platform: PlatformConfig) -> HostTimes:
+        """Return the times of a design; as `scheduler.ablation.Setup`, of fewer candidates."""
+        link, keep = platform.link, items // 8
+        bytes_in, scored = items * 4 * FEATURES, keep if design.has("O.1") else items
+        between = 0.0
+        if design.has("O.1") and not design.has("O.2"):
+            scores, ids = link.seconds(items * RESULT.bytes), link.seconds(keep * ID_BYTES)
+            between = scores + host_sort_s(items) + ids
+        last = link.seconds(items // 64 * RESULT.bytes)
+        if not design.has("O.2"):
+            last = link.seconds(scored * RESULT.bytes) + host_sort_s(scored)
+        return cls(
+            way_in=link.seconds(bytes_in),
+            busy=bytes_in / link.bytes_per_s,
+            between=between,
+            last=last,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """latency_ms : of one query, from host to host. qps : with several in flight."""
+
+    latency_ms: float
+    qps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlRow:
+    """A design on the netlist, by the model for the same queries, and on `paper` by the model.
+
+    in_flight : queries of the netlist and of `model`; `steady` has SATURATED of them.
+    """
+
+    design: Design
+    in_flight: int
+    clock_hz: float
+    host: HostTimes
+    rtl: Figure
+    model: Figure
+    steady: float  # cycles per query
+    paper: Speed
+
+    def speed(self, figure: Figure) -> Speed:
+        """Return what the host sees of a figure."""
+        seconds = figure.alone / self.clock_hz + self.host.way_in + self.host.last
+        return Speed(latency_ms=1e3 * seconds, qps=self._qps(figure.per_query))
+
+    @property
+    def steady_qps(self) -> float:
+        """What the model says of many queries in flight."""
+        return self._qps(self.steady)
+
+    def _qps(self, cycles: float) -> float:
+        return min(self.clock_hz / cycles, 1 / self.host.busy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gains:
+    """Gains of a step: latency before / after, throughput after / before."""
+
+    latency: float
+    throughput: float
+
+    @classmethod
+    def of(cls, before: Speed, after: Speed) -> Gains:
+        """Return the gains from one speed to another."""
+        return cls(latency=before.latency_ms / after.latency_ms, throughput=after.qps / before.qps)
+
+
+def sign(gain: float) -> str:
+    """Return better, worse, or same (within SAME of 1)."""
+    if abs(gain - 1) <= SAME:
+        return "same"
+    return "better" if gain > 1 else "worse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """An idea that is added to a design."""
+
+    name: str
+    idea: str
+    before: RtlRow
+    after: RtlRow
+
+    @property
+    def rtl(self) -> Gains:
+        """Measured."""
+        return Gains.of(self.before.speed(self.before.rtl), self.after.speed(self.after.rtl))
+
+    @property
+    def model(self) -> Gains:
+        """By the model, for the same queries."""
+        return Gains.of(self.before.speed(self.before.model), self.after.speed(self.after.model))
+
+    @property
+    def steady(self) -> float:
+        """Throughput by the model with many queries in flight."""
+        return self.after.steady_qps / self.before.steady_qps
+
+    @property
+    def paper(self) -> Gains:
+        """By the model, on `paper`."""
+        return Gains.of(self.before.paper, self.after.paper)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceRun:
+    """What was measured of the designs of one place. queries : answers compared bit for bit."""
+
+    figures: Mapping[str, Figure]
+    queries: int
+    cycles: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtlAblation:
+    """All rows. queries : answers compared bit for bit. seconds : of CPU, for the simulation."""
+
+    ask: RtlAsk
+    rows: tuple[RtlRow, ...]
+    queries: int
+    cycles: int
+    cpu_seconds: float
+
+    @property
+    def steps(self) -> list[Step]:
+        """Return each idea alone, against the base, then one more idea at a time."""
+        named = {row.design.name: row for row in self.rows}
+        pairs = [("base", f"{idea} alone", f"{idea} alone") for idea in IDEAS]
+        pairs += [(a, b, f"{a} + {b[-3:]}") for a, b in pairwise(PATH)]
+        return [
+            Step(
+                name=name,
+                idea=name[:3] if name.endswith("alone") else name[-3:],
+                before=named[before],
+                after=named[after],
+            )
+            for before, after, name in pairs
+            if before in named and after in named
+        ]
