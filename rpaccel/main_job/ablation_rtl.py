@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rpaccel.cache import cached, source_digest
 from rpaccel.host.axi_memory import MemoryTiming
@@ -26,6 +28,7 @@ from rpaccel.main_job.ablation_rtl_machine import (
 )
 from rpaccel.main_job.ablation_rtl_model import Predicted, predict
 from rpaccel.main_job.ablation_rtl_rows import (
+    PLATFORM,
     Figure,
     HostTimes,
     PlaceRun,
@@ -36,14 +39,13 @@ from rpaccel.main_job.ablation_rtl_rows import (
 )
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES
 from rpaccel.main_job.criteo_models import CriteoModels, quantise_criteo
-from rpaccel.scheduler.ablation import Setup, measure, saturated_qps
+from rpaccel.scheduler.ablation import Design, Setup, measure, saturated_qps
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.platform import PlatformConfig, load_platform
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 __all__ = ["run_place", "run_rtl_ablation"]
 
-PLATFORM = "paper"  # its link and clock; its memory's latency is that of the simulated memory
 DEPTH = 16  # of the rings
 ALONE = 16  # number of the query that is asked alone
 SATURATED = 32  # queries of the model's long load
@@ -72,38 +74,46 @@ def run_rtl_ablation(
         found, _ = cached(
             build_dir / "ablation_rtl",
             place.name.replace(" ", ""),
-            _key(ask, library, list(here)),
-            lambda place=place, here=here: asdict(  # type: ignore[misc]
-                _simulated(place, here, models, platform, library, progress)
-            ),
+            _key(ask, library, here, platform),
+            partial(_simulated, place, here, models, platform, library, progress),
         )
         figures = {name: Figure(**figure) for name, figure in found.pop("figures").items()}
         runs.append(PlaceRun(figures=figures, **found))
     measured = {name: figure for run in runs for name, figure in run.figures.items()}
-    rows = []
-    for name, each in asked.items():
-        progress(f"model: {name}")
-        rows.append(_row(places[each.name], each, measured[name], ask, platform))
+    progress("models")
+    papers = {design.name: _paper(design, ask.seed) for design in ask.chosen}
+    rows = [
+        _row(places[each.name], each, measured[name], papers[name], platform)
+        for name, each in asked.items()
+    ]
     return RtlAblation(
         ask=ask,
         rows=tuple(rows),
+        larger={items: _modelled(ask, items, papers, platform) for items in ask.larger},
         queries=sum(run.queries for run in runs),
         cycles=sum(run.cycles for run in runs),
         cpu_seconds=sum(run.cpu_seconds for run in runs),
     )
 
 
-def _key(ask: RtlAsk, library: Path, names: Sequence[str]) -> list[str | bytes]:
+def _key(
+    ask: RtlAsk, library: Path, asked: Mapping[str, Questions], platform: PlatformConfig
+) -> list[str | bytes]:
     """Return all that a measurement depends on."""
+    files = (ablation_rtl_machine.__file__, criteo_models.__file__)
+    loads = [(n, q.in_flight, _delay_cycles(q, platform)) for n, q in asked.items()]
     return [
         library.parent.name,
-        repr((ask.items, ask.seed, *names)),
+        repr((ask.items, ask.seed, DEPTH, ALONE, loads)),
         source_digest(["golden", "host", "spec", "workloads"]),
-        *(
-            Path(str(module.__file__)).read_bytes()
-            for module in (ablation_rtl_machine, criteo_models)
-        ),
+        *(Path(file).read_bytes() for file in files),
     ]
+
+
+def _delay_cycles(questions: Questions, platform: PlatformConfig) -> int:
+    """Return the cycles of link and host between two stages."""
+    host = HostTimes.of(questions.design, questions.models.funnel.items, platform)
+    return round(host.between * platform.accelerator.clock_hz)
 
 
 def _simulated(
@@ -113,12 +123,12 @@ def _simulated(
     platform: PlatformConfig,
     library: Path,
     progress: Callable[[str], None],
-) -> PlaceRun:
-    """Run the designs of a place on the netlist."""
+) -> dict[str, Any]:
+    """Run the designs of a place on the netlist; return the fields of a PlaceRun."""
     config = next(iter(asked.values())).config
     timing = MemoryTiming(read_latency_cycles=platform.accelerator.memory.latency_cycles)
     with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
-        return run_place(device, place, asked, models, platform, progress)
+        return asdict(run_place(device, place, asked, models, platform, progress))
 
 
 def run_place(
@@ -139,9 +149,8 @@ def run_place(
     known: dict[tuple[object, ...], Figure] = {}
     for name, questions in asked.items():
         if questions.key not in known:
-            between = HostTimes.of(questions.design, models.funnel.items, platform).between
-            delay = round(between * platform.accelerator.clock_hz)
-            known[questions.key] = _measured(host, questions, delay)
+            delay_cycles = _delay_cycles(questions, platform)
+            known[questions.key] = _measured(host, questions, delay_cycles)
             queries += 2 * questions.in_flight + 1
         figures[name] = known[questions.key]
         progress(f"{name}: bit-exact, {figures[name]}")
@@ -153,13 +162,13 @@ def run_place(
     )
 
 
-def _measured(host: RtlHost, questions: Questions, delay: int) -> Figure:
+def _measured(host: RtlHost, questions: Questions, delay_cycles: int) -> Figure:
     """Ask a load, then one query alone."""
     count = questions.in_flight
     before = host.row_counters()
-    load = host.ask(questions, range(2 * count), count, delay)
+    load = host.ask(questions, range(2 * count), count, delay_cycles)
     after = host.row_counters()
-    alone = host.ask(questions, [ALONE], 1, delay)
+    alone = host.ask(questions, [ALONE], 1, delay_cycles)
     beats = {name: after[name] - before[name] for name in after}
     found = beats["pinned"] + beats["hits"] + beats["merged"]
     read = beats["misses"] + beats["refused"]
@@ -175,12 +184,37 @@ def _figure(load: Times, alone: Times, in_flight: int, hits: float) -> Figure:
     )
 
 
+def _paper(design: Design, seed: int) -> Speed:
+    """Return what the model says of a design on `paper`, as `scheduler.ablation_study`."""
+    setup = Setup(design)
+    return Speed(
+        latency_ms=measure(setup, 1.0, 1, seed).p50_ms,
+        qps=min(saturated_qps(setup), 1 / setup.link_s),
+    )
+
+
+def _modelled(
+    ask: RtlAsk, items: int, papers: Mapping[str, Speed], platform: PlatformConfig
+) -> tuple[RtlRow, ...]:
+    """Return rows of queries of more candidates, by the model alone."""
+    config = load_accelerator(ask.preset)
+    models = quantise_criteo(CriteoWorkload(CriteoConfig(seed=ask.seed, items=items)))
+    places = make_places(models, config)
+    asked = [Questions(models, design, config) for design in ask.chosen]
+    return tuple(
+        _row(places[each.name], each, None, papers[each.design.name], platform) for each in asked
+    )
+
+
 def _row(
-    place: Place, questions: Questions, rtl: Figure, ask: RtlAsk, platform: PlatformConfig
+    place: Place,
+    questions: Questions,
+    rtl: Figure | None,
+    paper: Speed,
+    platform: PlatformConfig,
 ) -> RtlRow:
-    design, count = questions.design, questions.in_flight
-    clock_hz = platform.accelerator.clock_hz
-    host = HostTimes.of(design, ask.items, platform)
+    """Return a design's row. rtl : None: by the model alone, and not of many in flight."""
+    count = questions.in_flight
 
     def said(numbers: Sequence[int], in_flight: int, before: Sequence[int]) -> Predicted:
         return predict(
@@ -189,23 +223,23 @@ def _row(
             numbers,
             before=before,
             in_flight=in_flight,
-            round_trip_cycles=round(host.between * clock_hz),
+            round_trip_cycles=_delay_cycles(questions, platform),
             memory=platform.accelerator.memory,
         )
 
     load, alone = said(range(2 * count), count, ()), said([ALONE], 1, [2 * count - 1])
-    steady = said(range(2 * SATURATED), SATURATED, ())
-    setup = Setup(design)
+    model = _figure(load.times, alone.times, count, load.hits)
+    steady = model.per_query
+    if rtl is not None:
+        many = said(range(2 * SATURATED), SATURATED, ())
+        steady = _figure(many.times, alone.times, SATURATED, many.hits).per_query
     return RtlRow(
-        design=design,
+        design=questions.design,
         in_flight=count,
-        clock_hz=clock_hz,
-        host=host,
-        rtl=rtl,
-        model=_figure(load.times, alone.times, count, load.hits),
-        steady=_figure(steady.times, alone.times, SATURATED, 0.0).per_query,
-        paper=Speed(
-            latency_ms=measure(setup, 1.0, 1, ask.seed).p50_ms,
-            qps=min(saturated_qps(setup), 1 / setup.link_s),
-        ),
+        clock_hz=platform.accelerator.clock_hz,
+        host=HostTimes.of(questions.design, questions.models.funnel.items, platform),
+        rtl=rtl or model,
+        model=model,
+        steady=steady,
+        paper=paper,
     )

@@ -175,13 +175,12 @@ class Questions:
 
     @property
     def in_flight(self) -> int:
-        """Queries that keep the machine busy: one for each lane of the first stage, at least two.
+        """Queries that keep the machine busy: two on one lane, else as many as it has funnels.
 
-        Eight if the host works between the stages.
+        As many as funnels too if the host works between the stages.
         """
-        if self.parts == 2:
-            return 8
-        return (8 if self.two else 4) if self.design.has("O.3") else 2
+        split = self.design.has("O.3") or self.parts == 2
+        return self.config.funnels if split else 2
 
     def first(self, number: int) -> Query:
         """Return the query, or its first part, whose list is all that goes on."""

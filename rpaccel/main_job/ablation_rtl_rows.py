@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,10 +11,11 @@ from rpaccel.spec.isa import RESULT
 from rpaccel.spec.platform import PlatformConfig
 
 __all__ = [
-    "SAME", "Figure", "Gains", "HostTimes", "PlaceRun", "RtlAblation", "RtlAsk", "RtlRow", "Speed",
-    "Step", "sign",
+    "PLATFORM", "SAME", "Figure", "Gains", "HostTimes", "PlaceRun", "RtlAblation", "RtlAsk",
+    "RtlRow", "Speed", "Step", "sign", "steps_of",
 ]  # fmt: skip
 
+PLATFORM = "paper"  # its link and clock; its memory's latency is that of the simulated memory
 PATH = ("base", "O.1", "O.1 to O.2", "O.1 to O.3", "O.1 to O.4", "O.1 to O.5")
 SAME = 0.02  # gains within 2 % of 1 are no change
 ITEMS_STEP = 128  # tasks of a first stage hold whole beats of ids
@@ -43,6 +44,11 @@ class RtlAsk:
         wrong = [name for name in self.designs if name not in known]
         if wrong:
             raise ValueError(f"designs must be of {', '.join(known)}, not {wrong[0]}")
+
+    @property
+    def larger(self) -> tuple[int, ...]:
+        """More candidates, for the model alone."""
+        return tuple(items for items in (256, 512) if items > self.items)
 
     @property
     def chosen(self) -> list[Design]:
@@ -197,27 +203,36 @@ class PlaceRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RtlAblation:
-    """All rows. queries : answers compared bit for bit. seconds : of CPU, for the simulation."""
+    """All rows. queries : answers compared bit for bit. cpu_seconds : of the simulation.
+
+    larger : rows of queries of more candidates, by the model alone, in `rtl` too.
+    """
 
     ask: RtlAsk
     rows: tuple[RtlRow, ...]
+    larger: Mapping[int, tuple[RtlRow, ...]]
     queries: int
     cycles: int
     cpu_seconds: float
 
     @property
     def steps(self) -> list[Step]:
-        """Return each idea alone, against the base, then one more idea at a time."""
-        named = {row.design.name: row for row in self.rows}
-        pairs = [("base", f"{idea} alone", f"{idea} alone") for idea in IDEAS]
-        pairs += [(a, b, f"{a} + {b[-3:]}") for a, b in pairwise(PATH)]
-        return [
-            Step(
-                name=name,
-                idea=name[:3] if name.endswith("alone") else name[-3:],
-                before=named[before],
-                after=named[after],
-            )
-            for before, after, name in pairs
-            if before in named and after in named
-        ]
+        """The steps of `rows`."""
+        return steps_of(self.rows)
+
+
+def steps_of(rows: Sequence[RtlRow]) -> list[Step]:
+    """Return each idea alone, against the base, then one more idea at a time.
+
+    Steps from or to a design without a row are left out.
+    """
+    named = {row.design.name: row for row in rows}
+    pairs = [("base", f"{idea} alone", f"{idea} alone", idea) for idea in IDEAS]
+    pairs += [
+        (a, b, f"{a} + {idea}", idea) for (a, b), idea in zip(pairwise(PATH), IDEAS, strict=True)
+    ]
+    return [
+        Step(name=name, idea=idea, before=named[before], after=named[after])
+        for before, after, name, idea in pairs
+        if before in named and after in named
+    ]
