@@ -66,8 +66,35 @@ fetch and after the answer. Between: of them between two stages. Rows: share tha
 * `{preset}` has 1/16 of the MACs of `paper`, and a query 1/{scale} of its candidates.
 """
 
-# Why signs differ: by the idea of the step and the quantity.
-_REASONS: dict[tuple[str, str], str] = {}
+# Why signs differ, by step and quantity. Sizes of tasks and lanes: scheduler.ablation,
+# docs/architecture.md ("The array and its lanes"); the table of more candidates shows which go.
+_ROUND_TRIP = (
+    "link and host take as long between the stages however few the candidates, more than so few "
+    "save"
+)
+_SHORT_TASKS = (
+    "a quarter of so few candidates is no more than one sub-batch of the lane (64 items of "
+    "RMlarge); on `paper` a task is four"
+)
+_REASONS: dict[tuple[str, str], str] = {
+    ("O.1 alone", "latency"): _ROUND_TRIP,
+    ("base + O.1", "latency"): _ROUND_TRIP,
+    ("O.3 alone", "throughput"): (
+        "layers of 32 to 96 channels fill 32 x 32 cells as well as quarters of them; of 128 x 128 "
+        "they leave columns idle"
+    ),
+    ("O.5 alone", "latency"): _SHORT_TASKS,
+    ("O.5 alone", "throughput"): _SHORT_TASKS,
+    ("O.1 + O.2", "throughput"): (
+        "the one lane changes its model twice a query and waits each time until its array is idle; "
+        "with the host between the stages, first stages of several queries follow each other"
+    ),
+    ("O.1 to O.4 + O.5", "throughput"): (
+        "tasks of an eighth of the candidates, half of the survivors, are smaller than the lanes' "
+        "sub-batches (32), and a tile of 8 x 8 weights takes 16 cycles for fewer than 16 items; "
+        "`paper` is bound by the link before and after"
+    ),
+}
 
 
 def rtl_text(study: RtlAblation) -> str:
@@ -191,7 +218,7 @@ def _differences(steps: Sequence[Step]) -> Iterator[str]:
             others = [(name, gain) for name, gain in found[1:] if sign(gain) != sign(rtl)]
             if others:
                 listed = ", ".join(f"{name} {sign(gain)} ({gain:.2f}x)" for name, gain in others)
-                reason = _REASONS.get((step.idea, quantity), "not explained")
+                reason = _REASONS.get((step.name, quantity), "not explained")
                 found_here = f"netlist {sign(rtl)} ({rtl:.2f}x)"
                 yield f"{step.name}, {quantity}: {found_here}, {listed}: {reason}."
 

@@ -166,7 +166,6 @@ class Step:
     """An idea that is added to a design."""
 
     name: str
-    idea: str
     before: RtlRow
     after: RtlRow
 
@@ -227,12 +226,10 @@ def steps_of(rows: Sequence[RtlRow]) -> list[Step]:
     Steps from or to a design without a row are left out.
     """
     named = {row.design.name: row for row in rows}
-    pairs = [("base", f"{idea} alone", f"{idea} alone", idea) for idea in IDEAS]
-    pairs += [
-        (a, b, f"{a} + {idea}", idea) for (a, b), idea in zip(pairwise(PATH), IDEAS, strict=True)
-    ]
+    pairs = [("base", f"{idea} alone", f"{idea} alone") for idea in IDEAS]
+    pairs += [(a, b, f"{a} + {idea}") for (a, b), idea in zip(pairwise(PATH), IDEAS, strict=True)]
     return [
-        Step(name=name, idea=idea, before=named[before], after=named[after])
-        for before, after, name, idea in pairs
+        Step(name=name, before=named[before], after=named[after])
+        for before, after, name in pairs
         if before in named and after in named
     ]
