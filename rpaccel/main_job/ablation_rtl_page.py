@@ -92,8 +92,8 @@ _REASONS: dict[tuple[str, str], str] = {
     ),
     ("O.1 to O.4 + O.5", "throughput"): (
         "tasks of an eighth of the candidates, half of the survivors, are no larger than the "
-        "lanes' sub-batches (32), and a tile of 8 x 8 weights takes 16 cycles for fewer than 16 items; "
-        "`paper` is bound by the link before and after"
+        "lanes' sub-batches (32), and a tile of 8 x 8 weights takes 16 cycles for fewer than 16 "
+        "items; `paper` is bound by the link before and after"
     ),
 }
 
