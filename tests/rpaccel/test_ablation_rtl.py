@@ -239,7 +239,7 @@ def test_chosen_designs_begin_with_the_base():
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_netlist_has_the_signs_of_the_model():
-    ask = RtlAsk(designs=("O.2 alone", "O.5 alone", "O.1", "O.1 to O.2"))
+    ask = RtlAsk(designs=("O.2 alone", "O.1", "O.1 to O.2"))
     made = run_rtl_ablation(ask)
     signs = {}
     for step in made.steps:
@@ -252,4 +252,3 @@ def test_netlist_has_the_signs_of_the_model():
     assert signs["O.2 alone"] == ("better", "same")
     assert signs["base + O.1"][1] == "better"
     assert signs["O.1 + O.2"] == ("better", "worse")
-    assert signs["O.5 alone"] == ("better", "worse")
