@@ -271,13 +271,15 @@ SLOT = PackedLayout(
     [
         ("valid", 1), ("reserved", 7),
         ("sub_batch", 16),  # most items per sub-batch, as compiled
-        ("quarter_items", 16),  # up to so many have four banks to take turns, more have two
         ("program_base", 16), ("program_length", 8),  # instructions without END
         ("feature_base", 16), ("user_features", 8), ("item_features", 8),
         ("user_dense_words", 8), ("item_dense_words", 8),  # A-byte words in USER / DENSE
         ("user_dense_bytes", 8), ("item_dense_bytes", 8),  # bytes at the head of each record
         ("user_vector_words", 16), ("item_vector_words", 16),  # vector words per side / per item
         ("row_bytes", 16),  # bytes per embedding row in memory and per vector, a power of two
+        # Sub-batches of up to so many items take turns at four banks, others at two; 0 (images from
+        # before there was this field): all at two.
+        ("quarter_items", 16),
     ],
     192,
 )  # fmt: skip

@@ -88,7 +88,8 @@ _REASONS: dict[tuple[str, str], str] = {
     ("O.5 alone", "throughput"): _SHORT_TASKS,
     ("O.1 + O.2", "throughput"): (
         "the one lane changes its model twice a query and waits each time until its array is idle; "
-        "with the host between the stages, first stages of several queries follow each other"
+        "with the host between the stages, first stages of several queries follow each other (not "
+        "traced to the end: without that wait the model still has a part of the difference)"
     ),
     ("O.1 to O.4 + O.5", "throughput"): (
         "tasks of an eighth of the candidates, half of the survivors, are no larger than the "
