@@ -54,6 +54,7 @@ SIZES = {
     128: ("paper", 32),
 }
 _TABLE_ROWS = 64  # of every embedding table; timing does not depend on them
+_LONGER = (1, 2, 4, 8)  # runs, in times the measured one
 _LEAST_SUB_BATCHES = 6  # so that there are two in the middle
 
 
@@ -133,6 +134,7 @@ class Efficiency:
         (transfers, releases, last scores, busy cycles).
     passes, passes_alone : cycles of the run, and of one sub-batch alone, by the performance model
         for other numbers of items in a pass.
+    longer : cycles of runs of 1, 2, 4, ... times as many sub-batches, by the performance model.
     run_s : seconds that the simulation took.
     """
 
@@ -157,6 +159,7 @@ class Efficiency:
     scale_sim_stacked: int
     passes: dict[int, int]
     passes_alone: dict[int, int]
+    longer: dict[int, int]
     run_s: float
 
     def efficiency(self, macs: int, cycles: int) -> float:
@@ -301,26 +304,34 @@ def _figures(
         scale_sim_stacked=scale_sim(True),
         passes=_passes(workload, run, sub_batch, sub_batch * sub_batches),
         passes_alone=_passes(workload, run, sub_batch, sub_batch),
+        longer={
+            sub_batches * factor: _cycles(
+                workload, run, sub_batch * sub_batches * factor, pass_items
+            )
+            for factor in _LONGER
+        },
         run_s=seconds,
     )
 
 
 def _passes(workload: Workload, run: CoreRun, sub_batch: int, items: int) -> dict[int, int]:
     """Return the cycles of `items` in passes of sub_batch, sub_batch / 2, ... items."""
+    parts = (sub_batch >> shift for shift in range(6) if sub_batch >> shift)
+    return {part: _cycles(workload, run, items, part) for part in parts}
+
+
+def _cycles(workload: Workload, run: CoreRun, items: int, part: int) -> int:
+    """Return the cycles of `items` in passes of `part` items by the performance model."""
     writes = int(run.writes[0]) // int(run.counts[0])  # per item
-    program = program_shape(workload.compiled)
-    cycles = {}
-    for part in (sub_batch >> shift for shift in range(6) if sub_batch >> shift):
-        sizes = split_items(items, part)
-        times = core_times(
-            workload.config,
-            program,
-            sizes,
-            walks=[writes * size for size in sizes],
-            start=-writes * sizes[0],
-        )
-        cycles[part] = int(times.logit[-1, 0]) + SCORE_CYCLES + 1
-    return cycles
+    sizes = split_items(items, part)
+    times = core_times(
+        workload.config,
+        program_shape(workload.compiled),
+        sizes,
+        walks=[writes * size for size in sizes],
+        start=-writes * sizes[0],
+    )
+    return int(times.logit[-1, 0]) + SCORE_CYCLES + 1
 
 
 def efficiency_report(

@@ -33,10 +33,21 @@ def _cycle_row(result: Efficiency) -> list[str]:
     return [*_place(result), *(f"{number:,}" for number in numbers)]
 
 
+def _of_bound(result: Efficiency, items: int, cycles: int) -> str:
+    return _share(result.efficiency(items * result.macs, cycles) / result.bound)
+
+
 def _pass_row(result: Efficiency, passes: Mapping[int, int], items: int) -> list[str]:
     """Return the shares of the bound that `items` reach in other passes."""
-    macs = items * result.macs
-    shares = [_share(result.efficiency(macs, cycles) / result.bound) for cycles in passes.values()]
+    return [*_place(result), *(_of_bound(result, items, cycles) for cycles in passes.values())]
+
+
+def _longer_row(result: Efficiency) -> list[str]:
+    """Return the shares of the bound that longer runs reach."""
+    shares = (
+        _of_bound(result, batches * result.sub_batch, cycles)
+        for batches, cycles in result.longer.items()
+    )
     return [*_place(result), *shares]
 
 
@@ -65,6 +76,9 @@ def efficiency_text(results: Sequence[Efficiency]) -> str:
         alone=markdown_table(
             [*head, *map(str, first.passes_alone)],
             [_pass_row(x, x.passes_alone, x.sub_batch) for x in results],
+        ),
+        longer=markdown_table(
+            [*head, *map(str, first.longer)], [_longer_row(result) for result in results]
         ),
     )
 
@@ -101,4 +115,10 @@ for the results of the one before. The run above, in passes of so many items:
 {passes}
 One sub-batch of {sub_batch} items alone, from an idle core to the last score:
 
-{alone}"""
+{alone}
+## Longer runs, by the performance model [% of the bound]
+
+The same passes, so many sub-batches of {sub_batch} items: filling and draining are paid once.
+`--sub-batches` runs them in RTL.
+
+{longer}"""
