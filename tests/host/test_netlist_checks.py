@@ -65,6 +65,7 @@ def test_waivers_have_reasons():
     assert all(len(waiver.reason) > 20 for waiver in verilator.WAIVERS)
 
 
+@pytest.mark.slow
 def test_design_files(tmp_path):
     paths = write_design(TINY, tmp_path / "a")
     again = write_design(TINY, tmp_path / "b")

@@ -21,6 +21,8 @@ from tests.rtl.retrieval_engine_bench import machine
 SCORES = {Metric.INNER_PRODUCT: retrieval.inner_product, Metric.L2: retrieval.l2}
 SMALL = machine(2, 32, queries=2, k_max=64, retrieval_port_lanes=2)
 
+pytestmark = pytest.mark.slow  # a netlist of its own
+
 
 def scores_of(rows, scales, metric, vector):
     if metric is Metric.COSINE:
@@ -205,15 +207,13 @@ def test_a_beat_per_port_and_cycle(row_bytes):
 @pytest.mark.parametrize("row_bytes", [16, 128])
 @pytest.mark.parametrize(
     ("ports", "beat_bytes", "lanes"),
-    [(1, 16, 1), pytest.param(8, 64, 4, marks=pytest.mark.nightly)],
+    [pytest.param(*sizes, marks=pytest.mark.nightly) for sizes in [(1, 16, 1), (8, 64, 4)]],
 )
-@pytest.mark.slow
 def test_a_beat_per_port_and_cycle_of_other_machines(ports, beat_bytes, lanes, row_bytes):
     config = machine(ports, beat_bytes, queries=1, k_max=16, retrieval_port_lanes=lanes)
     a_beat_per_port_and_cycle(config, row_bytes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("order", ["random", "ascending"])
 def test_a_million_rows_at_the_speed_of_memory(order):
     """K = 1024 of 2**20 rows of 64 B on four HBM2 ports, two queries a scan."""

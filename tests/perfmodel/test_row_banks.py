@@ -153,6 +153,7 @@ def small_rows(rng, kind, stage_bytes):
 @pytest.mark.parametrize("stage_bytes", [(4, 16), (16, 16), (8, 4), (16, 8)])
 @pytest.mark.parametrize("split", [0, 8, 11, 16])
 @pytest.mark.parametrize("per_mille", [0, 100, 800])
+@pytest.mark.slow
 def test_equals_the_netlist_with_pinned_rows(pinning_run, per_mille, split, stage_bytes):
     rng = np.random.default_rng([per_mille, split, *stage_bytes])
     kind, latency = str(rng.choice(KINDS)), int(rng.choice([2, 8, 20, 90]))
@@ -166,6 +167,7 @@ def test_equals_the_netlist_with_pinned_rows(pinning_run, per_mille, split, stag
     assert model.pinned + model.hits + model.merged + model.misses + model.refused >= model.beats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["ddr4", "hbm2"])
 def test_equals_the_netlist_with_nothing_pinned_yet(pinning_run, memory):
     rng = np.random.default_rng(4)
@@ -190,6 +192,7 @@ def test_equals_the_netlist_with_stalled_readers(run):
     assert cycles == sorted(cycles) and cycles[2] >= 10 * 700
 
 
+@pytest.mark.slow
 def test_a_pinned_row_alone(pinning_run):
     """Its answer needs no memory; both stages have lines, a row is found in its own only."""
     rows = rows_of(np.array([64]))

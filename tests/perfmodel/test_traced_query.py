@@ -14,6 +14,7 @@ from rpaccel.perfmodel.traced_gather import (
 )
 from rpaccel.perfmodel.traced_query import TracedLane
 from rpaccel.spec.accelerator import load_accelerator
+from tests.streams import slow_but
 
 TINY = load_accelerator("tiny")
 FAR = 1 << 40
@@ -33,8 +34,9 @@ def test_random_queries_on_the_netlist():
     assert {point.stage for point in points} >= {0, 1}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["two ports", "four gather ports"])
+@pytest.mark.parametrize(
+    "name", slow_but([], ["two ports", "four gather ports"], nightly=["two ports"])
+)
 def test_random_queries_on_other_netlists(name):
     check(list(validate_machine(name, 30, 2)), 30)
 

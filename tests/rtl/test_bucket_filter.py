@@ -233,7 +233,7 @@ def test_edges():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("bins", BINS_OF_UNITS)
+@pytest.mark.parametrize("bins", slow_but([4, 17, 64], BINS_OF_UNITS, nightly=[7, 16, 33]))
 def test_cycles_are_those_of_the_model(bins, mode):
     cases = [
         case(seed, items=items, k=k, bins=bins, **MODES[mode])
@@ -246,7 +246,7 @@ def test_cycles_are_those_of_the_model(bins, mode):
     check_cycles(Run(cases, bins=bins), bins)
 
 
-@pytest.mark.parametrize("bins", BINS_OF_UNITS)
+@pytest.mark.parametrize("bins", slow_but([4, 17, 64], BINS_OF_UNITS, nightly=[7, 16, 33]))
 @pytest.mark.parametrize("stall", STALL_CASES)
 def test_random_queries(bins, stall):
     rng = np.random.default_rng([bins, STALLS.index(stall)])
@@ -281,7 +281,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("bins", slow_but([4, 64], [4, 16, 64]))
+@pytest.mark.parametrize("bins", slow_but([4], [4, 16, 64], nightly=[16]))
 def test_orders(bins, order):
     cases = []
     for mode in MODES.values():

@@ -10,7 +10,7 @@ from rpaccel.spec.isa import Interaction
 from rpaccel.workloads.random_models import random_ranker
 from tests.rtl.conftest import small
 from tests.streams import (
-    STALLS,
+    STALL_CASES,
     expect_silence,
     receive,
     recorder,
@@ -113,21 +113,17 @@ class Run:
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        k
-        if k in ("none", "both")
-        else pytest.param(k, marks=[pytest.mark.slow, pytest.mark.nightly])
-        for k in STALLS
-    ],
+    STALL_CASES,
 )
 def test_matches_golden(kind):
     config = core_config()
-    ranker = random_ranker(np.random.default_rng(STALLS.index(kind)), config)
+    ranker = random_ranker(np.random.default_rng(7), config)
     run = Run(Workload(config, ranker, [5, 16, 1, 9]))
     run.execute(kind)
 
 
-@pytest.mark.parametrize("kind", ["none", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["none", "both"])
+@pytest.mark.slow
 def test_four_banks(kind):
     config = core_config()
     ranker = random_ranker(np.random.default_rng(8), config)
@@ -137,7 +133,9 @@ def test_four_banks(kind):
         run.check_cycles()
 
 
-@pytest.mark.parametrize("interaction", Interaction)
+@pytest.mark.parametrize(
+    "interaction", slow_but([Interaction.PRODUCT], Interaction, nightly=[Interaction.CONCAT])
+)
 @pytest.mark.parametrize(
     "size", [8, pytest.param(16, marks=[pytest.mark.slow, pytest.mark.nightly])]
 )
@@ -166,8 +164,8 @@ def test_stacked_layers(dense):
     run.check_cycles()
 
 
-@pytest.mark.parametrize("macs", [1, 2], ids=["cells", "pairs"])
-@pytest.mark.parametrize("items", slow_but([1, 16], [1, 2, 15, 16]))
+@pytest.mark.parametrize("macs", slow_but([1], [1, 2], nightly=[2]), ids=["cells", "pairs"])
+@pytest.mark.parametrize("items", slow_but([16], [1, 2, 15, 16], nightly=[2]))
 def test_cycles_equal_the_model(items, macs):
     config = core_config(macs_per_dsp=macs)
     ranker = random_ranker(np.random.default_rng(items), config, bottom=(12, 20), top=(16, 30))
@@ -176,6 +174,7 @@ def test_cycles_equal_the_model(items, macs):
     run.check_cycles()
 
 
+@pytest.mark.slow
 def test_score_layer_waits_for_room():
     config = core_config(8)
     ranker = random_ranker(np.random.default_rng(5), config)
@@ -256,7 +255,7 @@ def test_two_stages_with_users_of_their_own(kind):
         assert sum(row[f"interaction{n}"] for row in worked) == int(times.interaction_busy.sum())
 
 
-RECTANGLES = slow_but([(1, 2)], [(1, 2), (2, 4), (4, 1)])
+RECTANGLES = slow_but([], [(1, 2), (2, 4), (4, 1)], nightly=[(4, 1)])
 OTHERS = [(1, 4), (4, 2), (2, 1), (2, 2)]
 
 

@@ -48,7 +48,7 @@ def test_matches_golden(mode, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paces", [QUICK, UNEVEN, (0.1, 0.1, 1.0)], ids=str)
-@pytest.mark.parametrize("config", [CONFIG, TWO], ids=["one", "two funnels"])
+@pytest.mark.parametrize("config", slow_but([CONFIG], [CONFIG, TWO]), ids=["one", "two funnels"])
 def test_random_queries_match_golden(config, paces, monkeypatch):
     rng = np.random.default_rng(len(str(paces)) + config.funnels)
     models = [Model(rng, threshold=-(1 << 15)), Model(rng, spread=30, threshold=0)]
@@ -173,7 +173,7 @@ def test_a_deadline_gives_a_query_up_and_leaves_the_funnel_ready(config, monkeyp
 
 
 @pytest.mark.parametrize(
-    "reset", slow_but([(0, 4), (1, 1)], [(0, 1), (0, 4), (1, 1), (1, 3)]), ids=str
+    "reset", slow_but([(1, 1)], [(0, 1), (0, 4), (1, 1), (1, 3)], nightly=[(0, 1), (1, 3)]), ids=str
 )
 def test_a_lost_task_gives_its_query_up(reset, monkeypatch):
     rng = np.random.default_rng(reset)

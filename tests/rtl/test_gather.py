@@ -5,7 +5,7 @@ from rpaccel.spec.isa import Pooling, Status
 from tests.rtl.conftest import small
 from tests.rtl.gather_bench import check, check_halves_and_quarters, run
 from tests.rtl.gather_stage import Shape, Stage
-from tests.streams import STALLS
+from tests.streams import STALLS, slow_but
 
 TINY = load_accelerator("tiny")
 EDGE = load_accelerator("edge")
@@ -125,7 +125,7 @@ def test_four_banks(stall):
         check(stage, outcome, before=7 * number)
 
 
-@pytest.mark.parametrize("late_cycles", [1, 200, 500])
+@pytest.mark.parametrize("late_cycles", slow_but([200], [1, 200, 500]))
 def test_from_halves_to_quarters_and_back(late_cycles):
     check_halves_and_quarters(TINY, late_cycles)
 

@@ -235,7 +235,7 @@ def run_cases(config, cases):
     assert len(results) == len(cases)
 
 
-@pytest.mark.parametrize("size", ONE_ENGINE)
+@pytest.mark.parametrize("size", slow_but([8], ONE_ENGINE, nightly=[4]))
 @pytest.mark.parametrize("kind", Interaction)
 def test_matches_golden_and_cycles(size, kind):
     rows = [n for n in (4, 8, 16, 32) if n <= ONE_ENGINE[size].max_dim]
@@ -307,6 +307,7 @@ def test_shortest_groups():
     run_cases(config, [Case(config, kind, 5, *sides, 4) for kind, *sides in kinds])
 
 
+@pytest.mark.slow
 def test_most_vectors():
     big = ONE_ENGINE[16].model_copy(update={"pair_entries": 4096})
     cases = [Case(big, DOT, 1, 64, 0, 8), Case(big, CONCAT, 1, 0, 64, 4)]

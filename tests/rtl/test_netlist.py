@@ -86,7 +86,11 @@ def test_array_has_one_module_per_kind_of_cell(tmp_path):
     [
         (lambda: RowNetwork(FOUR_BANKS, 3, 2), {RowBank: 1, ReadOrder: 1}),
         # lists and descriptors, records, records ahead: three sizes
-        (lambda: MemoryFabric(FOUR_BANKS), {ReadOrder: 3, ReadChannel: 1}),
+        pytest.param(
+            lambda: MemoryFabric(FOUR_BANKS),
+            {ReadOrder: 3, ReadChannel: 1},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_equal_units_are_elaborated_once(monkeypatch, make, kinds):
@@ -102,6 +106,7 @@ def test_equal_units_are_elaborated_once(monkeypatch, make, kinds):
     assert count == kinds
 
 
+@pytest.mark.slow
 def test_hints_name_large_repeated_modules(tmp_path):
     lines = write_netlist(
         SystolicArray(load_accelerator("tiny")), "array", tmp_path / "a"

@@ -179,6 +179,7 @@ def test_is_one_dsp(tmp_path):
     assert pair["ff"] == 139  # of which B, AD and M of the DSP48E2 take 8, 17 and 33
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_block_is_pairs_of_one_kind(tmp_path):
     size = 8

@@ -26,6 +26,7 @@ from rpaccel.host.verilator import MODEL_FLAGS, check_tools, tool_environment
 from rpaccel.rtl.netlist import convert, write_netlist
 from rpaccel.rtl.repeated import repeated
 from rpaccel.rtl.rtlil_text import Cell, parse
+from tests.streams import slow_but
 
 PAIR = data.StructLayout({"low": signed(5), "high": 6})
 CYCLES = 200
@@ -191,7 +192,7 @@ def verilated_outputs(netlist, folder):
     return [[int(word) for word in line.split()] for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("length", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("length", slow_but([], [3, 60], nightly=[60]))
 def test_netlist_does_what_the_simulator_does(tmp_path, length):
     netlist = write_netlist(Grid(length=length), "grid", tmp_path, checks=True)
     assert ("no_inline" in netlist.hints.read_text()) == (length > 3)

@@ -13,6 +13,7 @@ BITS = 14
 LOW = -(1 << BITS - 1)
 LANES = 4
 ORDERS = tuple(score_orders(8, 2, 2, BITS, 0))
+FEW_ORDERS = ("ascending", "equal", "extremes", "one_lane")
 BUCKET_CHOICES = [(LOW, BITS - 8), (0, 3), (-300, 0), (LOW, BITS), (100, BITS - 9)]
 
 
@@ -80,7 +81,7 @@ def check_lower_bound(one, log):
             assert np.sum(seen >= bound) >= one["k"]
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", slow_but(FEW_ORDERS, ORDERS, nightly=ORDERS))
 def test_histogram_ends_at_the_edge(order):
     queries = [
         query(order, 240, k, base, shift, seed=k)
@@ -171,7 +172,7 @@ def test_lane_counts():
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", slow_but(FEW_ORDERS, ORDERS, nightly=ORDERS))
 def test_recent_is_a_lower_bound(order):
     queries = [query(order, 400, k, 0, 0, seed=k) for k in (1, 5, 40)]
     for idle_cycles in (0, 2):

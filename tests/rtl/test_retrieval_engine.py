@@ -5,8 +5,7 @@ from rpaccel.golden import retrieval
 from rpaccel.spec.isa import Status
 from rpaccel.spec.retrieval import Metric
 from tests.rtl.retrieval_engine_bench import Ask, Scan, expected, machine, run
-
-NIGHTLY = [pytest.mark.slow, pytest.mark.nightly]  # the Verilated engine has more of these
+from tests.streams import NIGHTLY, slow_but
 
 
 def rows_of(rng, count, row_bytes):
@@ -41,7 +40,7 @@ def check(scans, answers, reports):
             assert report["status"] == Status.OK
 
 
-@pytest.mark.parametrize("stall", ["none", "both"])
+@pytest.mark.parametrize("stall", slow_but(["both"], ["none", "both"]))
 @pytest.mark.parametrize(
     ("ports", "beat_bytes", "lanes"),
     [
@@ -178,10 +177,11 @@ def writer(config, scan, seed, log):
     ("latency", "metric"),
     [
         ((2, 2), Metric.COSINE),
-        pytest.param((20, 200), Metric.INNER_PRODUCT, marks=pytest.mark.slow),
+        pytest.param((20, 200), Metric.INNER_PRODUCT, marks=NIGHTLY),
     ],
 )
 @pytest.mark.parametrize(("ports", "beat_bytes"), [pytest.param(1, 16, marks=NIGHTLY), (4, 32)])
+@pytest.mark.slow
 def test_a_scan_sees_one_state_of_the_corpus(ports, beat_bytes, latency, metric):
     config = machine(ports, beat_bytes, queries=1)
     one = a_scan(1, 4000, 16, (50,), metric, live=True)

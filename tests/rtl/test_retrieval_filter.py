@@ -10,6 +10,7 @@ from tests.streams import STALL_CASES, send, simulate, slow_but, stalls
 
 BITS = 14
 ORDERS = tuple(score_orders(8, 2, 2, BITS, 0))
+FEW_ORDERS = ("ascending", "equal", "extremes", "minimum", "one_lane", "random")
 
 
 def config_of(**update):
@@ -74,7 +75,7 @@ def check(queries, answers):
 
 
 @pytest.mark.parametrize("stall", STALL_CASES)
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", slow_but(FEW_ORDERS, ORDERS, nightly=ORDERS))
 def test_matches_golden(order, stall):
     queries = [
         query(order, 402, 13, seed=1),
@@ -94,14 +95,16 @@ def test_lanes(lanes):
     check(queries, run(config_of(lanes=lanes), queries)[0])
 
 
-@pytest.mark.parametrize("k", [1, 2, 16, 17, 39, 40])
+@pytest.mark.parametrize("k", slow_but([1, 17, 40], [1, 2, 16, 17, 39, 40], nightly=[2, 16]))
 def test_k_and_count(k):
     counts = (0, 1, 3, k - 1, k, k + 1, 4 * k + 2)
     queries = [query("ties", count, k, seed=count) for count in counts]
     check(queries, run(config_of(), queries, "both")[0])
 
 
-@pytest.mark.parametrize("order", ["normal", "ascending", "extremes"])
+@pytest.mark.parametrize(
+    "order", slow_but(["normal"], ["normal", "ascending", "extremes"], nightly=["ascending"])
+)
 @pytest.mark.parametrize(
     ("base", "shift"),
     [(-(1 << BITS - 1), 0), ((1 << BITS - 1) - 1, 0), (0, BITS), (-100, 3), (1000, BITS - 9)],

@@ -48,8 +48,8 @@ def test_matches_golden(stall, monkeypatch):
     assert max(counters) == 2
 
 
-@pytest.mark.parametrize("beat_bytes", [16, 64, 128])
-@pytest.mark.parametrize("queries", slow_but([2], [1, 2, 4]))
+@pytest.mark.parametrize("beat_bytes", slow_but([64], [16, 64, 128]))
+@pytest.mark.parametrize("queries", slow_but([2], [1, 2, 4], nightly=[4]))
 def test_widths(beat_bytes, queries, monkeypatch):
     config = machine(
         axi_data_bits=8 * beat_bytes, stripe_bytes=16 * beat_bytes, retrieval_queries=queries

@@ -66,7 +66,7 @@ class Writers:
                 await self.replace(ctx, row)
 
 
-@pytest.mark.parametrize("metric", slow_but([Metric.L2], Metric))
+@pytest.mark.parametrize("metric", slow_but([], Metric, nightly=[Metric.COSINE]))
 @pytest.mark.parametrize("stall", slow_but(["both"], ["none", "both"], nightly=["none"]))
 def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
     bench = Bench(CONFIG, monkeypatch, seed=5)

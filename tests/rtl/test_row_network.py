@@ -173,7 +173,7 @@ def test_equal_rows_in_flight_are_read_once():
     assert counters["merged"] + counters["hits"] == 30 and counters["merged"] >= 16
 
 
-@pytest.mark.parametrize("reads", slow_but([2, 16], [1, 2, 4, 16]))
+@pytest.mark.parametrize("reads", slow_but([2], [1, 2, 4, 16], nightly=[4]))
 def test_few_reads_and_waiters_never_stop_the_bank(reads):
     config = config_of(row_cache_sets=1, row_cache_ways=1, row_reads=reads, max_dim=8)
     traces = [random_rows(config, i, 100, 8, 1) for i in range(3)]

@@ -16,9 +16,10 @@ from rpaccel.spec.registers import (
 )
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 from tests.simulated_device import SimulatedDevice
+from tests.streams import NIGHTLY
 
 TINY = load_accelerator("tiny")
-SIZES = [pytest.param(1, 1, marks=pytest.mark.slow), (2, 2)]
+SIZES = [pytest.param(1, 1, marks=NIGHTLY), pytest.param(2, 2, marks=pytest.mark.slow)]
 MEMORY_BYTES = 1 << 18
 LIMIT_CYCLES = 20_000
 

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,7 @@ from rpaccel.rtl.tile import Tile, tile_latency_cycles
 from rpaccel.spec.isa import Destination, Target
 from tests.rtl.array_bench import lane_traffic, random_burst, random_pass
 from tests.rtl.conftest import small
-from tests.streams import recorder, simulate, slow_but
+from tests.streams import recorder, simulate, slow_but, slow_rows_but
 
 TOKEN = ("row", "first", "cut", "tap", "first_k", "last_k", "relu", "destination", "address",
          "load", "weight_address", "fetch", "param_address")  # fmt: skip
@@ -84,14 +86,14 @@ def folds(rng, config, items, *counts, **update):
     ]
 
 
-@pytest.mark.parametrize("gap", [0, 1, 5])
+@pytest.mark.parametrize("gap", slow_but([0, 5], [0, 1, 5], nightly=[1]))
 @pytest.mark.parametrize("items", slow_but([1], [1, 3, 16]))
 def test_k_folds_at_tightest_spacing(config, items, gap):
     rng = np.random.default_rng(items)
     play(config, folds(rng, config, [items] * 5, 1, 3, 1, 1, 2), gap=gap)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_but([0], range(3), nightly=[1, 2]))
 def test_layers_of_different_rows_follow_each_other(config, seed):
     play(config, random_burst(np.random.default_rng(seed), config, (1, 1), layers=6), base=seed)
 
@@ -102,8 +104,9 @@ def test_one_row_and_a_full_sub_batch(config):
     play(config, folds(rng, config, [most, 1, most, 1], 2, 2, 2, 2))
 
 
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("score", [False, True])
+@pytest.mark.parametrize(
+    "relu, score", slow_rows_but([(True, False), (False, True)], product([False, True], repeat=2))
+)
 def test_edges_of_int8(config, relu, score):
     rng = np.random.default_rng(5)
     edges = np.array([-128, -128, 127, 127, 0])

@@ -12,9 +12,20 @@ from tb.system_benches import ITEMS, SEED
 
 TINY = load_accelerator("tiny")
 # One module is one simulator process; these small units are quick enough for Icarus.
-ICARUS_UNITS = ("bucket_filter", "list_reader", "ordered_top_n", "requantise", "sigmoid")
+SMALL_UNITS = ("bucket_filter", "list_reader", "ordered_top_n", "requantise", "sigmoid")
+SMALL_TESTS = ["bucket_filter/stall=both", "list_reader/stall=both", "requantise", "sigmoid"]
 
 
+@pytest.fixture(scope="module")
+def small_bench():
+    return unit_bench(units=SMALL_UNITS)
+
+
+def test_small_units(small_bench, tmp_path):
+    assert run_bench(small_bench, "tb.unit_benches", tmp_path, tests=SMALL_TESTS) == 4
+
+
+@pytest.mark.slow
 def test_units(tmp_path):
     assert run_bench(unit_bench(), "tb.unit_benches", tmp_path) == 13
 
@@ -24,9 +35,8 @@ def test_units_in_icarus(tmp_path):
     reason = why_no_icarus()
     if reason:
         pytest.skip(reason)
-    bench = unit_bench(simulator="icarus", units=ICARUS_UNITS)
-    names = ["bucket_filter/stall=both", "list_reader/stall=both", "requantise", "sigmoid"]
-    assert run_bench(bench, "tb.unit_benches", tmp_path, tests=names) == len(names)
+    bench = unit_bench(simulator="icarus", units=SMALL_UNITS)
+    assert run_bench(bench, "tb.unit_benches", tmp_path, tests=SMALL_TESTS) == 4
 
 
 @pytest.mark.slow
@@ -53,6 +63,6 @@ def test_system_in_icarus(tmp_path):
     assert run_bench(bench, "tb.system_benches", tmp_path, tests=names) == len(names)
 
 
-def test_a_failing_bench_is_an_error(tmp_path):
+def test_a_failing_bench_is_an_error(small_bench, tmp_path):
     with pytest.raises(BenchError, match=r"^tb\.no_such_bench on verilator: "):
-        run_bench(system_bench(TINY), "tb.no_such_bench", tmp_path)
+        run_bench(small_bench, "tb.no_such_bench", tmp_path)
