@@ -1,8 +1,7 @@
-// Runs a netlist whose data pins are one wide input `i` and one wide output `o`, cycle by cycle.
-// Usage: bench STIMULUS RESPONSE [CYCLES]. STIMULUS holds the words of `i` of each cycle, RESPONSE
-// gets those of `o`, both in the order of 32-bit words, lowest first. With CYCLES the stimulus is
-// repeated for so many cycles and RESPONSE is left alone. Prints the seconds of simulation.
-#include <chrono>
+// Runs a netlist whose data pins are wide inputs and wide outputs, cycle by cycle. BENCH_INPUTS(X)
+// and BENCH_OUTPUTS(X), to be defined before this text, are X(name) for each of them.
+// Usage: bench STIMULUS RESPONSE. STIMULUS holds the words of all inputs, one after another, for
+// each cycle, RESPONSE gets those of the outputs, both in 32-bit words, lowest first.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -43,7 +42,8 @@ struct Bench {
     Bench() {
         model->aclk = 0;
         model->aresetn = 0;
-        std::memset(&model->i, 0, sizeof(model->i));
+#define CLEAR(name) std::memset(&model->name, 0, sizeof(model->name));
+        BENCH_INPUTS(CLEAR)
         for (int n = 0; n < 4; ++n) edge();
         model->aresetn = 1;
     }
@@ -56,37 +56,41 @@ struct Bench {
     }
 
     void settle(const uint32_t* input) {
-        std::memcpy(&model->i, input, sizeof(model->i));
+#define SET(name)                                            \
+    std::memcpy(&model->name, input, sizeof(model->name)); \
+    input += sizeof(model->name) / sizeof(uint32_t);
+        BENCH_INPUTS(SET)
         model->eval();
+    }
+
+    void sample(uint32_t* output) const {
+#define GET(name)                                             \
+    std::memcpy(output, &model->name, sizeof(model->name)); \
+    output += sizeof(model->name) / sizeof(uint32_t);
+        BENCH_OUTPUTS(GET)
     }
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 3) return std::fprintf(stderr, "usage: bench STIMULUS RESPONSE [CYCLES]\n"), 2;
+    if (argc != 3) return std::fprintf(stderr, "usage: bench STIMULUS RESPONSE\n"), 2;
     Bench bench;
-    constexpr size_t IN_WORDS = sizeof(bench.model->i) / sizeof(uint32_t);
-    constexpr size_t OUT_WORDS = sizeof(bench.model->o) / sizeof(uint32_t);
+#define SIZE(name) +sizeof(bench.model->name)
+    constexpr size_t IN_WORDS = (0 BENCH_INPUTS(SIZE)) / sizeof(uint32_t);
+    constexpr size_t OUT_WORDS = (0 BENCH_OUTPUTS(SIZE)) / sizeof(uint32_t);
     const Words stimulus = read_words(argv[1]);
     const size_t rows = stimulus.size() / IN_WORDS;
     if (rows == 0) return std::fprintf(stderr, "no stimulus in %s\n", argv[1]), 2;
-    const size_t cycles = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : rows;
-    Words response(argc > 3 ? OUT_WORDS : rows * OUT_WORDS);
+    Words response(rows * OUT_WORDS);
 
-    const auto start = std::chrono::steady_clock::now();
-    size_t row = 0;
-    for (size_t cycle = 0; cycle < cycles; ++cycle) {
+    for (size_t row = 0; row < rows; ++row) {
         bench.settle(&stimulus[row * IN_WORDS]);
-        uint32_t* output = &response[argc > 3 ? 0 : row * OUT_WORDS];
-        std::memcpy(output, &bench.model->o, sizeof(bench.model->o));
+        bench.sample(&response[row * OUT_WORDS]);
         bench.edge();
         if (bench.context.gotFinish()) {
-            return std::fprintf(stderr, "a check of the netlist failed in cycle %zu\n", cycle), 1;
+            return std::fprintf(stderr, "a check of the netlist failed in cycle %zu\n", row), 1;
         }
-        row = row + 1 == rows ? 0 : row + 1;
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    std::printf("%.6f\n", seconds.count());
-    return argc > 3 || write_words(argv[2], response) ? 0 : 2;
+    return write_words(argv[2], response) ? 0 : 2;
 }

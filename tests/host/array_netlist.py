@@ -1,4 +1,4 @@
-"""A SystolicArray as a Verilated program: its ports are one wide input and one wide output."""
+"""A SystolicArray as a Verilated program: its ports are a few wide inputs and wide outputs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,31 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 MAIN = CPP_DIR / "array_bench.cpp"
 CPP_FLAGS = ("-O0", "-std=c++17")  # builds in half the time; these simulations are short
+PORT_BITS = 1 << 15  # of a port at most; Amaranth refuses values of more than 65,536 bits
+WORD_BITS = 32
 Path_ = tuple[str | int, ...]
+PortMember = tuple[Path_, Value, object]
+
+
+def _ports(members: list[PortMember]) -> list[list[PortMember]]:
+    """Deal `members` out to ports of at most PORT_BITS, in order."""
+    ports: list[list[PortMember]] = [[]]
+    size = 0
+    for member in members:
+        if size + len(member[1]) > PORT_BITS:
+            ports.append([])
+            size = 0
+        ports[-1].append(member)
+        size += len(member[1])
+    return ports
+
+
+def _width(port: list[PortMember]) -> int:
+    return sum(len(value) for _, value, _ in port)
 
 
 class FlatArray(wiring.Component):
-    """A SystolicArray behind two ports: `i` and `o`, its members in order, the first lowest."""
+    """A SystolicArray behind ports `i0`, ... and `o0`, ..., its members in order, first lowest."""
 
     def __init__(self, config: AcceleratorConfig, lanes: int) -> None:
         self.array = SystolicArray(config, lanes)
@@ -31,35 +51,53 @@ class FlatArray(wiring.Component):
             (path, member.flow, Value.cast(value), member.shape)
             for path, member, value in self.array.signature.flatten(self.array)
         ]
-        self.inputs = [(path, value, shape) for path, flow, value, shape in members if flow == In]
-        self.outputs = [(path, value, shape) for path, flow, value, shape in members if flow == Out]
+        self.inputs = _ports(
+            [(path, value, shape) for path, flow, value, shape in members if flow == In]
+        )
+        self.outputs = _ports(
+            [(path, value, shape) for path, flow, value, shape in members if flow == Out]
+        )
         super().__init__(
-            {
-                "i": In(sum(len(value) for _, value, _ in self.inputs)),
-                "o": Out(sum(len(value) for _, value, _ in self.outputs)),
-            }
+            {f"i{n}": In(_width(port)) for n, port in enumerate(self.inputs)}
+            | {f"o{n}": Out(_width(port)) for n, port in enumerate(self.outputs)}
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.array = self.array
-        m.d.comb += [
-            Cat(value for _, value, _ in self.inputs).eq(self.i),
-            self.o.eq(Cat(value for _, value, _ in self.outputs)),
-        ]
+        for n, port in enumerate(self.inputs):
+            m.d.comb += Cat(value for _, value, _ in port).eq(getattr(self, f"i{n}"))
+        for n, port in enumerate(self.outputs):
+            m.d.comb += getattr(self, f"o{n}").eq(Cat(value for _, value, _ in port))
         return m
 
 
-def _bits(members: list[tuple[Path_, Value, object]]) -> dict[Path_, tuple[int, int]]:
-    """Return (offset, width) of every member, and of every field of a structure."""
-    places, offset = {}, 0
-    for path, value, shape in members:
-        places[path] = (offset, len(value))
-        if isinstance(shape, data.StructLayout):
-            for name, field in shape:
-                places[*path, name] = (offset + field.offset, Shape.cast(field.shape).width)
-        offset += len(value)
-    return places
+def _bits(ports: list[list[PortMember]]) -> tuple[dict[Path_, tuple[int, int]], int]:
+    """Return (offset, width) of every member and of every field of a structure, and all bits.
+
+    Ports follow each other in whole words, as in the bench's files.
+    """
+    places, base = {}, 0
+    for port in ports:
+        offset = base
+        for path, value, shape in port:
+            places[path] = (offset, len(value))
+            if isinstance(shape, data.StructLayout):
+                for name, field in shape:
+                    places[*path, name] = (offset + field.offset, Shape.cast(field.shape).width)
+            offset += len(value)
+        base += -(-_width(port) // WORD_BITS) * WORD_BITS
+    return places, base
+
+
+def _main(flat: FlatArray) -> str:
+    """Return the bench's C++ for the ports of `flat`."""
+    ports = {"INPUTS": ("i", flat.inputs), "OUTPUTS": ("o", flat.outputs)}
+    lists = [
+        f"#define BENCH_{what}(X) {' '.join(f'X({letter}{n})' for n in range(len(members)))}"
+        for what, (letter, members) in ports.items()
+    ]
+    return "\n".join([*lists, MAIN.read_text()])
 
 
 class ArrayNetlist:
@@ -70,8 +108,8 @@ class ArrayNetlist:
         flat = FlatArray(config, lanes)
         flat._MustUse__used = True  # only asked for its ports
         flat.array._MustUse__used = True
-        self._inputs, self._outputs = _bits(flat.inputs), _bits(flat.outputs)
-        self._bits = len(flat.i), len(flat.o)
+        self._inputs, self._input_bits = _bits(flat.inputs)
+        self._outputs, _ = _bits(flat.outputs)
         netlist = cached_netlist(
             lambda: FlatArray(config, lanes),
             config,
@@ -80,7 +118,7 @@ class ArrayNetlist:
             checks=True,
         )
         self.program = build_program(
-            netlist.verilog, MAIN.read_text(), top=netlist.name, cpp_flags=CPP_FLAGS
+            netlist.verilog, _main(flat), top=netlist.name, cpp_flags=CPP_FLAGS
         )
 
     def run(self, drive: list[Mapping[Path_, int]]) -> list[dict[Path_, int]]:
@@ -100,7 +138,7 @@ class ArrayNetlist:
         for path, value in values.items():
             offset, width = self._inputs[path]
             word |= (int(value) & (1 << width) - 1) << offset
-        return word.to_bytes((self._bits[0] + 31) // 32 * 4, "little")
+        return word.to_bytes(self._input_bits // 8, "little")
 
     def _valid(self, words: np.ndarray) -> list[dict[Path_, int]]:
         got: list[dict[Path_, int]] = [{} for _ in words]

@@ -10,21 +10,23 @@ from tests.rtl.array_bench import corner, partitions, random_bursts
 from tests.rtl.conftest import small
 from tests.streams import slow_but
 
-LANES = 16
+A64 = {"weight_words": 4096, "param_entries": 2048, "sub_batch_max": 128}
 CONFIGS = {
     "A32": small(32, block_size=8, weight_words=1024, param_entries=1024, sub_batch_max=64),
-    "A64": small(64, block_size=16, weight_words=4096, param_entries=2048, sub_batch_max=128),
+    "A64": small(64, block_size=16, **A64),
+    "A64 in 64 blocks": small(64, block_size=8, **A64),
 }
+LANES = {4: 16, 8: 24}  # by blocks of a side
 
 
-@pytest.fixture(scope="module", params=slow_but((), CONFIGS, nightly=["A64"]))
+@pytest.fixture(scope="module", params=slow_but((), CONFIGS, nightly=["A64", "A64 in 64 blocks"]))
 def config(request):
     return CONFIGS[request.param]
 
 
 @pytest.fixture(scope="module")
 def netlist(config):
-    return ArrayNetlist(config, LANES)
+    return ArrayNetlist(config, LANES[config.blocks])
 
 
 def stimulus(traffic, bursts):
@@ -76,15 +78,16 @@ def run(netlist, config, bursts):
     return got
 
 
-@pytest.mark.parametrize("name", partitions(4))
-def test_lanes_run_at_the_same_time(netlist, config, name):
-    rng = np.random.default_rng(len(name))
-    run(netlist, config, random_bursts(rng, config, [partitions(4)[name]], layers=4))
+def test_lanes_run_at_the_same_time(netlist, config, subtests):
+    for name, split in partitions(config.blocks).items():
+        with subtests.test(name):
+            rng = np.random.default_rng(len(name))
+            run(netlist, config, random_bursts(rng, config, [split], layers=4))
 
 
 def test_a_lane_alone_gives_the_same_bits(netlist, config):
     rng = np.random.default_rng(1)
-    bursts = random_bursts(rng, config, [partitions(4)["8 + 2"]], layers=2)
+    bursts = random_bursts(rng, config, [partitions(config.blocks)["8 + 2"]], layers=2)
     together = run(netlist, config, bursts)
     for lane in range(len(bursts)):
         alone = run(netlist, config, [one if n == lane else [] for n, one in enumerate(bursts)])
@@ -93,13 +96,13 @@ def test_a_lane_alone_gives_the_same_bits(netlist, config):
 
 def test_repartition_between_bursts_without_reset(netlist, config):
     rng = np.random.default_rng(2)
-    splits = partitions(4)
+    splits = partitions(config.blocks)
     order = [*splits, "8 + 2", *rng.permutation(list(splits)), "8 + 2", "whole"]
     run(netlist, config, random_bursts(rng, config, [splits[name] for name in order], layers=1))
 
 
 def test_a_check_of_the_netlist_stops_it(netlist, config):
     rng = np.random.default_rng(3)
-    (burst,) = random_bursts(rng, config, [partitions(4)["whole"]], layers=1)[0]
+    (burst,) = random_bursts(rng, config, [partitions(config.blocks)["whole"]], layers=1)[0]
     with pytest.raises(RuntimeError, match=r"tile 0, 0: lanes"):
         run(netlist, config, [[burst], [burst]])

@@ -224,7 +224,7 @@ def whole(blocks: int) -> list[Rectangle]:
 
 
 def partitions(blocks: int) -> dict[str, list[Rectangle]]:
-    """Return the splits of a grid by name; RecPipe's 8 + 2 and 8 + 8 need 4 blocks."""
+    """Return the splits of a grid by name; RecPipe's 8 + 2 and 8 + 8 need 4 blocks, 8 + 16 8."""
     half = blocks // 2
 
     def squares(size: int, rows: range, cols: range) -> list[Rectangle]:
@@ -254,5 +254,13 @@ def partitions(blocks: int) -> dict[str, list[Rectangle]]:
             Rectangle(row=1, col=0, rows=3, cols=1),
             Rectangle(row=0, col=1, rows=1, cols=3),
             Rectangle(row=2, col=2, rows=2, cols=2),
+        ]
+    if blocks == 8:
+        front = squares(2, top, everything)
+        splits["8 + 2"] = [*front, *squares(4, bottom, everything)]
+        splits["8 + 8"] = [*front, *squares(2, bottom, everything)]
+        splits["8 + 16"] = [
+            *front,
+            *(Rectangle(row=r, col=c, rows=1, cols=2) for r in bottom for c in everything[::2]),
         ]
     return splits
