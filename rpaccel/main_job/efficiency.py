@@ -30,7 +30,7 @@ from rpaccel.perfmodel.scale_sim import scale_sim_cycles
 from rpaccel.perfmodel.sequencer import core_times
 from rpaccel.perfmodel.shapes import NetworkShape
 from rpaccel.perfmodel.sub_batch import best_sub_batch
-from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig, load_accelerator
 from rpaccel.spec.program_plan import ModelPlan, plan_model
 from rpaccel.workloads.random_models import random_query, random_ranker
 
@@ -72,11 +72,13 @@ def core_config(size: int, networks: Sequence[NetworkShape], sub_batch: int) -> 
         raise ValueError(f"sizes must be of {', '.join(map(str, SIZES))}, not {size}")
     preset, block = SIZES[size]
     base = load_accelerator(preset).model_dump()
+    beat_bits = max(64, 8 * size)
     base |= {
         "name": f"efficiency{size}",
         "array_size": size,
         "block_size": block,
-        "axi_data_bits": max(64, 8 * size),
+        "axi_data_bits": beat_bits,
+        "stripe_bytes": max(base["stripe_bytes"], BURST_BEATS * beat_bits // 8),
         "sub_batch_max": _power_of_two(sub_batch),
         "max_dim": _power_of_two(max(network.dim for network in networks)),
         "pair_entries": max(network.pairs for network in networks),
