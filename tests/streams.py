@@ -44,7 +44,7 @@ def slow_rows_but(quick: Collection[Any], rows: Iterable[tuple[Any, ...]]) -> li
     return [row if row in quick else pytest.param(*row, marks=pytest.mark.slow) for row in rows]
 
 
-STALL_CASES = slow_but(("both",), STALLS, nightly=("source", "sink"))
+STALL_CASES = slow_but(("both",), STALLS, nightly=STALLS)
 Bench = Callable[[Any], Awaitable[None]]
 
 

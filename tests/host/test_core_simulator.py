@@ -26,6 +26,8 @@ TINY = load_accelerator("tiny").model_copy(
     }
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow  # a netlist of its own
+
 
 @pytest.fixture(scope="module")
 def core():

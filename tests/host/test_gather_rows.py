@@ -32,10 +32,9 @@ def cycles(program, count):
     return run_rows(program, traces, MemoryTiming(), memory_bytes=MEMORY_BYTES).cycles
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "banks, least, most", [pytest.param(16, 8, 10, marks=pytest.mark.nightly), (32, 10, 16)]
-)
+@pytest.mark.parametrize("banks, least, most", [(16, 8, 10), (32, 10, 16)])
 def test_random_hits(banks, least, most):
     program = build_rows(machine(banks), READERS, checks=False)
     rate = READERS * ROWS / (cycles(program, 2 * ROWS) - cycles(program, ROWS))

@@ -38,6 +38,8 @@ FAULTS = {
 }  # fmt: skip
 LATE = ("spikes of 10,000 cycles", "reordering", "back-pressure")  # nothing fails
 
+pytestmark = pytest.mark.slow  # a netlist of its own
+
 
 @pytest.fixture(scope="module")
 def program():

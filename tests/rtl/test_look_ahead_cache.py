@@ -20,7 +20,7 @@ from tests.rtl.look_ahead_bench import (
     random_trace,
     trace_of,
 )
-from tests.streams import STALL_CASES, STALLS, receive, send, simulate
+from tests.streams import STALL_CASES, STALLS, receive, send, simulate, slow_rows_but
 
 
 def names(run):
@@ -36,10 +36,13 @@ def test_numbers_are_those_of_golden():
 @pytest.mark.parametrize("stall", STALL_CASES)
 @pytest.mark.parametrize(
     ("sets", "ways", "owners", "free_ways"),
-    [
-        (1, 1, 1, 0), (1, 2, 2, 0), (1, 3, 3, 1), (4, 1, 1, 0), (4, 2, 64, 0), (4, 2, 3, 1),
-        (8, 4, 5, 2),
-    ],
+    slow_rows_but(
+        [(1, 1, 1, 0), (1, 3, 3, 1), (8, 4, 5, 2)],
+        [
+            (1, 1, 1, 0), (1, 2, 2, 0), (1, 3, 3, 1), (4, 1, 1, 0), (4, 2, 64, 0), (4, 2, 3, 1),
+            (8, 4, 5, 2),
+        ],
+    ),
 )  # fmt: skip
 def test_matches_golden(sets, ways, owners, free_ways, stall):
     config = config_of(sets, ways, owners, free_ways=free_ways)

@@ -61,8 +61,9 @@ def test_matches_golden(ports, beat_bytes, lanes, stall):
     check(scans, answers, reports)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.parametrize("stall", [pytest.param("none", marks=NIGHTLY), "both"])
+@pytest.mark.parametrize("stall", ["none", "both"])
 def test_failed_reads_reach_the_scans_queries(stall):
     """Rows fail all queries of their scan, a bitmap its own query; the next scan is well."""
     config = machine(2, 32)

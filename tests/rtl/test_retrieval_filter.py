@@ -85,7 +85,7 @@ def test_matches_golden(order, stall):
     check(queries, run(config_of(), queries, stall)[0])
 
 
-@pytest.mark.parametrize("lanes", slow_but([2], [1, 2, 8, 16]))
+@pytest.mark.parametrize("lanes", slow_but([2], [1, 2, 8, 16], nightly=[8, 16]))
 def test_lanes(lanes):
     queries = [
         query(order, 300 + lanes + 1, 21, lanes=lanes, gaps=gaps)

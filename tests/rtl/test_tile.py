@@ -19,7 +19,7 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(params=CONFIGS, name="config")
+@pytest.fixture(params=slow_but(("b4", "b8 pairs"), CONFIGS), name="config")
 def config_fixture(request):
     return CONFIGS[request.param]
 
