@@ -56,16 +56,18 @@ struct Bench {
     }
 
     void settle(const uint32_t* input) {
-#define SET(name)                                            \
-    std::memcpy(&model->name, input, sizeof(model->name)); \
+#define SET(name)                                                        \
+    static_assert(sizeof(model->name) % sizeof(uint32_t) == 0, "words"); \
+    std::memcpy(&model->name, input, sizeof(model->name));               \
     input += sizeof(model->name) / sizeof(uint32_t);
         BENCH_INPUTS(SET)
         model->eval();
     }
 
     void sample(uint32_t* output) const {
-#define GET(name)                                             \
-    std::memcpy(output, &model->name, sizeof(model->name)); \
+#define GET(name)                                                        \
+    static_assert(sizeof(model->name) % sizeof(uint32_t) == 0, "words"); \
+    std::memcpy(output, &model->name, sizeof(model->name));              \
     output += sizeof(model->name) / sizeof(uint32_t);
         BENCH_OUTPUTS(GET)
     }

@@ -30,7 +30,7 @@ def _ports(members: list[PortMember]) -> list[list[PortMember]]:
     ports: list[list[PortMember]] = [[]]
     size = 0
     for member in members:
-        if size + len(member[1]) > PORT_BITS:
+        if size and size + len(member[1]) > PORT_BITS:
             ports.append([])
             size = 0
         ports[-1].append(member)

@@ -53,6 +53,30 @@ def report(netlist, folder):
     return place_and_route(netlist, build_dir=folder, progress=lambda _: None)
 
 
+@pytest.mark.parametrize("unit, limit_s", [("core", 900), ("top", 14_400)])
+def test_the_whole_machine_may_take_longer(monkeypatch, unit, limit_s):
+    limits = []
+
+    def routed(netlist, *, cpu_limit_s, **_):
+        limits.append(cpu_limit_s)
+        return {"comb": 640}
+
+    for name in ("system_netlist", "cached_netlist"):
+        monkeypatch.setattr(fpga, name, lambda *_, **__: None)
+    monkeypatch.setattr(fpga, "place_and_route", routed)
+    assert fpga_report(TINY, unit)["lut_per_mac"] == 10
+    assert limits == [limit_s]
+
+
+def test_the_limit_is_that_of_the_tool(netlist, folder, monkeypatch):
+    def stopped(*_, cpu_limit_s, **__):
+        raise NetlistError(f"stopped after {cpu_limit_s} s")
+
+    monkeypatch.setattr(fpga, "run_tool", stopped)
+    with pytest.raises(NetlistError, match=r"^stopped after 7 s$"):
+        place_and_route(netlist, seed=9, cpu_limit_s=7, build_dir=folder, progress=lambda _: None)
+
+
 def test_a_unit_is_placed_and_routed(report):
     assert (report["dsp"], report["bram"]) == (1, 1)
     assert report["ff"] == 24  # the sum: the product is in its multiplier

@@ -11,6 +11,7 @@ from rpaccel.workloads.random_models import random_ranker
 from tests.rtl.conftest import small
 from tests.streams import (
     STALL_CASES,
+    STALLS,
     expect_silence,
     receive,
     recorder,
@@ -111,13 +112,10 @@ class Run:
         assert len(self.crossing) == int(times.interaction_busy[0])
 
 
-@pytest.mark.parametrize(
-    "kind",
-    STALL_CASES,
-)
+@pytest.mark.parametrize("kind", STALL_CASES)
 def test_matches_golden(kind):
     config = core_config()
-    ranker = random_ranker(np.random.default_rng(7), config)
+    ranker = random_ranker(np.random.default_rng(STALLS.index(kind)), config)
     run = Run(Workload(config, ranker, [5, 16, 1, 9]))
     run.execute(kind)
 

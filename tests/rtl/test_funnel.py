@@ -48,7 +48,7 @@ def test_matches_golden(mode, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paces", [QUICK, UNEVEN, (0.1, 0.1, 1.0)], ids=str)
-@pytest.mark.parametrize("config", slow_but([CONFIG], [CONFIG, TWO]), ids=["one", "two funnels"])
+@pytest.mark.parametrize("config", [CONFIG, TWO], ids=["one", "two funnels"])
 def test_random_queries_match_golden(config, paces, monkeypatch):
     rng = np.random.default_rng(len(str(paces)) + config.funnels)
     models = [Model(rng, threshold=-(1 << 15)), Model(rng, spread=30, threshold=0)]
@@ -150,7 +150,7 @@ def test_the_first_error_of_the_earliest_stage_is_the_status(monkeypatch):
     assert found == [Status.BAD_ID, Status.BAD_COUNT, Status.BAD_ID]
 
 
-@pytest.mark.parametrize("config", [CONFIG, TWO], ids=["one", "two funnels"])
+@pytest.mark.parametrize("config", slow_but([CONFIG], [CONFIG, TWO]), ids=["one", "two funnels"])
 def test_a_deadline_gives_a_query_up_and_leaves_the_funnel_ready(config, monkeypatch):
     rng = np.random.default_rng(4)
     bench = FunnelBench(config, [Model(rng), Model(rng)], paces=UNEVEN)
