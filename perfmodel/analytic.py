@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rpaccel.perfmodel import point_kernels as kernels
 from rpaccel.perfmodel.design_space import MOST_TASKS, TASK_AXES, DesignSpace, dealt
 from rpaccel.perfmodel.machine_tables import MachineTables, machine_tables
+from rpaccel.perfmodel.shared_memory import READ_FIELDS
 from rpaccel.spec.stage_tasks import StageTasks
 
 __all__ = ["ANOMALY", "Evaluation", "check_gathers", "evaluate"]
@@ -115,7 +116,9 @@ def _run(space: DesignSpace, tables: MachineTables, first: int, results: Floats)
         front,
         back,
         np.empty((MOST_TASKS, 2), np.int64),
+        np.empty((2, MOST_TASKS, kernels.GIVEN_FIELDS), np.int64),
         np.empty((kernels.MAX_LANES, kernels.LANE_FIELDS), np.int64),
+        np.empty((kernels.MAX_LANES, READ_FIELDS)),
         results,
     )
 

@@ -22,8 +22,8 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = [
     "BOTTOM_LAST", "CHAIN_TIMES", "TOP_LAST", "WORK_FIELDS", "WORK_ITEMS", "bank_free",
-    "bottom_cycle", "bottom_times", "chain_room", "new_cores", "next_chain", "next_choice",
-    "note_gathered", "place_bottom", "place_top", "set_gathered", "take_chain",
+    "bottom_cycle", "bottom_times", "chain_room", "new_cores", "next_chain",
+    "next_choice", "note_gathered", "place_bottom", "place_top", "set_gathered", "take_chain",
     "top_times", "work_row",
 ]  # fmt: skip
 
@@ -191,8 +191,11 @@ def place_bottom(core: Record, works: Ints, w: int, now: int) -> int:
 
 
 @fast
-def place_top(core: Record, works: Ints, w: int, now: int) -> int:
-    """Place the top chain of a sub-batch; return its last logit."""
+def place_top(core: Record, works: Ints, w: int, now: int, room: int) -> int:
+    """Place the top chain of a sub-batch; return its last logit.
+
+    room : its scores find no place before, whatever becomes of those of the sub-batches before.
+    """
     size = works[w, WORK_ITEMS]
     scores = (
         (core.items0, core.logit0), (core.items1, core.logit1),
@@ -202,9 +205,10 @@ def place_top(core: Record, works: Ints, w: int, now: int) -> int:
         core.items2, core.items1, core.items0, size,
     )  # fmt: skip
     core.logit3, core.logit2, core.logit1 = core.logit2, core.logit1, core.logit0
+    room = max(room, chain_room(core.depth, size, scores))
     core.row, core.choose, core.logit0 = top_times(
-        works, w, now, core.row, core.items, core.stack, chain_room(core.depth, size, scores),
-        core.block, core.skew, core.dependency,
+        works, w, now, core.row, core.items, core.stack, room, core.block, core.skew,
+        core.dependency,
     )  # fmt: skip
     core.items, core.stack = size, works[w, TOP_LAST]
     core.scored += 1
@@ -242,5 +246,5 @@ def take_chain(
         batch.crossed = place_bottom(core, works, rows[core.taken], now)
         return True
     batch = times[core.scored]
-    batch.logit = place_top(core, works, rows[core.scored], now)
+    batch.logit = place_top(core, works, rows[core.scored], now, lane_core.LONG_AGO)
     return False

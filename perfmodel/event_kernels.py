@@ -7,11 +7,12 @@ from rpaccel.perfmodel.machine_state import EVENT_FIELDS, MachineState
 from rpaccel.perfmodel.sequencer import NEVER
 
 __all__ = [
-    "ANSWERED", "ARRIVE", "CHAIN", "COMPUTED", "COUNTED", "DRAINED", "EVENT_KIND", "EVENT_ONE",
-    "EVENT_OTHER", "FREE", "HANDED", "OFFER", "WAKE", "drop_event", "next_time", "push_event",
+    "ANSWERED", "ARRIVE", "CHAIN", "COMPUTED", "COUNTED", "EVENT_KIND", "EVENT_ONE", "EVENT_OTHER",
+    "FREE", "GATHER", "GATHERED", "HANDED", "OFFER", "WAKE", "drop_event", "next_time",
+    "push_event",
 ]  # fmt: skip
 
-ARRIVE, OFFER, WAKE, COUNTED, FREE, CHAIN, HANDED, COMPUTED, ANSWERED, DRAINED = range(10)
+ARRIVE, OFFER, WAKE, COUNTED, FREE, GATHER, GATHERED, CHAIN, HANDED, COMPUTED, ANSWERED = range(11)
 EVENT_TIME, EVENT_SEQUENCE, EVENT_KIND, EVENT_ONE, EVENT_OTHER = range(EVENT_FIELDS)
 
 

@@ -5,9 +5,8 @@ what lanes share is dealt out by `perfmodel.shared_memory`. A query on a machine
 stage a task on one lane, takes what `perfmodel.lane.predict_query` says. The events are those of
 `perfmodel.machine_kernels`, compiled.
 
-Simplified: memory serves who asks first, where the netlist takes turns; a fourth stage does not
-wait for the filter of the first; a lane whose scores find no place stops before the top chain, not
-inside it; reading ahead is left out.
+Simplified: a gather's reads come at an even rate; a fourth stage does not wait for the filter of
+the first; reading ahead is left out.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from rpaccel.perfmodel.machine_kernels import (
     FEW_RELEASES,
     MANY_TASKS,
     NO_PROFILE,
+    PAST,
     SMALL,
     run_machine,
 )
@@ -29,7 +29,6 @@ from rpaccel.perfmodel.machine_state import MachineState
 __all__ = ["simulate"]
 
 EVENTS = 1 << 10  # places at first
-WINDOWS = 1 << 13  # of the memory
 BATCHES = 1 << 13  # of the log
 
 
@@ -41,20 +40,23 @@ def simulate(
     sub_batches : every one of them is in the report, for a timeline.
     Raises ValueError if a stage has no lane, or one without its model; if it has more tasks than
     releases; or if a query is to be made at the end of one that does not end. Raises RuntimeError
-    if there are more tasks than planned, which is a fault of the plan.
+    if there are more tasks than planned, which is a fault of the plan, or if an event were in the
+    past, which is one of the model.
     """
     plan = MachinePlan(machine, queries)
-    events, windows, batches = EVENTS, WINDOWS, BATCHES if sub_batches else 0
+    events, batches = EVENTS, BATCHES if sub_batches else 0
     while True:
-        state = plan.new_state(events, windows, batches)
+        state = plan.new_state(events, batches)
         why = _run(plan, state)
         if why != SMALL:
             break
-        events, windows, batches = 2 * events, 2 * windows, 2 * batches
+        events, batches = 2 * events, 2 * batches
     if why == FEW_RELEASES:
         raise ValueError("releases must be as many as the tasks of their stage, not fewer")
     if why == MANY_TASKS:
         raise RuntimeError(f"tasks must be at most {len(state.log)}, as planned, not more")
+    if why == PAST:
+        raise RuntimeError("an event must not be before the events of now")
     run = state.run[0]
     ended = int((state.queries["end"] > 0).sum())
     assert run["waiting"] == ended, "queries wait and nothing moves"

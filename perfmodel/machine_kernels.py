@@ -17,11 +17,12 @@ from rpaccel.perfmodel.event_kernels import (
     CHAIN,
     COMPUTED,
     COUNTED,
-    DRAINED,
     EVENT_KIND,
     EVENT_ONE,
     EVENT_OTHER,
     FREE,
+    GATHER,
+    GATHERED,
     HANDED,
     OFFER,
     drop_event,
@@ -45,20 +46,25 @@ from rpaccel.perfmodel.machine_funnel_kernels import (
 from rpaccel.perfmodel.machine_lane_kernels import (
     begin_task,
     choose_chain,
-    gather_batches,
+    end_gather,
+    flow_scores,
+    gather_batch,
     is_ready,
     next_cycle,
+    start_gather,
     task_of,
 )
 from rpaccel.perfmodel.machine_state import NONE, MachineState, MachineTables
 from rpaccel.perfmodel.sequencer import NEVER, SCORE_CYCLES
 
-__all__ = ["DONE", "FEW_RELEASES", "MANY_TASKS", "NO_PROFILE", "SMALL", "run_machine"]
+__all__ = [
+    "DONE", "FEW_RELEASES", "MANY_TASKS", "NO_PROFILE", "PAST", "SMALL", "run_machine",
+]  # fmt: skip
 
 # Why a run stops: all is over; a profile lacks, which `run.asks` says: goes on when it is there;
 # something has no room: to be run anew with more; a stage has more tasks than releases; there are
-# more tasks than the load can have.
-DONE, NO_PROFILE, SMALL, FEW_RELEASES, MANY_TASKS = range(5)
+# more tasks than the load can have; something was to be in the past.
+DONE, NO_PROFILE, SMALL, FEW_RELEASES, MANY_TASKS, PAST = range(6)
 
 _SOURCES = sources(sys.modules[__name__])
 
@@ -69,7 +75,7 @@ def _schedule(tables: MachineTables, state: MachineState, n: int) -> None:
     due = next_cycle(tables, state, n)
     if due < NEVER and due != state.lanes[n].due:
         state.lanes[n].due = due
-        push_event(state, due, CHAIN, n, 0)
+        push_event(state, max(due, state.run[0].now), CHAIN, n, 0)
 
 
 @fast
@@ -92,9 +98,7 @@ def _flow(tables: MachineTables, state: MachineState, place: int) -> bool:
             continue
         opened = max(stage.open, lane.score)
         if not task.flows:
-            task.flows = 1
-            if task.held:
-                push_event(state, opened + task.held, DRAINED, task.lane, task.held)
+            flow_scores(state, stage.first, opened)
             _schedule(tables, state, task.lane)
         if task.end == NEVER:
             depth -= 1
@@ -232,7 +236,7 @@ def _computed(tables: MachineTables, state: MachineState, n: int, now: int) -> N
 
 @fast
 def _chain(tables: MachineTables, state: MachineState, n: int, now: int) -> int:
-    """Place the chain that is due; return the stage whose scores may flow, or NONE."""
+    """Place the chain chosen in cycle `now`; return the stage whose scores may flow, or NONE."""
     state.lanes[n].due = NEVER
     place, is_top = choose_chain(tables, state, n, now)
     if place == NONE:
@@ -245,7 +249,9 @@ def _chain(tables: MachineTables, state: MachineState, n: int, now: int) -> int:
 
 
 @fast
-def _serve(tables: MachineTables, state: MachineState, now: int) -> tuple[int, int]:
+def _serve(  # noqa: PLR0912  (one for each kind of event)
+    tables: MachineTables, state: MachineState, now: int
+) -> tuple[int, int]:
     """Take the next event; return the lane in which it moves something, and the stage; or NONE."""
     run = state.run[0]
     if run.arrivals < len(state.arrivals):
@@ -261,8 +267,9 @@ def _serve(tables: MachineTables, state: MachineState, now: int) -> tuple[int, i
     )
     drop_event(state)
     if kind == CHAIN:
-        if state.lanes[one].due == now and next_cycle(tables, state, one) == now:
-            return one, _chain(tables, state, one, now)
+        due = state.lanes[one].due
+        if due <= now and next_cycle(tables, state, one) == due:
+            return one, _chain(tables, state, one, due)
     elif kind == OFFER:
         offer_task(tables, state, one, now)
     elif kind == COUNTED:
@@ -282,14 +289,17 @@ def _serve(tables: MachineTables, state: MachineState, now: int) -> tuple[int, i
         _computed(tables, state, one, now)
         _look(state, one)
         return one, NONE
-    elif kind == DRAINED:
-        state.lanes[one].held -= other
-        return one, NONE
+    elif kind == GATHER:
+        start_gather(tables, state, one, now)
+    elif kind == GATHERED:
+        return end_gather(tables, state, now), NONE
     return NONE, NONE
 
 
 @njit(**ENTRY)
-def run_machine(tables: MachineTables, state: MachineState, _sources: int = _SOURCES) -> int:
+def run_machine(  # noqa: PLR0912  (one for each reason to stop)
+    tables: MachineTables, state: MachineState, _sources: int = _SOURCES
+) -> int:
     """Serve queries until all are, or until something lacks; return why it stops.
 
     _sources : never given, see perfmodel.compiled.
@@ -311,10 +321,12 @@ def run_machine(tables: MachineTables, state: MachineState, _sources: int = _SOU
             run.chosen = 1
         elif time == NEVER:
             return DONE
+        elif time < run.now:
+            return PAST
         else:
             run.now, run.chosen = time, 0
         if lane != NONE:
-            gather_batches(tables, state, lane)
+            gather_batch(tables, state, lane)
             if stage != NONE and not _flow(tables, state, stage):
                 return FEW_RELEASES
             _schedule(tables, state, lane)

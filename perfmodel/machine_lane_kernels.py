@@ -16,16 +16,23 @@ from rpaccel.perfmodel.core_kernels import (
     place_bottom,
     place_top,
 )
+from rpaccel.perfmodel.event_kernels import GATHER, GATHERED, push_event
 from rpaccel.perfmodel.machine_state import FLYING, NONE, TASKS, MachineState, MachineTables
-from rpaccel.perfmodel.sequencer import NEVER
+from rpaccel.perfmodel.sequencer import NEVER, SCORE_CYCLES
 
-__all__ = ["begin_task", "choose_chain", "gather_batches", "is_ready", "next_cycle", "task_of"]
+__all__ = [
+    "begin_task", "choose_chain", "end_gather", "flow_scores", "gather_batch", "is_ready",
+    "next_cycle", "start_gather", "task_of",
+]  # fmt: skip
 
 USER_BANKS = 2  # rtl.lane: tasks gathered or computed
 ROUNDING = 1e-6  # [cycles] of sums of parts of cycles
 
-_WINDOW, _NO_ROOM = shared_memory.WINDOW_CYCLES, shared_memory.NO_ROOM
-_reserve: Any = fast(shared_memory.reserve)
+_begin_read: Any = fast(shared_memory.begin_read)
+_end_read: Any = fast(shared_memory.end_read)
+_next_end: Any = fast(shared_memory.next_read_end)
+_pass: Any = fast(shared_memory.pass_cycles)
+_share_out: Any = fast(shared_memory.share_out)
 
 
 @fast
@@ -55,30 +62,6 @@ def begin_task(tables: MachineTables, state: MachineState, n: int, place: int, b
 
 
 @fast
-def _first_window(state: MachineState) -> int:
-    """Return the first of the memory's windows in which something may still be read."""
-    run = state.run[0]
-    first = run.next_choice
-    for n in range(len(state.lanes)):
-        lane = state.lanes[n]
-        if lane.computed < lane.given:
-            first = min(first, state.tasks[task_of(n, lane.computed)].start)
-    return first // _WINDOW
-
-
-@fast
-def _read(state: MachineState, start: int, cycles: int, work: float) -> float:
-    """Return when reads end that share the memory."""
-    run, used = state.run[0], state.used
-    if (start + 2 * cycles) // _WINDOW >= run.first_window + len(used) // 2:
-        first = _first_window(state)
-        for window in range(run.first_window, min(first, run.first_window + len(used))):
-            used[window & (len(used) - 1)] = 0.0
-        run.first_window = max(first, run.first_window)
-    return _reserve(used, run.first_window, _WINDOW, start, cycles, work)
-
-
-@fast
 def _flying(state: MachineState, n: int, number: int) -> int:
     """Return the place in the log of a lane's sub-batch."""
     return int(state.flying[n, number % FLYING])
@@ -99,33 +82,79 @@ def _log_gather(state: MachineState, n: int, task: Any, items: int, start: int) 
 
 
 @fast
-def gather_batches(tables: MachineTables, state: MachineState, n: int) -> None:
-    """Time the gathers of lane `n` whose bank is known to become free."""
+def gather_batch(tables: MachineTables, state: MachineState, n: int) -> None:
+    """Say when lane `n` gathers its next sub-batch, if that is known and it gathers none."""
     lane, core = state.lanes[n], state.cores[n]
-    while core.gathered < lane.batches:
-        task = state.tasks[task_of(n, lane.gather_task)]
-        profile = tables.profiles[task.profile]
-        free = bank_free(core, profile.banks)
-        if free == NEVER:
-            return
-        batch = tables.batches[profile.batch + lane.gather_batch]
-        start = task.begin + profile.start if lane.gather_batch == 0 else lane.gathered
-        start = max(start, free)
-        end = _read(state, start, batch.walk, batch.memory)
-        if end == _NO_ROOM:
-            state.run[0].small = 1
-            return
-        if len(state.batch_log):
-            _log_gather(state, n, task, tables.works[batch.work, WORK_ITEMS], start)
-        lane.gathered = int(math.ceil(end - ROUNDING))  # noqa: RUF046  (a float in compiled code)
-        if len(state.batch_log):
-            state.batch_log[_flying(state, n, core.gathered)].gathered = lane.gathered
-        note_gathered(core, lane.gathered)
-        state.run[0].steps += 1
-        lane.gather_batch += 1
-        if lane.gather_batch == profile.batches:
-            task.gathered = lane.gathered
-            lane.gather_task, lane.gather_batch = lane.gather_task + 1, 0
+    if lane.gathering or core.gathered == lane.batches:
+        return
+    task = state.tasks[task_of(n, lane.gather_task)]
+    profile = tables.profiles[task.profile]
+    free = bank_free(core, profile.banks)
+    if free == NEVER:
+        return
+    start = task.begin + profile.start if lane.gather_batch == 0 else lane.gathered
+    lane.gathering = 1
+    push_event(state, max(start, free), GATHER, n, 0)
+
+
+@fast
+def start_gather(tables: MachineTables, state: MachineState, n: int, now: int) -> None:
+    """Let lane `n` gather a sub-batch beside those that are gathered."""
+    lane = state.lanes[n]
+    task = state.tasks[task_of(n, lane.gather_task)]
+    batch = tables.batches[tables.profiles[task.profile].batch + lane.gather_batch]
+    if len(state.batch_log):
+        _log_gather(state, n, task, tables.works[batch.work, WORK_ITEMS], now)
+    _go_on(state, now)
+    _begin_read(state.reads, n, batch.walk, batch.memory)
+    _share(state)
+
+
+@fast
+def _go_on(state: MachineState, now: int) -> None:
+    run = state.run[0]
+    _pass(state.reads, len(state.reads), now - run.since)
+    run.since = now
+
+
+@fast
+def _share(state: MachineState) -> None:
+    """Share the memory among those that gather now; note when the next one is ready."""
+    run = state.run[0]
+    _share_out(state.reads, len(state.reads))
+    cycles, lane = _next_end(state.reads, len(state.reads))
+    if lane == NONE:
+        return
+    due = int(math.ceil(run.since + cycles - ROUNDING))  # noqa: RUF046  (a float in compiled code)
+    if due != run.read_due:
+        run.read_due = due
+        push_event(state, due, GATHERED, NONE, 0)
+
+
+@fast
+def end_gather(tables: MachineTables, state: MachineState, now: int) -> int:
+    """Note the gather that is ready now; return its lane. NONE if there is none any more."""
+    run = state.run[0]
+    if run.read_due != now:
+        return NONE
+    cycles, n = _next_end(state.reads, len(state.reads))
+    _pass(state.reads, len(state.reads), cycles)
+    run.since += cycles
+    _end_read(state.reads, n)
+    run.read_due = NONE
+    _share(state)
+    run.steps += 1
+    lane, core = state.lanes[n], state.cores[n]
+    lane.gathering, lane.gathered = 0, now
+    if len(state.batch_log):
+        state.batch_log[_flying(state, n, core.gathered)].gathered = now
+    note_gathered(core, now)
+    task = state.tasks[task_of(n, lane.gather_task)]
+    lane.gather_batch += 1
+    if lane.gather_batch == tables.profiles[task.profile].batches:
+        task.gathered = now
+        lane.gather_task, lane.gather_batch = lane.gather_task + 1, 0
+    return n
 
 
 @fast
@@ -136,35 +165,55 @@ def _handover(tables: MachineTables, state: MachineState, n: int) -> int:
 
 
 @fast
-def _is_full(tables: MachineTables, state: MachineState, n: int, handover: int) -> bool:
-    """Return whether the next chain is a top chain whose scores find no place."""
-    lane, core = state.lanes[n], state.cores[n]
-    if core.scored == core.taken or lane.held == 0:
-        return False
+def _top_items(tables: MachineTables, state: MachineState, n: int) -> int:
+    """Return the items of the sub-batch that is to be scored next."""
+    lane = state.lanes[n]
     task = state.tasks[task_of(n, lane.top_task)]
-    if task.flows:
-        return False
     batch = tables.batches[tables.profiles[task.profile].batch + lane.top_batch]
+    return int(tables.works[batch.work, WORK_ITEMS])
+
+
+@fast
+def _waits(tables: MachineTables, state: MachineState, n: int, handover: int) -> bool:
+    """Return whether the next chain is a top chain whose scores find no place yet.
+
+    None is taken from it before the stage's tasks before it have been scored. It has begun then, in
+    the cycle of its choice, and waits for its last layer: nothing goes before it.
+    """
+    lane, core = state.lanes[n], state.cores[n]
+    if core.scored == core.taken or state.tasks[task_of(n, lane.top_task)].flows:
+        return False
     return bool(
-        lane.held + tables.works[batch.work, WORK_ITEMS] > core.depth
+        lane.held + _top_items(tables, state, n) > core.depth
         and bottom_cycle(core, handover) > next_choice(core, handover)
     )
 
 
 @fast
 def next_cycle(tables: MachineTables, state: MachineState, n: int) -> int:
-    """Return the cycle of the next chain; NEVER if none is known, or scores have no place."""
+    """Return the cycle of the next chain, which may be past; NEVER if it waits or is not known."""
     handover = _handover(tables, state, n)
-    if _is_full(tables, state, n, handover):
+    if _waits(tables, state, n, handover):
         return NEVER
     return next_choice(state.cores[n], handover)
 
 
 @fast
-def choose_chain(tables: MachineTables, state: MachineState, n: int, now: int) -> tuple[int, bool]:
-    """Place the chain that is due; return its task if it is the last one there, and the kind.
+def flow_scores(state: MachineState, place: int, opened: int) -> None:
+    """Let the scores of a task be taken as they come. opened : from then on."""
+    task = state.tasks[place]
+    lane = state.lanes[task.lane]
+    task.flows = 1
+    lane.held -= task.held
+    lane.drained = max(lane.drained, opened) + task.held
 
-    The task is a place, or NONE. The kind : whether it was a top chain.
+
+@fast
+def choose_chain(tables: MachineTables, state: MachineState, n: int, now: int) -> tuple[int, bool]:
+    """Place the chain that is chosen in cycle `now`, which may be past if its scores had no place.
+
+    Return its task if it is the last one there, and the kind. The task is a place, or NONE. The
+    kind : whether it was a top chain.
     """
     lane, core = state.lanes[n], state.cores[n]
     state.run[0].steps += 1
@@ -187,13 +236,17 @@ def choose_chain(tables: MachineTables, state: MachineState, n: int, now: int) -
     task = state.tasks[place]
     profile = tables.profiles[task.profile]
     work = tables.batches[profile.batch + lane.top_batch].work
-    logit = place_top(core, tables.works, work, now)
+    items = tables.works[work, WORK_ITEMS]
+    room = lane.drained + 1 + lane.held + items - core.depth
+    logit = place_top(core, tables.works, work, now, room)
     if len(state.batch_log):
         entry = state.batch_log[_flying(state, n, core.scored - 1)]
         entry.chosen, entry.logit = now, logit
-    if not task.flows:
-        task.held += tables.works[work, WORK_ITEMS]
-        lane.held += tables.works[work, WORK_ITEMS]
+    if task.flows:
+        lane.drained = max(lane.drained + items, logit + SCORE_CYCLES)
+    else:
+        task.held += items
+        lane.held += items
     lane.top_batch += 1
     if lane.top_batch < profile.batches:
         return NONE, True

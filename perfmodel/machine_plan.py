@@ -32,6 +32,7 @@ from rpaccel.perfmodel.machine_state import (
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.sequencer import NEVER
 from rpaccel.perfmodel.shapes import ModelShape
+from rpaccel.perfmodel.shared_memory import READ_FIELDS
 from rpaccel.perfmodel.task_profile import task_profile
 
 __all__ = ["MachinePlan"]
@@ -146,15 +147,14 @@ class MachinePlan:
         self.tables = self.tables._replace(works=works)
         return place
 
-    def new_state(self, events: int, windows: int, batches: int) -> MachineState:
+    def new_state(self, events: int, batches: int) -> MachineState:
         """Return the machine before the first query.
 
-        events, windows, batches : places, of windows a power of two; of the log of sub-batches 0 if
-        there is to be none.
+        events, batches : places; of the log of sub-batches 0 if there is to be none.
         """
         lanes, funnels = len(self.lanes), self.machine.config.funnels
         run = np.zeros(1, RUN)
-        run["now"], run["chosen"] = NONE, 1
+        run["now"], run["chosen"], run["read_due"] = NONE, 1, NONE
         run["free"], run["ready"] = funnels, (1 << lanes) - 1
         lane = np.zeros(lanes, LANE)
         lane["model"], lane["due"] = NONE, NEVER
@@ -176,7 +176,7 @@ class MachinePlan:
             log=np.zeros(self._most_tasks(), TASK_LOG),
             batch_log=np.zeros(batches, BATCH_LOG),
             flying=np.zeros((lanes, FLYING), np.int64),
-            used=np.zeros(windows),
+            reads=np.zeros((lanes, READ_FIELDS)),
             turns=np.zeros(lanes * TASKS + 1, np.int64),
         )
 

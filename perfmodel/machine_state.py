@@ -60,14 +60,14 @@ class MachineTables(NamedTuple):
 # sequence : events that wait, and all so far. arrivals : queries that have come by themselves.
 # waiting, accepted : queries that have come, and those of them that have been taken. free :
 # funnels. working : queries at work. ready : mask of lanes. next_choice : of the grant. tasks,
-# batches : in their logs. first_window : of the memory's ring. small : something has no room;
-# full : the log of tasks has none. asks : of a profile that lacks: stage, lane, items. steps :
-# sub-batches gathered, through the bottom chain, and through the top chain. memory : cycles of what
-# all lanes share.
+# batches : in their logs. small : something has no room; full : the log of tasks has none. asks :
+# of a profile that lacks: stage, lane, items. steps : sub-batches gathered, through the bottom
+# chain, and through the top chain. read_due : of the event of the next gather that is over; NONE.
+# memory : cycles of what all lanes share. since : up to then it is accounted for.
 RUN = _record(
     "now chosen heap sequence arrivals waiting accepted free working ready next_choice tasks "
-    "batches first_window small full asks_stage asks_lane asks_items steps",
-    "memory",
+    "batches small full asks_stage asks_lane asks_items steps read_due",
+    "memory since",
 )
 # A query. follower : first of those that are made at its end, sibling : the next of those; NONE.
 # stage, stages : place of the first one, and how many. offer : stage of the task that the grant
@@ -86,13 +86,14 @@ STAGE = _record(
 )
 # A lane. given, computed, answered, scored : tasks so far. handing : one is gathered.
 # pending : the last one waits for its model. model : of the last one begun. score : last one taken.
-# held : scores that wait. due : of the event of its next chain. array : cycles in which a row
-# enters. batches : sub-batches of tasks begun. gathered : end of the last gather. x_task, x_batch :
-# the next sub-batch to be gathered, to be taken by the array and to be scored: number of its task,
-# and in the task.
+# held : scores of tasks whose turn has not come. drained : all others are taken then. due : of the
+# event of its next chain. array : cycles in which a row enters. batches : sub-batches of tasks
+# begun. gathering : one is gathered, or will be. gathered : end of the last gather. x_task,
+# x_batch : the next sub-batch to be gathered, to be taken by the array and to be scored: number of
+# its task, and in the task.
 LANE = _record(
-    "given computed answered scored handing pending model score held due array batches gathered "
-    "gather_task gather_batch bottom_task bottom_batch top_task top_batch"
+    "given computed answered scored handing pending model score held drained due array batches "
+    "gathering gathered gather_task gather_batch bottom_task bottom_batch top_task top_batch"
 )
 # A task that a lane has been given, see `perfmodel.machine_report`; times NEVER until known.
 # begin : its first own cycle, after those that it waits for its model. held : its scores that wait
@@ -116,7 +117,8 @@ class MachineState(NamedTuple):
     lanes : LANE[lanes], cores : CORE[lanes], tasks : TASK[lanes * TASKS], lanes by rising number.
     log : TASK_LOG[n], in the order in which tasks are scored. batch_log : BATCH_LOG[n], in that of
     the gathers; empty: none is kept. flying : int64[lanes, FLYING], places there of the last ones.
-    used : float64[windows], of the memory, see shared_memory. turns : int64[n], scratch.
+    reads : float64[lanes, READ_FIELDS], of the memory, see shared_memory. turns : int64[n],
+    scratch.
     """
 
     run: Records
@@ -132,5 +134,5 @@ class MachineState(NamedTuple):
     log: Records
     batch_log: Records
     flying: Ints
-    used: Floats
+    reads: Floats
     turns: Ints

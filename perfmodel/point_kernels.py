@@ -6,16 +6,20 @@ simplifies:
 
 * a task that follows another on a lane is the task alone, moved until it keeps the distance of
   tasks that follow each other as fast as they can;
-* memory serves tasks one after the other, in the order of their grants: a task's data are there no
-  sooner than all that was asked before could be read;
-* scores always find a place in their lane.
+* a task reads at an even rate from its first gather until all its data are there; what lanes that
+  read at a time get of the memory is as in the machine (`perfmodel.shared_memory`). If data come
+  later, it is the task alone, as much later as its first data, but no earlier than all data allow;
+* a lane without place for scores of a task goes on when those of its stage's tasks before are
+  taken; nor does it read much farther before.
 
 With one task per stage nothing of this applies, and a query takes what `perfmodel.lane` says.
 """
 
 from __future__ import annotations
 
+import math
 import sys
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -24,24 +28,32 @@ from numpy.typing import NDArray
 from rpaccel.perfmodel import (
     bucket_filter,
     lane,
+    lane_core,
     machine_cycles,
     ordered_top_n,
     sequencer,
+    shared_memory,
 )
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.perfmodel.task_kernels import (
     BEGIN,
     END,
+    END_AFTER,
+    END_TURN,
     FOLLOWED,
     GATHERED,
     HANDED,
     MEMORY,
     NEXT,
+    PARTS,
+    PARTS_HELD,
+    TAKEN_AFTER,
+    TAKEN_TURN,
 )
 
 __all__ = [
-    "BACK", "BOUND", "BOUNDS", "DEMAND", "FAULT", "FAULTS", "FRONT", "INTERVAL", "LANE_FIELDS",
-    "LATENCY", "MACHINE_FIELDS", "MAX_LANES", "RESULTS", "query_points",
+    "BACK", "BOUND", "BOUNDS", "DEMAND", "FAULT", "FAULTS", "FRONT", "GIVEN_FIELDS", "INTERVAL",
+    "LANE_FIELDS", "LATENCY", "MACHINE_FIELDS", "MAX_LANES", "RESULTS", "query_points",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -59,7 +71,7 @@ FAULTS = (
     "nothing may be negative",
     "front, back and control must sum to the latency",
     "a query must not be faster than its memory",
-    "a query must not be slower than its tasks one after the other",
+    "a query must not be slower than its tasks one after the other, and their reads again",
 )
 
 _OPEN, _END_CYCLES, _SCORE = lane.OPEN_CYCLES, lane.END_CYCLES, lane.SCORE_CYCLES
@@ -80,42 +92,133 @@ _FRONT_LANES, _BACK_LANES, _BACK_FIRST, _FUNNELS, _TOP_N = range(MACHINE_FIELDS)
 # FULL_SIZE, LAST_SIZE : their places among the sizes of tasks. TASK_K : see spec.stage_tasks.
 DEAL_FIELDS = 7
 COUNT, SIZE, LAST, FULL_SIZE, LAST_SIZE, TASK_K, ITEMS = range(DEAL_FIELDS)
-# A row of lanes: it takes a task, its last logit, its model.
-LANE_FIELDS = 3
-_READY, _END, _MODEL = range(LANE_FIELDS)
+# A row of lanes: it takes a task, its last logit, its model, the task given last: stage and number
+# there. The first two are NEVER as long as they are not known.
+LANE_FIELDS = 5
+_READY, _END, _MODEL, _STAGE, _NUMBER = range(LANE_FIELDS)
+# A row of given tasks: row of tasks, items, lane, grant, first cycle. READS : how far it has read.
+# The lane's task before allows HANDED and END no earlier than LEAST_HANDED and LEAST_END. BEGUN :
+# first cycle, if it were alone and its first data came when they came. NEVER until known: DATA :
+# all data are there; HANDED_AT, LAST : its lane takes another one, its last logit.
+GIVEN_FIELDS = 12
+(_ROW, _SIZE, _LANE, _GRANT, _START, _READS, _LEAST_HANDED, _LEAST_END, _DATA, _BEGUN, _HANDED_AT,
+ _LAST) = range(GIVEN_FIELDS)  # fmt: skip
+# READS of a given task: it has begun; it reads, until it is over or has no place for scores; it has
+# stopped; it waits until they are taken; it reads the rest; it has read all.
+_STARTS, _FIRST_PART, _STOPPED, _TURN, _LAST_PART, _READ = range(6)
+_ROUNDING = 1e-6  # [cycles] of sums of parts of cycles
 _SOURCES = sources(sys.modules[__name__])
 
+_begin_read: Any = fast(shared_memory.begin_read)
+_end_read: Any = fast(shared_memory.end_read)
+_next_end: Any = fast(shared_memory.next_read_end)
+_pass: Any = fast(shared_memory.pass_cycles)
+_share_out: Any = fast(shared_memory.share_out)
+
 
 @fast
-def _give(lanes: Ints, first: int, count: int, valid: int) -> tuple[int, int]:
-    """Return (lane, cycle of the grant) of a task that is offered from cycle `valid` on.
+def _least_ready(lanes: Ints, first: int, count: int, valid: int) -> int:
+    """Return the lane that takes a task that is offered from cycle `valid` on.
 
-    The lowest lane that is ready, or that will be.
+    The lowest lane that is ready, or that will be first.
     """
-    chosen, when = first, lanes[first, _READY]
+    chosen = first
     for number in range(first, first + count):
-        if when <= valid:
+        if lanes[chosen, _READY] <= valid:
             break
-        if lanes[number, _READY] < when:
-            chosen, when = number, lanes[number, _READY]
-    return chosen, max(valid, when)
+        if lanes[number, _READY] < lanes[chosen, _READY]:
+            chosen = number
+    return chosen
 
 
 @fast
-def _run(lanes: Ints, number: int, stage: int, grant: int, task: Ints, memory: int) -> int:
-    """Place a task on a lane; return the cycle of its last logit. memory : it has read all then."""
-    start = grant + _TASK
-    idle = lanes[number, _END] + _COMPUTED
-    same = lanes[number, _MODEL] == stage
-    if not same and idle > grant:
+def _note(given: Ints, lanes: Ints, tasks: Ints, opened: int) -> None:
+    """Note when a given task's lane takes another one, and its last logit.
+
+    opened : from then on its scores are taken.
+    """
+    task, n, begin, data = tasks[given[_ROW]], given[_LANE], given[_BEGUN], given[_DATA]
+    handed = max(begin + task[HANDED], data + task[TAKEN_AFTER], opened + task[TAKEN_TURN])
+    end = max(begin + task[END], data + task[END_AFTER], opened + task[END_TURN])
+    given[_HANDED_AT] = max(handed, given[_LEAST_HANDED])
+    given[_LAST] = max(end, given[_LEAST_END])
+    lanes[n, _READY], lanes[n, _END] = given[_HANDED_AT], given[_LAST]
+
+
+@fast
+def _gathered(given: Ints, lanes: Ints, tasks: Ints, now: int) -> None:
+    """Note that a given task's data are there."""
+    given[_DATA] = now
+    if tasks[given[_ROW], END_TURN] == lane_core.LONG_AGO:
+        _note(given, lanes, tasks, 0)
+
+
+@fast
+def _scored(given: Ints, lanes: Ints, tasks: Ints, opened: int) -> bool:
+    """Return if a given task's last logit is known. opened : from then on its scores are taken."""
+    if given[_LAST] == _NEVER and given[_DATA] != _NEVER:
+        _note(given, lanes, tasks, opened)
+    return bool(given[_LAST] != _NEVER)
+
+
+@fast
+def _give(
+    given: Ints, lanes: Ints, tasks: Ints, row: int, n: int, stage: int, number: int, grant: int
+) -> None:
+    """Give a task, a row of tasks, to lane `n`. number : of the task in its stage."""
+    start, idle = grant + _TASK, lanes[n, _END] + _COMPUTED
+    least_handed, least_end = lane_core.LONG_AGO, lane_core.LONG_AGO
+    if lanes[n, _MODEL] == stage:
+        least_handed = lanes[n, _READY] + tasks[row, NEXT]
+        least_end = lanes[n, _END] + tasks[row, NEXT]
+    elif idle > grant:
         start = max(start, idle)
-    begin = start + max(0, memory - start - task[GATHERED])
-    handed, end = begin + task[HANDED], begin + task[END]
-    if same:
-        handed = max(handed, lanes[number, _READY] + task[NEXT])
-        end = max(end, lanes[number, _END] + task[NEXT])
-    lanes[number, _READY], lanes[number, _END], lanes[number, _MODEL] = handed, end, stage
-    return end
+    given[_ROW], given[_LANE], given[_GRANT], given[_START] = row, n, grant, start
+    given[_LEAST_HANDED], given[_LEAST_END], given[_READS] = least_handed, least_end, _STARTS
+    given[_BEGUN], given[_DATA], given[_HANDED_AT], given[_LAST] = start, _NEVER, _NEVER, _NEVER
+    lanes[n, _READY] = lanes[n, _END] = _NEVER
+    lanes[n, _MODEL], lanes[n, _STAGE], lanes[n, _NUMBER] = stage, stage, number
+
+
+@fast
+def _go_on(
+    given: Ints, lanes: Ints, tasks: Ints, reads: Floats, places: int, clock: float
+) -> float:
+    """Let time pass until a task's gathers begin or are over; return that time.
+
+    inf if there are none.
+    """
+    cycles, n = _next_end(reads, places)
+    if n < 0:
+        return np.inf
+    _pass(reads, places, cycles)
+    clock += cycles
+    now = int(math.ceil(clock - _ROUNDING))  # noqa: RUF046  (a float in compiled code)
+    one = given[lanes[n, _STAGE], lanes[n, _NUMBER]]
+    task = tasks[one[_ROW]]
+    cycles, part = task[GATHERED] - task[BEGIN], task[PARTS_HELD] / task[PARTS]
+    one[_READS] += 1
+    if one[_READS] == _FIRST_PART:
+        _begin_read(reads, n, cycles * part, task[MEMORY] * part)
+    elif one[_READS] == _LAST_PART:
+        _begin_read(reads, n, cycles * (1 - part), task[MEMORY] * (1 - part))
+    else:
+        _end_read(reads, n)
+        if one[_READS] == _STOPPED:
+            late = clock - one[_START] - task[BEGIN] - cycles * part
+            one[_BEGUN] += int(max(0.0, late) / task[PARTS_HELD])
+        if one[_READS] == _READ or part == 1:
+            _gathered(one, lanes, tasks, now)
+    _share_out(reads, places)
+    return clock
+
+
+@fast
+def _resume(given: Ints, reads: Floats, opened: int, clock: float) -> None:
+    """Let a given task that has stopped read on as soon as its scores are taken."""
+    if given[_READS] == _STOPPED and given[_DATA] == _NEVER:
+        given[_READS] = _TURN
+        _begin_read(reads, given[_LANE], max(0.0, opened - clock), 0.0)
 
 
 @fast
@@ -134,8 +237,8 @@ def _count(digit: int, size: int, carry: int) -> tuple[int, int]:
 @njit(**ENTRY)
 def query_points(
     first: int, sizes: Ints, machines: Ints, tasks: Ints, front_rows: Ints, back_rows: Ints,
-    front_deals: Ints, back_deals: Ints, releases: Ints, lanes: Ints, results: Floats,
-    _sources: int = _SOURCES,
+    front_deals: Ints, back_deals: Ints, releases: Ints, given: Ints, lanes: Ints, reads: Floats,
+    results: Floats, _sources: int = _SOURCES,
 ) -> None:  # fmt: skip
     """Write a row of results for each point from number `first` on.
 
@@ -146,7 +249,8 @@ def query_points(
     tasks : int64[n, TASK_FIELDS]. front_rows, back_rows : int64[machines, sub-batches, sizes of
     tasks], rows of tasks; -1 for one that cannot be.
     front_deals : int64[task items, k, DEAL_FIELDS]; back_deals the same.
-    releases : int64[most tasks of stage 0, 2], lanes : int64[MAX_LANES, LANE_FIELDS], for work.
+    releases : int64[most tasks, 2], given : int64[2, most tasks, GIVEN_FIELDS], lanes :
+    int64[MAX_LANES, LANE_FIELDS], reads : float64[MAX_LANES, READ_FIELDS], for work.
     results : float64[points, RESULTS].
     """
     number, width = first // sizes[5], first % sizes[5]
@@ -167,7 +271,7 @@ def query_points(
         else:
             _query(
                 machines[at], tasks, front, back, front_full, front_last, back_full, back_last,
-                releases, lanes, results[n],
+                releases, given, lanes, reads, results[n],
             )  # fmt: skip
         width, carry = _count(width, sizes[5], 1)
         k, carry = _count(k, sizes[4], carry)
@@ -179,72 +283,119 @@ def query_points(
 
 
 @fast
+def _rate(tasks: Ints, row: int) -> float:
+    """Return the share of the memory that a task alone takes while it reads."""
+    return float(tasks[row, MEMORY] / max(1, tasks[row, GATHERED] - tasks[row, BEGIN]))
+
+
+@fast
 def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
     has: Ints, tasks: Ints, front: Ints, back: Ints, front_full: int, front_last: int,
-    back_full: int, back_last: int, releases: Ints, lanes: Ints, result: Floats,
+    back_full: int, back_last: int, releases: Ints, given: Ints, lanes: Ints, reads: Floats,
+    result: Floats,
 ) -> None:  # fmt: skip
     """Write the results of a query. Times count from the funnel's acceptance."""
-    for number in range(max(has[_FRONT_LANES], has[_BACK_FIRST] + has[_BACK_LANES])):
+    places = max(has[_FRONT_LANES], has[_BACK_FIRST] + has[_BACK_LANES])
+    for number in range(places):
         lanes[number, _READY], lanes[number, _END], lanes[number, _MODEL] = 0, -_COMPUTED, -1
-    now = _OPEN
+        _end_read(reads, number)
+    most = 0.0
+    for row in (front_full, front_last, back_full, back_last):
+        most = max(most, _rate(tasks, row))
+    shares = places * most > 1  # or else nobody waits for the memory
+    now, clock = _OPEN, 0.0  # of what is offered; of what is gathered
     demand = serial = busy = 0
-    memory = 0  # from then on it is free
-    given = there = left = receiving = seen = 0
+    gone = there = left = receiving = seen = 0
     front_open = back_open = begin = counted = 0
-    front_given = back_given = 0
-    while back_given < back[COUNT]:
-        while seen < front_given and releases[seen, 0] <= now:
-            there = releases[seen, 1]
-            seen += 1
-        known = seen == front[COUNT]
-        items, rest = 0, there - given
-        if receiving <= now:
-            if rest > back[SIZE] or (known and rest == back[SIZE]):
-                items = back[SIZE]
-            elif known:
-                items = rest
-        if items == 0 and front_given == front[COUNT]:
-            # Nothing to offer: until ids leave the filter, or the lane has taken its ids.
-            next_ids = releases[seen, 0] if seen < front_given else _NEVER
-            now = min(next_ids, receiving) if receiving > now else next_ids
-            continue
-        if items == 0:
-            last = front_given == front[COUNT] - 1
-            task = tasks[front_last if last else front_full]
-            size = front[LAST] if last else front[SIZE]
-            number, grant = _give(lanes, 0, has[_FRONT_LANES], now + _OFFER)
-        else:
-            back_given += 1
-            task = tasks[back_last if back_given == back[COUNT] else back_full]
-            size = items
-            number, grant = _give(lanes, has[_BACK_FIRST], has[_BACK_LANES], now + _OFFER)
-        memory = max(memory, grant + _TASK + task[BEGIN]) + task[MEMORY]
-        demand += task[MEMORY]
-        end = _run(lanes, number, 0 if items == 0 else 1, grant, task, memory)
-        busy += lanes[number, _READY] - grant
-        now = grant + _GAP
-        serial += _GAP + _OFFER + _TASK + task[END] + task[FOLLOWED] + _COMPUTED
-        serial += _SCORE + size + _COUNTED
-        if items == 0:
-            if front_given == 0:
-                begin = grant + _TASK
-            front_given += 1
-            if front_given + has[_FRONT_LANES] <= front[COUNT]:
-                end += task[FOLLOWED]
+    front_given = back_given = front_scored = back_scored = 0
+    while back_scored < back[COUNT]:
+        while front_scored < front_given and _scored(
+            given[0, front_scored], lanes, tasks, front_open
+        ):
+            one = given[0, front_scored]
+            end, size = one[_LAST], one[_SIZE]
+            busy += one[_HANDED_AT] - one[_GRANT]
+            front_scored += 1
+            if front_scored + has[_FRONT_LANES] <= front[COUNT]:
+                end += tasks[one[_ROW], FOLLOWED]
             scored = max(end + _SCORE, front_open + size)
-            due = back[ITEMS] if last else min(front[TASK_K] * front_given, back[ITEMS])
-            due = min(due, (front_given - 1) * front[SIZE] + size)
+            due = back[ITEMS]
+            if front_scored < front[COUNT]:
+                due = min(front[TASK_K] * front_scored, due)
+            due = min(due, (front_scored - 1) * front[SIZE] + size)
             counted = scored + _COUNTED
             front_open = counted + due - left + _RELEASE
             serial += due - left + _RELEASE
             left = due
-            releases[front_given - 1, 0], releases[front_given - 1, 1] = counted, due
+            releases[front_scored - 1, 0], releases[front_scored - 1, 1] = counted, due
+        while back_scored < back_given and _scored(given[1, back_scored], lanes, tasks, back_open):
+            one = given[1, back_scored]
+            end = one[_LAST]
+            busy += one[_HANDED_AT] - one[_GRANT]
+            back_scored += 1
+            if back_scored + has[_BACK_LANES] <= back[COUNT]:
+                end += tasks[one[_ROW], FOLLOWED]
+            back_open = max(end + _SCORE, back_open + one[_SIZE])
+        while seen < front_scored and releases[seen, 0] <= now:
+            there = releases[seen, 1]
+            seen += 1
+        gathered = np.inf  # when the next gather begins, stops or is over
+        if shares:
+            if front_scored < front_given:
+                _resume(given[0, front_scored], reads, front_open, clock)
+            if back_scored < back_given:
+                _resume(given[1, back_scored], reads, back_open, clock)
+            gathered = clock + _next_end(reads, places)[0]
+        known = seen == front[COUNT]
+        size, rest = 0, there - gone
+        if receiving <= now:
+            if rest > back[SIZE] or (known and rest == back[SIZE]):
+                size = back[SIZE]
+            elif known:
+                size = rest
+        if size == 0 and front_given == front[COUNT]:
+            # Nothing to offer: until ids leave the filter, or the lane has taken its ids.
+            soon = receiving if receiving > now else _NEVER
+            if seen < front_scored:
+                soon = min(soon, releases[seen, 0])
+            if gathered < soon:
+                clock = _go_on(given, lanes, tasks, reads, places, clock)
+            else:
+                now = soon
+            continue
+        stage, number, first, count = 0, front_given, 0, has[_FRONT_LANES]
+        row = front_last if number == front[COUNT] - 1 else front_full
+        if size:
+            stage, number, first, count = 1, back_given, has[_BACK_FIRST], has[_BACK_LANES]
+            row = back_last if number == back[COUNT] - 1 else back_full
+        n = _least_ready(lanes, first, count, now + _OFFER)
+        grant = max(now + _OFFER, lanes[n, _READY])
+        if gathered < grant:
+            clock = _go_on(given, lanes, tasks, reads, places, clock)
+            continue
+        task, one = tasks[row], given[stage, number]
+        _give(one, lanes, tasks, row, n, stage, number, grant)
+        start = one[_START]
+        if shares:
+            _pass(reads, places, grant - clock)
+            _begin_read(reads, n, start - grant + task[BEGIN], 0.0)
+            clock = float(grant)
         else:
-            given += items
-            receiving = grant + _TASK + items
-            if back_given + has[_BACK_LANES] <= back[COUNT]:
-                end += task[FOLLOWED]
-            back_open = max(end + _SCORE, back_open + size)
+            _gathered(one, lanes, tasks, start + task[GATHERED])
+        now = grant + _GAP
+        if stage == 0:
+            size = front[LAST] if number == front[COUNT] - 1 else front[SIZE]
+            if number == 0:
+                begin = grant + _TASK
+            front_given += 1
+        else:
+            gone += size
+            receiving = grant + _TASK + size
+            back_given += 1
+        one[_SIZE] = size
+        demand += task[MEMORY]
+        serial += _GAP + _OFFER + _TASK + task[END] + task[FOLLOWED] + _COMPUTED
+        serial += _SCORE + size + _COUNTED
     closed = back_open + _LISTED
     latency = closed + _END_CYCLES
     result[LATENCY], result[FRONT], result[BACK] = latency, counted - begin, closed - counted
@@ -271,6 +422,8 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     if grants > interval:
         interval, bound = grants, 4
     result[INTERVAL], result[BOUND] = interval, bound
+    # Scores that wait keep lanes from reading on, and those before may read less for it meanwhile.
+    serial += demand if shares else 0
     result[FAULT] = _fault(result, begin, serial + _OPEN + _LISTED + _END_CYCLES)
 
 

@@ -20,19 +20,22 @@ from rpaccel.perfmodel.core_kernels import (
 )
 
 __all__ = [
-    "BEGIN", "END", "FOLLOWED", "GATHERED", "HANDED", "MEMORY", "NEXT", "TASK_FIELDS",
-    "lane_tasks",
+    "BEGIN", "END", "END_AFTER", "END_TURN", "FOLLOWED", "GATHERED", "HANDED", "MEMORY", "NEXT",
+    "PARTS", "PARTS_HELD", "TAKEN_AFTER", "TAKEN_TURN", "TASK_FIELDS", "lane_tasks",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# A row of tasks [cycles]. From the task's first, on an idle lane: the first gather may start, all
-# data are there, the lane takes another task, the last logit. On a lane that always has a task
-# waiting, NEXT : from task to task, FOLLOWED : by how much the last logit is later. MEMORY : of the
-# shared memory.
-TASK_FIELDS = 7
-BEGIN, GATHERED, HANDED, END, NEXT, FOLLOWED, MEMORY = range(TASK_FIELDS)
+# A row of tasks [cycles]. From its first, on an idle lane: the first gather may start, all data are
+# there, the lane takes the next task, the last logit. TAKEN_AFTER, END_AFTER : from all data to the
+# latter two, if the lane waits for data. On a lane that always has a task waiting, NEXT : from task
+# to task, FOLLOWED : by how much the last logit is later. MEMORY : of the shared memory. PARTS :
+# sub-batches; PARTS_HELD : of those the lane takes data for before scores are taken. TAKEN_TURN,
+# END_TURN : from then on to the latter two, if it is late; LONG_AGO if it has place for all scores.
+TASK_FIELDS = 13
+(BEGIN, GATHERED, HANDED, END, TAKEN_AFTER, END_AFTER, NEXT, FOLLOWED, MEMORY, PARTS, PARTS_HELD,
+ TAKEN_TURN, END_TURN) = range(TASK_FIELDS)  # fmt: skip
 REPEATS = 5  # tasks, the last two of which count: they follow each other evenly, in pairs
 
 _TASK, _HANDED, _COMPUTED = (
@@ -63,15 +66,20 @@ def lane_tasks(
     out : int64[n, TASK_FIELDS].
     """
     for n in range(asked.shape[0]):
-        _lane_task(works, asked[n], gathers[n], rules, 1, out[n])
-        _lane_task(works, asked[n], gathers[n], rules, REPEATS, out[n])
+        _lane_task(works, asked[n], gathers[n], rules, 1, lane_core.LONG_AGO, out[n])
+        _lane_task(works, asked[n], gathers[n], rules, REPEATS, lane_core.LONG_AGO, out[n])
+        if out[n, END_TURN] > lane_core.LONG_AGO:
+            _lane_task(works, asked[n], gathers[n], rules, 1, out[n, END], out[n])
 
 
 @fast
-def _lane_task(  # noqa: PLR0915  (parts would have a dozen arguments and results)
-    works: Ints, asked: Ints, gather: Floats, rules: Ints, repeats: int, out: Ints
+def _lane_task(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
+    works: Ints, asked: Ints, gather: Floats, rules: Ints, repeats: int, turn: int, out: Ints
 ) -> None:
-    """Go through a task alone, or `repeats` that follow each other: write the fields of either."""
+    """Go through a task alone, or `repeats` that follow each other: write the fields of either.
+
+    turn : no score is taken before; LONG_AGO: all are as they come.
+    """
     full, work, rest, banks = asked[0], asked[1], asked[2], asked[3]
     block, skew, depth, dependency = rules[0], rules[1], rules[2], rules[3]
     count = full + (1 if rest >= 0 else 0)
@@ -86,6 +94,7 @@ def _lane_task(  # noqa: PLR0915  (parts would have a dozen arguments and result
     handed = handed_before = handed_first = -_TASK
     ended = ended_before = -_COMPUTED - _TASK
     bottoms = tops = task = at = 0  # `at` : sub-batches of `task` whose gathers are timed
+    parts, held, drained = count, 0, lane_core.LONG_AGO
     walked = 0.0
     while tops < repeats * count:
         # A lane holds two tasks: the one before the last must be computed.
@@ -122,18 +131,48 @@ def _lane_task(  # noqa: PLR0915  (parts would have a dozen arguments and result
             w = work if tops % count < full else rest
             size = works[w, WORK_ITEMS]
             room = chain_room(depth, size, scores)
+            if held + size > depth:
+                parts = min(parts, tops + _BANKS + banks)
+                drained = max(drained, turn + held)
+                room = max(room, drained + 1 + size - depth)
             row, choose, logit = top_times(
                 works, w, now, row, items, stack, room, block, skew, dependency
             )
             items, stack = size, works[w, TOP_LAST]
+            if held + size > depth:
+                drained = max(drained + size, logit + sequencer.SCORE_CYCLES)
+            else:
+                held += size
             scores = ((size, logit), scores[0], scores[1], scores[2])
             tops += 1
             if tops % count == 0:
                 ended_before, ended = ended, logit
                 if tops == count and repeats > 1:
                     out[FOLLOWED] = ended - out[END]
-    if repeats == 1:
+    if turn > lane_core.LONG_AGO:
+        out[TAKEN_TURN], out[END_TURN] = handed - turn, ended - turn
+    elif repeats == 1:
         out[BEGIN], out[GATHERED], out[HANDED], out[END] = begin, gathered, handed, ended
+        out[TAKEN_TURN] = lane_core.LONG_AGO
+        out[END_TURN] = lane_core.LONG_AGO + (1 if drained > lane_core.LONG_AGO else 0)
+        out[PARTS_HELD] = parts
+        w = rest if rest >= 0 else work
+        row, choose, crossed = bottom_times(
+            works, w, handover, lane_core.LONG_AGO, 0, 0, 0, block, skew
+        )
+        _, _, logit = top_times(
+            works,
+            w,
+            max(choose, crossed),
+            row,
+            works[w, WORK_ITEMS],
+            works[w, BOTTOM_LAST],
+            lane_core.LONG_AGO,
+            block,
+            skew,
+            dependency,
+        )
+        out[PARTS], out[TAKEN_AFTER], out[END_AFTER] = count, handover + _HANDED, logit
         out[MEMORY] = int(np.rint(min(gather[4], walked)))
     else:
         out[NEXT] = (handed - handed_first) // 2

@@ -106,21 +106,8 @@ def test_tasks_are_near_the_machine():
     assert rate.mean() < 0.06 and rate.max() < 0.3
 
 
-@pytest.mark.parametrize(
-    ("array", "split", "batches", "tasks", "k", "ports"),
-    [
-        (64, "8*1x1+2*2x2", (32, 32), (512, 100), 1000, 8),
-        (64, "4*1x1+3*2x2", (32, 64), (512, 64), 256, 4),
-        (64, "1*2x4+1*2x4", (32, 64), (512, 64), 256, 8),
-        (64, "1*2x4+1*2x4", (32, 64), (128, 0), 256, 1),
-        (128, "4*1x1+3*2x2", (32, 64), (128, 0), 1000, 4),
-        (128, "1*2x4+1*2x4", (64, 64), (512, 0), 1000, 1),
-        (64, "4*2x2", (64, 64), (256, 100), 256, 4),
-        (64, "4*2x2", (32, 32), (128, 64), 256, 4),
-    ],
-)
-def test_some_tasks_equal_the_machine(array, split, batches, tasks, k, ports):
-    """What is simplified does not matter for these."""
+def both_levels(array, split, batches, tasks, k, ports):
+    """Return (latency, front cycles) of a query, on the levels `analytic` and `event`."""
     axes = {"array_size": array, "split": split, "k": k, "memory_ports": ports, "beat_bytes": 32}
     axes |= dict(zip(("front_sub_batch", "back_sub_batch"), batches, strict=True))
     axes |= dict(zip(("front_task_items", "back_task_items"), tasks, strict=True))
@@ -128,8 +115,46 @@ def test_some_tasks_equal_the_machine(array, split, batches, tasks, k, ports):
     point = space.point(0)
     record = simulate(point_machine(space, point), [point_query(space, point)]).queries[0]
     columns = all_points(space)
-    assert columns["latency_cycles"][0] == record.total_cycles
-    assert columns["front_cycles"][0] == record.stages[0].cycles
+    said = (int(columns["latency_cycles"][0]), int(columns["front_cycles"][0]))
+    return said, (record.total_cycles, record.stages[0].cycles)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (64, "4*2x2", (32, 32), (512, 100), 1000, 8),
+        (64, "4*2x2", (32, 64), (128, 0), 256, 8),
+        (64, "4*2x2", (256, 64), (2048, 0), 256, 8),  # scores wait for their turn
+        (64, "8*1x1+2*2x2", (64, 64), (2048, 0), 256, 8),
+        (64, "4*1x1+3*2x2", (32, 32), (128, 100), 256, 8),
+        (128, "4*1x1+3*2x2", (64, 32), (256, 0), 1000, 8),
+        (64, "1*2x4+1*2x4", (32, 64), (512, 64), 256, 8),
+        (64, "1*2x4+1*2x4", (64, 64), (128, 0), 256, 1),
+        (128, "1*2x4+1*2x4", (32, 64), (256, 100), 256, 4),
+        (128, "1*2x4+1*2x4", (64, 64), (512, 0), 1000, 1),
+    ],
+)
+def test_some_tasks_equal_the_machine(case):
+    """What is simplified does not matter for these."""
+    analytic, event = both_levels(*case)
+    assert analytic == event
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (64, "8*1x1+2*2x2", (32, 32), (512, 100), 1000, 8),
+        (64, "4*1x1+3*2x2", (32, 64), (512, 64), 256, 4),
+        (128, "4*1x1+3*2x2", (32, 64), (128, 0), 1000, 4),
+        (64, "4*2x2", (64, 64), (256, 100), 256, 4),
+        (64, "4*2x2", (32, 32), (128, 64), 256, 4),
+    ],
+)
+def test_lanes_that_share_the_memory_are_near_the_machine(case):
+    """Its reads of a task are not as even as its gathers' of a sub-batch."""
+    analytic, event = both_levels(*case)
+    assert analytic[0] == pytest.approx(event[0], rel=0.025)
+    assert analytic[1] == pytest.approx(event[1], rel=0.035)
 
 
 def test_every_point_is_what_it_is_alone():
@@ -235,9 +260,9 @@ def test_more_bandwidth_must_not_cost_a_gather_more():
 
 
 ANOMALOUS = {
-    "split": ["4*2x2"], "front_task_items": [256], "back_task_items": [64], "k": [1024],
+    "split": ["1*2x4+1*2x4"], "front_task_items": [512], "back_task_items": [64], "k": [1024],
     "memory_ports": [1, 2, 4], "beat_bytes": [32, 64], "array_size": [64, 128],
-    "front_sub_batch": [64, 128], "back_sub_batch": [64, 128],
+    "front_sub_batch": [16, 128], "back_sub_batch": [64, 128],
 }  # fmt: skip
 
 

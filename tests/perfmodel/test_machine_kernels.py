@@ -10,9 +10,8 @@ import pytest
 from rpaccel.perfmodel import machine as module
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Release, StageLoad
-from rpaccel.perfmodel.machine_plan import MachinePlan
-from rpaccel.perfmodel.shared_memory import WINDOW_CYCLES
 from rpaccel.perfmodel.timeline import machine_events
+from rpaccel.spec.stage_tasks import StageTasks
 from tests.perfmodel.test_machine import ONES, PAPER, SPLIT, TWOS, load, machine, two_stages
 
 ITEMS = (4096, 512)
@@ -54,26 +53,48 @@ def test_sub_batches_are_logged_once(report):
         assert (log[before] <= log[after]).all(), before
 
 
-def test_sub_batches_make_up_their_tasks(report):
+def parts_of(report):
+    """Return (task, its sub-batches) of a report, in the order of starts."""
     rows = defaultdict(list)
     for entry in report.batch_log:
         rows[report.lane_numbers[entry["lane"]]].append(entry)
-    tasks = defaultdict(list)
+    left, found = {lane: iter(mine) for lane, mine in rows.items()}, []
     for task in sorted(report.tasks, key=lambda task: task.start):
-        tasks[task.lane].append(task)
-    assert rows.keys() == tasks.keys()
-    for lane, given in tasks.items():
-        left = iter(rows[lane])
-        for task in given:
-            mine, items = [], 0
-            while items < task.items:
-                mine.append(next(left))
-                items += mine[-1]["items"]
-            assert items == task.items
-            assert mine[0]["taken"] == task.computing
-            assert mine[-1]["gathered"] == task.gathered
-            assert mine[-1]["logit"] == task.end
-        assert next(left, None) is None
+        mine = []
+        while sum(entry["items"] for entry in mine) < task.items:
+            mine.append(next(left[task.lane]))
+        found.append((task, mine))
+    assert all(next(rest, None) is None for rest in left.values())
+    return found
+
+
+def test_sub_batches_make_up_their_tasks(report):
+    for task, mine in parts_of(report):
+        assert sum(entry["items"] for entry in mine) == task.items
+        assert mine[0]["taken"] == task.computing
+        assert mine[-1]["gathered"] == task.gathered
+        assert mine[-1]["logit"] == task.end
+
+
+def test_scores_that_find_no_place_wait_for_their_turn():
+    """One query whose tasks have more scores than a lane holds: all lanes but one must wait."""
+    depth = PAPER.sub_batch_max
+    tasks = StageTasks.shared(2 * depth, 64, 8 * depth)
+    stage = StageLoad(model="rmsmall", k=64, tasks=tasks, lanes=ONES[:4], sub_batch=depth // 4)
+    stages = (stage, StageLoad(model="rmlarge", lanes=TWOS[:1]))
+    report = simulate(machine(SPLIT), [load(stages, items=8 * depth)], sub_batches=True)
+    given = [(task, mine) for task, mine in parts_of(report) if task.stage == 0]
+    waited = 0
+    for (before, _), (task, mine) in pairwise(given):
+        held = 0
+        for entry in mine:
+            held += entry["items"]
+            if held > depth:  # the first one with less room than it needs
+                assert entry["logit"] > before.scored + held - depth
+                waited += bool(entry["chosen"] < before.scored)
+                break
+        assert task.end > before.scored
+    assert waited == len(given) - 1 == 3
 
 
 def test_a_log_changes_nothing(report):
@@ -82,31 +103,12 @@ def test_a_log_changes_nothing(report):
     assert len(bare.batch_log) == 0
 
 
-@pytest.mark.parametrize(("name", "places"), [("EVENTS", 1), ("WINDOWS", 1), ("BATCHES", 1)])
+@pytest.mark.parametrize(("name", "places"), [("EVENTS", 1), ("BATCHES", 1)])
 def test_a_run_without_room_is_made_anew(report, monkeypatch, name, places):
     monkeypatch.setattr(module, name, places)
     found = simulate(machine(SPLIT), LOADS, sub_batches=True)
     assert same(found, report)
     assert np.array_equal(found.batch_log, report.batch_log)
-
-
-def test_windows_of_the_past_are_used_again(monkeypatch):
-    """A long load whose memory binds: a short ring goes round many times."""
-    config = PAPER.model_copy(update={"memory_ports": 1})
-    loads = [load(two_stages(), arrival=20_000 * n) for n in range(100)]
-    many = simulate(machine(SPLIT, config=config), loads)
-    states = []
-
-    class Plan(MachinePlan):
-        def new_state(self, *places):
-            states.append(super().new_state(*places))
-            return states[-1]
-
-    monkeypatch.setattr(module, "MachinePlan", Plan)
-    monkeypatch.setattr(module, "WINDOWS", 1)
-    assert same(many, simulate(machine(SPLIT, config=config), loads))
-    assert len(states) > 1
-    assert many.cycles > 4 * WINDOW_CYCLES * len(states[-1].used)
 
 
 def test_no_queries():

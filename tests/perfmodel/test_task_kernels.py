@@ -5,9 +5,26 @@ import pytest
 
 from rpaccel.perfmodel.core_kernels import work_row
 from rpaccel.perfmodel.lane_core import sub_batch_work, sub_batch_works
-from rpaccel.perfmodel.layer_engine import LayerShape, dependency_cycles, skew_cycles
+from rpaccel.perfmodel.layer_engine import (
+    LONG_AGO,
+    LayerShape,
+    dependency_cycles,
+    skew_cycles,
+)
 from rpaccel.perfmodel.sequencer import ProgramShape, core_times
-from rpaccel.perfmodel.task_kernels import END, TASK_FIELDS, lane_tasks
+from rpaccel.perfmodel.task_kernels import (
+    END,
+    END_AFTER,
+    END_TURN,
+    GATHERED,
+    HANDED,
+    PARTS,
+    PARTS_HELD,
+    TAKEN_AFTER,
+    TAKEN_TURN,
+    TASK_FIELDS,
+    lane_tasks,
+)
 from rpaccel.perfmodel.task_profile import TaskProfile
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Interaction
@@ -27,8 +44,8 @@ def program(k_folds, layers, kind):
     )  # fmt: skip
 
 
-def task_end(config, work, full, rest, banks, walk=1):
-    """Return the last logit of a task of full sub-batches and a rest, data there at once."""
+def task_row(config, work, full, rest, banks, walk=1):
+    """Return the row of a task of full sub-batches and a rest, an item's data every `walk`."""
     sizes = [config.sub_batch_max, rest]
     works = np.array([work_row(w) for w in sub_batch_works(config, work, np.array(sizes))])
     rules = [config.block_size, skew_cycles(config), config.sub_batch_max,
@@ -36,7 +53,7 @@ def task_end(config, work, full, rest, banks, walk=1):
     out = np.zeros((1, TASK_FIELDS), np.int64)
     gather = np.array([[10.0, 5.0, walk, walk, 0.0, 1.0]])
     lane_tasks(works, np.array([[full, 0, 1, banks]]), gather, np.array(rules), out)
-    return int(out[0, END])
+    return out[0]
 
 
 @pytest.mark.parametrize("kind", Interaction)
@@ -49,7 +66,7 @@ def test_a_short_last_sub_batch_waits_for_room_as_in_the_core(kind, layers, bank
             full = 3
             sizes = [TINY.sub_batch_max] * full + [rest]
             times = core_times(TINY, work, sizes, sizes, 10, 5, banks)
-            end = task_end(TINY, work, full, rest, banks)
+            end = task_row(TINY, work, full, rest, banks)[END]
             assert end == times.logit[-1, 0], (k_folds, rest)
             late += bool(
                 times.logit[-1, 0]
@@ -66,9 +83,34 @@ def test_gathers_wait_for_a_bank_as_in_the_core(k_folds, walk):
     ends = {}
     for banks in (2, 4):
         times = core_times(TINY, work, sizes, [walk * size for size in sizes], 10, 5, banks)
-        ends[banks] = task_end(TINY, work, 6, 5, banks, walk)
+        ends[banks] = task_row(TINY, work, 6, 5, banks, walk)[END]
         assert ends[banks] == times.logit[-1, 0]
     assert ends[4] < ends[2]
+
+
+@pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (3, 4)])
+def test_a_lane_that_waits_for_data_ends_soon_after_the_last(layers, banks):
+    """Its data come so slowly that all that went before is done."""
+    work = program(2, layers, Interaction.DOT)
+    for rest in (1, 16):
+        row = task_row(ROOMY, work, 3, rest, banks, walk=1000)
+        assert row[END] == row[GATHERED] + row[END_AFTER]
+        assert row[HANDED] == row[GATHERED] + row[TAKEN_AFTER]
+        quick = task_row(ROOMY, work, 3, rest, banks)
+        assert quick[END] >= quick[GATHERED] + quick[END_AFTER]
+        assert (quick[END_AFTER], quick[PARTS]) == (row[END_AFTER], 4)
+
+
+@pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (3, 4)])
+def test_scores_without_a_place_wait_for_their_turn(layers, banks):
+    work = program(1, layers, Interaction.DOT)
+    fits = task_row(TINY, work, 0, 16, banks)
+    assert (fits[END_TURN], fits[PARTS_HELD]) == (LONG_AGO, 1)
+    for walk in (1, 20):
+        row = task_row(TINY, work, 9, 16, banks, walk)  # the second sub-batch finds no place
+        assert (row[PARTS], row[PARTS_HELD]) == (10, 3 + banks)
+        assert 9 * TINY.sub_batch_max < row[END_TURN] < row[END]  # a score a cycle, less one's room
+        assert row[TAKEN_TURN] < row[HANDED]
 
 
 @pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (2, 4), (3, 4)])
