@@ -44,10 +44,13 @@ class GatherMachine:
     latency_cycles: Number
     memory_ports: Number = 1  # among which records and rows are striped
     row_hits: Number = 0.0  # share of the rows' beats that read no memory
+    bank_skew: Number = 1.0  # the busiest bank's share of the others' reads, times banks
 
     def __post_init__(self) -> None:
         if np.any((self.row_hits < np.float64(0)) | (self.row_hits > np.float64(1))):
             raise ValueError(f"row_hits must be in 0..1, not {self.row_hits}")
+        if np.any(self.bank_skew < np.float64(1)):
+            raise ValueError(f"bank_skew must be at least 1, not {self.bank_skew}")
 
     @classmethod
     def of(
@@ -56,6 +59,7 @@ class GatherMachine:
         latency_cycles: Number,
         beat_bytes: Number | None = None,
         row_hits: Number = 0.0,
+        bank_skew: Number = 1.0,
     ) -> GatherMachine:
         """Return the gather's view of `config`; its beat may be replaced by one per point."""
         beat = config.beat_bytes if beat_bytes is None else beat_bytes
@@ -73,6 +77,7 @@ class GatherMachine:
             latency_cycles=latency_cycles,
             memory_ports=config.memory_ports,
             row_hits=row_hits,
+            bank_skew=bank_skew,
         )
 
 
@@ -117,11 +122,15 @@ def row_trip_cycles(machine: GatherMachine, row_beats: Number) -> Number:
 
 
 def bank_cycles(machine: GatherMachine, row_beats: Number) -> Number:
-    """Return the cycles per row of all row banks: their looks, or their reads of memory."""
+    """Return the cycles per row of all row banks: their looks, or their reads of memory.
+
+    The busiest bank's, as many rows as it gets: a stripe is in one bank, and a small table, or the
+    popular rows of a large one, in few stripes (spec.stripe).
+    """
     misses = 1 - machine.row_hits
     looks = (HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses) * row_beats
     reads = misses * row_trip_cycles(machine, row_beats) / machine.row_groups
-    return np.maximum(looks, reads) / machine.banks
+    return np.maximum(looks, reads) * machine.bank_skew / machine.banks
 
 
 def window_cycles(window: int, misses: Number, trip: Number) -> Number:

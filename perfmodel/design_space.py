@@ -210,18 +210,16 @@ class DesignSpace(AxisSpace):
             }
         )
 
+    def hit_key(self, point: DesignPoint) -> HitKey:
+        """Return what `hits` is asked for by a point."""
+        return (
+            point.beat_bytes, point.static_cache_kib, point.static_front_percent,
+            point.look_ahead_kib, self.config(point).banks,
+        )  # fmt: skip
+
     def row_hits(self, point: DesignPoint) -> tuple[float, float]:
         """Return the share of each stage's beats of rows that read no memory."""
-        config = self.config(point)
-        return self.hits.rates(
-            (
-                point.beat_bytes,
-                point.static_cache_kib,
-                point.static_front_percent,
-                point.look_ahead_kib,
-                config.banks,
-            )
-        )
+        return self.hits.rates(self.hit_key(point))
 
     def hit_keys(self, beat_bytes: int) -> list[HitKey]:
         """Return what `hits` is asked for by machines with this beat."""
@@ -244,6 +242,10 @@ class HitSource(Protocol):
 
     def rates(self, key: HitKey) -> HitRates:
         """Return both stages' rates."""
+        ...
+
+    def skews(self, key: HitKey) -> HitRates:
+        """Return how unevenly the banks read, of both stages; see costs.GatherMachine."""
         ...
 
     def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
@@ -270,6 +272,10 @@ class HitTable:
         if key not in self._known:
             self._known[key] = self._find(*key)
         return self._known[key]
+
+    def skews(self, key: HitKey) -> HitRates:
+        """Return 1: the tables have many more stripes than there are banks."""
+        return 1.0, 1.0
 
     def _find(
         self, beat: int, static_kib: int, percent: int, ahead_kib: int, banks: int

@@ -34,7 +34,7 @@ class StageInput:
 
     sub_batch : of the descriptor; 0 takes the slot's.
     bins_scanned : bins that the filter looks at before it has k, 1..BINS.
-    row_hits : share of the rows' beats that read no memory.
+    row_hits : share of the rows' beats that read no memory. bank_skew : see costs.GatherMachine.
     """
 
     shape: ModelShape
@@ -42,6 +42,7 @@ class StageInput:
     sub_batch: int = 0
     bins_scanned: int = BINS
     row_hits: float = 0.0
+    bank_skew: float = 1.0
 
     @property
     def batch_items(self) -> int:
@@ -105,7 +106,9 @@ def _stage(
 ) -> StageReport:
     sizes = split_items(stage.items, stage.batch_items)
     program = ProgramShape.of(stage.shape.program, stage.shape.slot["row_bytes"])
-    machine = GatherMachine.of(config, memory.latency_cycles, row_hits=stage.row_hits)
+    machine = GatherMachine.of(
+        config, memory.latency_cycles, row_hits=stage.row_hits, bank_skew=stage.bank_skew
+    )
     gather = gather_cost(machine, stage.shape, records, stage.items, first)
 
     # Ends of the walker's sub-batches are rounded, not their lengths: no drift.

@@ -80,12 +80,14 @@ class Machine:
     lanes : number -> model -> its shape on config.lane(number). Shapes of one name are the same
     model with other records: a lane does not change between them.
     row_hits : model -> share of its rows' beats that read no memory; 0 if left out.
+    bank_skews : model -> skew of the banks' reads, see costs.GatherMachine; 1 if left out.
     """
 
     config: AcceleratorConfig
     memory: MemoryTiming
     lanes: Mapping[int, Mapping[str, ModelShape]]
     row_hits: Mapping[str, float] = field(default_factory=dict)
+    bank_skews: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = [lane for lane in self.lanes if not 0 <= lane < self.config.lanes]

@@ -124,6 +124,7 @@ class MachinePlan:
             records,
             first=first,
             row_hits=self.machine.row_hits.get(stage.model, 0.0),
+            bank_skew=self.machine.bank_skews.get(stage.model, 1.0),
         )
         batches = [(self._work(work), walk, memory) for work, walk, memory in profile.batches]
         end = self._batches + len(batches)

@@ -19,6 +19,7 @@ from rpaccel.perfmodel.design_space import (
     BANDWIDTH_AXES,
     MACHINE_AXES,
     DesignSpace,
+    HitKey,
     machine_config,
 )
 from rpaccel.perfmodel.lane import TAKE_CYCLES
@@ -120,7 +121,7 @@ class _Builder:
         self.machines = np.zeros((self.count, kernels.MACHINE_FIELDS), np.int64)
         self.macs, self.sram = (np.zeros(self.count, np.int64) for _ in range(2))
         self.item_macs = np.zeros((2, self.count), np.int64)
-        self.hits = np.zeros((2, self.count))
+        self.hits, self.skews = np.zeros((2, self.count)), np.ones((2, self.count))
 
     def values(self, name: str, where: Ints) -> Ints:
         """Return the values of an axis of integers at some machines."""
@@ -171,30 +172,39 @@ class _Builder:
         self.macs[where] = config.array_macs
         lines = (static + np.maximum(ahead, 1)) * banks
         self.sram[where] = _buffer_bytes(config) + lines * beat_bytes
-        self.hits[:, where] = self._hits(where, banks, beat_bytes)
+        self.hits[:, where], self.skews[:, where] = self._hits(where, banks, beat_bytes)
         lookup = np.where(static > 0, lookup_cycles(1), 0)
         for stage, number in enumerate((0, back_first)):
             lane = _lane(config, number, self.networks[stage])
             self.item_macs[stage, where] = lane.program.tiles * lane.config.array_macs
             latency = self.values("memory_latency_cycles", where)
             machine = replace(
-                GatherMachine.of(lane.config, latency, row_hits=self.hits[stage, where]),
+                GatherMachine.of(
+                    lane.config,
+                    latency,
+                    row_hits=self.hits[stage, where],
+                    bank_skew=self.skews[stage, where],
+                ),
                 memory_ports=self.values("memory_ports", where),
                 banks=banks,
                 lookup_cycles=lookup,
             )
             self._stage(stage, where, lane, machine)
 
-    def _hits(self, where: Ints, banks: Ints, beat_bytes: int) -> Floats:
-        """Return both stages' hit rates, float64[2, machines]."""
+    def _hits(self, where: Ints, banks: Ints, beat_bytes: int) -> tuple[Floats, Floats]:
+        """Return both stages' hit rates and skews of the banks, float64[2, machines] each."""
         names = ("static_cache_kib", "static_front_percent", "look_ahead_kib")
         keys = np.stack([*(self.values(name, where) for name in names), banks])
         distinct, places = np.unique(keys, axis=1, return_inverse=True)
-        rates = [
-            self.space.hits.rates((beat_bytes, int(static), int(percent), int(ahead), int(bank)))
+        asked: list[HitKey] = [
+            (beat_bytes, int(static), int(percent), int(ahead), int(bank))
             for static, percent, ahead, bank in distinct.T
         ]
-        return np.array(rates).reshape(-1, 2)[places.ravel()].T
+        rates, skews = (
+            np.array([of(key) for key in asked]).reshape(-1, 2)[places.ravel()].T
+            for of in (self.space.hits.rates, self.space.hits.skews)
+        )
+        return rates, skews
 
     def _stage(self, stage: int, where: Ints, lane: _Lane, machine: GatherMachine) -> None:
         """Time all tasks of a stage on a lane: sizes of tasks x sub-batches x machines."""

@@ -38,12 +38,14 @@ def point_machine(space: DesignSpace, point: DesignPoint) -> Machine:
         }
         for number in range(config.lanes)
     }
-    hits = space.row_hits(point)
+    names = [network.name for network in networks]
+    key = space.hit_key(point)
     return Machine(
         config=config,
         memory=MemoryTiming(latency_cycles=point.memory_latency_cycles, source="the point"),
         lanes=shapes,
-        row_hits={network.name: share for network, share in zip(networks, hits, strict=True)},
+        row_hits=dict(zip(names, space.hits.rates(key), strict=True)),
+        bank_skews=dict(zip(names, space.hits.skews(key), strict=True)),
     )
 
 

@@ -25,7 +25,14 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
 
-__all__ = ["cache_bytes", "machine_hits", "split_hits", "static_hits", "stream_hits"]
+__all__ = [
+    "cache_bytes",
+    "machine_hits",
+    "split_hits",
+    "static_hits",
+    "stream_hits",
+    "stream_reads",
+]
 
 Ints = npt.NDArray[np.int64]
 Stage = tuple[str, int, int]  # name, dim, items of a query
@@ -112,8 +119,20 @@ def stream_hits(
 ) -> list[float]:
     """Return the hit rate of each stage in a stream of beats that compete for one cache.
 
+    label : int64[n], stage of each. counted : bool[n]; the others warm the cache. The rest is as in
+    `stream_reads`.
+    """
+    read = stream_reads(stream, ahead_beats, ways, reads_in_flight)
+    stages = range(int(label.max()) + 1)
+    return [float(1 - read[counted & (label == number)].mean()) for number in stages]
+
+
+def stream_reads(
+    stream: Ints, ahead_beats: int, ways: int | None = None, reads_in_flight: int = 1
+) -> npt.NDArray[np.bool_]:
+    """Return which beats of a stream read memory.
+
     stream : int64[n], beats in the order in which they are asked for; -1: pinned, a hit.
-    label : int64[n], stage of each. counted : bool[n]; the others warm the cache.
     ways : of a cache as the netlist has it, golden.look_ahead; None: one that is fully associative
     and replaces what was not used for longest. reads_in_flight : of the one reader in whose order
     the stream is, with `ways`: a read that misses fills its line so many reads later.
@@ -128,8 +147,7 @@ def stream_hits(
     assert events is not None
     read = np.zeros(stream.size, bool)
     read[asks] = (events == Event.MISS) | (events == Event.REFUSED)
-    stages = range(int(label.max()) + 1)
-    return [float(1 - read[counted & (label == number)].mean()) for number in stages]
+    return read
 
 
 @lru_cache(maxsize=32)

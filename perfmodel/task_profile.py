@@ -45,17 +45,21 @@ def task_profile(
     *,
     first: bool,
     row_hits: float = 0.0,
+    bank_skew: float = 1.0,
 ) -> TaskProfile:
     """Return the profile of a task of `items`.
 
     config : of the lane. sub_batch : of the descriptor; 0 takes the slot's. first : of the first
     stage, which reads the list. row_hits : share of rows' beats that read no memory.
+    bank_skew : see costs.GatherMachine.
     """
     most = shape.slot["sub_batch"]
     size = min(sub_batch or most, most)
     sizes = split_items(items, size)
     program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
-    machine = GatherMachine.of(config, memory.latency_cycles, row_hits=row_hits)
+    machine = GatherMachine.of(
+        config, memory.latency_cycles, row_hits=row_hits, bank_skew=bank_skew
+    )
     gather = gather_cost(machine, shape, records, items, first)
     ends = np.rint(np.cumsum([gather.sub_batch(size) for size in sizes])).astype(np.int64)
     walks = np.diff(ends, prepend=0)

@@ -27,7 +27,7 @@ from rpaccel.perfmodel.row_bank_state import TOLD, RowTrace, new_row_state
 from rpaccel.perfmodel.row_banks import PinnedRows, RowMemory, row_sizes, row_trace
 from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 
-__all__ = ["GatherStage", "TracedFeature", "TracedGather", "TracedRecords"]
+__all__ = ["GatherStage", "TracedFeature", "TracedGather", "TracedRecords", "rows_named"]
 
 LIST_SLOTS, RECORD_SLOTS = 4, 16  # rtl.memory_fabric: bursts in flight
 RECORDS_AHEAD = 16  # rtl.record_reader: item records of the largest size in its ring
@@ -95,6 +95,12 @@ class _Walk:
     begin: Ints
     rows: Ints
     rows_begin: Ints
+
+
+def rows_named(stage: GatherStage) -> Ints:
+    """Return the first bytes of all rows that a stage's records name, in order: int64[rows]."""
+    sides = (stage.user, stage.items)
+    return np.concatenate([_walk(records, stage.row_bytes).rows for records in sides])
 
 
 def _walk(records: TracedRecords, row_bytes: int) -> _Walk:

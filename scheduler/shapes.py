@@ -81,12 +81,14 @@ def predict_request(
     sub_batch: int = 0,
     scans: Sequence[int] = (),
     row_hits: Sequence[float] = (),
+    bank_skews: Sequence[float] = (),
 ) -> QueryReport:
     """Return the cycles of one real query.
 
     user_record : padded to beats. features : uint8[rows, record_bytes]. candidates : ids that
     enter each stage. scans : bins scanned by each filter, `bins_scanned`; left out: all.
     row_hits : of each stage, share of the rows' beats that read no memory; left out: 0.
+    bank_skews : of each stage, see perfmodel.costs.GatherMachine; left out: 1.
     """
     user = np.frombuffer(user_record, np.uint8)[None, :]
     stages = [
@@ -96,6 +98,7 @@ def predict_request(
             sub_batch=sub_batch,
             bins_scanned=scans[index] if index < len(scans) else BINS,
             row_hits=row_hits[index] if index < len(row_hits) else 0.0,
+            bank_skew=bank_skews[index] if index < len(bank_skews) else 1.0,
         )
         for index, (model, ids) in enumerate(zip(models, candidates, strict=True))
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.main_job.sweep_queries import SweepRankers
 from rpaccel.perfmodel.design_space import CACHE_WAYS, HitKey, HitRates
 from rpaccel.perfmodel.networks import SweepWorkload
-from rpaccel.perfmodel.row_hits import stream_hits
+from rpaccel.perfmodel.row_hits import stream_reads
 from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
+from rpaccel.spec.stripe import bank_of
 
 __all__ = ["SampledHits", "workload_of"]
 
@@ -51,14 +52,14 @@ def workload_of(rankers: SweepRankers, items: int, k: int, top_n: int) -> SweepW
     return SweepWorkload(name="drawn", stages=stages, top_n=top_n)
 
 
-def _rows_of(ranker: QuantisedRanker, query: Query, items: Ints) -> list[Ints]:
-    """Return the rows that the user and then each item name: (first byte of each), in order."""
-    size, base = row_bytes_of(ranker.dim), 0
-    starts = {}
-    for feature in ranker.features:
-        starts[feature.name] = base
-        base += -(-feature.rows * size // 64) * 64
-    found = []
+def _rows_of(
+    ranker: QuantisedRanker, query: Query, items: Ints, starts: Mapping[str, int]
+) -> list[Ints]:
+    """Return the rows that the user and then each item name: (first byte of each), in order.
+
+    starts : of the tables, by feature.
+    """
+    size, found = row_bytes_of(ranker.dim), []
     for features, records in (
         (ranker.user_features, np.frombuffer(query.user_record, np.uint8)[None, :]),
         (ranker.item_features, query.features[items]),
@@ -87,6 +88,7 @@ class SampledHits:
     queries : as many as SAMPLES  profiles : from which pinned rows were chosen
     config : of the machine, for places in its table of pinned rows and its reads in flight.
     kept : items of each stage  The second stage's are the first candidates.
+    addresses : of each stage: feature -> first byte of its table.
     """
 
     def __init__(
@@ -96,8 +98,11 @@ class SampledHits:
         profiles: Sequence[Query],
         config: AcceleratorConfig,
         kept: tuple[int, int],
+        addresses: tuple[Mapping[str, int], Mapping[str, int]],
     ) -> None:
         self._rankers, self._kept, self._config = rankers.both, kept, config
+        self._addresses = addresses
+        self._known: dict[HitKey, tuple[Ints, Ints, npt.NDArray[np.bool_]]] = {}
         self._queries, self._profiles = queries, profiles
 
     def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
@@ -109,7 +114,8 @@ class SampledHits:
         A row that is smaller than a beat is pinned alone, in a line with others.
         """
         ranker = self._rankers[stage]
-        asked = np.concatenate(_rows_of(ranker, query, query.candidates[: self._kept[stage]]))
+        items = query.candidates[: self._kept[stage]]
+        asked = np.concatenate(_rows_of(ranker, query, items, self._addresses[stage]))
         size = row_bytes_of(ranker.dim)
         if size <= beat:
             return asked // beat, asked // size
@@ -126,9 +132,36 @@ class SampledHits:
 
     def rates(self, key: HitKey) -> HitRates:
         """Return both stages' rates."""
-        beat, static_kib, percent, ahead_kib, banks = key
-        if not static_kib and not ahead_kib:
-            return 0.0, 0.0
+        _, label, read = self._reads(key)
+        stages = (read[label == number].mean() for number in range(2))
+        front, back = (1 - float(share) for share in stages)
+        return front, back
+
+    def skews(self, key: HitKey) -> HitRates:
+        """Return both stages' skews of the banks' reads."""
+        beat, *_, banks = key
+        stream, label, read = self._reads(key)
+        place = bank_of(self._config, stream * beat)
+        front, back = (
+            max(1.0, banks * int(counts.max()) / max(1, int(counts.sum())))
+            for counts in (
+                np.bincount(place[read & (label == number)], minlength=banks) for number in range(2)
+            )
+        )
+        return front, back
+
+    def _reads(self, key: HitKey) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+        """Return (beats, their stages, which of them read memory) in the order they are asked for.
+
+        Those that only warm the caches are left out.
+        """
+        if key not in self._known:
+            self._known[key] = self._find(*key)
+        return self._known[key]
+
+    def _find(
+        self, beat: int, static_kib: int, percent: int, ahead_kib: int, banks: int
+    ) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
         lines, ahead = ((kib << 10) // (banks * beat) * banks for kib in (static_kib, ahead_kib))
         front = lines * percent // 100
         pinned = [
@@ -141,15 +174,10 @@ class SampledHits:
         for number, query in enumerate(self._queries):
             for stage in range(2):
                 beats, units = self._asked(stage, query, beat)
-                parts.append(np.where(np.isin(units, pinned[stage]), -1, 2 * beats + stage))
+                parts.append(np.where(np.isin(units, pinned[stage]), -1, beats))
                 labels.append(np.full(len(beats), stage))
                 counted.append(np.full(len(beats), number >= len(self._queries) // 3))
-        found = stream_hits(
-            np.concatenate(parts),
-            np.concatenate(labels),
-            np.concatenate(counted),
-            ahead,
-            CACHE_WAYS,
-            self._config.reads_in_flight,
-        )
-        return found[0], found[1]
+        stream, label = np.concatenate(parts), np.concatenate(labels)
+        read = stream_reads(stream, ahead, CACHE_WAYS, self._config.reads_in_flight)
+        kept = np.concatenate(counted)
+        return stream[kept], label[kept], read[kept]

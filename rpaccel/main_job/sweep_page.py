@@ -43,7 +43,8 @@ _TEXT = """\
 `rpaccel sweep`'s level `analytic` (`perfmodel/analytic.py`) and the level `event`
 (`perfmodel/machine.py`) beside the netlist: {points} queries of two stages, each alone on one of
 {machines} machines with the sizes of `{base}`. A query is a point of a sweep: the models are told
-sizes, means and shares of hits, the latter from other queries of the same law; they see no record.
+sizes, means, shares of hits and of the banks' reads, these from other queries of the same law; they
+see no record.
 Of the query itself they are told its candidates and how many left the filter, which lets whole bins
 pass. Drawn, log-uniform or each as often: {least} to {most} candidates, of which {low:.0%} to
 {high:.0%} are asked for; two rankers with {item_tables} item tables, {user_tables} user tables,

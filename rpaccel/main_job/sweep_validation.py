@@ -32,7 +32,15 @@ from rpaccel.perfmodel.point_events import point_machine, point_query
 from rpaccel.spec.program_plan import row_bytes_of
 from rpaccel.spec.sweep import SweepSpec, load_sweep
 
-__all__ = ["LEVELS", "LoadPoint", "SweepPoint", "sweep_rates", "validate_sweep", "validate_sweeps"]
+__all__ = [
+    "LEVELS",
+    "LoadPoint",
+    "SweepPoint",
+    "sweep_rates",
+    "table_addresses",
+    "validate_sweep",
+    "validate_sweeps",
+]
 
 LEVELS = ("analytic", "event")
 RATE_SWEEP, RATE_POINTS = "criteo_10m", 500_000
@@ -83,6 +91,16 @@ class LoadPoint:
     totals: tuple[tuple[int, int], ...]
 
 
+def table_addresses(session: SweepSession) -> tuple[dict[str, int], dict[str, int]]:
+    """Return where each stage's tables lie: feature -> first byte."""
+    images = session.images[0], session.images[-1]
+    front, back = (
+        {table.feature: table.address for table in image.tables if table.model == ranker.name}
+        for image, ranker in zip(images, session.rankers.both, strict=True)
+    )
+    return front, back
+
+
 def _space(session: SweepSession, dealing: Dealing, entered: int) -> DesignSpace:
     """Return the design space of the one point that a query is. entered : items of stage 1."""
     front, back = session.sub_batches(dealing)
@@ -104,7 +122,10 @@ def _space(session: SweepSession, dealing: Dealing, entered: int) -> DesignSpace
     )
     workload = workload_of(session.rankers, dealing.items, entered, session.top_n)
     kept = dealing.items, entered
-    hits = SampledHits(session.rankers, session.samples, session.profiles, session.config, kept)
+    hits = SampledHits(
+        session.rankers, session.samples, session.profiles, session.config, kept,
+        table_addresses(session),
+    )  # fmt: skip
     return DesignSpace(spec, workload=workload, hits=hits)
 
 
@@ -207,14 +228,19 @@ def _named(space: DesignSpace, point: DesignPoint, number: int) -> tuple[Machine
         lane: {f"{number}.{name}": shape for name, shape in shapes.items()}
         for lane, shapes in machine.lanes.items()
     }
-    hits = {f"{number}.{name}": share for name, share in machine.row_hits.items()}
+    hits, skews = (
+        {f"{number}.{name}": share for name, share in each.items()}
+        for each in (machine.row_hits, machine.bank_skews)
+    )
     stages = tuple(replace(stage, model=f"{number}.{stage.model}") for stage in query.stages)
-    return replace(machine, lanes=lanes, row_hits=hits), replace(query, stages=stages)
+    told = replace(machine, lanes=lanes, row_hits=hits, bank_skews=skews)
+    return told, replace(query, stages=stages)
 
 
 def _load(session: SweepSession, measured: list[Measured]) -> LoadPoint:
     lanes: dict[int, dict[str, object]] = {}
     hits: dict[str, float] = {}
+    skews: dict[str, float] = {}
     queries = []
     for number, (asked, found) in enumerate(zip(session.load, measured, strict=True)):
         space = _space(session, asked.dealing, found.entered)
@@ -222,8 +248,9 @@ def _load(session: SweepSession, measured: list[Measured]) -> LoadPoint:
         for lane, shapes in machine.lanes.items():
             lanes.setdefault(lane, {}).update(shapes)
         hits |= machine.row_hits
+        skews |= machine.bank_skews
         queries.append(replace(query, arrival=found.arrival))
-    whole = replace(machine, lanes=lanes, row_hits=hits)  # type: ignore[arg-type]
+    whole = replace(machine, lanes=lanes, row_hits=hits, bank_skews=skews)  # type: ignore[arg-type]
     report = simulate(whole, queries)
     return LoadPoint(
         machine=session.machine.name,

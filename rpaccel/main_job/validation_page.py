@@ -52,8 +52,8 @@ stage and unit.
 * *records*: `perfmodel/traced_query.py`, which is told the query's records: gather unit, row banks
   and memory fabric a cycle at a time, in compiled code; what the banks hold stays from query to
   query.
-* *means*: `perfmodel/lane.py`, which is told how many rows a record names on average, and which
-  share of their beats read no memory.
+* *means*: `perfmodel/lane.py`, which is told how many rows a record names on average, which share
+  of their beats read no memory, and how unevenly the rows lie in the banks.
 
 Error: predicted over measured, less one.
 

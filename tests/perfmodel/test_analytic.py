@@ -185,6 +185,42 @@ def test_columns_are_those_of_the_point():
         assert hits == pytest.approx(tuple(machine.row_hits.values()))
 
 
+class UnevenBanks:
+    """Nothing hits; reads are as uneven as is said, of each stage."""
+
+    def __init__(self, *skews):
+        self._skews = skews
+
+    def rates(self, key):
+        return 0.0, 0.0
+
+    def skews(self, key):
+        return self._skews
+
+
+@pytest.mark.parametrize("tasks", [0, 512])
+def test_uneven_banks_are_as_slow_on_both_levels(tasks):
+    """A stage whose reads are all in one of 16 banks takes longer, and that stage alone."""
+    spec = SweepSpec.model_validate(
+        {
+            "name": "test",
+            "axes": {"memory_ports": 16, "memory_latency_cycles": 200, "split": "1*2x4+1*2x4",
+                     "front_task_items": tasks},
+        }
+    )  # fmt: skip
+    found = []
+    for skews in ((1.0, 1.0), (16.0, 1.0), (1.0, 16.0)):
+        space = DesignSpace(spec, hits=UnevenBanks(*skews))
+        point = space.point(0)
+        query = simulate(point_machine(space, point), [point_query(space, point)]).queries[0]
+        columns = all_points(space)
+        assert columns["latency_cycles"][0] == query.total_cycles
+        found.append((int(columns["front_cycles"][0]), int(columns["back_cycles"][0])))
+    even, front, back = found
+    assert front[0] > 2 * even[0]
+    assert back[1] > 2 * even[1] and back[0] == even[0]
+
+
 def test_what_cannot_be_is_left_out():
     space = space_of(
         {"array_size": [16, 128], "beat_bytes": [16, 64], "back_sub_batch": [16, 1024]}

@@ -14,8 +14,8 @@ RECORDS = RecordSizes(user_bytes=64, item_bytes=128)
 MEMORY = MemoryTiming(latency_cycles=100, source="RecPipe table 3")
 
 
-def cost(config, hits, latency=100):
-    machine = GatherMachine.of(config, latency, row_hits=hits)
+def cost(config, hits, latency=100, skew=1.0):
+    machine = GatherMachine.of(config, latency, row_hits=hits, bank_skew=skew)
     return gather_cost(machine, SHAPE, RECORDS, 64, first=False)
 
 
@@ -42,6 +42,20 @@ def test_the_reads_of_the_banks_bind_if_memory_is_far():
     assert cost(wide, 0.0, latency=500).item == 26 * 527 / (16 * 32)
 
 
+@pytest.mark.parametrize("skew", [1.0, 1.5, 16.0])
+def test_the_busiest_bank_binds(skew):
+    """With a skew of 16 all reads of 16 banks are one bank's."""
+    wide = PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16})
+    assert cost(wide, 0.0, skew=skew).item == pytest.approx(skew * 26 * 127 / (16 * 32))
+    machine = GatherMachine.of(wide, 100, bank_skew=skew)
+    taken = memory_cycles(machine, SHAPE, 64, RECORDS, first=False)
+    assert taken == pytest.approx(skew * 64 * 26 * 127 / (16 * 32))
+    profile = task_profile(wide, SHAPE, 64, 0, MEMORY, RECORDS, first=False, bank_skew=skew)
+    even = task_profile(wide, SHAPE, 64, 0, MEMORY, RECORDS, first=False)
+    walk = sum(walk for _, walk, _ in profile.batches)
+    assert walk == pytest.approx(skew * sum(walk for _, walk, _ in even.batches), abs=2 * skew)
+
+
 def test_memory_cycles_by_hand():
     def cycles(hits, first):
         machine = GatherMachine.of(PAPER, 100, row_hits=hits)
@@ -64,3 +78,5 @@ def test_a_profile_is_the_tasks():
 def test_rejects():
     with pytest.raises(ValueError, match=r"^row_hits must be in 0\.\.1, not 1\.5"):
         GatherMachine.of(PAPER, 100, row_hits=1.5)
+    with pytest.raises(ValueError, match=r"^bank_skew must be at least 1, not 0\.9"):
+        GatherMachine.of(PAPER, 100, bank_skew=0.9)

@@ -11,7 +11,12 @@ from rpaccel.main_job.sweep_hits import SampledHits
 from rpaccel.main_job.sweep_machines import SWEEP_MACHINES, sweep_machine
 from rpaccel.main_job.sweep_page import level_errors, sweep_text
 from rpaccel.main_job.sweep_session import ITEMS, SweepSession
-from rpaccel.main_job.sweep_validation import LoadPoint, SweepPoint, sweep_rates
+from rpaccel.main_job.sweep_validation import (
+    LoadPoint,
+    SweepPoint,
+    sweep_rates,
+    table_addresses,
+)
 from rpaccel.main_job.validation import ValidationPoint
 from rpaccel.main_job.validation_page import validation_text
 from rpaccel.spec.stage_tasks import StageTasks
@@ -111,11 +116,19 @@ def test_sessions_are_the_same_for_a_seed():
     assert front >= 1 and back >= 1
 
 
+def sampled(session, config, addresses=None):
+    """Return the hits of a session. addresses : of all tables; None: where they are."""
+    places = table_addresses(session)
+    if addresses is not None:
+        places = tuple(dict.fromkeys(place, addresses) for place in places)
+    return SampledHits(
+        session.rankers, session.samples, session.profiles, config, (512, 128), places
+    )  # fmt: skip
+
+
 def test_hit_rates_grow_with_the_caches():
     session = SweepSession(sweep_machine("whole"), 1, 0)
-    hits = SampledHits(
-        session.rankers, session.samples, session.profiles, session.config, (512, 128)
-    )
+    hits = sampled(session, session.config)
     none, small, large, pinned = (
         hits.rates(key)
         for key in ((32, 0, 50, 0, 2), (32, 0, 50, 1, 2), (32, 0, 50, 64, 2), (32, 64, 50, 1, 2))
@@ -131,12 +144,24 @@ def test_hit_rates_depend_on_the_machines_reads_in_flight():
 
     def rates(reads):
         config = session.config.model_copy(update={"reads_in_flight": reads})
-        sampled = SampledHits(
-            session.rankers, session.samples, session.profiles, config, (512, 128)
-        )  # fmt: skip
-        return sampled.rates((32, 0, 50, 1, 2))
+        return sampled(session, config).rates((32, 0, 50, 1, 2))
 
     assert rates(session.config.reads_in_flight) != rates(1)
+
+
+def test_banks_are_as_uneven_as_the_stripes_are_long():
+    """Tables in one stripe are in one bank; bank 1 of two, or bank 0."""
+    session = SweepSession(sweep_machine("whole"), 1, 0)
+    key = (32, 0, 50, 1, 2)
+
+    def skews(stripe_bytes, addresses=None):
+        config = session.config.model_copy(update={"stripe_bytes": stripe_bytes})
+        return sampled(session, config, addresses).skews(key)
+
+    assert skews(1 << 22, 0) == skews(1 << 22, 1 << 22) == (2.0, 2.0)
+    even = skews(32)
+    assert all(1 <= each < 1.2 for each in even)
+    assert all(each >= 1 for each in skews(session.config.stripe_bytes))
 
 
 def test_what_was_measured_is_kept_by_all_that_the_device_is_told(tmp_path, monkeypatch):
