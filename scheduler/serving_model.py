@@ -43,17 +43,24 @@ class ServiceTimes:
     """Calibrated service: median of each part [s], and what single runs were of it.
 
     ratios : in the order of the answers: slow spells of the machine stay together.
-    transport_s : from a submission to the answer of an idle worker, its service apart [s].
+    hold_s : that a worker is kept from the next request beside its service: it takes one, it
+        answers [s].
+    transport_s : what a query takes beside queues, workers and lanes [s].
     """
 
     parts: tuple[tuple[Part, ...], ...]  # of each sample
     median_s: dict[Part, float]
     ratios: Floats
+    hold_s: float
     transport_s: float
 
     @classmethod
     def of(
-        cls, parts: Sequence[Sequence[Part]], served: Sequence[Served], transport_s: float
+        cls,
+        parts: Sequence[Sequence[Part]],
+        served: Sequence[Served],
+        hold_s: float,
+        transport_s: float,
     ) -> ServiceTimes:
         """Return what answers of every part say."""
         times: dict[Part, list[float]] = {part: [] for all_of in parts for part in all_of}
@@ -65,27 +72,30 @@ class ServiceTimes:
             parts=tuple(tuple(all_of) for all_of in parts),
             median_s=medians,
             ratios=np.asarray(ratios),
+            hold_s=hold_s,
             transport_s=transport_s,
         )
 
     @property
     def query_s(self) -> Floats:
-        """Service of each sample, all parts of it [s]."""
-        return np.asarray([sum(self.median_s[p] for p in all_of) for all_of in self.parts])
+        """What each sample takes of a worker, all parts of it [s]."""
+        return np.asarray(
+            [sum(self.median_s[p] + self.hold_s for p in all_of) for all_of in self.parts]
+        )
 
     def counts(self, asked: Numbers) -> Numbers:
         """Return the parts of each query of sample `asked`."""
         return np.asarray([len(all_of) for all_of in self.parts])[asked]
 
     def draw(self, asked: Numbers, rng: np.random.Generator) -> Floats:
-        """Return a time for every part of the queries, in order, spread as measured [s].
+        """Return what each part of the queries takes of a worker, in order, spread as measured [s].
 
         Ratios are drawn in blocks of BLOCK that follow each other, the first behind the last.
         """
         times = [self.median_s[part] for sample in asked for part in self.parts[sample]]
         starts = rng.integers(0, len(self.ratios), -(-len(times) // BLOCK))
         which = (starts[:, None] + np.arange(BLOCK)).ravel()[: len(times)] % len(self.ratios)
-        return np.asarray(times) * self.ratios[which]
+        return np.asarray(times) * self.ratios[which] + self.hold_s
 
 
 def capacity_qps(query_s: float, workers: int, lane: LaneStage | None) -> float:

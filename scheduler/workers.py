@@ -81,17 +81,18 @@ def parts_of(sizes: Sequence[int], batch: int | None) -> tuple[tuple[Part, ...],
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Served:
     """One answer of a worker: wall and CPU time of the service [s], and what survived.
 
-    ids, scores : the items that the last stage keeps, best first.
+    ids, scores : int64[n], float32[n]  The items that the last stage keeps, best first; ties go to
+        the lower number.
     """
 
     part: Part
     query: int
-    ids: tuple[int, ...]
-    scores: tuple[float, ...]
+    ids: npt.NDArray[np.int64]
+    scores: Float
     service_s: float
     cpu_s: float
 
@@ -169,7 +170,7 @@ def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
     while (task := tasks.get()) is not None:
         query, part = task
         start, start_cpu = time.perf_counter(), time.thread_time()
-        ids, scores = (tuple(found.tolist()) for found in stages.rank(part))
+        ids, scores = stages.rank(part)
         cpu_s, wall_s = time.thread_time() - start_cpu, time.perf_counter() - start
         served = Served(
             query=query, part=part, ids=ids, scores=scores, service_s=wall_s, cpu_s=cpu_s
@@ -233,27 +234,26 @@ class Workers:
         answer: Served = self._receive(self._ready.pop(0))
         return answer
 
-    def run_alone(self, parts: Sequence[Part]) -> list[tuple[Served, float]]:
-        """Serve one request after another; each answer with its latency, transport included [s]."""
+    def run_alone(self, parts: Sequence[Part]) -> list[Served]:
+        """Serve one request after another."""
         found = []
         for query, part in enumerate(parts):
-            start = time.perf_counter()
             self.submit(query, part)
-            served = self.next_answer()
-            found.append((served, time.perf_counter() - start))
+            found.append(self.next_answer())
         return found
 
-    def run_spaced(self, parts: Sequence[Part], gaps_s: Sequence[float]) -> list[Served]:
-        """Serve one request per entry, each so long after the one before it [s].
+    def run_at_once(self, parts: Sequence[Part]) -> tuple[list[Served], float]:
+        """Serve requests that all wait; return the answers, and what came between two of them [s].
 
-        A worker that slept finds its caches colder than one that never does.
+        The mean, of one worker: its service, and all else that keeps it from the next request.
         """
-        due = time.perf_counter()
-        for query, (part, gap_s) in enumerate(zip(parts, gaps_s, strict=True)):
-            due += gap_s
-            time.sleep(max(0.0, due - time.perf_counter()))
+        for query, part in enumerate(parts):
             self.submit(query, part)
-        return [self.next_answer() for _ in parts]
+        answers = [self.next_answer()]
+        first = time.perf_counter()
+        answers += [self.next_answer() for _ in parts[1:]]
+        between_s = (time.perf_counter() - first) / max(1, len(parts) - 1)
+        return answers, between_s * self.count
 
     def __exit__(
         self,

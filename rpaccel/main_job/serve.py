@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,20 +30,22 @@ from rpaccel.scheduler.sizes import parse_sizes
 from rpaccel.scheduler.workers import (
     CpuStage,
     Part,
+    Served,
     WorkerAsk,
     Workers,
     parts_of,
     sample_sizes,
 )
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.deeprec import load_deeprec
+from rpaccel.spec.deeprec import SlaTargets, load_deeprec
 from rpaccel.spec.isa import RESULT
 from rpaccel.spec.platform import load_platform
 
 GOAL = 0.15  # of the measured p99
 NETWORKS = {network.name: network for network in (RM_SMALL, RM_LARGE)}
 SIMULATED = 20_000  # queries of the simulation in front of the run
-CALIBRATIONS = 10  # of every part
+CALIBRATIONS = 10  # of every sample, on average
+OTHER_SEED = 1000  # of the calibration, beyond the run's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ class ServeReport:
     percentile: float
     lane: LaneStage | None
     service_ms: tuple[float, float]  # mean, largest sample
+    hold_ms: float
     transport_ms: float
     capacity_qps: float
     qps: float
@@ -162,6 +166,102 @@ def lane_stage(platform_name: str, network: str, items: int, keep: int) -> LaneS
     )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """A run of LoadGen's: what it says, when it issued which sample, what the workers then took.
+
+    issued_s : from the first one on. service_s : of every part, in order.
+    """
+
+    measured: LoadgenReport
+    issued_s: Floats
+    asked: Numbers
+    service_s: Floats
+    served: list[Served]
+
+
+class _Bench:
+    """The workers of a pipeline and its lanes, asked by LoadGen."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        parts: tuple[tuple[Part, ...], ...],
+        keep: int,
+        lane: LaneStage | None,
+        ask: ServeAsk,
+        sla: SlaTargets,
+    ) -> None:
+        self.workers, self.parts, self.lane = workers, parts, lane
+        self._keep, self._ask, self._sla = keep, ask, sla
+
+    def run(self, qps: float, queries: int, seed: int, folder: Path) -> _Run:
+        """Serve `queries`. folder : of LoadGen's logs."""
+        log: list[tuple[float, int, int]] = []
+        pipeline = LivePipeline(self.workers, self.parts, self._keep, self.lane, answer)
+        pipeline.start(queries)
+
+        def issue(query: int, sample: int) -> None:
+            log.append((time.perf_counter(), query, sample))
+            pipeline.submit(query, sample)
+
+        measured = run_server(
+            issue,
+            samples=len(self.parts),
+            qps=qps,
+            queries=queries,
+            sla_ms=self._sla.medium_ms,
+            percentile=self._sla.percentile,
+            seed=seed,
+            folder=folder,
+        )
+        pipeline.join()
+        took = {(served.query, served.part): served.service_s for served in pipeline.served}
+        same = [took[query, part] for _, query, sample in log for part in self.parts[sample]]
+        issued = np.asarray([when for when, _, _ in log])
+        return _Run(
+            measured=measured,
+            issued_s=issued - issued[0],
+            asked=np.asarray([sample for _, _, sample in log]),
+            service_s=np.asarray(same),
+            served=pipeline.served,
+        )
+
+    def calibrate(self, rng: np.random.Generator, folder: Path) -> ServiceTimes:
+        """Measure parts at the load that will be offered, as far as a short run tells it.
+
+        LoadGen and what answers it take memory and cores of the workers, so it is one of LoadGen's.
+        Parts that it does not ask for are measured alone.
+        """
+        ask, every = self._ask, [part for all_of in self.parts for part in all_of]
+        alone = self.workers.run_alone(every)
+        mean_s = sum(served.service_s for served in alone) / len(self.parts)
+        qps = ask.load * self.workers.count / mean_s if ask.qps is None else ask.qps
+        run = self.run(qps, CALIBRATIONS * len(self.parts), ask.seed + OTHER_SEED, folder)
+        asked = {served.part for served in run.served}
+        served = [*run.served, *(one for one in alone if one.part not in asked)]
+        order = rng.permutation(len(every))
+        waiting, between_s = self.workers.run_at_once([every[i] for i in order])
+        hold_s = max(0.0, between_s - sum(one.service_s for one in waiting) / len(waiting))
+        service = ServiceTimes.of(self.parts, served, hold_s, 0.0)
+        short = self.simulated(service, run.issued_s, run.asked, run.service_s + hold_s)
+        transport_ms = max(0.0, run.measured.latency_ms[50] - short.p50_ms)
+        return replace(service, transport_s=1e-3 * transport_ms)
+
+    def simulated(
+        self,
+        service: ServiceTimes,
+        arrivals_s: Floats,
+        asked: Numbers,
+        service_s: Floats,
+        warm_up: float = 0.0,
+    ) -> Tail:
+        """Return the latencies of queries of samples `asked`; service_s : of every part."""
+        counts, count = service.counts(asked), self.workers.count
+        found = latencies_s(arrivals_s, counts, service_s, count, self.lane, service.transport_s)
+        return Tail.of(found, warm_up)
+
+
 def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]) -> ServeReport:
     """Calibrate, simulate, serve, compare. out : folder of LoadGen's logs."""
     require_loadgen()
@@ -178,78 +278,34 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
     parts = parts_of(sizes, ask.batch)
     with Workers(worker_ask, ask.workers) as workers:
         say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} samples")
-        service = _calibrate(workers, parts, ask, rng)
-
-        def simulated(
-            arrivals: Floats, counts: Numbers, service_s: Floats, warm_up: float = 0.0
-        ) -> Tail:
-            found = latencies_s(arrivals, counts, service_s, ask.workers, lane, service.transport_s)
-            return Tail.of(found, warm_up)
-
+        bench = _Bench(workers, parts, cpu[-1].keep, lane, ask, sla)
+        service = bench.calibrate(rng, out / "calibration")
         capacity = capacity_qps(float(service.query_s.mean()), ask.workers, lane)
         qps = ask.load * capacity if ask.qps is None else ask.qps
         drawn = rng.integers(0, ask.samples, SIMULATED)
         arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
-        predicted = simulated(arrivals, service.counts(drawn), service.draw(drawn, rng), WARM_UP)
+        predicted = bench.simulated(service, arrivals, drawn, service.draw(drawn, rng), WARM_UP)
         say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
-        log: list[tuple[float, int, int]] = []
-        pipeline = LivePipeline(workers, parts, cpu[-1].keep, lane, answer)
-        pipeline.start(ask.queries)
-
-        def issue(query: int, sample: int) -> None:
-            log.append((time.perf_counter(), query, sample))
-            pipeline.submit(query, sample)
-
-        measured = run_server(
-            issue,
-            samples=ask.samples,
-            qps=qps,
-            queries=ask.queries,
-            sla_ms=sla.medium_ms,
-            percentile=sla.percentile,
-            seed=ask.seed,
-            folder=out,
-        )
-        pipeline.join()
-    issued = np.asarray([when for when, _, _ in log])
-    asked = np.asarray([sample for _, _, sample in log])
-    issued -= issued[0]
-    counts = service.counts(asked)
-    took = {(served.query, served.part): served.service_s for served in pipeline.served}
-    same = [took[query, part] for _, query, sample in log for part in parts[sample]]
-    wall = sum(served.service_s for served in pipeline.served)
+        run = bench.run(qps, ask.queries, ask.seed, out)
+    same = functools.partial(bench.simulated, service, run.issued_s, run.asked)
+    wall = sum(served.service_s for served in run.served)
     return ServeReport(
         ask=replace(ask, qps=qps),
         sla_ms=sla.medium_ms,
         percentile=sla.percentile,
         lane=lane,
         service_ms=(1e3 * float(service.query_s.mean()), 1e3 * float(service.query_s.max())),
+        hold_ms=1e3 * service.hold_s,
         transport_ms=1e3 * service.transport_s,
         capacity_qps=capacity,
         qps=qps,
         predicted=predicted,
-        replayed=simulated(issued, counts, service.draw(asked, rng)),
-        explained=simulated(issued, counts, np.asarray(same)),
-        measured=measured,
-        lost_share=1 - sum(served.cpu_s for served in pipeline.served) / wall,
+        replayed=same(service.draw(run.asked, rng)),
+        explained=same(run.service_s + service.hold_s),
+        measured=run.measured,
+        lost_share=1 - sum(served.cpu_s for served in run.served) / wall,
         peak_bytes=workers.peak_bytes,
     )
-
-
-def _calibrate(
-    workers: Workers, parts: Sequence[Sequence[Part]], ask: ServeAsk, rng: np.random.Generator
-) -> ServiceTimes:
-    """Measure every part at the load that will be offered, as far as a short run tells it."""
-    every = [part for all_of in parts for part in all_of]
-    alone = workers.run_alone(every)
-    mean_s = sum(served.service_s for served, _ in alone) / len(alone)
-    gap_s = mean_s / (ask.load * workers.count)
-    if ask.qps is not None:
-        gap_s = len(parts) / len(every) / ask.qps
-    order = [every[i] for i in rng.permutation(np.tile(np.arange(len(every)), CALIBRATIONS))]
-    served = workers.run_spaced(order, rng.exponential(gap_s, len(order)).tolist())
-    transport = [latency_s - served.service_s for served, latency_s in alone]
-    return ServiceTimes.of(parts, served, float(np.median(transport)))
 
 
 def serve_text(report: ServeReport) -> str:
@@ -260,7 +316,8 @@ def serve_text(report: ServeReport) -> str:
         f"{ask.workers} worker(s), requests of {f'at most {ask.batch}' if ask.batch else 'all'} "
         f"items, scale_rows {ask.scale_rows:g}",
         f"service {report.service_ms[0]:.2f} ms on average, {report.service_ms[1]:.2f} ms of the "
-        f"largest, transport {report.transport_ms:.2f} ms; {report.qps:.1f} of "
+        f"largest, of it {report.hold_ms:.2f} ms to take and answer a request; transport "
+        f"{report.transport_ms:.2f} ms; {report.qps:.1f} of "
         f"{report.capacity_qps:.1f} queries/s, {measured.queries} queries",
     ]
     if report.lane is not None:
@@ -303,12 +360,12 @@ processes that run float models; survivors hold a lane of the accelerator for as
 performance model says. {machine["cpu"]}, {machine["cores"]} cores shared by LoadGen, the workers
 and other jobs.
 
-*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times calibrated at the
-spacing of the load, transport on an idle worker. *On its arrivals*: the arrivals and queries that
-LoadGen drew. *And its service times*: what the workers then took; what is left is queues and
-transport. Other jobs on the machine change service times between calibration and run: that is
-the step between the last two rows. Every query counts, but for the first tenth of those before
-the run.
+*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times of a short run of
+LoadGen's at the same load, what else keeps a worker from requests that wait, and the transport that
+made up that run's median. *On its arrivals*: the arrivals and queries that LoadGen drew. *And its
+service times*: what the workers then took; what is left is queues and transport. Other jobs on the
+machine change service times between calibration and run: that is the step between the last two
+rows. Every query counts, but for the first tenth of those before the run.
 
 {blocks}
 """

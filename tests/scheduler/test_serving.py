@@ -1,9 +1,10 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from rpaccel.scheduler.serving import Lanes, LaneStage, LivePipeline
+from rpaccel.scheduler.serving import Lanes, LaneStage, LivePipeline, fine_timer
 from rpaccel.scheduler.workers import Part, Served
 
 
@@ -21,11 +22,31 @@ def test_lanes_hold_a_query_as_long_as_the_model_says():
     assert ends[2] >= 0.12  # the third and fourth wait for a lane
 
 
+def test_sleeps_end_when_they_are_due():
+    def overshoot_s():
+        late = []
+        for _ in range(50):
+            due = time.perf_counter() + 2e-4
+            time.sleep(2e-4)
+            late.append(time.perf_counter() - due)
+        found.append(min(late))
+
+    found = []
+    for target in (overshoot_s, lambda: (fine_timer(), overshoot_s())):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    assert found[1] <= found[0] + 1e-5
+
+
 WHOLE = Part(sample=0, first=0, end=4)
 
 
 def answer_of(query, part, ids=(), scores=()):
-    return Served(query=query, part=part, ids=ids, scores=scores, service_s=0.0, cpu_s=0.0)
+    return Served(
+        query=query, part=part, ids=np.array(ids, np.int64), scores=np.array(scores, np.float32),
+        service_s=0.0, cpu_s=0.0,
+    )  # fmt: skip
 
 
 class Mortal:

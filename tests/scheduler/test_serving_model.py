@@ -66,19 +66,27 @@ def test_calibration():
     first, rest, other = (part for all_of in parts for part in all_of)
     times = [(first, 1.0), (first, 3.0), (first, 2.0), (rest, 5.0), (other, 4.0)]
     served = [
-        Served(query=i, part=part, ids=(), scores=(), service_s=t, cpu_s=t)
+        Served(
+            query=i,
+            part=part,
+            ids=np.arange(0),
+            scores=np.zeros(0, np.float32),
+            service_s=t,
+            cpu_s=t,
+        )
         for i, (part, t) in enumerate(times)
     ]
-    found = ServiceTimes.of(parts, served, 0.5)
+    found = ServiceTimes.of(parts, served, 0.25, 0.5)
     assert found.median_s == {first: 2.0, rest: 5.0, other: 4.0}
     assert found.ratios.tolist() == [0.5, 1.5, 1.0, 1.0, 1.0]
-    assert found.query_s.tolist() == [7.0, 4.0]
+    assert found.query_s.tolist() == [7.5, 4.25]
     asked = np.asarray([1, 0, 1])
     assert found.counts(asked).tolist() == [1, 2, 1]
-    drawn = found.draw(asked, np.random.default_rng(0)) / np.asarray([4.0, 2.0, 5.0, 4.0])
+    drawn = found.draw(asked, np.random.default_rng(0)) - 0.25
+    drawn /= np.asarray([4.0, 2.0, 5.0, 4.0])
     assert set(drawn.tolist()) <= {0.5, 1.0, 1.5}
     long = found.draw(np.zeros(200, np.int64), np.random.default_rng(0))
-    ratios = long / np.tile([2.0, 5.0], 200)
+    ratios = (long - 0.25) / np.tile([2.0, 5.0], 200)
     following = np.flatnonzero(ratios[:-1] == 0.5)
     apart = following[(following + 1) % BLOCK > 0]  # the next one is of the same block
     assert len(apart) > 50

@@ -89,11 +89,14 @@ def test_workers_answer_every_query(tmp_path):
     ranked = [stages.rank(whole)[0].tolist() for whole in wholes]
     with Workers(ask, 2) as workers:
         alone = workers.run_alone(wholes[:2])
-        assert [served.part for served, _ in alone] == wholes[:2]
-        assert all(0 < served.service_s < latency for served, latency in alone)
-        spaced = workers.run_spaced(wholes[::-1], [0.0, 0.001, 0.001])
-        assert sorted(served.part for served in spaced) == wholes
-        assert all(list(served.ids) == ranked[served.part.sample] for served in spaced)
+        assert [served.part for served in alone] == wholes[:2]
+        assert all(served.cpu_s > 0 and 0 < served.service_s < 1 for served in alone)
+        waiting, between_s = workers.run_at_once([wholes[2]] * 9)
+        assert len(waiting) == 9
+        assert between_s > min(served.service_s for served in waiting)
+        waiting = [*waiting, *workers.run_at_once(wholes[:2])[0]]
+        assert sorted(served.part for served in waiting) == [*wholes[:2], *[wholes[2]] * 9]
+        assert all(list(served.ids) == ranked[served.part.sample] for served in waiting)
         stage = LaneStage(name="a", lanes=1, service_s=1e-4, link_s=0.0)
         parts = parts_of(ask.sizes, 2)
         pipeline = LivePipeline(workers, parts, 3, stage, answered.append)
