@@ -5,9 +5,11 @@ Needs the extra `serve`. Ref: MLPerf inference rules, section on scenarios.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -93,15 +95,28 @@ def run_server(
     logs.log_output, logs.enable_trace = output, False
     sut = loadgen.ConstructSUT(issue_all, lambda: None)
     qsl = loadgen.ConstructQSL(samples, samples, lambda _: None, lambda _: None)
-    interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
     try:
-        loadgen.StartTestWithLogSettings(sut, qsl, settings, logs)
+        with _prompt_threads():
+            loadgen.StartTestWithLogSettings(sut, qsl, settings, logs)
     finally:
-        sys.setswitchinterval(interval_s)
         loadgen.DestroyQSL(qsl)
         loadgen.DestroySUT(sut)
     return read_report(folder / "mlperf_log_detail.txt")
+
+
+@contextmanager
+def _prompt_threads() -> Iterator[None]:
+    """Let no thread be kept from Python for long: by another one, or by a collection of garbage."""
+    interval_s, collected = sys.getswitchinterval(), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval_s)
+        if collected:
+            gc.enable()
 
 
 def answer(query: int) -> None:
