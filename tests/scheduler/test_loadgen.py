@@ -1,3 +1,4 @@
+import gc
 import json
 import sys
 import threading
@@ -52,6 +53,19 @@ def test_latency_counts_from_the_schedule(tmp_path):
     assert report.max_ms > 60 * 20 - 2 * 1e3 * 60 / 400
     assert report.latency_ms[50] > 5 * 20
     assert report.verdict == "INVALID"
+
+
+def test_threads_are_prompt_while_it_measures(tmp_path):
+    """No collection, and short turns; both are as before afterwards."""
+    seen, before = set(), (gc.isenabled(), sys.getswitchinterval())
+
+    def issue(query, _sample):
+        seen.add((gc.isenabled(), round(sys.getswitchinterval(), 6)))
+        answer(query)
+
+    run_server(issue, folder=tmp_path, **ASK)
+    assert seen == {(False, 1e-4)}
+    assert (gc.isenabled(), sys.getswitchinterval()) == before == (True, before[1])
 
 
 def test_rejects(tmp_path):
