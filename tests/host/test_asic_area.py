@@ -41,6 +41,7 @@ def test_areas():
             macro_um2(wrong, wrong)
 
 
+@pytest.mark.slow
 def test_a_unit(tmp_path):
     config = load_accelerator("tiny")
 

@@ -33,6 +33,7 @@ def library():
     return build_simulator(CONFIG)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TIMINGS)
 def test_queries_match_golden(library, name):
@@ -43,6 +44,7 @@ def test_queries_match_golden(library, name):
         session.run([1, 2, 64, 17, 33, 3, 5, 64])
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_cycles_beside_the_model(library):
     timing = PlatformTiming(latency_cycles=32, source="host.axi_memory.MemoryTiming")

@@ -153,6 +153,7 @@ def test_area_of_small_units():
     assert beyond.extrapolated and beyond.lut == round(64 * each) and 60 < each < 400
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_whole_study():
     pytest.importorskip("faiss")

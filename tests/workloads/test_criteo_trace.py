@@ -43,7 +43,7 @@ def test_hit_rates_are_the_published_ones(trace, lines, published):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_hit_rates_of_a_hundred_million_accesses(seed):
     keys = criteo_trace(5_000_000, tables=LARGE_TABLES, seed=seed).ravel()  # x 4 copies
     for lines, published in PUBLISHED_HIT_RATES.items():
