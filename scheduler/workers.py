@@ -243,17 +243,16 @@ class Workers:
         return found
 
     def run_at_once(self, parts: Sequence[Part]) -> tuple[list[Served], float]:
-        """Serve requests that all wait; return the answers, and what came between two of them [s].
+        """Serve requests that all wait; return the answers, and what each took of a worker [s].
 
-        The mean, of one worker: its service, and all else that keeps it from the next request.
+        The mean: its service, and all else that keeps the worker from the next request. The first
+        one's way to a worker is in it, too: many requests make that little.
         """
+        start = time.perf_counter()
         for query, part in enumerate(parts):
             self.submit(query, part)
-        answers = [self.next_answer()]
-        first = time.perf_counter()
-        answers += [self.next_answer() for _ in parts[1:]]
-        between_s = (time.perf_counter() - first) / max(1, len(parts) - 1)
-        return answers, between_s * self.count
+        answers = [self.next_answer() for _ in parts]
+        return answers, (time.perf_counter() - start) / max(1, len(parts)) * self.count
 
     def __exit__(
         self,

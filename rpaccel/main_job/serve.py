@@ -243,8 +243,8 @@ class _Bench:
         asked = {served.part for served in run.served}
         served = [*run.served, *(one for one in alone if one.part not in asked)]
         order = rng.permutation(len(every))
-        waiting, between_s = self.workers.run_at_once([every[i] for i in order])
-        hold_s = max(0.0, between_s - sum(one.service_s for one in waiting) / len(waiting))
+        waiting, taken_s = self.workers.run_at_once([every[i] for i in order])
+        hold_s = max(0.0, taken_s - sum(one.service_s for one in waiting) / len(waiting))
         service = ServiceTimes.of(self.parts, served, hold_s, 0.0)
         short = self.simulated(service, run.issued_s, run.asked, run.service_s + hold_s)
         transport_ms = max(0.0, run.measured.latency_ms[50] - short.p50_ms)

@@ -91,9 +91,8 @@ def test_workers_answer_every_query(tmp_path):
         alone = workers.run_alone(wholes[:2])
         assert [served.part for served in alone] == wholes[:2]
         assert all(served.cpu_s > 0 and 0 < served.service_s < 1 for served in alone)
-        waiting, between_s = workers.run_at_once([wholes[2]] * 9)
-        assert len(waiting) == 9
-        assert between_s > min(served.service_s for served in waiting)
+        waiting, taken_s = workers.run_at_once([wholes[2]] * 9)
+        assert len(waiting) == 9 and taken_s > 0
         waiting = [*waiting, *workers.run_at_once(wholes[:2])[0]]
         assert sorted(served.part for served in waiting) == [*wholes[:2], *[wholes[2]] * 9]
         assert all(list(served.ids) == ranked[served.part.sample] for served in waiting)
