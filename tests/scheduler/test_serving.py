@@ -1,3 +1,5 @@
+import ctypes
+import sys
 import threading
 import time
 
@@ -22,21 +24,20 @@ def test_lanes_hold_a_query_as_long_as_the_model_says():
     assert ends[2] >= 0.12  # the third and fourth wait for a lane
 
 
-def test_sleeps_end_when_they_are_due():
-    def overshoot_s():
-        late = []
-        for _ in range(50):
-            due = time.perf_counter() + 2e-4
-            time.sleep(2e-4)
-            late.append(time.perf_counter() - due)
-        found.append(min(late))
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_sleeps_of_a_lane_end_when_they_are_due():
+    """The slack of timers is a thread's own: 1 ns in the one that asks, as before in others."""
+    get_slack, found = 30, []  # linux/prctl.h: PR_GET_TIMERSLACK
 
-    found = []
-    for target in (overshoot_s, lambda: (fine_timer(), overshoot_s())):
-        thread = threading.Thread(target=target)
-        thread.start()
-        thread.join()
-    assert found[1] <= found[0] + 1e-5
+    def slack_ns():
+        return ctypes.CDLL(None).prctl(get_slack, 0, 0, 0, 0)
+
+    thread = threading.Thread(target=lambda: (fine_timer(), found.append(slack_ns())))
+    before = slack_ns()
+    thread.start()
+    thread.join()
+    assert found == [1]
+    assert slack_ns() == before
 
 
 WHOLE = Part(sample=0, first=0, end=4)
