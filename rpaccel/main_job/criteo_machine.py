@@ -11,6 +11,7 @@ from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.records import padded_record_bytes
 from rpaccel.main_job.criteo_models import EIGHT_TWO, CriteoImages, CriteoModels
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.session import request_of
 from rpaccel.spec.isa import StageMode
 
 __all__ = ["MEMORY_BYTES", "MODES", "CriteoAnswer", "CriteoMachine"]
@@ -105,13 +106,6 @@ class CriteoMachine:
     def _submit(self, number: int) -> _Asked:
         models, mode = self.models, MODES[number % len(MODES)]
         query = models.query(models.workload.query(number), mode, self.images.config)
-        request = Request(
-            user_record=query.user_record,
-            candidates=query.candidates,
-            features=self.driver.register_feature_table(query.features),
-            stages=[(models.rankers[slot].name, k) for slot, k in query.stages],
-            top_n=query.top_n,
-            tasks=query.tasks,
-        )
+        request = request_of(query, models.rankers, self.driver)
         tag = self.driver.submit(request)
         return _Asked(number=number, mode=mode, query=query, request=request, tag=tag)

@@ -23,6 +23,25 @@ MEMORY_BYTES = 1 << 20
 LIMIT_CYCLES = 20_000_000  # of one wait
 
 
+def request_of(
+    query: Query, rankers: Sequence[QuantisedRanker], driver: Driver, **changes: Any
+) -> Request:
+    """Return the request that asks `driver` a query; registers its feature table.
+
+    rankers : of the query's slots. changes : fields of Request that are others.
+    """
+    fields: dict[str, Any] = {
+        "user_record": query.user_record,
+        "candidates": query.candidates,
+        "features": driver.register_feature_table(query.features),
+        "stages": [(rankers[slot].name, k) for slot, k in query.stages],
+        "top_n": query.top_n,
+        "tasks": query.tasks,
+        "survivor_limit": query.survivor_limit,
+    }
+    return Request(**(fields | changes))
+
+
 class Session:
     """A driver with random rankers loaded, and queries for them.
 
@@ -88,14 +107,7 @@ class Session:
 
     def request(self, query: Query, **changes: Any) -> Request:
         """Return the request of `query`; registers its feature table."""
-        fields: dict[str, Any] = {
-            "user_record": query.user_record,
-            "candidates": query.candidates,
-            "features": self.driver.register_feature_table(query.features),
-            "stages": [(self.rankers[slot].name, k) for slot, k in query.stages],
-            "top_n": query.top_n,
-        }
-        return Request(**(fields | changes))
+        return request_of(query, self.rankers, self.driver, **changes)
 
     def update_of(self, model: str, feature: str, row: int, version: int) -> RowUpdate:
         """Return an update that gives the device the row that the golden ranker has now."""

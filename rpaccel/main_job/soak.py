@@ -20,6 +20,7 @@ from rpaccel.host.partition import Partition, Rectangle, whole
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.session import request_of
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import ISA_VERSION, StageKind, StageMode, Status
 from rpaccel.spec.stage_tasks import StageTasks
@@ -180,16 +181,7 @@ class Soak:
         query = random_task_query(rng, SPLIT, self.rankers)
         lanes = sorted(self._split)
         chosen = rng.permutation(lanes)[: rng.integers(0, len(lanes) + 1)].tolist()
-        request = Request(
-            user_record=query.user_record,
-            candidates=query.candidates,
-            features=self.driver.register_feature_table(query.features),
-            stages=[(self.rankers[slot].name, k) for slot, k in query.stages],
-            top_n=query.top_n,
-            tasks=query.tasks,
-            survivor_limit=query.survivor_limit,
-            lanes=tuple(chosen),
-        )
+        request = request_of(query, self.rankers, self.driver, lanes=tuple(chosen))
         status: Status | None = None
         fields: dict[str, int] = {}
         if self._one_in(MALFORMED):

@@ -11,9 +11,10 @@ from rpaccel.golden.lane import Query, run_query
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import CompiledModels, compile_models
-from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.driver import Completion, Driver
 from rpaccel.host.partition import Rectangle
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.session import request_of
 from rpaccel.main_job.soak import QUARTERS, SPLIT
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.random_models import random_query, random_ranker
@@ -69,14 +70,7 @@ class Traffic:
         """Queue a random query for `ranker`."""
         items = int(self.rng.integers(1, 40))
         query = random_query(self.rng, self.config, [ranker], items=items, slots=(0, 0))
-        request = Request(
-            user_record=query.user_record,
-            candidates=query.candidates,
-            features=self.driver.register_feature_table(query.features),
-            stages=[(ranker.name, k) for _, k in query.stages],
-            top_n=query.top_n,
-            **changes,
-        )
+        request = request_of(query, [ranker], self.driver, **changes)
         return self.driver.submit(request), query, ranker
 
     def check(self, asked: tuple[int, Query, QuantisedRanker]) -> Completion:

@@ -10,11 +10,12 @@ import pytest
 
 from rpaccel.golden.lane import run_query
 from rpaccel.host.compile import compile_models
-from rpaccel.host.driver import Driver, Request
+from rpaccel.host.driver import Driver
 from rpaccel.host.partition import Rectangle
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.session import request_of
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import StageMode
 from rpaccel.spec.stage_tasks import StageTasks
@@ -76,15 +77,7 @@ class Machine:
         query = replace(
             query, tasks=(StageTasks(task_items=8, mode=mode), StageTasks(task_items=2))
         )
-        request = Request(
-            user_record=query.user_record,
-            candidates=query.candidates,
-            features=self.driver.register_feature_table(query.features),
-            stages=[(self.rankers[slot].name, k) for slot, k in query.stages],
-            top_n=query.top_n,
-            tasks=query.tasks,
-        )
-        return self.driver.submit(request), query
+        return self.driver.submit(request_of(query, self.rankers, self.driver)), query
 
     def check(self, asked):
         """Wait for an answer, which must be golden's; return the completion."""
