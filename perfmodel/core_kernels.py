@@ -22,8 +22,8 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = [
     "BOTTOM_LAST", "CHAIN_TIMES", "TOP_LAST", "WORK_FIELDS", "WORK_ITEMS", "bank_free",
-    "bottom_cycle", "bottom_times", "chain_room", "new_cores", "next_chain",
-    "next_choice", "note_gathered", "place_bottom", "place_top", "set_gathered", "take_chain",
+    "bottom_cycle", "bottom_times", "chain_room", "new_cores", "next_chain", "next_choice",
+    "note_gathered", "place_bottom", "place_top", "set_gathered", "take_chain",
     "top_times", "work_row",
 ]  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rpaccel.perfmodel import shared_memory
 from rpaccel.perfmodel.compiled import fast
 from rpaccel.perfmodel.core_kernels import (
     WORK_ITEMS,
@@ -19,6 +18,13 @@ from rpaccel.perfmodel.core_kernels import (
 from rpaccel.perfmodel.event_kernels import GATHER, GATHERED, push_event
 from rpaccel.perfmodel.machine_state import FLYING, NONE, TASKS, MachineState, MachineTables
 from rpaccel.perfmodel.sequencer import NEVER, SCORE_CYCLES
+from rpaccel.perfmodel.shared_memory import (
+    begin_read,
+    end_read,
+    next_read_end,
+    pass_cycles,
+    share_out,
+)
 
 __all__ = [
     "begin_task", "choose_chain", "end_gather", "flow_scores", "gather_batch", "is_ready",
@@ -27,12 +33,6 @@ __all__ = [
 
 USER_BANKS = 2  # rtl.lane: tasks gathered or computed
 ROUNDING = 1e-6  # [cycles] of sums of parts of cycles
-
-_begin_read: Any = fast(shared_memory.begin_read)
-_end_read: Any = fast(shared_memory.end_read)
-_next_end: Any = fast(shared_memory.next_read_end)
-_pass: Any = fast(shared_memory.pass_cycles)
-_share_out: Any = fast(shared_memory.share_out)
 
 
 @fast
@@ -106,14 +106,14 @@ def start_gather(tables: MachineTables, state: MachineState, n: int, now: int) -
     if len(state.batch_log):
         _log_gather(state, n, task, tables.works[batch.work, WORK_ITEMS], now)
     _go_on(state, now)
-    _begin_read(state.reads, n, batch.walk, batch.memory)
+    begin_read(state.reads, n, batch.walk, batch.memory)
     _share(state)
 
 
 @fast
 def _go_on(state: MachineState, now: int) -> None:
     run = state.run[0]
-    _pass(state.reads, len(state.reads), now - run.since)
+    pass_cycles(state.reads, len(state.reads), now - run.since)
     run.since = now
 
 
@@ -121,8 +121,8 @@ def _go_on(state: MachineState, now: int) -> None:
 def _share(state: MachineState) -> None:
     """Share the memory among those that gather now; note when the next one is ready."""
     run = state.run[0]
-    _share_out(state.reads, len(state.reads))
-    cycles, lane = _next_end(state.reads, len(state.reads))
+    share_out(state.reads, len(state.reads))
+    cycles, lane = next_read_end(state.reads, len(state.reads))
     if lane == NONE:
         return
     due = int(math.ceil(run.since + cycles - ROUNDING))  # noqa: RUF046  (a float in compiled code)
@@ -137,10 +137,10 @@ def end_gather(tables: MachineTables, state: MachineState, now: int) -> int:
     run = state.run[0]
     if run.read_due != now:
         return NONE
-    cycles, n = _next_end(state.reads, len(state.reads))
-    _pass(state.reads, len(state.reads), cycles)
+    cycles, n = next_read_end(state.reads, len(state.reads))
+    pass_cycles(state.reads, len(state.reads), cycles)
     run.since += cycles
-    _end_read(state.reads, n)
+    end_read(state.reads, n)
     run.read_due = NONE
     _share(state)
     run.steps += 1

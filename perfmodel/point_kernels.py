@@ -17,9 +17,7 @@ With one task per stage nothing of this applies, and a query takes what `perfmod
 
 from __future__ import annotations
 
-import math
 import sys
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -28,28 +26,37 @@ from numpy.typing import NDArray
 from rpaccel.perfmodel import (
     bucket_filter,
     lane,
-    lane_core,
     machine_cycles,
     ordered_top_n,
     sequencer,
-    shared_memory,
 )
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
-from rpaccel.perfmodel.task_kernels import (
-    BEGIN,
-    END,
-    END_AFTER,
-    END_TURN,
-    FOLLOWED,
-    GATHERED,
-    HANDED,
-    MEMORY,
-    NEXT,
-    PARTS,
-    PARTS_HELD,
-    TAKEN_AFTER,
-    TAKEN_TURN,
+from rpaccel.perfmodel.point_lane_kernels import (
+    ENDED,
+    GIVEN_FIELDS,
+    GIVEN_ITEMS,
+    GRANT,
+    HANDED_AT,
+    LANE_FIELDS,
+    LAST_LOGIT,
+    MODEL,
+    READY,
+    ROW,
+    START,
+    give_task,
+    go_on,
+    is_scored,
+    least_ready,
+    note_data,
+    resume_reading,
 )
+from rpaccel.perfmodel.shared_memory import (
+    begin_read,
+    end_read,
+    next_read_end,
+    pass_cycles,
+)
+from rpaccel.perfmodel.task_kernels import BEGIN, END, FOLLOWED, GATHERED, MEMORY, NEXT
 
 __all__ = [
     "BACK", "BOUND", "BOUNDS", "DEMAND", "FAULT", "FAULTS", "FRONT", "GIVEN_FIELDS", "INTERVAL",
@@ -92,133 +99,7 @@ _FRONT_LANES, _BACK_LANES, _BACK_FIRST, _FUNNELS, _TOP_N = range(MACHINE_FIELDS)
 # FULL_SIZE, LAST_SIZE : their places among the sizes of tasks. TASK_K : see spec.stage_tasks.
 DEAL_FIELDS = 7
 COUNT, SIZE, LAST, FULL_SIZE, LAST_SIZE, TASK_K, ITEMS = range(DEAL_FIELDS)
-# A row of lanes: it takes a task, its last logit, its model, the task given last: stage and number
-# there. The first two are NEVER as long as they are not known.
-LANE_FIELDS = 5
-_READY, _END, _MODEL, _STAGE, _NUMBER = range(LANE_FIELDS)
-# A row of given tasks: row of tasks, items, lane, grant, first cycle. READS : how far it has read.
-# The lane's task before allows HANDED and END no earlier than LEAST_HANDED and LEAST_END. BEGUN :
-# first cycle, if it were alone and its first data came when they came. NEVER until known: DATA :
-# all data are there; HANDED_AT, LAST : its lane takes another one, its last logit.
-GIVEN_FIELDS = 12
-(_ROW, _SIZE, _LANE, _GRANT, _START, _READS, _LEAST_HANDED, _LEAST_END, _DATA, _BEGUN, _HANDED_AT,
- _LAST) = range(GIVEN_FIELDS)  # fmt: skip
-# READS of a given task: it has begun; it reads, until it is over or has no place for scores; it has
-# stopped; it waits until they are taken; it reads the rest; it has read all.
-_STARTS, _FIRST_PART, _STOPPED, _TURN, _LAST_PART, _READ = range(6)
-_ROUNDING = 1e-6  # [cycles] of sums of parts of cycles
 _SOURCES = sources(sys.modules[__name__])
-
-_begin_read: Any = fast(shared_memory.begin_read)
-_end_read: Any = fast(shared_memory.end_read)
-_next_end: Any = fast(shared_memory.next_read_end)
-_pass: Any = fast(shared_memory.pass_cycles)
-_share_out: Any = fast(shared_memory.share_out)
-
-
-@fast
-def _least_ready(lanes: Ints, first: int, count: int, valid: int) -> int:
-    """Return the lane that takes a task that is offered from cycle `valid` on.
-
-    The lowest lane that is ready, or that will be first.
-    """
-    chosen = first
-    for number in range(first, first + count):
-        if lanes[chosen, _READY] <= valid:
-            break
-        if lanes[number, _READY] < lanes[chosen, _READY]:
-            chosen = number
-    return chosen
-
-
-@fast
-def _note(given: Ints, lanes: Ints, tasks: Ints, opened: int) -> None:
-    """Note when a given task's lane takes another one, and its last logit.
-
-    opened : from then on its scores are taken.
-    """
-    task, n, begin, data = tasks[given[_ROW]], given[_LANE], given[_BEGUN], given[_DATA]
-    handed = max(begin + task[HANDED], data + task[TAKEN_AFTER], opened + task[TAKEN_TURN])
-    end = max(begin + task[END], data + task[END_AFTER], opened + task[END_TURN])
-    given[_HANDED_AT] = max(handed, given[_LEAST_HANDED])
-    given[_LAST] = max(end, given[_LEAST_END])
-    lanes[n, _READY], lanes[n, _END] = given[_HANDED_AT], given[_LAST]
-
-
-@fast
-def _gathered(given: Ints, lanes: Ints, tasks: Ints, now: int) -> None:
-    """Note that a given task's data are there."""
-    given[_DATA] = now
-    if tasks[given[_ROW], END_TURN] == lane_core.LONG_AGO:
-        _note(given, lanes, tasks, 0)
-
-
-@fast
-def _scored(given: Ints, lanes: Ints, tasks: Ints, opened: int) -> bool:
-    """Return if a given task's last logit is known. opened : from then on its scores are taken."""
-    if given[_LAST] == _NEVER and given[_DATA] != _NEVER:
-        _note(given, lanes, tasks, opened)
-    return bool(given[_LAST] != _NEVER)
-
-
-@fast
-def _give(
-    given: Ints, lanes: Ints, tasks: Ints, row: int, n: int, stage: int, number: int, grant: int
-) -> None:
-    """Give a task, a row of tasks, to lane `n`. number : of the task in its stage."""
-    start, idle = grant + _TASK, lanes[n, _END] + _COMPUTED
-    least_handed, least_end = lane_core.LONG_AGO, lane_core.LONG_AGO
-    if lanes[n, _MODEL] == stage:
-        least_handed = lanes[n, _READY] + tasks[row, NEXT]
-        least_end = lanes[n, _END] + tasks[row, NEXT]
-    elif idle > grant:
-        start = max(start, idle)
-    given[_ROW], given[_LANE], given[_GRANT], given[_START] = row, n, grant, start
-    given[_LEAST_HANDED], given[_LEAST_END], given[_READS] = least_handed, least_end, _STARTS
-    given[_BEGUN], given[_DATA], given[_HANDED_AT], given[_LAST] = start, _NEVER, _NEVER, _NEVER
-    lanes[n, _READY] = lanes[n, _END] = _NEVER
-    lanes[n, _MODEL], lanes[n, _STAGE], lanes[n, _NUMBER] = stage, stage, number
-
-
-@fast
-def _go_on(
-    given: Ints, lanes: Ints, tasks: Ints, reads: Floats, places: int, clock: float
-) -> float:
-    """Let time pass until a task's gathers begin or are over; return that time.
-
-    inf if there are none.
-    """
-    cycles, n = _next_end(reads, places)
-    if n < 0:
-        return np.inf
-    _pass(reads, places, cycles)
-    clock += cycles
-    now = int(math.ceil(clock - _ROUNDING))  # noqa: RUF046  (a float in compiled code)
-    one = given[lanes[n, _STAGE], lanes[n, _NUMBER]]
-    task = tasks[one[_ROW]]
-    cycles, part = task[GATHERED] - task[BEGIN], task[PARTS_HELD] / task[PARTS]
-    one[_READS] += 1
-    if one[_READS] == _FIRST_PART:
-        _begin_read(reads, n, cycles * part, task[MEMORY] * part)
-    elif one[_READS] == _LAST_PART:
-        _begin_read(reads, n, cycles * (1 - part), task[MEMORY] * (1 - part))
-    else:
-        _end_read(reads, n)
-        if one[_READS] == _STOPPED:
-            late = clock - one[_START] - task[BEGIN] - cycles * part
-            one[_BEGUN] += int(max(0.0, late) / task[PARTS_HELD])
-        if one[_READS] == _READ or part == 1:
-            _gathered(one, lanes, tasks, now)
-    _share_out(reads, places)
-    return clock
-
-
-@fast
-def _resume(given: Ints, reads: Floats, opened: int, clock: float) -> None:
-    """Let a given task that has stopped read on as soon as its scores are taken."""
-    if given[_READS] == _STOPPED and given[_DATA] == _NEVER:
-        given[_READS] = _TURN
-        _begin_read(reads, given[_LANE], max(0.0, opened - clock), 0.0)
 
 
 @fast
@@ -297,8 +178,8 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     """Write the results of a query. Times count from the funnel's acceptance."""
     places = max(has[_FRONT_LANES], has[_BACK_FIRST] + has[_BACK_LANES])
     for number in range(places):
-        lanes[number, _READY], lanes[number, _END], lanes[number, _MODEL] = 0, -_COMPUTED, -1
-        _end_read(reads, number)
+        lanes[number, READY], lanes[number, ENDED], lanes[number, MODEL] = 0, -_COMPUTED, -1
+        end_read(reads, number)
     most = 0.0
     for row in (front_full, front_last, back_full, back_last):
         most = max(most, _rate(tasks, row))
@@ -309,15 +190,15 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     front_open = back_open = begin = counted = 0
     front_given = back_given = front_scored = back_scored = 0
     while back_scored < back[COUNT]:
-        while front_scored < front_given and _scored(
+        while front_scored < front_given and is_scored(
             given[0, front_scored], lanes, tasks, front_open
         ):
             one = given[0, front_scored]
-            end, size = one[_LAST], one[_SIZE]
-            busy += one[_HANDED_AT] - one[_GRANT]
+            end, size = one[LAST_LOGIT], one[GIVEN_ITEMS]
+            busy += one[HANDED_AT] - one[GRANT]
             front_scored += 1
             if front_scored + has[_FRONT_LANES] <= front[COUNT]:
-                end += tasks[one[_ROW], FOLLOWED]
+                end += tasks[one[ROW], FOLLOWED]
             scored = max(end + _SCORE, front_open + size)
             due = back[ITEMS]
             if front_scored < front[COUNT]:
@@ -328,24 +209,26 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             serial += due - left + _RELEASE
             left = due
             releases[front_scored - 1, 0], releases[front_scored - 1, 1] = counted, due
-        while back_scored < back_given and _scored(given[1, back_scored], lanes, tasks, back_open):
+        while back_scored < back_given and is_scored(
+            given[1, back_scored], lanes, tasks, back_open
+        ):
             one = given[1, back_scored]
-            end = one[_LAST]
-            busy += one[_HANDED_AT] - one[_GRANT]
+            end = one[LAST_LOGIT]
+            busy += one[HANDED_AT] - one[GRANT]
             back_scored += 1
             if back_scored + has[_BACK_LANES] <= back[COUNT]:
-                end += tasks[one[_ROW], FOLLOWED]
-            back_open = max(end + _SCORE, back_open + one[_SIZE])
+                end += tasks[one[ROW], FOLLOWED]
+            back_open = max(end + _SCORE, back_open + one[GIVEN_ITEMS])
         while seen < front_scored and releases[seen, 0] <= now:
             there = releases[seen, 1]
             seen += 1
         gathered = np.inf  # when the next gather begins, stops or is over
         if shares:
             if front_scored < front_given:
-                _resume(given[0, front_scored], reads, front_open, clock)
+                resume_reading(given[0, front_scored], reads, front_open, clock)
             if back_scored < back_given:
-                _resume(given[1, back_scored], reads, back_open, clock)
-            gathered = clock + _next_end(reads, places)[0]
+                resume_reading(given[1, back_scored], reads, back_open, clock)
+            gathered = clock + next_read_end(reads, places)[0]
         known = seen == front[COUNT]
         size, rest = 0, there - gone
         if receiving <= now:
@@ -359,7 +242,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             if seen < front_scored:
                 soon = min(soon, releases[seen, 0])
             if gathered < soon:
-                clock = _go_on(given, lanes, tasks, reads, places, clock)
+                clock = go_on(given, lanes, tasks, reads, places, clock)
             else:
                 now = soon
             continue
@@ -368,20 +251,20 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
         if size:
             stage, number, first, count = 1, back_given, has[_BACK_FIRST], has[_BACK_LANES]
             row = back_last if number == back[COUNT] - 1 else back_full
-        n = _least_ready(lanes, first, count, now + _OFFER)
-        grant = max(now + _OFFER, lanes[n, _READY])
+        n = least_ready(lanes, first, count, now + _OFFER)
+        grant = max(now + _OFFER, lanes[n, READY])
         if gathered < grant:
-            clock = _go_on(given, lanes, tasks, reads, places, clock)
+            clock = go_on(given, lanes, tasks, reads, places, clock)
             continue
         task, one = tasks[row], given[stage, number]
-        _give(one, lanes, tasks, row, n, stage, number, grant)
-        start = one[_START]
+        give_task(one, lanes, tasks, row, n, stage, number, grant)
+        start = one[START]
         if shares:
-            _pass(reads, places, grant - clock)
-            _begin_read(reads, n, start - grant + task[BEGIN], 0.0)
+            pass_cycles(reads, places, grant - clock)
+            begin_read(reads, n, start - grant + task[BEGIN], 0.0)
             clock = float(grant)
         else:
-            _gathered(one, lanes, tasks, start + task[GATHERED])
+            note_data(one, lanes, tasks, start + task[GATHERED])
         now = grant + _GAP
         if stage == 0:
             size = front[LAST] if number == front[COUNT] - 1 else front[SIZE]
@@ -392,7 +275,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             gone += size
             receiving = grant + _TASK + size
             back_given += 1
-        one[_SIZE] = size
+        one[GIVEN_ITEMS] = size
         demand += task[MEMORY]
         serial += _GAP + _OFFER + _TASK + task[END] + task[FOLLOWED] + _COMPUTED
         serial += _SCORE + size + _COUNTED
@@ -406,8 +289,8 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     if has[_BACK_FIRST] == 0:
         # Lanes run both models in turn, as they do for a query alone.
         for number in range(has[_FRONT_LANES]):
-            if lanes[number, _MODEL] == 1:
-                busy += max(0, lanes[number, _END] + _COMPUTED - lanes[number, _READY])
+            if lanes[number, MODEL] == 1:
+                busy += max(0, lanes[number, ENDED] + _COMPUTED - lanes[number, READY])
         front_load = busy / has[_FRONT_LANES]
         back_load = 0
     interval, bound = front_load, 0
