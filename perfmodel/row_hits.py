@@ -23,16 +23,13 @@ from rpaccel.golden.cache_sim import (
 from rpaccel.golden.look_ahead import LookAheadConfig, read_window
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
+from rpaccel.spec.stripe import bank_of
 from rpaccel.workloads.criteo_trace import KEYS, criteo_trace
 
 __all__ = [
-    "cache_bytes",
-    "machine_hits",
-    "split_hits",
-    "static_hits",
-    "stream_hits",
+    "bank_skew", "cache_bytes", "machine_hits", "split_hits", "static_hits", "stream_hits",
     "stream_reads",
-]
+]  # fmt: skip
 
 Ints = npt.NDArray[np.int64]
 Stage = tuple[str, int, int]  # name, dim, items of a query
@@ -48,6 +45,15 @@ def cache_bytes(config: AcceleratorConfig) -> tuple[int, int]:
         config.static_cache_lines * beat,
         config.row_cache_sets * config.row_cache_ways * beat,
     )
+
+
+def bank_skew(config: AcceleratorConfig, addresses: Ints) -> float:
+    """Return the skew of the banks' reads at these addresses [B]; see costs.GatherMachine.
+
+    1 if there are none.
+    """
+    reads = np.bincount(bank_of(config, addresses), minlength=config.banks)
+    return config.banks * int(reads.max()) / len(addresses) if len(addresses) else 1.0
 
 
 def static_hits(

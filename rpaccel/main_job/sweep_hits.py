@@ -13,11 +13,10 @@ from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.main_job.sweep_queries import SweepRankers
 from rpaccel.perfmodel.design_space import CACHE_WAYS, HitKey, HitRates
 from rpaccel.perfmodel.networks import SweepWorkload
-from rpaccel.perfmodel.row_hits import stream_reads
+from rpaccel.perfmodel.row_hits import bank_skew, stream_reads
 from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
-from rpaccel.spec.stripe import bank_of
 
 __all__ = ["SampledHits", "workload_of"]
 
@@ -139,15 +138,9 @@ class SampledHits:
 
     def skews(self, key: HitKey) -> HitRates:
         """Return both stages' skews of the banks' reads."""
-        beat, *_, banks = key
         stream, label, read = self._reads(key)
-        place = bank_of(self._config, stream * beat)
-        front, back = (
-            max(1.0, banks * int(counts.max()) / max(1, int(counts.sum())))
-            for counts in (
-                np.bincount(place[read & (label == number)], minlength=banks) for number in range(2)
-            )
-        )
+        reads = (key[0] * stream[read & (label == number)] for number in range(2))
+        front, back = (bank_skew(self._config, addresses) for addresses in reads)
         return front, back
 
     def _reads(self, key: HitKey) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:

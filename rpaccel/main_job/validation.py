@@ -20,12 +20,12 @@ from rpaccel.main_job.error_cells import relative_errors
 from rpaccel.main_job.random_queries import Sizes, draw_rankers, draw_sizes
 from rpaccel.main_job.session import Session
 from rpaccel.perfmodel.report import UNIT_FIELDS, QueryReport
+from rpaccel.perfmodel.row_hits import bank_skew
 from rpaccel.perfmodel.traced_gather import rows_named
 from rpaccel.perfmodel.traced_query import TracedLane, TracedStage
 from rpaccel.scheduler.shapes import bins_scanned, predict_request, traced_request
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
-from rpaccel.spec.stripe import bank_of
 
 __all__ = [
     "MACHINES",
@@ -177,7 +177,8 @@ def _points(
     middle = time.process_time()
     means = None
     if len(golden.stages) == len(query.stages):
-        skews = [_bank_skew(session.config, stage) for stage in asked]
+        named = [np.unique(rows_named(stage.gather)) for stage in asked]
+        skews = [bank_skew(session.config, rows) for rows in named]
         means = _by_means(session, query, golden, timing, lane.row_hits, skews)
     seconds = middle - begin, time.process_time() - middle
     said = (_counts(completion, len(golden.stages)), _counted(records), _counted(means))
@@ -230,14 +231,6 @@ def _by_records(
         sub_batch=request.sub_batch,
         scans=_scans(session, query, golden),
     )
-
-
-def _bank_skew(config: AcceleratorConfig, stage: TracedStage) -> float:
-    """Return the busiest bank's share of the different rows that a stage names, times banks."""
-    rows = np.unique(rows_named(stage.gather))
-    if not len(rows):
-        return 1.0
-    return config.banks * int(np.bincount(bank_of(config, rows)).max()) / len(rows)
 
 
 def _by_means(

@@ -218,6 +218,18 @@ def test_more_tasks_than_planned_are_an_error(monkeypatch):
         simulate(*asked)
 
 
+def test_an_event_of_the_past_is_an_error(monkeypatch):
+    def late(self, events, batches):
+        state = new_state(self, events, batches)
+        state.run["now"] = 1 << 40
+        return state
+
+    new_state = MachinePlan.new_state
+    monkeypatch.setattr(MachinePlan, "new_state", late)
+    with pytest.raises(RuntimeError, match=r"^an event must not be before the events of now$"):
+        simulate(machine(SPLIT), [load(two_stages())])
+
+
 def test_leaving_ids_sum_to_k():
     for mode in (StageMode.LOCAL, StageMode.PROPORTIONAL, StageMode.GLOBAL):
         stage = two_stages(mode)[0]

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from rpaccel.perfmodel.row_hits import cache_bytes, machine_hits, static_hits
+from rpaccel.perfmodel.row_hits import bank_skew, cache_bytes, machine_hits, static_hits
 from rpaccel.spec.accelerator import load_accelerator
 
 PAPER = load_accelerator("paper")
@@ -35,3 +36,15 @@ def test_without_caches_only_the_look_ahead_is_left():
 def test_same_seed_same_rates():
     assert machine_hits(PAPER, STAGES, seed=3) == machine_hits(PAPER, STAGES, seed=3)
     assert machine_hits(PAPER, STAGES, seed=3) != pytest.approx(machine_hits(PAPER, STAGES, seed=4))
+
+
+def test_the_skew_of_banks_by_hand():
+    """Two banks, stripes of 4 KiB: a stripe's number, its bits combined, is its bank."""
+    config = load_accelerator("tiny").model_copy(update={"row_banks": 2, "stripe_bytes": 4096})
+    stripe = np.array([0, 1, 2, 3])  # banks 0, 1, 1, 0
+    assert bank_skew(config, 4096 * stripe) == 1.0
+    assert bank_skew(config, 4096 * stripe[:3]) == pytest.approx(4 / 3)
+    assert bank_skew(config, np.arange(0, 4096, 8)) == 2.0
+    assert bank_skew(config, np.arange(0)) == 1.0
+    alone = config.model_copy(update={"row_banks": 1})
+    assert bank_skew(alone, 4096 * stripe) == 1.0

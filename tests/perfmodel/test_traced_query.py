@@ -11,6 +11,7 @@ from rpaccel.perfmodel.traced_gather import (
     TracedFeature,
     TracedGather,
     TracedRecords,
+    rows_named,
 )
 from rpaccel.perfmodel.traced_query import TracedLane
 from rpaccel.spec.accelerator import load_accelerator
@@ -56,6 +57,19 @@ def records(words, dense_beats=1, features=()):
         dense_beats=dense_beats,
         features=features,
     )
+
+
+def test_rows_that_a_stage_names():
+    """User first, then items in order; a list names as many as its word says."""
+    one = TracedFeature(word=0, rows=16, address=0x1000)
+    several = TracedFeature(word=1, rows=16, address=0x2000, multi_hot=True, max_ids=3)
+    stage = GatherStage(
+        user=records([[7]], features=(one,)),
+        items=records([[5, 2, 8, 9, 4], [6, 0, 1, 1, 1]], features=(one, several)),
+        row_bytes=16, sub_batch=4, banks=2, list_address=None,
+    )  # fmt: skip
+    expected = [0x1070, 0x1050, 0x2080, 0x2090, 0x1060]
+    assert rows_named(stage).tolist() == expected
 
 
 def ends(items, features=(), *, sub_batch=4, banks=2, latency=20, listed=True, repeat=1):
