@@ -46,7 +46,7 @@ def executor_of(jobs: int, cluster: str | None) -> Iterator[tuple[Executor | Non
                 "cluster needs the extra dask: pip install .[dask]"
             ) from error
         with Client(cluster) as client:
-            yield client.getexecutor_of(), CHUNKS_AHEAD * max(1, sum(client.nthreads().values()))
+            yield client.get_executor(), CHUNKS_AHEAD * max(1, sum(client.nthreads().values()))
     elif jobs == 1:
         yield None, 1
     else:

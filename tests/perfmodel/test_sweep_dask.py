@@ -4,6 +4,7 @@ import signal
 import polars as pl
 import pytest
 
+from rpaccel.main_job.sweep import CHUNKS_AHEAD, executor_of, run
 from rpaccel.perfmodel.sweep import Sweep, run_sweep
 from rpaccel.spec.sweep import SweepSpec
 
@@ -25,6 +26,32 @@ SPEC = SweepSpec.model_validate(
 )
 NUMBERS = 8 * 10 * 10 * 4 * 3 * 8 * 3
 CHUNK = 10_000
+
+
+@pytest.fixture
+def address():
+    """Yield the address of a cluster of one worker with two threads, in this process."""
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.filterwarnings("default")  # of the cluster's own threads and sockets
+def test_the_cluster_is_the_executor(address):
+    with executor_of(0, address) as (executor, in_flight):
+        assert executor.submit(pow, 3, 4).result() == 81
+    assert in_flight == 2 * CHUNKS_AHEAD
+
+
+@pytest.mark.slow  # the model is compiled
+@pytest.mark.filterwarnings("default")
+def test_the_command_runs_on_a_cluster(address, tmp_path):
+    spec = tmp_path / "few.yaml"
+    spec.write_text("name: few\naxes: {k: [256, 512], memory_ports: [1, 2]}\n")
+    summary = run(str(spec), tmp_path / "out", cluster=address)
+    assert address.startswith("tcp://")
+    assert summary["points"] == summary["numbers"] == 4
 
 
 @pytest.mark.slow  # two workers start, and a third one
