@@ -1,4 +1,4 @@
-"""What a pipeline runs on: accelerator clock and memory timing, host CPU, and their link.
+"""What a pipeline runs on: accelerator clock and memory timing, and the link to the host.
 
 Seconds exist only here and in the scheduler; hardware counts cycles.
 """
@@ -22,8 +22,6 @@ class MemoryTiming(_Frozen):
     """Memory behind one AXI read port, as the timing model of the simulator has it."""
 
     latency_cycles: int = Field(ge=1, le=10_000)  # request accepted to first beat
-    # [cycles] between the first beats of two bursts; 1 beat per cycle inside a burst
-    burst_gap_cycles: int = Field(default=0, ge=0, le=1000)
     source: str = Field(min_length=1)  # where the numbers come from, or "assumed"
 
 
@@ -40,12 +38,6 @@ class AcceleratorPlatform(_Frozen):
         return cycles / self.clock_hz
 
 
-class CpuPlatform(_Frozen):
-    """The host: `workers` threads serve one query each, one BLAS thread per worker."""
-
-    workers: int = Field(ge=1, le=4096)
-
-
 class LinkPlatform(_Frozen):
     """Transfers between host and accelerator: a fixed cost and a cost per byte, each way."""
 
@@ -59,11 +51,10 @@ class LinkPlatform(_Frozen):
 
 
 class PlatformConfig(_Frozen):
-    """The devices a scheduler may place stages on."""
+    """The card a scheduler may place stages on, and the way to it."""
 
     name: str
     accelerator: AcceleratorPlatform
-    cpu: CpuPlatform
     link: LinkPlatform
 
 

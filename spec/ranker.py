@@ -105,13 +105,6 @@ class RankerConfig(BaseModel):
         first = len(cross_rows(self.sizes))
         return tuple(zip((first, *self.top[:-1]), self.top, strict=True))
 
-    def padded_weights(self, array_size: int) -> int:
-        """Return the weights of all layers with each dimension padded to `array_size`."""
-        return sum(
-            -(-k // array_size) * -(-n // array_size) * array_size**2
-            for k, n in self.bottom_shapes + self.top_shapes
-        )
-
     def sparse(self, schema: FeatureSchema) -> tuple[SparseFeature, ...]:
         """Return this ranker's features out of `schema`, in vector order.
 

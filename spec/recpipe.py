@@ -54,7 +54,7 @@ class RecPipeSpec(_Frozen):
     """The space of a joint search.
 
     workload : whose rankers, items and quality: criteo (published) or movielens (measured).
-    platform : preset of the accelerator's card, the host's threads and the link.
+    platform : preset of the accelerator's card and the link.
     stages : ranking stages that a pipeline may have.
     profiles : device -> name of a shipped service profile, of each CPU or GPU that is cited.
     servers : device -> equal servers; of the CPU threads, of the others devices.

@@ -24,10 +24,14 @@ def test_unknown_preset():
 
 
 def test_wrong_key_has_its_path(tmp_path):
-    text = "name: x\naccelerator: {preset: edge, clock_hz: -1}\ncpu: {workers: 1, cores: 2}\n"
+    text = """name: x
+accelerator: {preset: edge, clock_hz: -1}
+cpu: {workers: 1}
+link: {fixed_s: 0, bytes_per_s: 1, source: test, lanes: 4}
+"""
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(ValueError) as caught:
         load_platform(path)
-    for where in ("accelerator.clock_hz", "accelerator.memory", "cpu.cores", "link"):
+    for where in ("accelerator.clock_hz", "accelerator.memory", "cpu", "link.lanes"):
         assert where in str(caught.value)
