@@ -136,7 +136,7 @@ def cache_claims(samples: int = 1 << 19, seed: int = 0) -> list[Claim]:
             31, "tables x 4 to x 32: DRAM misses, SSD time hidden",
             [("miss", 18.1, miss[0.744]), ("to", 26.5, miss[0.968]),
              ("hidden", 45.3, hidden[0.744]), ("to", 32.2, hidden[0.968])], unit=" %",
-            why="26 tables of one popularity law, the hottest rows kept in DRAM; an assumed drive. "
+            why="26 tables of one popularity law, the hottest rows kept in DRAM; table 3's drive. "
             "The directions hold: more misses, less hidden",
         ),
     ]  # fmt: skip

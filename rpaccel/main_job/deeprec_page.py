@@ -170,6 +170,7 @@ def deeprec_text(tables: Mapping[str, Table]) -> str:
     total = sum(load_deeprec(name).table_bytes for name in deeprec_names()) / 1e9
     mixes, link = load_mixes(OPERATORS), load_platform(LINK_PLATFORM).link
     idle = find_profile(profiles, SSD_MODEL, "cpu").ms(SSD_ITEMS)
+    reads = {name: load_ssd(name).reads_per_s for name in ("recpipe", "nvme")}
     sources = {p.source.replace(f"--model {p.model} ", "--model MODEL ") for p in profiles}
     commands = "\n".join(f"* {source}" for source in sorted(sources))
     return f"""# The models of DeepRecInfra
@@ -210,7 +211,8 @@ Ids (4 bytes), dense values and logits of a request, there and back ({link.sourc
 {markdown_table(*tables["link"])}
 ## Tables on an SSD
 {SSD_ITEMS} items of {SSD_MODEL}, {idle:.2f} ms with all tables in memory; misses and hidden shares
-of RecPipe's figure 13, the drive of its Table 3 (`recpipe`) and an assumed current one (`nvme`).
-At most the time in memory is hidden.
+of RecPipe's figure 13, the drive of its Table 3 (`recpipe`, a row a read: {reads["recpipe"]:,.0f}
+reads a second) and an assumed current one (`nvme`, a page a read: {reads["nvme"]:,.0f}). At most
+the time in memory is hidden.
 
 {markdown_table(*tables["ssd"])}"""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from rpaccel.perfmodel.shapes import NetworkShape, compile_shape
 from rpaccel.scheduler.ablation import CANDIDATES, KEPT, Setup, designs, host_sort_s, measure
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.program_plan import plan_model
+from rpaccel.spec.ssd import SsdTier, load_ssd
 from rpaccel.workloads.criteo_fit import pinned_hit_rate
 from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED, LARGE_TABLES, TABLE_ROWS
 
 __all__ = [
-    "DRAM_SHARE", "SsdTiming", "core_point", "figure_1c", "figure_5", "figure_10a", "figure_13_ssd",
-    "listed_macs", "query_work",
+    "DRAM_SHARE", "core_point", "dram_miss", "figure_1c", "figure_5", "figure_10a",
+    "figure_13_ssd", "hidden_percent", "listed_macs", "query_work", "work_behind_s",
 ]  # fmt: skip
 
 
@@ -237,21 +239,7 @@ def _by_side(
 # DRAM over the tables as they are: what makes the figure's shares 1 - DRAM_SHARE / scale with
 # scales 4, 5.33, 8, 10.67, 16 and 32.
 DRAM_SHARE = 1.024
-
-
-class SsdTiming:
-    """An NVMe drive as the figure's model takes it; all assumed.
-
-    latency_s : of a random read of 4 KiB. reads_per_s : with a full queue.
-    """
-
-    latency_s = 100e-6
-    reads_per_s = 1_000_000.0
-
-    @classmethod
-    def seconds(cls, rows: float) -> float:
-        """Return the time of so many reads at once [s]."""
-        return cls.latency_s + rows / cls.reads_per_s
+SSD, PAGE_BYTES = "recpipe", 4096  # the drive of the paper's table 3; a page of flash, assumed
 
 
 def dram_miss(share_in_ssd: float, tables: Sequence[int] = ALL_TABLES) -> float:
@@ -266,22 +254,44 @@ def dram_miss(share_in_ssd: float, tables: Sequence[int] = ALL_TABLES) -> float:
     return misses[0] + part * (misses[1] - misses[0])
 
 
-def figure_13_ssd(shares: Sequence[float] = tuple(published.FIGURE_13_SSD)) -> PaperFigure:
-    """DRAM misses and hidden SSD time by the share of the tables in the SSD."""
+def back_reads(miss_percent: float) -> int:
+    """Return the rows of a query's back end that miss DRAM."""
+    return math.ceil(miss_percent / 100 * KEPT * CRITEO_TABLES)
+
+
+def work_behind_s() -> float:
+    """Return what the card does for a query anyway, and an SSD's time may lie behind [s]."""
     setup = Setup(designs()[-1])
     total_s = 1e-3 * measure(setup, 1.0, 1).p50_ms
-    link = setup.platform.link
-    hides_s = total_s - setup.link_s - link.fixed_s - setup.last_s
-    miss, large, hidden = [], [], []
-    for share in shares:
-        missed = dram_miss(share)
-        ssd_s = SsdTiming.seconds(missed * KEPT * CRITEO_TABLES)
-        miss.append((share, 100 * missed))
-        large.append((share, 100 * dram_miss(share, LARGE_TABLES)))
-        hidden.append((share, 100 * min(1.0, hides_s / ssd_s)))
+    return total_s - setup.link_s - setup.platform.link.fixed_s - setup.last_s
+
+
+def hidden_percent(drive: SsdTier, reads: int, work_s: float) -> float:
+    """Return how much of the time of `reads` lies behind work of `work_s` [%]; of none 100."""
+    if reads == 0:
+        return 100.0
+    return 100 * (1 - drive.exposed_s(reads, 1.0, work_s) / drive.seconds(reads))
+
+
+def _paper_hides_ms(drive: SsdTier, shares: Iterable[float]) -> str:
+    """Return from what to what time of `drive` the paper's points hide."""
+    points = [published.FIGURE_13_SSD[share] for share in shares]
+    times = [10 * hidden * drive.seconds(back_reads(miss)) for miss, hidden in points]
+    return f"{min(times):.3g} to {max(times):.3g} ms"
+
+
+def figure_13_ssd(shares: Sequence[float] = tuple(published.FIGURE_13_SSD)) -> PaperFigure:
+    """DRAM misses and hidden SSD time by the share of the tables in the SSD."""
+    work_s = work_behind_s()
+    misses = {share: 100 * dram_miss(share) for share in shares}
+    large = {share: 100 * dram_miss(share, LARGE_TABLES) for share in shares}
+    drive = load_ssd(SSD)
+    hidden = tuple(
+        (share, hidden_percent(drive, back_reads(miss), work_s)) for share, miss in misses.items()
+    )
     paper = {share: published.FIGURE_13_SSD[share] for share in shares}
-    more = [paper[share][0] / missed for share, missed in miss]
-    product = [misses * hid / 100 for misses, hid in paper.values()]
+    more = [paper[share][0] / miss for share, miss in misses.items()]
+    pages = drive.model_copy(update={"page_bytes": PAGE_BYTES})
     return PaperFigure(
         stem="fig13_ssd",
         title="Figure 13, top: tables that spill to an SSD",
@@ -292,20 +302,23 @@ def figure_13_ssd(shares: Sequence[float] = tuple(published.FIGURE_13_SSD)) -> P
             "fitted to hit rates of caches of up to 131,072 lines; the paper misses "
             f"{min(more):.0f} to {max(more):.0f} times as often as ours on all tables: its tail of "
             "rare rows is longer, or its DRAM not filled with the most popular ones.",
-            f"SSD: {1e6 * SsdTiming.latency_s:.0f} us and {SsdTiming.reads_per_s:,.0f} reads a "
-            "second (assumed; the paper names no drive). Hidden: what the card does anyway, "
-            f"{1e3 * hides_s:.3f} ms, over the SSD's time for the back end's misses: at most that. "
-            "Fewer misses leave less to hide, so the share that ours hides is larger. The paper's "
-            f"misses times its hidden share stay {min(product):.1f} to {max(product):.1f} %: the "
-            "mark of a time that is constant, as in ours.",
+            f"SSD: `spec/presets/ssd/{SSD}.yaml`, {1e6 * drive.latency_s:.0f} us, "
+            f"{drive.bytes_per_s / 1e9:g} GB/s, {drive.page_bytes} bytes a read, "
+            f"{drive.queue_depth} reads at a time ({drive.source}).",
+            f"Hidden: what the card does anyway, {1e3 * work_s:.3f} ms, of the drive's time for "
+            "the back end's misses: at most that. The paper's hidden shares are a constant time of "
+            f"its drive too, {_paper_hides_ms(drive, shares)}, about what its two "
+            "stages take (artifact.md); fewer misses leave ours less to hide. If every miss read "
+            f"{PAGE_BYTES:,} bytes, that time would be {_paper_hides_ms(pages, shares)}: "
+            "more than a query of the figure below takes.",
         ),
         panels=(
             Panel(
                 x="share of tables in SSD",
                 y="reads that miss DRAM [%]",
                 series=(
-                    Series(label="DRAM misses", source=OURS, points=tuple(miss)),
-                    Series(label="five largest tables", source=OURS, points=tuple(large)),
+                    Series(label="DRAM misses", source=OURS, points=tuple(misses.items())),
+                    Series(label="five largest tables", source=OURS, points=tuple(large.items())),
                     Series(
                         label="DRAM misses",
                         source=PAPER,
@@ -317,7 +330,7 @@ def figure_13_ssd(shares: Sequence[float] = tuple(published.FIGURE_13_SSD)) -> P
                 x="share of tables in SSD",
                 y="SSD time hidden [%]",
                 series=(
-                    Series(label="hidden", source=OURS, points=tuple(hidden)),
+                    Series(label="hidden", source=OURS, points=hidden),
                     Series(
                         label="hidden",
                         source=PAPER,

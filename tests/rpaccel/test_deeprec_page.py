@@ -42,10 +42,10 @@ def test_link_table_by_hand():
 
 
 def test_ssd_table_by_hand():
-    # 64 items of 200 rows; misses of 18.1 % are 2317 reads of 4096 B at 0.1 GB/s behind 80 us.
+    # 64 items of 200 rows; misses of 18.1 % are 2317 reads of 128 B at 0.1 GB/s behind 80 us.
     (first, *_) = deeprec_values(deeprec_tables())["ssd"]
     idle_ms = find_profile(load_profiles(MEASURED), "dlrm-rmc3", "cpu").ms(64)
-    reads_ms = 0.080 + 2316 * 4096 / 0.1e9 * 1e3
+    reads_ms = 0.080 + 2316 * 128 / 0.1e9 * 1e3
     exposed = reads_ms - min(0.453 * reads_ms, idle_ms)
     assert load_ssd("recpipe").seconds(2317) * 1e3 - reads_ms < 1e-9
     assert first["recpipe [ms]"] == f"{idle_ms + exposed:.2f}"

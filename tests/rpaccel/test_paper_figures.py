@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from rpaccel.main_job.cache_study import AS_PUBLISHED, PUBLISHED_AMAT_CYCLES, Curve
@@ -28,9 +30,12 @@ from rpaccel.main_job.paper_static import (
     figure_5,
     figure_10a,
     figure_13_ssd,
+    hidden_percent,
     query_work,
+    work_behind_s,
 )
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.spec.ssd import SsdTier, load_ssd
 
 
 def points(figure, label, source=OURS, panel=0):
@@ -135,10 +140,24 @@ def test_figure_13_small():
 
 def test_figure_13_ssd():
     figure = figure_13_ssd(shares=(0.744, 0.968))
-    misses, hidden = points(figure, "DRAM misses"), points(figure, "hidden", panel=1)
+    misses = points(figure, "DRAM misses")
     assert misses[0.744] < misses[0.968]
-    assert hidden[0.744] > hidden[0.968]
+    hidden, drive, work_s = points(figure, "hidden", panel=1), load_ssd("recpipe"), work_behind_s()
+    assert 100 > hidden[0.744] > hidden[0.968]
+    for share, percent in hidden.items():  # of the drive's time, as long as the card's work
+        reads = math.ceil(misses[share] / 100 * 512 * 26)
+        assert percent == pytest.approx(100 * work_s / drive.seconds(reads))
+    # With reads of a row's 128 bytes the paper's points hide the same time at both ends.
+    assert "of its drive too, 1.43 to 1.48 ms" in figure.notes[2]
     assert dram_miss(0.872) == pytest.approx((dram_miss(0.8719) + dram_miss(0.8721)) / 2, rel=1e-3)
+
+
+def test_share_hidden_by_hand():
+    drive = SsdTier(
+        name="d", latency_s=100e-6, bytes_per_s=4e9, page_bytes=4000, queue_depth=4, source="test"
+    )
+    assert hidden_percent(drive, 5, 50e-6) == pytest.approx(25)  # two waves of 100 us
+    assert hidden_percent(drive, 5, 1.0) == hidden_percent(drive, 0, 0.0) == 100
 
 
 def test_figure_14_small():
