@@ -23,6 +23,7 @@ from rpaccel.rtl.retrieval_guard import ScanGuard, guard_layout
 from rpaccel.rtl.retrieval_port import RetrievalPort
 from rpaccel.rtl.retrieval_score import ROW_SIZES, ScoreUnit
 from rpaccel.rtl.retrieval_selector import scored_layout
+from rpaccel.rtl.retrieval_terms import QueryTerms
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.retrieval import MAX_ROW_BYTES, MIN_ROW_BYTES, Metric
 
@@ -87,8 +88,8 @@ class RetrievalEngine(wiring.Component):
 
     Members
     -------
-    word : In(stream of {query, index, data})  word `index` of a query's vector, a beat each; a
-        vector shorter than a beat is repeated to fill word 0. For the next `start`.
+    word : In(stream of {query, index, data})  word `index` of a query's vector, a beat each, from
+        0 on; a vector shorter than a beat is repeated to fill word 0. For the next `start`.
     start : In(stream of scan_layout())
     give_up : In(1)  the scan ends early: what it finds means nothing.
     report : Out(stream of report_layout()) per query place, one per valid query of a scan, offered
@@ -142,6 +143,7 @@ class RetrievalEngine(wiring.Component):
             pending=Signal(name="pending"),
             running=Signal(name="running"),
             at_end=Signal(name="at_end"),
+            opens=Signal(name="opens"),  # the filters have begun
             bank=Signal(name="bank"),
             valid=Signal(config.retrieval_queries, name="valid"),  # queries of the scan
             last=Signal(name="last"),  # the scan is over: told to
@@ -193,6 +195,8 @@ class RetrievalEngine(wiring.Component):
             s.ports.append(port)
             s.units.append(unit)
             s.gates.append(gate)
+        if sizes.products_per_dsp == 2:
+            self._terms(m, s)
         s.filters = [ScoreFilter(sizes) for _ in range(queries)]
         for query, each in enumerate(s.filters):
             m.submodules[f"filter{query}"] = repeated(each)
@@ -202,6 +206,22 @@ class RetrievalEngine(wiring.Component):
             s.at_end.eq(Cat(port.at_end for port in s.ports).all()),
             s.valid.eq(Cat(one.valid for one in s.scan.queries)),
         ]
+
+    def _terms(self, m: Module, s: SimpleNamespace) -> None:
+        """Sum up the queries' words for the scoring units."""
+        word = self.word.payload
+        m.submodules.terms = terms = QueryTerms(self.config.retrieval, len(s.valid))
+        m.d.comb += [
+            terms.word.valid.eq(self.word.valid & self.word.ready),
+            terms.word.query.eq(word.query),
+            terms.word.first.eq(word.index == 0),
+            terms.word.data.eq(word.data),
+            terms.take.eq(s.opens),
+            terms.row_size.eq(s.scan.row_size),
+            terms.metric.eq(s.scan.metric),
+        ]
+        for unit in s.units:
+            m.d.comb += [to.eq(term) for to, term in zip(unit.terms, terms.terms, strict=True)]
 
     def _coming(self, m: Module, s: SimpleNamespace) -> None:
         """Take a scan, read ahead for it, and guard what it has yet to read."""
@@ -359,6 +379,7 @@ class RetrievalEngine(wiring.Component):
                     with m.If(each.start.valid & each.start.ready):
                         m.d.sync += opened[query].eq(1)
                 with m.If(opened == s.valid):
+                    m.d.comb += s.opens.eq(1)
                     m.d.sync += [s.running.eq(1), s.pending.eq(0), s.bank.eq(~s.bank)]
                     m.next = "RUN"
             with m.State("RUN"), m.If(settled & room.all()):

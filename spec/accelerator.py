@@ -88,6 +88,8 @@ class AcceleratorConfig(BaseModel):
     retrieval_k_max: int = Field(default=1024, ge=16, le=4096)
     retrieval_port_lanes: int = Field(default=1, ge=1, le=8)  # scores per cycle and memory port
     retrieval_fifo_depth: int = Field(default=512, ge=16, le=4096)  # scores that wait per lane
+    # 2: two queries share a multiplier for a row's byte: rtl.retrieval_score
+    retrieval_products_per_dsp: int = Field(default=1, ge=1, le=2)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -184,6 +186,7 @@ class AcceleratorConfig(BaseModel):
             k_max=self.retrieval_k_max,
             fifo_depth=self.retrieval_fifo_depth,
             beat_bytes=self.beat_bytes,
+            products_per_dsp=self.retrieval_products_per_dsp,
         )
 
     @property

@@ -44,6 +44,7 @@ class RetrievalConfig:
     fifo_depth : int       scores that wait per lane: a power of two
     generation_bits : int  of a histogram counter: it is cleared once in 2**bits - 1 queries
     beat_bytes : int       of the corpus per cycle into a scoring unit: 16..512, a power of two
+    products_per_dsp : int 2: two queries share a multiplier for a row's byte (rtl.retrieval_score)
     """
 
     lanes: int
@@ -53,6 +54,7 @@ class RetrievalConfig:
     fifo_depth: int = 512
     generation_bits: int = 5
     beat_bytes: int = 64
+    products_per_dsp: int = 1
 
     def __post_init__(self) -> None:
         ranges = {
@@ -63,6 +65,7 @@ class RetrievalConfig:
             "fifo_depth": (16, 4096),
             "generation_bits": (1, 8),
             "beat_bytes": (MIN_ROW_BYTES, MAX_ROW_BYTES),
+            "products_per_dsp": (1, 2),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)

@@ -61,6 +61,20 @@ def test_matches_golden(ports, beat_bytes, lanes, stall):
     check(scans, answers, reports)
 
 
+@pytest.mark.parametrize("stall", slow_but(["both"], ["none", "both"]))
+def test_two_queries_share_a_multiplier(stall):
+    """The third has none beside it; the metric changes from scan to scan."""
+    config = machine(1, 32, queries=3, k_max=16, retrieval_products_per_dsp=2)
+    scans = [
+        a_scan(1, 60, 16, (5, 16, 2), Metric.L2),
+        a_scan(2, 30, 64, (9, 3), Metric.COSINE),
+        a_scan(3, 9, 128, (4, 2, 16), Metric.L2),
+        a_scan(4, 33, 32, (4, 7, 16)),
+    ]
+    answers, reports, _ = run(config, scans, stall=stall, latency=(3, 9))
+    check(scans, answers, reports)
+
+
 @pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("stall", ["none", "both"])

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from amaranth.hdl import Module
 
 from rpaccel.golden import retrieval
 from rpaccel.rtl.retrieval_score import ScoreUnit, set_layout
+from rpaccel.rtl.retrieval_terms import QueryTerms
 from rpaccel.spec.retrieval import Metric, RetrievalConfig
 from tests.streams import STALL_CASES, expect_silence, receive, send, simulate, stalls
 
@@ -12,22 +14,30 @@ SCORES = {
     Metric.COSINE: lambda rows, query: retrieval.cosine(rows, query, retrieval.cosine_scales(rows)),
 }
 QUERIES = 2
+PRODUCTS = pytest.mark.parametrize("products", [1, 2])
 
 
-def config_of(beat_bytes=32):
-    return RetrievalConfig(lanes=1, k_max=16, score_bits=32, id_bits=12, beat_bytes=beat_bytes)
+def config_of(beat_bytes=32, products=1):
+    return RetrievalConfig(
+        lanes=1,
+        k_max=16,
+        score_bits=32,
+        id_bits=12,
+        beat_bytes=beat_bytes,
+        products_per_dsp=products,
+    )
 
 
-def scan(row_bytes, rows, metric, seed=1, first_id=0, values=None):
+def scan(row_bytes, rows, metric, seed=1, first_id=0, values=None, queries=QUERIES):
     """Rows, as many queries as places, and which rows each query looks at."""
     rng = np.random.default_rng(seed)
-    shape = (rows + QUERIES, row_bytes)
+    shape = (rows + queries, row_bytes)
     data = rng.integers(-128, 128, shape) if values is None else rng.choice(values, shape)
     data = data.astype(np.int8)
-    masks = rng.integers(0, 2, (QUERIES, rows)) if seed % 2 else np.ones((QUERIES, rows), int)
+    masks = rng.integers(0, 2, (queries, rows)) if seed % 2 else np.ones((queries, rows), int)
     return {
-        "queries": data[:QUERIES],
-        "rows": data[QUERIES:],
+        "queries": data[:queries],
+        "rows": data[queries:],
         "masks": masks,
         "metric": metric,
         "first_id": first_id,
@@ -62,6 +72,25 @@ def beats(one, beat_bytes):
         }
 
 
+def unit_of(config, queries):
+    """A scoring unit; with two products per DSP, what tells it the queries' terms as well."""
+    m = Module()
+    m.submodules.unit = unit = ScoreUnit(config, queries)
+    if config.products_per_dsp == 1:
+        return m, unit, None
+    m.submodules.terms = terms = QueryTerms(config, queries)
+    m.d.comb += [
+        terms.word.valid.eq(unit.word.valid),
+        terms.word.query.eq(unit.word.query),
+        terms.word.first.eq(unit.word.index == 0),
+        terms.word.data.eq(unit.word.data),
+        terms.metric.eq(unit.metric),
+        terms.row_size.eq(unit.row_size),
+        *(to.eq(term) for to, term in zip(unit.terms, terms.terms, strict=True)),
+    ]
+    return m, unit, terms
+
+
 async def load(ctx, dut, one, bank, beat_bytes):
     """Write the words of all queries into a bank."""
     for query, vector in enumerate(one["queries"]):
@@ -75,7 +104,7 @@ async def load(ctx, dut, one, bank, beat_bytes):
 
 def run(config, scans, stall="none"):
     """Return the sets of every scan: [[[(score, id)] per query] per set], and cycles in and out."""
-    dut = ScoreUnit(config, QUERIES)
+    m, dut, terms = unit_of(config, len(scans[0]["queries"]))
     source, sink = stalls(stall)
     beat_bytes = config.beat_bytes
     answers, times = [], {"beats": [], "sets": []}
@@ -89,6 +118,11 @@ def run(config, scans, stall="none"):
             ctx.set(dut.bank, number % 2)
             ctx.set(dut.row_size, (one["rows"].shape[1] // 16).bit_length() - 1)
             ctx.set(dut.metric, one["metric"])
+            if terms is not None:
+                await ctx.tick().repeat(terms.latency_cycles - 1)
+                ctx.set(terms.take, 1)
+                await ctx.tick()
+                ctx.set(terms.take, 0)
             await send(ctx, dut.beat, beats(one, beat_bytes), source)
 
     async def drain(ctx):
@@ -112,7 +146,7 @@ def run(config, scans, stall="none"):
             times["sets"] += [cycle] * out
             cycle += 1
 
-    simulate(dut, feed, drain, monitors=[dut.sets], background=[watch])
+    simulate(m, feed, drain, monitors=[dut.sets], background=[watch])
     return answers, times
 
 
@@ -126,41 +160,55 @@ def check(scans, answers):
 
 
 @pytest.mark.parametrize("stall", STALL_CASES)
+@PRODUCTS
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("beat_bytes", [16, 32, 64])
-def test_matches_golden(beat_bytes, metric, stall):
+def test_matches_golden(beat_bytes, metric, products, stall):
     scans = [
         scan(row_bytes, rows, metric, seed=rows, first_id=7 * rows)
-        for row_bytes, rows in ((16, 9), (32, 8), (64, 7), (128, 3), (512, 2), (16, 1))
+        for row_bytes, rows in ((16, 9), (32, 8), (64, 7), (128, 3), (256, 2), (512, 2), (16, 1))
     ]
-    check(scans, run(config_of(beat_bytes), scans, stall)[0])
+    check(scans, run(config_of(beat_bytes, products), scans, stall)[0])
 
 
+@pytest.mark.parametrize("queries", [1, 3])
+def test_a_query_without_another_beside_it(queries):
+    scans = [
+        scan(row_bytes, 3, metric, seed=2 * row_bytes, queries=queries)
+        for metric in Metric
+        for row_bytes in (16, 64)
+    ]
+    check(scans, run(config_of(products=2), scans)[0])
+
+
+@PRODUCTS
 @pytest.mark.parametrize("row_bytes", [16, 32, 512])
-def test_extremes(row_bytes):
+def test_extremes(row_bytes, products):
     scans = [
         scan(row_bytes, 6, metric, seed=2, values=values)
         for metric in Metric
         for values in ([-128], [127], [-128, 127], [0], [-128, -127, 0, 1, 127])
     ]
-    check(scans, run(config_of(), scans)[0])
+    check(scans, run(config_of(products=products), scans)[0])
 
 
-def test_largest_distance():
+@PRODUCTS
+def test_largest_distance(products):
     one = scan(512, 2, Metric.L2, seed=2, values=[-128])
     one["queries"] = np.full((QUERIES, 512), 127, dtype=np.int8)
-    answers, _ = run(config_of(), [one])
+    answers, _ = run(config_of(products=products), [one])
     assert answers == [[[[(-512 * 255**2, row)]] * QUERIES for row in (0, 1)]]
 
 
+@PRODUCTS
 @pytest.mark.parametrize(("row_bytes", "beats_per_set"), [(16, 1), (32, 1), (64, 2), (512, 16)])
-def test_latency_and_throughput(row_bytes, beats_per_set):
+def test_latency_and_throughput(row_bytes, beats_per_set, products):
     one = scan(row_bytes, 128 // row_bytes * 4 or 4, Metric.L2)
-    _, times = run(config_of(), [one])
+    _, times = run(config_of(products=products), [one])
     came, left = times["beats"], times["sets"]
     assert came == list(range(came[0], came[0] + one["rows"].size // 32))
     ends = came[beats_per_set - 1 :: beats_per_set]
-    assert left == [cycle + ScoreUnit.latency_cycles for cycle in ends]
+    assert left == [cycle + ScoreUnit.latency_of(products) for cycle in ends]
 
 
 def test_rejects():
