@@ -4,143 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.scheduler.arrivals import Floats
-from rpaccel.scheduler.funnel_quality import QualityPoint
-from rpaccel.scheduler.peak import LEAST_QUERIES, Sla, find_peak
-from rpaccel.scheduler.queueing import MOST_LOAD
+from rpaccel.scheduler.choice_answer import Asked, Candidate, Choice, Need, WhatIf
+from rpaccel.scheduler.peak import Peak, Verdict, find_peak
 from rpaccel.scheduler.recpipe_evaluate import Evaluator, Measures, PipelineTable
 from rpaccel.scheduler.recpipe_node import Design
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
+from rpaccel.scheduler.second_look import LONGEST, SecondLook, look_again, make_sla
 
-__all__ = [
-    "LOADS", "QUERIES", "Asked", "Candidate", "Choice", "Need", "WhatIf", "choose",
-]  # fmt: skip
+__all__ = ["LOADS", "QUERIES", "choose"]
 
 QUERIES = 20_000  # of a simulation: near saturation queues take thousands to build up
-FIRST_LOOK = 2048
 LOADS = (0.5, 2.0)  # of the load asked: what would change
 STEPS = tuple(0.85**step for step in range(30))  # of the load: where the nearest point is sought
 CLOSEST = 24  # pipelines whose largest load is searched for, those of the largest capacity
 RESOLUTION = 1e-3  # of a largest load, relative
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """What is asked of a pipeline: load [queries/s], tail latency [ms] and quality, 0..1."""
-
-    load_qps: float
-    sla_ms: float
-    quality: float
-    metric: str
-    percentile: float = 99.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.quality <= 1:
-            meant = f": did you mean {self.quality / 100:g}?" if 1 < self.quality <= 100 else ""
-            raise ValueError(f"quality must be in 0..1, not {self.quality:g}{meant}")
-        for name in ("load_qps", "sla_ms"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive, not {value:g}")
-        if not 0 < self.percentile < 100:
-            raise ValueError(f"percentile must be in 0..100, not {self.percentile:g}")
-
-    @property
-    def tail(self) -> str:
-        """Name of the percentile, e.g. p99."""
-        return f"p{self.percentile:g}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A pipeline under a load; times in ms, infinite where it does not settle.
-
-    idle_ms : latency of a query alone; transfer_ms : of that, transfers. misses : of "quality",
-    "load", "latency".
-    """
-
-    design: Design
-    quality: QualityPoint
-    load_qps: float
-    tail_ms: float
-    p50_ms: float
-    p95_ms: float
-    mean_ms: float
-    idle_ms: float
-    transfer_ms: float
-    capacity_qps: float
-    misses: tuple[str, ...]
-
-    @property
-    def settled_qps(self) -> float:
-        """Largest load at which its queues settle [queries/s]."""
-        return MOST_LOAD * self.capacity_qps
-
-    @property
-    def wait_ms(self) -> float:
-        """Mean time in queues."""
-        return max(self.mean_ms - self.idle_ms, 0.0)
-
-    @property
-    def feasible(self) -> bool:
-        """Whether every requirement is met."""
-        return not self.misses
-
-
-@dataclass(frozen=True, kw_only=True)
-class WhatIf:
-    """Another load: the best pipeline then, None if there is none, and the chosen one then."""
-
-    load_qps: float
-    best: Candidate | None
-    kept: Candidate
-    binding: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A point that is feasible, and which requirements moved.
-
-    distance : sum of the logarithms of the factors by which they moved; infinite where the quality
-    is 0 and some is asked: no factor leads there, so any other point is nearer.
-    """
-
-    load_qps: float
-    tail_ms: float
-    quality: float
-    design: Design
-    moved: tuple[str, ...]
-    distance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What was chosen, and what next to it. options : the best of every placement, best first.
-
-    reach : the best "quality" known, the largest "load" that settles with the quality asked, the
-    least "latency" with quality and load.
-    relaxations : by constraint, the nearest value of it alone, the others kept, that lets a
-    pipeline through. nearest : the feasible point of the least distance.
-    """
-
-    need: Need
-    looked_at: int
-    settled: int
-    reach: dict[str, float]
-    options: tuple[Candidate, ...]
-    chosen: Candidate | None
-    runner_up: Candidate | None
-    binding: str | None
-    what_ifs: tuple[WhatIf, ...]
-    relaxations: dict[str, Asked]
-    nearest: Asked | None
-    limit_qps: float | None  # of the chosen pipeline within the SLA, at least the load asked
 
 
 class _Chooser:
@@ -155,6 +39,8 @@ class _Chooser:
         self.table: PipelineTable = evaluator.table(self.designs)
         self.quality = evaluator.qualities(self.designs)
         self.measured: dict[float, Measures] = {}
+        self.longer = evaluator.longer(LONGEST)
+        self.looks: dict[int, SecondLook] = {}  # by row, at the load asked
 
     def at(self, load_qps: float) -> Measures:
         """Return the measures of all pipelines at a load."""
@@ -230,22 +116,40 @@ class _Chooser:
             binding=self.binding(load_qps),
         )
 
-    def limit_qps(self, row: int) -> float:
-        """Return the largest Poisson load within the SLA [queries/s], 0: none."""
+    def limit(self, row: int, evaluator: Evaluator) -> Peak:
+        """Return the largest Poisson load within the SLA, by looks of up to all its queries."""
 
         def latencies(load_qps: float, count: int) -> Floats:
             load = np.array([load_qps])
-            return self.evaluator.latencies(self.table, np.array([row]), load, count)[0]
+            return evaluator.latencies(self.table, np.array([row]), load, count)[0]
 
-        queries = self.evaluator.queries
-        sla = Sla(
-            limit_s=1e-3 * self.need.sla_ms,
-            percentile=self.need.percentile,
-            first=max(LEAST_QUERIES, min(FIRST_LOOK, queries)),
-            most=queries,
-        )
+        sla = make_sla(self.need.sla_ms, self.need.percentile, evaluator.queries)
         limit = float(self.table.settled_qps[row])
-        return find_peak(latencies, sla, limit_qps=limit, resolution=RESOLUTION).qps
+        return find_peak(latencies, sla, limit_qps=limit, resolution=RESOLUTION)
+
+    def look(self, option: Candidate) -> SecondLook | None:
+        """Return a longer run of a pipeline at its load; None where it does not settle."""
+        if "load" in option.misses:
+            return None
+        row, need = self.designs.index(option.design), self.need
+        if row not in self.looks:
+            self.looks[row] = look_again(
+                self.longer, self.table, row, option.load_qps, need.sla_ms
+            )
+        return self.looks[row]
+
+    def judged(self, options: list[Candidate]) -> list[Candidate]:
+        """Return options in order, the first one not refused by a longer run; as is if all are."""
+        kept = list(options)
+        while kept[0].feasible:
+            look = self.look(kept[0])
+            assert look is not None  # feasible: it settles
+            tail = look.spread_ms[self.need.percentile][0]
+            if look.verdict is not Verdict.FAILS or tail <= self.need.sla_ms:
+                return kept
+            refused = replace(kept[0], tail_ms=tail, misses=("latency",))
+            kept = sorted([refused, *kept[1:]], key=_rank)
+        return options
 
     def meets(self, row: int, load_qps: float) -> bool:
         """Whether a pipeline's tail at a load is within the SLA."""
@@ -300,7 +204,7 @@ class _Chooser:
         for row in order[:CLOSEST].tolist():
             if most[row] <= best:
                 break
-            limit = min(self.limit_qps(row), self.need.load_qps)
+            limit = min(self.limit(row, self.evaluator).qps, self.need.load_qps)
             while limit > best and not self.meets(row, limit):  # `find_peak` is surer of less
                 limit *= 1 - RESOLUTION
             if limit > best:
@@ -352,14 +256,20 @@ def _rank(option: Candidate) -> tuple[bool, int, float, float, Design]:
 def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
     """Return the pipeline of the lowest tail that meets a need, or what binds.
 
-    Every pipeline of the space is simulated at the load, and at LOADS of it. evaluator : with
-    enough queries for a tail near saturation, QUERIES.
+    Every pipeline of the space is simulated at the load, and at LOADS of it; the first two of them
+    once more, and one that surely misses the SLA then is not chosen while another is feasible.
+    evaluator : with enough queries for a tail near saturation, QUERIES.
     """
     chooser = _Chooser(space, evaluator, need)
-    options = chooser.options(need.load_qps)
+    options = chooser.judged(chooser.options(need.load_qps))
     best = options[0] if options[0].feasible else None
+    second = options[1] if best and len(options) > 1 else None
     measures = chooser.at(need.load_qps)
     relaxed = chooser.relaxations() if best is None else {}
+    limit = None
+    if best is not None:
+        limit = chooser.limit(chooser.designs.index(best.design), chooser.longer)
+    looks = {"chosen": best and chooser.look(best), "runner_up": second and chooser.look(second)}
     return Choice(
         need=need,
         looked_at=len(chooser.designs),
@@ -367,15 +277,15 @@ def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
         reach=chooser.reach(),
         options=tuple(options),
         chosen=best,
-        runner_up=options[1] if best and len(options) > 1 else None,
+        runner_up=second,
         binding=chooser.binding(need.load_qps),
         what_ifs=tuple(chooser.what_if(share * need.load_qps, best) for share in LOADS)
         if best
         else (),
         relaxations=relaxed,
         nearest=chooser.nearest(tuple(relaxed.values())) if best is None else None,
-        # What was asked is met, whatever the search for the limit is sure of.
-        limit_qps=max(need.load_qps, chooser.limit_qps(chooser.designs.index(best.design)))
-        if best
-        else None,
+        # What was asked is met on the queries that chose, whatever the search for the limit found.
+        limit_qps=max(need.load_qps, limit.qps) if limit else None,
+        sure_qps=(limit.low_qps, limit.high_qps) if limit else None,
+        again={name: look for name, look in looks.items() if look is not None},
     )

@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 from rpaccel.perfmodel.report import format_table
-from rpaccel.scheduler.choice import Asked, Candidate, Choice, Need, WhatIf
+from rpaccel.scheduler.choice_answer import Asked, Candidate, Choice, Need, WhatIf
+from rpaccel.scheduler.peak import Verdict
+from rpaccel.scheduler.second_look import SecondLook
 
 __all__ = ["choice_json", "choice_text", "explanation"]
 
@@ -34,10 +36,43 @@ def _lines(choice: Choice) -> list[str]:
         f"{best.design.label}: {_facts(best, need)} at {need.load_qps:.4g} queries/s "
         f"(saturates at {best.capacity_qps:.4g})."
     ]
-    if choice.limit_qps is not None:
-        lines.append(f"It meets the SLA up to {choice.limit_qps:.4g} queries/s.")
+    if "chosen" in choice.again:
+        lines.append(f"{_verdict(choice.again['chosen'], need)}.")
+    if choice.limit_qps is not None and choice.sure_qps is not None:
+        low, high = choice.sure_qps
+        lines.append(
+            f"It meets the SLA up to {choice.limit_qps:.4g} queries/s: surely up to {low:.4g}, "
+            f"not from {high:.4g}, between them it is open."
+        )
     lines.append(_runner_up(choice))
     return lines + [_what_if(what_if, best, need) for what_if in choice.what_ifs]
+
+
+def _verdict(look: SecondLook, need: Need) -> str:
+    asked = f"{need.tail} within {need.sla_ms:.4g} ms"
+    if look.verdict is Verdict.OPEN:
+        return f"{asked} is open: no verdict is sure after {look.judged:,} queries"
+    word = "met" if look.verdict is Verdict.PASSES else "missed"
+    return f"{asked} is surely {word} ({look.judged:,} queries)"
+
+
+def _again(choice: Choice) -> list[str]:
+    """Return the second looks as a table; [] if there is none."""
+    if not choice.again:
+        return []
+    first = next(iter(choice.again.values()))
+    head = ["again", *(f"p{share:g} [ms]" for share in first.spread_ms), ""]
+    rows = [
+        [
+            name.replace("_", " "),
+            *(f"{value:.4g} [{low:.4g}, {high:.4g}]" for value, low, high in
+              look.spread_ms.values()),
+            _verdict(look, choice.need),
+        ]
+        for name, look in choice.again.items()
+    ]  # fmt: skip
+    note = f"{first.queries:,} queries each, 95 % intervals; a sure verdict is right at 99 %:"
+    return [note, format_table(head, rows)]
 
 
 def _facts(option: Candidate, need: Need) -> str:
@@ -148,7 +183,7 @@ def choice_text(choice: Choice, rows: int = 10) -> str:
         f"{choice.looked_at} pipelines at {need.load_qps:.4g} queries/s, {choice.settled} settle; "
         f"the best way of each placement:"
     )
-    return "\n".join((asked, format_table(head, lines), *_lines(choice)))
+    return "\n".join((asked, format_table(head, lines), *_again(choice), *_lines(choice)))
 
 
 def _number(value: float | None) -> float | None:
@@ -190,6 +225,20 @@ def _option_json(option: Candidate | None, need: Need) -> dict[str, Any] | None:
     }
 
 
+def _again_json(look: SecondLook | None) -> dict[str, Any] | None:
+    if look is None:
+        return None
+    return {
+        "queries": look.queries,
+        "quantiles_ms": {
+            f"p{share:g}": dict(zip(("value", "low", "high"), map(_number, values), strict=True))
+            for share, values in look.spread_ms.items()
+        },
+        "verdict": look.verdict.value if look.verdict else None,
+        "verdict_queries": look.judged,
+    }
+
+
 def _asked_json(point: Asked | None) -> dict[str, Any] | None:
     if point is None:
         return None
@@ -219,7 +268,9 @@ def choice_json(choice: Choice) -> dict[str, Any]:
         "settled": choice.settled,
         "chosen": _option_json(choice.chosen, need),
         "runner_up": _option_json(choice.runner_up, need),
+        "again": {name: _again_json(choice.again.get(name)) for name in ("chosen", "runner_up")},
         "qps_under_sla": _number(choice.limit_qps),
+        "qps_sure": [_number(load) for load in choice.sure_qps] if choice.sure_qps else None,
         "binding_constraint": choice.binding,
         "reach": {name: _number(value) for name, value in choice.reach.items()},
         "explanation": explanation(choice),

@@ -26,6 +26,7 @@ __all__ = ["Peak", "Probe", "Sla", "Verdict", "find_peak", "least_in_time", "pro
 WARM_UP = 0.1  # share of a run that is not judged
 LEAST_QUERIES = 10 * SECTIONS  # of a look
 ALIKE = 0.2  # correlation of neighbouring sections: above, they are not independent
+ROUNDING = 1e-18  # variance over the squared mean: below, all are the same but for rounding
 Latencies = Callable[[float, int], Floats]  # (load_qps, queries) -> latencies in order [s]
 
 
@@ -102,7 +103,7 @@ def _remembers(latencies_s: Floats) -> bool:
     mean = float(moved.mean())
     moved = moved - mean
     spread = float(moved @ moved)
-    if spread <= 1e-18 * mean * mean:  # all the same, but for rounding
+    if spread <= ROUNDING * mean * mean:
         return False
     return float(moved[1:] @ moved[:-1]) > ALIKE * spread
 
@@ -110,8 +111,8 @@ def _remembers(latencies_s: Floats) -> bool:
 def _design_effect(values: Floats) -> float:
     """Variance of sections' means over what independent values would have; at least 1."""
     means, length, spread = _sections(values), values.size // SECTIONS, float(values.var())
-    effect = 1.0
-    if spread > 0:
+    effect, mean = 1.0, float(values.mean())
+    if spread > ROUNDING * mean * mean:
         for group in (1, 2, 4):  # longer sections hold what is left of the memory
             grouped = means.reshape(-1, group).mean(axis=1)
             effect = max(effect, float(grouped.var(ddof=1)) * length * group / spread)

@@ -102,6 +102,16 @@ class Evaluator:
         self.queries, self.seed = queries, seed
         self.rows: dict[Design, list[Visit]] = {}
 
+    def longer(self, queries: int) -> Evaluator:
+        """Return an evaluator of the same node and seed that simulates so many queries."""
+        return Evaluator(
+            self.node,
+            self.quality,
+            percentile=self.percentile,
+            queries=queries,
+            seed=self.seed,
+        )
+
     @cached_property
     def _arrivals(self) -> Floats:
         return np.cumsum(exponential_gaps(self.queries, self.seed))

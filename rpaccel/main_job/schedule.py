@@ -16,7 +16,8 @@ from rpaccel.main_job.rankers import CompiledJob, compile_job
 from rpaccel.main_job.three_stages import item_vectors
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.scheduler import ablation, paper_pipelines, recpipe_card
-from rpaccel.scheduler.choice import QUERIES, Choice, Need, choose
+from rpaccel.scheduler.choice import QUERIES, choose
+from rpaccel.scheduler.choice_answer import Choice, Need
 from rpaccel.scheduler.cpu_profile import MERGE, CpuProfile
 from rpaccel.scheduler.criteo_node import criteo_node
 from rpaccel.scheduler.float_runner import profile_rankers

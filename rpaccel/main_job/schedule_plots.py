@@ -9,7 +9,7 @@ from typing import Any
 from rpaccel.main_job.plots import new_figure, plot_quality_against_latency, save_figure
 from rpaccel.main_job.schedule import ScheduleAsk
 from rpaccel.results import RunFolder
-from rpaccel.scheduler.choice import Choice
+from rpaccel.scheduler.choice_answer import Choice
 from rpaccel.scheduler.choice_text import choice_json
 
 __all__ = ["plot_load_latency", "write_schedule"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from rpaccel.results import to_json
-from rpaccel.scheduler.choice import Need, choose
+from rpaccel.scheduler.choice import choose
+from rpaccel.scheduler.choice_answer import Need
 from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
 from rpaccel.scheduler.funnel_quality import QualityTable
 from rpaccel.scheduler.recpipe_evaluate import MOST_LOAD, Evaluator

@@ -52,6 +52,15 @@ def test_clusters_are_not_independent():
     assert sla.judge(clustered) is Verdict.OPEN
 
 
+def test_rounding_is_no_memory():
+    # All latencies are 8 ms, but for the rounding of times that grow.
+    arrivals = np.cumsum(exponential_gaps(4096, 0)) * 1e-3
+    latencies = (arrivals + 0.008) - arrivals
+    assert np.ptp(latencies) > 0
+    assert Sla(limit_s=0.02, percentile=99).judge(latencies) is Verdict.PASSES
+    assert Sla(limit_s=0.007, percentile=99).judge(latencies) is Verdict.FAILS
+
+
 @pytest.mark.parametrize("limit_s", [0.1, 0.3])
 @pytest.mark.parametrize("factor", [0.9, 0.97, 1.03])
 def test_sure_verdicts_are_right(limit_s, factor):

@@ -1,0 +1,145 @@
+"""Pipelines looked at again: intervals beside a closed form, verdicts, what a choice does of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rpaccel.scheduler.choice import choose
+from rpaccel.scheduler.choice_answer import Need
+from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
+from rpaccel.scheduler.closed_forms import mm1_quantile_s
+from rpaccel.scheduler.funnel_quality import Funnel, QualityPoint, QualityTable
+from rpaccel.scheduler.peak import Verdict
+from rpaccel.scheduler.recpipe_evaluate import Evaluator
+from rpaccel.scheduler.recpipe_node import HostTimes
+from rpaccel.scheduler.second_look import LONGEST, look_again
+from tests.scheduler.test_recpipe_search import node, quality, space
+
+SERVICE_S = 2048e-6  # of "small" with 2048 items
+LOAD_QPS = 0.6 / SERVICE_S
+
+
+def one_queue(queries: int = LONGEST):
+    """M/M/1: one thread, exponential ratios; its evaluator and table of one pipeline."""
+    ramp = np.arange(4097) * 1e-6
+    ratios = np.random.default_rng(4).exponential(size=1_000_000)
+    hosts = {"cpu": HostTimes(table_s={"small": ramp}, ratios={"small": ratios})}
+    given = node(servers={"cpu": 1}, hosts=hosts, scans={})
+    one = next(d for d in cpu_space().designs() if d.funnel.models == ("small",) and not d.batch)
+    found = Evaluator(given, quality(), queries=queries, seed=1)
+    return found, found.table([one])
+
+
+def cpu_space():
+    return space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
+
+
+def exact_ms(share: float) -> float:
+    return 1e3 * mm1_quantile_s(LOAD_QPS, SERVICE_S, share)
+
+
+def test_intervals_hold_the_closed_form() -> None:
+    found, table = one_queue()
+    held = dict.fromkeys((50.0, 95.0, 99.0), 0)
+    for seed in range(12):
+        given = Evaluator(found.node, found.quality, queries=LONGEST, seed=seed)
+        look = look_again(given, table, 0, LOAD_QPS)
+        assert (look.queries, look.verdict) == (LONGEST, None)
+        for share, (value, low, high) in look.spread_ms.items():
+            assert low < value < high < 2 * low
+            held[share] += low < exact_ms(share / 100) < high
+    assert min(held.values()) >= 9  # of 12, at 95 %
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(2.0, Verdict.PASSES), (0.5, Verdict.FAILS), (1.0, Verdict.OPEN)]
+)
+def test_verdict_is_sure_or_open(factor, verdict) -> None:
+    look = look_again(*one_queue(), 0, LOAD_QPS, factor * exact_ms(0.99))
+    assert look.verdict is verdict
+    # far from the target a short look will do; at it even the longest one is not enough
+    assert (look.judged < LONGEST) == (verdict is not Verdict.OPEN)
+
+
+def test_a_short_run_is_open() -> None:
+    assert look_again(*one_queue(400), 0, LOAD_QPS, 2 * exact_ms(0.99)).verdict is Verdict.OPEN
+
+
+def asked(**changes) -> Need:
+    made = Need(load_qps=400.0, sla_ms=20.0, quality=0.6, metric="NDCG@64")
+    return replace(made, **changes)
+
+
+def answer(need: Need, queries: int = 2000, seed: int = 0):
+    found = cpu_space()
+    return choose(found, Evaluator(found.node, quality(), queries=queries, seed=seed), need)
+
+
+def test_choice_gives_intervals_of_the_first_two() -> None:
+    choice = answer(asked())
+    values, text = choice_json(choice), choice_text(choice)
+    for name in ("chosen", "runner_up"):
+        look, written = choice.again[name], values["again"][name]
+        assert written["queries"] == LONGEST and written["verdict"] == "passes"
+        for share, (value, low, high) in look.spread_ms.items():
+            assert low <= value <= high
+            assert f"{value:.4g} [{low:.4g}, {high:.4g}]" in text
+            assert written["quantiles_ms"][f"p{share:g}"]["low"] == pytest.approx(low, rel=1e-5)
+    assert f"p99 within 20 ms is surely met ({choice.again['chosen'].judged:,}" in text
+    low, high = choice.sure_qps
+    assert 400 <= low < choice.limit_qps < high
+    assert f"surely up to {low:.4g}, not from {high:.4g}" in explanation(choice)
+
+
+def test_open_verdict_is_said() -> None:
+    at_limit = answer(asked(load_qps=answer(asked()).limit_qps))
+    assert at_limit.again["chosen"].verdict is Verdict.OPEN
+    assert "p99 within 20 ms is open: no verdict is sure after" in explanation(at_limit)
+    assert choice_json(at_limit)["again"]["chosen"]["verdict"] == "open"
+
+
+def gpu_or_cpu(seed: int):
+    """A GPU of 1.5 ms that saturates at 661 queries/s, or 40 threads of 16 ms; 200 queries."""
+
+    def point(model, items, device):
+        funnel = Funnel(models=(model,), items=(items,))
+        return QualityPoint(funnel=funnel, quality=0.9, source="test", devices=(device,))
+
+    known = QualityTable([point("small", 2048, "gpu"), point("large", 4096, "cpu")])
+    given = node(servers={"cpu": 40, "gpu": 1})
+    found = replace(cpu_space(), node=given, quality=known)
+    found = replace(found, spec=found.spec.model_copy(update={"devices": ("cpu", "gpu"),
+                                                              "batch_items": (0,)}))  # fmt: skip
+    return found, Evaluator(given, known, queries=200, seed=seed)
+
+
+def test_what_a_longer_run_refuses_is_not_chosen() -> None:
+    # Few queries at 0.92 of the GPU's capacity may see no queue; more always do.
+    need, refused = asked(load_qps=610.0, sla_ms=20.0), 0
+    for seed in range(6):
+        found, evaluator = gpu_or_cpu(seed)
+        designs = list(found.designs())
+        row = np.arange(len(designs))
+        table, load = evaluator.table(designs), np.full(row.size, need.load_qps)
+        tails = evaluator.measure(table, row, load, evaluator.qualities(designs)).tail_ms
+        assert designs[1].devices == ("gpu",) and len(designs) == 2
+        preferred = bool(tails[1] < tails[0])  # by the few queries
+        refused += preferred
+        choice = choose(found, evaluator, need)
+        assert choice.chosen is not None and choice.chosen.design.devices == ("cpu",)
+        assert choice.again["chosen"].verdict is Verdict.PASSES
+        second = choice.runner_up
+        assert second is not None and second.design.devices == ("gpu",)
+        assert not preferred or (second.misses == ("latency",) and second.tail_ms > 20)
+        assert choice.again["runner_up"].verdict is Verdict.FAILS
+    assert 0 < refused
+
+
+def test_if_all_are_refused_the_answer_says_so() -> None:
+    found, evaluator = gpu_or_cpu(0)
+    alone = QualityTable([p for p in found.quality.points if p.devices == ("gpu",)])
+    evaluator = Evaluator(found.node, alone, queries=200, seed=evaluator.seed)
+    choice = choose(replace(found, quality=alone), evaluator, asked(load_qps=610.0, sla_ms=20.0))
+    assert choice.chosen is not None
+    assert "p99 within 20 ms is surely missed" in explanation(choice)
