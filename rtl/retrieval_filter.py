@@ -52,7 +52,7 @@ class ScoreFilter(Component):
 
     Members
     -------
-    start : In(stream of start_layout())  opens a query.
+    start : In(stream of start_layout())  opens a query; not for 256 cycles after reset.
     rows : In(stream of rows_layout())  ids of a query are distinct.
     result : Out(stream of scored_layout())  min(k, valid rows) rows, best first, then the end.
     passes : Out(1)  a row enters the selector's sorter.
@@ -146,8 +146,8 @@ class ScoreFilter(Component):
             with m.State("IDLE"):
                 m.d.comb += [
                     self.idle.eq(selector.idle),
-                    selector.start.valid.eq(self.start.valid),
-                    self.start.ready.eq(selector.start.ready),
+                    selector.start.valid.eq(self.start.valid & histogram.ready),
+                    self.start.ready.eq(selector.start.ready & histogram.ready),
                     begin.eq(self.start.valid & self.start.ready),
                 ]
                 m.d.sync += start.eq(self.start.payload)

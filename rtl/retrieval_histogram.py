@@ -51,8 +51,8 @@ class Histogram(Component):
         constant from the next cycle on.
     k : In(count), base : In(score), shift : In(0..score_bits)
     scores : In(scores_layout())  one set per cycle, from the cycle after `start` on.
-    ready : Out(1)  scores may come; not for 256 cycles after `start`, once in
-        2**generation_bits - 1 queries, while counters are cleared.
+    ready : Out(1)  scores may come; not while counters are cleared: for 256 cycles after reset,
+        which memories outlive, and after `start`, once in 2**generation_bits - 1 queries.
     busy : Out(1)  a score is inside.
     bound : Out(bound_layout())
     """
@@ -103,9 +103,9 @@ class Histogram(Component):
         return m
 
     def _generations(self, m: Module) -> tuple[Signal, Signal, Signal]:
-        """Count queries; return the generation, and (clear, bucket) where all were in use."""
+        """Count queries; return the generation, and (clear, bucket) where all may be in use."""
         generation = Signal(self.config.generation_bits)  # 0: of cleared counters
-        clear, bucket = Signal(), Signal(range(BUCKETS))
+        clear, bucket = Signal(init=1), Signal(range(BUCKETS))
         m.d.comb += self.ready.eq(~clear)
         with m.If(clear):
             m.d.sync += bucket.eq(bucket + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -155,30 +155,31 @@ class BoundProperties(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         config = self.config
-        begun, step = Signal(), Signal(8)
+        begun, started = Signal(), Signal()
+        ready = dut.ready if isinstance(dut, Histogram) else Const(1)
         kept = Signal(len(self.least) + len(self.k) + len(self.base) + len(self.shift))
         free = Cat(self.least, self.k, self.base, self.shift)
-        m.d.sync += [begun.eq(1), kept.eq(free), step.eq(step + ~step.all())]
+        m.d.sync += [begun.eq(1), kept.eq(free), started.eq(started | dut.start)]
         m.d.comb += [
             Assume(~begun | (kept == free)),
             Assume((self.k >= 1) & (self.k <= config.k_max)),
             dut.k.eq(self.k),
-            dut.start.eq(~begun),
+            dut.start.eq(~started & ready),
+            Assume(~started | ready),
         ]
         if isinstance(dut, Histogram):
             m.d.comb += [dut.base.eq(self.base), dut.shift.eq(self.shift)]
-            m.d.comb += Assume(dut.ready)
         came = Signal(config.lanes)
         for lane in range(config.lanes):
             score = self.scores[lane].as_signed()
             m.d.comb += [
-                dut.scores[lane].valid.eq(self.valid[lane] & begun),
+                dut.scores[lane].valid.eq(self.valid[lane] & started),
                 dut.scores[lane].score.eq(score),
-                came[lane].eq(self.valid[lane] & begun & (score >= self.least.as_signed())),
+                came[lane].eq(self.valid[lane] & started & (score >= self.least.as_signed())),
             ]
         count = Signal(8)
         m.d.sync += count.eq(count + sum(came))
-        claims = begun & dut.bound.valid & (dut.bound.score == self.least.as_signed())
+        claims = started & dut.bound.valid & (dut.bound.score == self.least.as_signed())
         m.d.comb += [
             Assert(~claims | (count >= self.k), "a bound has k scores at or above it"),
             Cover(claims & (self.k == 2), "a bound of two"),

@@ -51,7 +51,7 @@ def threshold(module=retrieval_threshold):
 
 @pytest.mark.parametrize(
     ("make", "depth"),
-    [(fifo, 14), (arbiter, 9), (histogram, 17), (recent, 12), (threshold, 8)],
+    [(fifo, 14), (arbiter, 9), (histogram, 21), (recent, 12), (threshold, 8)],
 )
 def test_proved(make, depth):
     found = run(make(), depth)
@@ -65,7 +65,7 @@ def test_the_threshold_for_ever():
 
 @pytest.mark.parametrize(
     ("make", "depth"),
-    [(fifo, 14), (arbiter, 9), (histogram, 17), (recent, 12), (threshold, 8)],
+    [(fifo, 14), (arbiter, 9), (histogram, 21), (recent, 12), (threshold, 8)],
 )
 def test_what_is_proved_is_reachable(make, depth):
     found = run(make(), depth, "cover")
@@ -103,7 +103,7 @@ BUGS = {
 @pytest.mark.parametrize("bug", slow_but(list(BUGS)[:1], BUGS, nightly=list(BUGS)[3:]))
 def test_planted_bug_is_found(bug):
     make, module, old, new = BUGS[bug]
-    depth = {fifo: 14, arbiter: 14, histogram: 17, recent: 16, threshold: 8}[make]
+    depth = {fifo: 14, arbiter: 14, histogram: 21, recent: 16, threshold: 8}[make]
     changed = make(module, old, new) if make is histogram else make(mutant(module, old, new))
     found = run(changed, depth)
     assert not found.passed

@@ -34,6 +34,8 @@ def run(dut, queries, idle_cycles=0):
     logs = []
 
     async def bench(ctx):
+        while hasattr(dut, "ready") and not ctx.get(dut.ready):
+            await ctx.tick()
         for one in queries:
             log = []
             places = np.arange(len(one["scores"])).reshape(-1, config.lanes)

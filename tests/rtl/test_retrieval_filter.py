@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 
 from rpaccel.golden.retrieval import top_k
 from rpaccel.rtl.retrieval_filter import ScoreFilter
@@ -42,14 +43,22 @@ def sets_of(one, lanes):
     ]
 
 
-def run(config, queries, stall="none", limit_cycles=60_000):
-    """Return the answer [(score, id)] of every query, and counts {passes, stalled}."""
-    dut = ScoreFilter(config)
+def run(config, queries, stall="none", limit_cycles=60_000, reset_before=None):
+    """Return the answer [(score, id)] of every query, and counts {passes, stalled}.
+
+    reset_before : the query before which it is reset, when all before have been answered.
+    """
+    dut, reset = ScoreFilter(config), Signal()
     source, sink = stalls(stall)
     answers, counts = [], {"passes": 0, "stalled": 0}
 
     async def feed(ctx):
-        for one in queries:
+        for number, one in enumerate(queries):
+            if number == reset_before:
+                await ctx.tick().until(dut.idle)
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
             await send(ctx, dut.start, [{name: one[name] for name in ("k", "base", "shift")}])
             await send(ctx, dut.rows, sets_of(one, config.lanes), source)
 
@@ -61,7 +70,10 @@ def run(config, queries, stall="none", limit_cycles=60_000):
             counts["passes"] += passes
             counts["stalled"] += stalled
 
-    simulate(dut, feed, drain, monitors=[dut.result], background=[watch], limit_cycles=limit_cycles)
+    device = dut if reset_before is None else ResetInserter(reset)(dut)
+    simulate(
+        device, feed, drain, monitors=[dut.result], background=[watch], limit_cycles=limit_cycles
+    )
     return answers, counts
 
 
@@ -123,6 +135,12 @@ def test_many_queries_reuse_generations():
     ]
     for bits in (1, 2):
         check(queries, run(config_of(generation_bits=bits), queries, "source")[0])
+
+
+def test_memories_outlive_a_reset():
+    """What the histograms counted before is no part of the query after it."""
+    queries = [query("random", 402, 20, seed=1), query("random", 402, 20, seed=2, base=0)]
+    check(queries, run(config_of(), queries, reset_before=1)[0])
 
 
 def test_slow_reader_stalls_the_scan():
