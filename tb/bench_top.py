@@ -14,11 +14,17 @@ from rpaccel.rtl.gather import Gather
 from rpaccel.rtl.list_reader import ListReader
 from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.rtl.requantise import Requantise
+from rpaccel.rtl.retrieval_filter import ScoreFilter
 from rpaccel.rtl.sigmoid import Sigmoid
 from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.retrieval import RetrievalConfig
 
-__all__ = ["UNITS", "BenchTop"]
+__all__ = ["FILTER", "UNITS", "BenchTop"]
 
+# `tiny` retrieves nothing: a small filter of its own.
+FILTER = RetrievalConfig(
+    lanes=4, k_max=40, score_bits=14, id_bits=12, fifo_depth=16, generation_bits=2
+)
 
 UNITS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
     "bucket_filter": BucketFilter,
@@ -27,6 +33,7 @@ UNITS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
     "list_reader": ListReader,
     "ordered_top_n": OrderedTopN,
     "requantise": lambda _: Requantise(),
+    "score_filter": lambda _: ScoreFilter(FILTER),
     "sigmoid": lambda _: Sigmoid(),
 }
 

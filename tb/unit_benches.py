@@ -6,6 +6,7 @@ import numpy as np
 from rpaccel.host.core_workload import Workload
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.workloads.random_models import random_ranker
+from tb.bench_top import FILTER
 from tb.netlist_simulator import on_netlist
 from tests.rtl import (
     gather_bench,
@@ -15,6 +16,7 @@ from tests.rtl import (
     test_list_reader,
     test_ordered_top_n,
     test_requantise,
+    test_retrieval_filter,
     test_sigmoid,
 )
 
@@ -71,6 +73,26 @@ def check_requantise(test):
 async def sigmoid(dut):
     await on_netlist(dut, "sigmoid", test_sigmoid, test_sigmoid.test_latency_is_the_property)
     await on_netlist(dut, "sigmoid", test_sigmoid, test_sigmoid.test_matches_golden)
+
+
+@cocotb.test()
+@cocotb.parametrize(stall=["none", "both"])
+async def score_filter(dut, stall):
+    await on_netlist(dut, "score_filter", test_retrieval_filter, lambda: check_filter(stall))
+
+
+def check_filter(stall):
+    test = test_retrieval_filter
+    queries = [
+        test.query(order, count, k, seed=count, gaps=count % 2 == 0)
+        for order, count, k in (
+            ("random", 402, 13), ("ascending", 300, 40), ("equal", 160, 40), ("extremes", 201, 1),
+            ("one_lane", 130, 20), ("ties", 0, 5), ("ties", 1, 2), ("descending", 41, 40),
+        )
+    ]  # fmt: skip
+    answers, counts = test.run(FILTER, queries, stall)
+    test.check(queries, answers)
+    assert 0 < counts["passes"] < sum(len(one["scores"]) for one in queries)
 
 
 @cocotb.test()

@@ -45,8 +45,13 @@ def check(completion, found, rows):
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("ports", [1, pytest.param(4, marks=NIGHTLY)])
 def test_matches_golden(metric, ports):
-    rng = np.random.default_rng(ports)
-    driver = open_driver(machine(memory_ports=ports, row_banks=4))
+    check_answers(machine(memory_ports=ports, row_banks=4), metric)
+
+
+def check_answers(config, metric):
+    """Ask for k, floor, page and mask, crossed."""
+    rng = np.random.default_rng(config.memory_ports)
+    driver = open_driver(config)
     corpus, rows, live = random_corpus(driver, rng, metric)
     golden = new_corpus(rows, metric, live=live)
     looked_at = rng.random(len(rows)) < 0.5
@@ -117,14 +122,19 @@ def test_every_epoch(metric):
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("metric", [Metric.INNER_PRODUCT, Metric.COSINE])
 def test_changes_while_scans_run(metric):
+    check_changes(metric, 3000, scans=40)
+
+
+def check_changes(metric, count, scans):
+    """Change some of `count` rows, and wait for nothing, while scans run."""
     rng = np.random.default_rng(8)
     driver = open_driver()
-    corpus, rows, live = random_corpus(driver, rng, metric, rows=3000)
-    first = new_corpus(rows, metric, live=live, capacity=3040)
+    corpus, rows, live = random_corpus(driver, rng, metric, rows=count)
+    first = new_corpus(rows, metric, live=live, capacity=count + 40)
     changes, updates, asked, ends = [], [], [], {0}
 
     def change():
-        row, values = int(rng.integers(3000)), random_rows(rng, 1, DIM, 3)[0]
+        row, values = int(rng.integers(count)), random_rows(rng, 1, DIM, 3)[0]
         pick = int(rng.integers(3))
         done = (corpus.append(values) if pick == 0 else corpus.overwrite(row, values)
                 if pick == 1 else corpus.delete(row))  # fmt: skip
@@ -132,12 +142,11 @@ def test_changes_while_scans_run(metric):
         updates.extend(done.updates)
         ends.add(len(updates))
 
-    for _ in range(10):
-        for _ in range(4):  # none is waited for
-            vector = random_rows(rng, 1, DIM, 3)[0]
-            asked.append((vector, driver.submit(corpus.query(vector, 60))))
-            change()
-            change()
+    for _ in range(scans):
+        vector = random_rows(rng, 1, DIM, 3)[0]
+        asked.append((vector, driver.submit(corpus.query(vector, 60))))
+        change()
+        change()
     epochs = []
     for vector, tag in asked:
         completion = driver.wait(tag)

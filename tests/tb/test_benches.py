@@ -7,13 +7,16 @@ import pytest
 from rpaccel.host.verilated_device import VerilatedDevice
 from rpaccel.main_job.session import MEMORY_BYTES, Session
 from rpaccel.spec.accelerator import load_accelerator
+from tb.retrieval_benches import CONFIG as RETRIEVAL
 from tb.runner import BenchError, run_bench, system_bench, unit_bench, why_no_icarus
 from tb.system_benches import ITEMS, SEED
 
 TINY = load_accelerator("tiny")
 # One module is one simulator process; these small units are quick enough for Icarus.
-SMALL_UNITS = ("bucket_filter", "list_reader", "ordered_top_n", "requantise", "sigmoid")
-SMALL_TESTS = ["bucket_filter/stall=both", "list_reader/stall=both", "requantise", "sigmoid"]
+SMALL_UNITS = ("bucket_filter", "list_reader", "ordered_top_n", "requantise",
+               "score_filter", "sigmoid")  # fmt: skip
+SMALL_TESTS = ["bucket_filter/stall=both", "list_reader/stall=both", "requantise",
+               "score_filter/stall=both", "sigmoid"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def test_small_units(small_bench, tmp_path):
 
 @pytest.mark.slow
 def test_units(tmp_path):
-    assert run_bench(unit_bench(), "tb.unit_benches", tmp_path) == 13
+    assert run_bench(unit_bench(), "tb.unit_benches", tmp_path) == 15
 
 
 @pytest.mark.slow
@@ -52,6 +55,11 @@ def test_system(tmp_path):
         session = Session(device, TINY, seed=SEED, depth=1)
         cycles = [completion.total_cycles for completion in session.run(ITEMS)]
     assert json.loads(cycles_file.read_text()) == cycles
+
+
+@pytest.mark.slow
+def test_retrieval(tmp_path):
+    assert run_bench(system_bench(RETRIEVAL), "tb.retrieval_benches", tmp_path) == 8
 
 
 @pytest.mark.nightly
