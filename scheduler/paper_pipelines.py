@@ -28,15 +28,26 @@ from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import RESULT, Interaction, StageMode
 from rpaccel.spec.platform import PlatformConfig, load_platform
 from rpaccel.spec.stage_tasks import StageTasks
+from rpaccel.spec.sweep import LaneSplit
 
 __all__ = [
-    "THIRD_ITEMS", "Pipeline", "PipelineSetup", "PipelineStage", "config_8_8", "lanes_of_shape",
-    "neumf", "neumf_macs", "quarters", "split", "whole_array",
+    "FINE_BLOCK", "PROVISIONED", "THIRD_ITEMS", "Pipeline", "PipelineSetup", "PipelineStage",
+    "config_8_8", "lanes_of_shape", "neumf", "neumf_macs", "provisioned", "quarters", "split",
+    "whole_array",
 ]  # fmt: skip
 
 THIRD_ITEMS = 128  # of three stages, RMlarge: RecPipe's artifact, best of its three-stage runs
 MOST_DIM = 128  # of an embedding row of our machine
 FILM_BYTES = 8  # of a MovieLens candidate over the link: user and item id
+FINE_BLOCK = 16  # cells of a block's side that 8,16 needs; the preset's blocks have 32
+# Figure 12, bottom -> lanes of both stages in such blocks: arrays of 1,024 MACs in front, of 4,096,
+# 1,024 or 512 behind them. Half of the array each.
+PROVISIONED = {
+    name: LaneSplit.model_validate(text)
+    for name, text in (
+        ("8,2", "8*2x2+2*4x4"), ("8,8", "8*2x2+8*2x2"), ("8,16", "8*2x2+16*1x2"),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,26 +197,63 @@ def split(
             tuple(lane for lane in owners if lane in lanes_of_shape(config, shape))
             for shape in ((1, 1), (2, 2))
         )
+    return _two_stages(
+        "two stages, 8 + 8" if back_blocks else "two stages, 8 + 2",
+        ((RM_SMALL, candidates, front), (RM_LARGE, kept, back)),
+        config,
+        hits,
+    )
+
+
+def _two_stages(
+    name: str,
+    stages: Sequence[tuple[NetworkShape, int, tuple[int, ...]]],
+    config: AcceleratorConfig,
+    hits: Mapping[str, float],
+) -> Pipeline:
+    """Return a pipeline in SPLIT_TASKS and SPLIT_SUB_BATCH, or in what a lane holds.
+
+    stages : network, items, lanes.
+    """
     return Pipeline(
-        name="two stages, 8 + 8" if back_blocks else "two stages, 8 + 2",
-        stages=(
+        name=name,
+        stages=tuple(
             PipelineStage(
-                network=RM_SMALL,
-                items=candidates,
-                lanes=front,
-                task_items=SPLIT_TASKS[0],
-                sub_batch=SPLIT_SUB_BATCH,
-            ),
-            PipelineStage(
-                network=RM_LARGE,
-                items=kept,
-                lanes=back,
-                task_items=min(SPLIT_TASKS[1], kept),
-                sub_batch=SPLIT_SUB_BATCH,
-            ),
+                network=network,
+                items=items,
+                lanes=lanes,
+                task_items=min(task_items, items),
+                sub_batch=min(
+                    SPLIT_SUB_BATCH, _shape(network, config.lane(lanes[0])).slot["sub_batch"]
+                ),
+            )
+            for (network, items, lanes), task_items in zip(stages, SPLIT_TASKS, strict=True)
         ),
         row_hits=hits,
     )
+
+
+def provisioned(name: str, *, hits: Mapping[str, float]) -> PipelineSetup:
+    """Return two stages of Criteo on `paper` in blocks of FINE_BLOCK. name : of PROVISIONED.
+
+    Raises ValueError for another name.
+    """
+    if name not in PROVISIONED:
+        raise ValueError(f"name must be one of {', '.join(PROVISIONED)}, not {name!r}")
+    lanes = PROVISIONED[name].lanes
+    config = AcceleratorConfig.model_validate(
+        load_accelerator("paper").model_dump()
+        | {
+            "name": f"paper {name}",
+            "block_size": FINE_BLOCK,
+            "lanes": len(lanes),
+            "lane_blocks": lanes,
+        }
+    )
+    first = PROVISIONED[name].front[0]
+    front, back = tuple(range(first)), tuple(range(first, len(lanes)))
+    stages = ((RM_SMALL, CANDIDATES, front), (RM_LARGE, KEPT, back))
+    return PipelineSetup(_two_stages(f"two stages, {name}", stages, config, hits), config)
 
 
 def quarters(

@@ -18,9 +18,10 @@ from rpaccel.main_job.paper_loads import (
     figure_13,
     figure_14,
     serial_load_within,
+    split_setups,
 )
 from rpaccel.main_job.paper_points import MEMORY_AND_ITEMS
-from rpaccel.scheduler.ablation import measure
+from rpaccel.scheduler.ablation import measure, saturated_qps
 
 __all__ = ["LIMIT_MS", "all_claims", "load_figures"]
 
@@ -34,13 +35,14 @@ def load_figures(arrivals: int, seed: int) -> groups.LoadFigures:
     most = MOST_LOAD * capacity_qps(two)
     within = measure(two, most, arrivals, seed).p99_ms <= LIMIT_MS
     return groups.LoadFigures(
-        twelve=figure_12(arrivals, seed, loads=LOADS, split_loads=(250,)),
+        twelve=figure_12(arrivals, seed, loads=LOADS, split_loads=(250, 2000)),
         thirteen=figure_13(arrivals, seed, scales=(MEMORY_AND_ITEMS[0], MEMORY_AND_ITEMS[-1])),
         fourteen=figure_14(arrivals, seed),
         tail_qps=(
             serial_load_within(baseline_service_s(), LIMIT_MS, CHEAP * arrivals, seed),
             most if within else 0.0,
         ),
+        split_qps={name: saturated_qps(setup) for name, setup in split_setups().items()},
     )
 
 

@@ -23,11 +23,13 @@ from rpaccel.scheduler.ablation import (
 from rpaccel.scheduler.ablation_study import serial_load
 from rpaccel.scheduler.paper_pipelines import (
     FILM_BYTES,
+    FINE_BLOCK,
+    PROVISIONED,
     THIRD_ITEMS,
     Pipeline,
     PipelineSetup,
-    config_8_8,
     neumf,
+    provisioned,
     quarters,
     split,
     whole_array,
@@ -42,7 +44,7 @@ from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED
 __all__ = [
     "MOST_LOAD", "NEUMF", "STAGE_ITEMS", "artifact_curve", "artifact_stations",
     "baseline_service_s", "capacity_qps", "criteo_pipelines", "figure_12", "figure_13", "figure_14",
-    "neumf_pipelines", "scaled_hits", "serial_load_within", "tail_curve",
+    "neumf_pipelines", "scaled_hits", "serial_load_within", "split_setups", "tail_curve",
 ]  # fmt: skip
 
 Curve = dict[float, float]
@@ -185,7 +187,7 @@ def figure_12(
     loads: Sequence[float] = (*PAPER_LOADS, *LARGER_LOADS),
     split_loads: Sequence[float] = SPLIT_LOADS,
 ) -> PaperFigure:
-    """Tail latency against load: one to three stages, and two splits of the array."""
+    """Tail latency against load: one to three stages, and three splits of the array."""
     service_s = baseline_service_s()
     base = {
         load: serial_load(service_s, load, 20 * queries, seed).p99_ms
@@ -198,21 +200,20 @@ def figure_12(
     for name, setup in setups.items():
         ours.append(_series(name, OURS, tail_curve(setup, loads, queries, seed)))
         most[name] = capacity_qps(setup)
-    hits = setups["two stages"].pipeline.row_hits
-    more = config_8_8()
-    eights = PipelineSetup(split(more, hits=hits, back_blocks=True), more)
+    splits = split_setups()
+    batches = ", ".join(str(setup.stages[-1].sub_batch) for setup in splits.values())
+    rates = ", ".join(f"{saturated_qps(setup):,.0f}" for setup in splits.values())
     bottom = [
-        _series("8,2", OURS, tail_curve(setups["two stages"], split_loads, queries, seed)),
-        _series("8,8", OURS, tail_curve(eights, split_loads, queries, seed)),
+        _series(name, OURS, tail_curve(setup, split_loads, queries, seed))
+        for name, setup in splits.items()
     ]
     for name in ("one stage", "two stages"):
         ours.append(_series(name, ARTIFACT, artifact_curve(name, loads, 20 * queries, seed)))
-    for name in ("8,2", "8,8"):
-        bottom.append(
-            _series(name, ARTIFACT, artifact_curve(name, split_loads, 20 * queries, seed))
-        )
+    for name in splits:
+        curve = artifact_curve(name, split_loads, 20 * queries, seed)
+        bottom.append(_series(name, ARTIFACT, curve))
     paper = [_series(name, PAPER, curve) for name, curve in published.FIGURE_12.items()]
-    splits = [_series(name, PAPER, curve) for name, curve in published.FIGURE_12_SPLITS.items()]
+    bottom += [_series(name, PAPER, curve) for name, curve in published.FIGURE_12_SPLITS.items()]
     return PaperFigure(
         stem="fig12",
         title="Figure 12: tail latency under load, Criteo",
@@ -228,19 +229,28 @@ def figure_12(
             "end together: at the link.",
             "Artifact: queues of its service times (`rpaccel artifact`), exponential gaps; two "
             "stages on two arrays of 64 each. Its published runs used gaps of whole milliseconds.",
-            "8,16 needs arrays of 512 MACs; our blocks have 1,024: out of reach. 8,8 is `paper` "
-            "with eight lanes more.",
+            f"8,2, 8,8 and 8,16: `paper` in blocks of {FINE_BLOCK}, which 8,16's arrays of 16 x 32 "
+            f"need; the preset, on which two stages run above, has {_config().block_size}. "
+            f"Sub-batches of the back end: {batches} items, what a lane holds or less. Without "
+            f"the link their lanes sustain {rates} queries/s.",
         ),
         panels=(
             Panel(x="queries/s", y="p99 [ms]", series=(*ours, *paper), log="xy"),
             Panel(
                 x="queries/s (sub-arrays of front, back)",
                 y="p99 [ms]",
-                series=(*bottom, *splits),
+                series=tuple(bottom),
                 log="xy",
             ),
         ),
     )
+
+
+@cache
+def split_setups() -> dict[str, PipelineSetup]:
+    """Return the splits of figure 12, bottom, with the hits of `criteo_pipelines`' two stages."""
+    hits = criteo_pipelines()["two stages"].pipeline.row_hits
+    return {name: provisioned(name, hits=hits) for name in PROVISIONED}
 
 
 def _capacities(most: Mapping[str, float]) -> str:

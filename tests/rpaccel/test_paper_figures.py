@@ -102,7 +102,7 @@ def test_figure_10c_compares_where_both_have_points():
 
 @pytest.mark.slow
 def test_figure_12_small():
-    figure = figure_12(60, 0, loads=(100, 500, 2000), split_loads=(250,))
+    figure = figure_12(60, 0, loads=(100, 500, 2000), split_loads=(250, 2000))
     base = points(figure, "baseline")
     assert set(base) == {100, 500}  # 2000 is more than it can
     assert base[100] > 1e3 * baseline_service_s()
@@ -112,8 +112,10 @@ def test_figure_12_small():
         assert tail[100] <= tail[2000]
     assert tails[1][500] < tails[0][500] < base[500]
     assert points(figure, "two stages", PAPER) == FIGURE_12["two stages"]
-    splits = [points(figure, name, panel=1)[250] for name in ("8,2", "8,8")]
-    assert splits[0] < splits[1]  # fewer, larger arrays for the back end: shorter at low load
+    for load in (250, 2000):
+        tails = [points(figure, name, panel=1)[load] for name in ("8,2", "8,8", "8,16")]
+        assert tails == sorted(tails)  # fewer, larger arrays for the back end: shorter
+    assert "Sub-batches of the back end: 64, 64, 32 items" in figure.notes[3]
 
 
 def test_queues_of_the_artifact_s_times():

@@ -1,5 +1,7 @@
 import pytest
 
+from rpaccel.perfmodel.analytic import evaluate
+from rpaccel.perfmodel.design_space import DesignSpace
 from rpaccel.perfmodel.networks import RM_LARGE, RM_MED, RM_SMALL
 from rpaccel.scheduler.ablation import Design, Setup, designs, measure, saturated_qps
 from rpaccel.scheduler.paper_pipelines import (
@@ -10,11 +12,13 @@ from rpaccel.scheduler.paper_pipelines import (
     lanes_of_shape,
     neumf,
     neumf_macs,
+    provisioned,
     quarters,
     split,
     whole_array,
 )
 from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.sweep import SweepSpec
 
 CONFIG = load_accelerator("paper")
 
@@ -41,6 +45,36 @@ def test_lanes():
     assert {more.lane_shape(lane) for each in lanes for lane in each} == {(1, 1)}
     with pytest.raises(ValueError, match=r"config must have 16 lanes of one block for 8 \+ 8"):
         split(CONFIG, hits={}, back_blocks=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "lanes", "macs", "sub_batch"),
+    [("8,2", 2, 4096, 64), ("8,8", 8, 1024, 64), ("8,16", 16, 512, 32)],
+)
+def test_provisioned_splits_share_the_array_in_halves(name, lanes, macs, sub_batch):
+    setup = provisioned(name, hits={})
+    front, back = setup.stages
+    assert (len(front.lanes), len(back.lanes)) == (8, lanes)
+    assert set(front.lanes) | set(back.lanes) == set(range(setup.config.lanes))
+    assert {setup.config.lane(lane).array_macs for lane in front.lanes} == {1024}
+    assert {setup.config.lane(lane).array_macs for lane in back.lanes} == {macs}
+    assert lanes * macs == 8 * 1024 == setup.config.array_macs // 2
+    assert (front.sub_batch, back.sub_batch) == (64, sub_batch)
+    held = setup.machine.lanes[back.lanes[0]][RM_LARGE.name]
+    assert back.sub_batch <= held.slot["sub_batch"]
+    assert measure(setup, 500.0, 5).p50_ms > 1e3 * setup.last_s
+
+
+def test_provisioned_splits_are_those_of_a_sweep():
+    space = DesignSpace(SweepSpec.model_validate({
+        "name": "splits", "blocks": 8, "axes": {"split": ["8*2x2+16*1x2"], "back_sub_batch": 32},
+    }))  # fmt: skip
+    swept, ours = space.config(space.point(0)), provisioned("8,16", hits={}).config
+    assert (swept.block_size, swept.lane_blocks) == (ours.block_size, ours.lane_blocks)
+    assert swept.lane(8).array_macs == ours.lane(8).array_macs
+    assert len(evaluate(space, 0, 1).columns["number"]) == 1  # the analytic level has it too
+    with pytest.raises(ValueError, match=r"name must be one of 8,2, 8,8, 8,16, not '8,4'"):
+        provisioned("8,4", hits={})
 
 
 def test_three_stages_run():
