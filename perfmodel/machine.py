@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rpaccel.perfmodel.machine_faults import check_report
 from rpaccel.perfmodel.machine_kernels import (
     FEW_RELEASES,
     MANY_TASKS,
@@ -40,8 +41,9 @@ def simulate(
     sub_batches : every one of them is in the report, for a timeline.
     Raises ValueError if a stage has no lane, or one without its model; if it has more tasks than
     releases; or if a query is to be made at the end of one that does not end. Raises RuntimeError
-    if there are more tasks than planned, which is a fault of the plan, or if an event were in the
-    past, which is one of the model.
+    if there are more tasks than planned, which is a fault of the plan; if an event were in the
+    past, or if the report breaks a rule of `perfmodel.machine_faults`, which are those of the
+    model.
     """
     plan = MachinePlan(machine, queries)
     events, batches = EVENTS, BATCHES if sub_batches else 0
@@ -64,7 +66,7 @@ def simulate(
         lost = {query.after for query, end in zip(queries, state.queries["end"], strict=True)
                 if not end}  # fmt: skip
         raise ValueError(f"after must be a query that ends, not {sorted(lost, key=repr)}")
-    return MachineReport(
+    report = MachineReport(
         query_records=state.queries,
         stage_records=state.stages,
         task_log=state.log[: run["tasks"]],
@@ -74,6 +76,8 @@ def simulate(
         memory_cycles=float(run["memory"]),
         steps=int(run["steps"]),
     )
+    check_report(report)
+    return report
 
 
 def _run(plan: MachinePlan, state: MachineState) -> int:
