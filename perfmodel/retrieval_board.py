@@ -1,4 +1,4 @@
-"""Retrieval engines on one board: rates, batches, what fits; published points as bands.
+"""Retrieval engines on one board: rates and batches; published points as bands.
 
 Ref: SNARY (USENIX ATC 2025), table 1 and figure 9: its own engine and FAERY's on an Alveo U50
 (VU35P, HBM2), 16 pseudo-channels for the corpus, rows of 128 bytes. Clocks of ours are assumed.
@@ -7,7 +7,7 @@ Ref: SNARY (USENIX ATC 2025), table 1 and figure 9: its own engine and FAERY's o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import floor
 
 from rpaccel.perfmodel.retrieval_latency import MemoryPath
 
@@ -19,12 +19,8 @@ __all__ = [
     "SNARY_CHANNELS",
     "Band",
     "Bands",
-    "Budget",
     "ScanDesign",
     "SnaryPoint",
-    "UnitCosts",
-    "budget_of",
-    "largest_batch",
     "queries_per_s",
     "rows_within",
 ]
@@ -32,7 +28,6 @@ __all__ = [
 ROW_BYTES = 128  # of SNARY's corpora
 SNARY_CHANNELS = 16  # of the corpus
 SNARY_BEAT_BYTES = 32  # per cycle and pseudo-channel
-FIFO_BITS = 72  # of a block RAM of 512 words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,80 +137,3 @@ def rows_within(design: ScanDesign, constant_cycles: int, limit_s: float) -> int
     """Return the rows of the largest corpus that is scanned within `limit_s`, alone."""
     left = limit_s - (constant_cycles + design.overhead_cycles) / design.path.clock_hz
     return max(0, floor(left * design.path.bytes_per_s / ROW_BYTES))
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnitCosts:
-    """LUTs (with those that hold memory) and block RAMs of the units, by synthesis.
-
-    score : a scoring unit of a port and query. filter : a filter of a query. port : what a memory
-    port needs beside (assumed): reads, clock crossing.
-    """
-
-    score_lut: int
-    filter_lut: int
-    filter_bram36: int
-    port_lut: int = 1500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What a design needs, by parts."""
-
-    score_lut: int
-    filter_lut: int
-    port_lut: int
-    dsp: int
-    filter_bram36: int
-    port_bram36: int
-
-    @property
-    def lut(self) -> int:
-        """LUTs of all parts."""
-        return self.score_lut + self.filter_lut + self.port_lut
-
-    @property
-    def bram36(self) -> int:
-        """Block RAMs of all parts."""
-        return self.filter_bram36 + self.port_bram36
-
-    def shares(self, lut: int, dsp: int, bram36: int) -> dict[str, float]:
-        """Return the shares of a part with so many."""
-        return {"LUT": self.lut / lut, "DSP": self.dsp / dsp, "BRAM36": self.bram36 / bram36}
-
-
-def budget_of(design: ScanDesign, costs: UnitCosts, products_per_dsp: int = 1) -> Budget:
-    """Return the sums. products_per_dsp : 1 as the RTL is; 2 if two queries share a row's byte.
-
-    Two int8 products with one common operand fit a DSP48E2 (27 x 18 bits). A port's queue is 512
-    beats.
-    """
-    if products_per_dsp not in {1, 2}:
-        raise ValueError(f"products_per_dsp must be 1 or 2, not {products_per_dsp}")
-    ports, queries = design.path.ports, design.queries
-    pairs = ceil(queries / products_per_dsp)
-    return Budget(
-        score_lut=ports * queries * costs.score_lut,
-        filter_lut=queries * costs.filter_lut,
-        port_lut=ports * costs.port_lut,
-        dsp=pairs * ports * design.path.beat_bytes,
-        filter_bram36=queries * costs.filter_bram36,
-        port_bram36=ports * ceil(8 * design.path.beat_bytes / FIFO_BITS),
-    )
-
-
-def largest_batch(
-    path: MemoryPath,
-    costs: UnitCosts,
-    part: tuple[int, int, int],
-    *,
-    share: float,
-    products_per_dsp: int = 1,
-) -> int:
-    """Return the most queries of a scan that fit `share` of a part of (LUTs, DSPs, block RAMs)."""
-    queries = 0
-    while True:
-        design = ScanDesign(path=path, queries=queries + 1)
-        if max(budget_of(design, costs, products_per_dsp).shares(*part).values()) > share:
-            return queries
-        queries += 1

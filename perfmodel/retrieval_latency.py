@@ -35,7 +35,8 @@ __all__ = [
 
 HBM2_PORT_BYTES_PER_S = 13.27e9  # sequential, a pseudo-channel: Shuhai
 ROW_CYCLE_S = 13.3e-9  # between scattered 32-byte reads of a pseudo-channel: Shuhai, 2.4 GB/s
-SCORE_CYCLES = 7 + 1  # rtl.retrieval_score, rtl.retrieval_gate: latency_cycles
+# By products per DSP: rtl.retrieval_score, rtl.retrieval_gate: latency_cycles.
+SCORE_CYCLES = {1: 7 + 1, 2: 10 + 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,12 @@ class Constant:
 
 
 def constant_of(
-    report: ScanReport, path: MemoryPath, *, beats_per_row: int = 1, switch_s: float = 0.0
+    report: ScanReport,
+    path: MemoryPath,
+    *,
+    beats_per_row: int = 1,
+    switch_s: float = 0.0,
+    products_per_dsp: int = 1,
 ) -> Constant:
     """Return the C of a scan that the register-exact model has counted.
 
@@ -117,7 +123,7 @@ def constant_of(
     memory = ceil((path.latency_s + switch_s) * path.clock_hz)
     return Constant(
         memory=memory,
-        scoring=SCORE_CYCLES + beats_per_row - 1,
+        scoring=SCORE_CYCLES[products_per_dsp] + beats_per_row - 1,
         overrun=report.stalled_cycles,
         closing=report.close_cycle + 1 - report.scan_cycles,
         answer=report.end_cycle - report.close_cycle,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import ceil
 
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.main_job.retrieval_study import CHANNELS, CLOCK_HZ, PART, RetrievalStudy
+from rpaccel.main_job.retrieval_costs import COST_PORTS
+from rpaccel.main_job.retrieval_study import CHANNELS, CLOCK_HZ, PART, PRODUCTS, RetrievalStudy
 from rpaccel.perfmodel.retrieval_board import (
     CORPUS_BANDS,
     K_BANDS,
@@ -14,11 +15,10 @@ from rpaccel.perfmodel.retrieval_board import (
     Bands,
     ScanDesign,
     SnaryPoint,
-    budget_of,
-    largest_batch,
     queries_per_s,
     rows_within,
 )
+from rpaccel.perfmodel.retrieval_budget import Budget, budget_of, largest_batch
 from rpaccel.perfmodel.retrieval_latency import MemoryPath
 from rpaccel.spec.retrieval import QUERIES_LIMIT
 
@@ -103,7 +103,6 @@ def _designs(study: RetrievalStudy) -> str:
     rows = []
     for channels in CHANNELS:
         for beat in (32, 64):
-            costs = study.costs[channels, beat, study.k]
             design = design_of(study, channels, beat, PAPER_QUERIES)
             constant = study.constants[channels, beat].total
             cells = [
@@ -114,10 +113,11 @@ def _designs(study: RetrievalStudy) -> str:
             ]
             rate = queries_per_s(design, study.rows, constant, LIMIT_S, waits=True)
             cells.append(f"{rate:,.0f} ({rate / snary:.2f}x)")
-            for products in (1, 2):
+            for products in PRODUCTS:
+                costs = study.costs[channels, beat, products]
                 for share in (ROUTABLE, 1.0):
                     batch = largest_batch(
-                        design.path, costs, PART, share=share, products_per_dsp=products
+                        design.path, costs, PART, share=share, limit=QUERIES_LIMIT
                     )
                     rate = 0.0
                     if batch:
@@ -132,45 +132,59 @@ def _designs(study: RetrievalStudy) -> str:
         f"K = {study.k}, {study.rows:,} rows of {ROW_BYTES} bytes, {CLOCK_HZ / 1e6:.0f} MHz. "
         "Queries per scan: queries/s (times SNARY's at the same K and corpus), 0 if a query that "
         "just missed a scan takes above 10 ms (2 scans and C). "
-        f"{PAPER_QUERIES} queries are those of the preset `paper`; a configuration may have "
-        f"{QUERIES_LIMIT}. Its ports are a power of two of at most 16: 28 channels are the "
-        "model's alone. The others: the most queries that fit 60 % (what FANNS plans with) or all "
-        "of a VU35P. 1 product per DSP is today's RTL; 2 needs two queries to share a row's byte "
-        "in a DSP48E2, for inner products, not in the RTL. The rate is bounded by multipliers: "
-        "queries/s <= products per cycle x clock / M, whatever the channels; more channels make a "
-        "scan shorter.\n\n" + markdown_table(head, rows)
+        f"{PAPER_QUERIES} queries are those of the preset `paper`. A configuration's ports are a "
+        "power of two of at most 16: 28 channels are the model's alone. The others: the most "
+        f"queries, of the {QUERIES_LIMIT} that a configuration may have, that fit 60 % (what FANNS "
+        "plans with) or all of a VU35P. Products per DSP: `retrieval_products_per_dsp`; with 2 two "
+        "queries share a multiplier for a row's byte, for every metric (`rtl/retrieval_score.py`). "
+        "The rate is bounded by multipliers: queries/s <= products per cycle x clock / M, whatever "
+        "the channels; more channels make a scan shorter.\n\n" + markdown_table(head, rows)
     )
 
 
 def _budget(study: RetrievalStudy) -> str:
-    rows = []
+    sums, texts = [], []
     for channels in CHANNELS:
-        costs = study.costs[channels, 32, study.k]
-        queries = goal_batch(study, channels, 32, CLOCK_HZ)
-        design = design_of(study, channels, 32, queries)
-        for products in (1, 2):
-            budget = budget_of(design, costs, products)
-            shares = budget.shares(*PART)
-            rows.append(
-                [
-                    f"{channels} x 32 B, {queries} queries, {products}",
-                    f"{channels} x {queries} x {costs.score_lut:,} = {budget.score_lut:,}",
-                    f"{queries} x {costs.filter_lut:,} = {budget.filter_lut:,}",
-                    f"{channels} x {costs.port_lut:,} = {budget.port_lut:,}",
-                    f"{budget.lut:,} ({100 * shares['LUT']:.1f} %)",
-                    f"{budget.dsp:,} ({100 * shares['DSP']:.1f} %)",
-                    f"{budget.filter_bram36:,} + {budget.port_bram36:,} = {budget.bram36:,} "
-                    f"({100 * shares['BRAM36']:.1f} %)",
-                ]
-            )
-    head = ["ports, queries, products per DSP", "scoring LUT", "filter LUT", "port LUT", "LUT",
-            "DSP", "BRAM36"]  # fmt: skip
-    lut, dsp, bram = PART
+        design = design_of(study, channels, 32, goal_batch(study, channels, 32, CLOCK_HZ))
+        name = f"{channels} x 32 B, {design.queries} queries"
+        for products in PRODUCTS:
+            budget = budget_of(design, study.costs[channels, 32, products])
+            shares = budget.shares(PART)
+            cells = [
+                f"{value:,} ({100 * share:.1f} %)"
+                for (_, value), share in zip(budget.total.items(), shares.values(), strict=True)
+            ]
+            sums.append([f"{name}, {products}", *cells, _fit(max(shares.values()))])
+            texts.append(f"\n{name}, {products} per DSP:\n\n" + _units(budget))
+    head = ["ports, queries, products per DSP", "LUT", "FF", "DSP", "BRAM36", ""]
     return (
         f"## Budgets for {GOAL:.0f} times SNARY's rate\n\n"
-        f"VU35P: {lut:,} LUT, {dsp:,} DSP, {bram:,} BRAM36. Scoring and filters by Yosys, ports "
-        "assumed; no shell (PCIe, HBM's AXI) is in the sums.\n\n" + markdown_table(head, rows)
+        f"VU35P: {PART.lut:,} LUT, {PART.ff:,} FF, {PART.dsp:,} DSP, {PART.bram36:,} BRAM36. By "
+        "Yosys, module by module, from netlists of a whole engine on AXI ports "
+        f"(`rtl/retrieval_system.py`) of {COST_PORTS} ports and 1 to 3 queries: two more queries "
+        "(one more, with 1 product per DSP) need what they needed there. Other than "
+        f"{COST_PORTS} ports: in proportion, the crossbar by the square. *engine*: all in it that "
+        "is not in a row of its own. Clock crossing is assumed; no shell (PCIe, HBM's controllers) "
+        "is in the sums.\n\n" + markdown_table(head, sums) + "".join(texts)
     )
+
+
+def _units(budget: Budget) -> str:
+    """Return a budget by unit, the largest first."""
+    rows = [
+        [f"{copies} x {name}",
+         *(f"{copies} x {value:,} = {copies * value:,}" for _, value in each.items())]
+        for name, (copies, each) in sorted(
+            budget.parts.items(), key=lambda item: -item[1][0] * item[1][1].lut
+        )
+    ]  # fmt: skip
+    return markdown_table(["unit", "LUT", "FF", "DSP", "BRAM36"], rows)
+
+
+def _fit(share: float) -> str:
+    if share <= ROUTABLE:
+        return f"within {100 * ROUTABLE:.0f} %"
+    return f"above {100 * ROUTABLE:.0f} % of the part" if share <= 1 else "does not fit"
 
 
 def _clocks(study: RetrievalStudy) -> str:
@@ -179,11 +193,11 @@ def _clocks(study: RetrievalStudy) -> str:
     for clock in CLOCKS_HZ:
         cells = [f"{clock / 1e6:.0f}"]
         for channels in CHANNELS:
-            costs = study.costs[channels, 32, study.k]
             needed = goal_batch(study, channels, 32, clock)
             path = design_of(study, channels, 32, 1, clock).path
-            for products in (1, 2):
-                most = largest_batch(path, costs, PART, share=1.0, products_per_dsp=products)
+            for products in PRODUCTS:
+                costs = study.costs[channels, 32, products]
+                most = largest_batch(path, costs, PART, share=1.0, limit=QUERIES_LIMIT)
                 rate = most / design_of(study, channels, 32, 1, clock).scan_s(study.rows)
                 cells.append(f"{most}: {rate / snary:.2f}x")
             cells.insert(-2, str(needed))
@@ -224,20 +238,20 @@ def _corpora(study: RetrievalStudy) -> str:
 
 def _goal(study: RetrievalStudy) -> str:
     needed = goal_batch(study, 16, 32, CLOCK_HZ)
-    costs = study.costs[16, 32, study.k]
     design = design_of(study, 16, 32, needed)
     ratio = needed / design.scan_s(study.rows) / snary_at(study.k).queries_per_s(study.rows)
     today = PAPER_QUERIES / needed * ratio
-    verdicts = []
-    for products in (1, 2):
-        shares = budget_of(design, costs, products).shares(*PART)
+    verdicts, fits = [], []
+    for products in PRODUCTS:
+        shares = budget_of(design, study.costs[16, 32, products]).shares(PART)
         name, most = max(shares.items(), key=lambda item: item[1])
-        where = "above 60 % of the part" if most <= 1 else "does not fit"
-        where = "within 60 %" if most <= ROUTABLE else where
-        verdicts.append(f"{products} product(s) per DSP: {where} ({name} {100 * most:.1f} %)")
+        verdicts.append(f"{products} per DSP: {_fit(most)} ({name} {100 * most:.1f} %)")
+        fits.append(most <= ROUTABLE)
+    verdict = "reached" if fits[-1] else "missed"
     return (
         f"At least {GOAL:.0f} times SNARY's rate under 10 ms, K = {study.k}, 16 channels, "
-        f"{CLOCK_HZ / 1e6:.0f} MHz: {ratio:.2f} times with {needed} queries per scan; "
-        f"{'; '.join(verdicts)}. With the {PAPER_QUERIES} queries of the preset `paper`: "
-        f"{today:.2f} times."
+        f"{CLOCK_HZ / 1e6:.0f} MHz, within {100 * ROUTABLE:.0f} % of a VU35P: {ratio:.2f} times "
+        f"with {needed} queries per scan ({verdict}, by synthesis; nothing is placed, the clock is "
+        f"assumed). Products {'; '.join(verdicts)}. With the {PAPER_QUERIES} queries of the preset "
+        f"`paper`: {today:.2f} times."
     )

@@ -10,6 +10,7 @@ from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.retrieval_board_page import PAPER_QUERIES, board_sections, goal_batch
 from rpaccel.main_job.retrieval_study import AGAIN, CLOCK_HZ, SWITCH_S, RetrievalStudy
 from rpaccel.perfmodel.retrieval_board import ROW_BYTES
+from rpaccel.perfmodel.retrieval_budget import CROSSING_BEATS, CROSSING_LUT
 from rpaccel.perfmodel.retrieval_latency import (
     answer_bound_cycles,
     overrun_bound_cycles,
@@ -31,8 +32,17 @@ def retrieval_values(study: RetrievalStudy) -> dict[str, Any]:
         for (channels, beat), constant in study.constants.items()
     ]
     values["costs"] = [
-        {"channels": channels, "beat_bytes": beat, "k": k, **asdict(costs)}
-        for (channels, beat, k), costs in study.costs.items()
+        {
+            "channels": channels,
+            "beat_bytes": beat,
+            "products_per_dsp": products,
+            "filter": asdict(costs.filter),
+            "units": {
+                name: {"areas": [asdict(area) for area in unit.areas], "growth": unit.growth.value}
+                for name, unit in costs.units.items()
+            },
+        }
+        for (channels, beat, products), costs in study.costs.items()
     ]
     return values
 
@@ -51,7 +61,7 @@ def retrieval_text(study: RetrievalStudy) -> str:
             board,
             _faiss(study),
             _scale(study),
-            _ASSUMPTIONS.format(switch=1e9 * SWITCH_S),
+            _ASSUMPTIONS.format(switch=1e9 * SWITCH_S, crossing=CROSSING_LUT, beats=CROSSING_BEATS),
         ]
     )
 
@@ -90,9 +100,10 @@ def _constants(study: RetrievalStudy) -> str:
     return (
         "## L = M / B + C\n\n"
         "C in cycles. Memory: until the first beat is there. Scoring: from a row's last beat to "
-        "its score. Overrun: cycles in which the scan waits for a queue. Closing: rows on their "
-        "way to the selector. Answer: the sorter's last run, the merges before it, K rows; where "
-        "queries queue the next scan hides it.\n\n"
+        "its score, with two products per DSP; 3 cycles less with one. Overrun: cycles in which "
+        "the scan waits for a queue. Closing: rows on their way to the selector. Answer: the "
+        "sorter's last run, the merges before it, K rows; where queries queue the next scan hides "
+        "it.\n\n"
         + markdown_table(head, rows)
         + "\nThe answer by K, 16 lanes:\n\n"
         + markdown_table(["K", "answer [cycles]", "2 run + 2 K"], answers)
@@ -270,5 +281,6 @@ _ASSUMPTIONS = """\
 * The whole C but the answer lies between two scans: reading ahead would hide more.
 * SNARY's latency is its M / B: its constant is not published. FAERY's and Faiss's points are those
   figures divided by the published ratios.
-* LUTs by Yosys, unit by unit: upper bounds. Ports: 1,500 LUTs and 512 beats of queue (assumed).
+* LUTs and flip-flops by Yosys, module by module: upper bounds. Clock crossing of a port:
+  {crossing} LUTs and a queue of {beats} beats (assumed).
 """

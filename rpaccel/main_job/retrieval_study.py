@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.faiss_timing import FaissTiming
 from rpaccel.host.fpga_parts import PARTS
 from rpaccel.host.ideal_requester import pattern_addresses, requester_report
-from rpaccel.host.synthesis import synthesise
 from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.main_job.retrieval_costs import filter_area, unit_series
 from rpaccel.perfmodel import retrieval
-from rpaccel.perfmodel.retrieval_board import ROW_BYTES, ScanDesign, UnitCosts
+from rpaccel.perfmodel.retrieval_board import ROW_BYTES, ScanDesign
+from rpaccel.perfmodel.retrieval_budget import Area, UnitCosts
 from rpaccel.perfmodel.retrieval_latency import (
     Constant,
     MemoryPath,
@@ -36,15 +37,13 @@ from rpaccel.perfmodel.retrieval_shards import (
     shard,
     simulate_second_rounds,
 )
-from rpaccel.rtl.netlist import write_netlist
-from rpaccel.rtl.retrieval_filter import ScoreFilter
-from rpaccel.rtl.retrieval_score import ScoreUnit
 from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
 
 __all__ = [
     "CHANNELS",
     "CLOCK_HZ",
     "PART",
+    "PRODUCTS",
     "DepthRow",
     "MemoryRow",
     "PassRow",
@@ -68,7 +67,9 @@ AGAIN = 1e-3  # probability of a second round that a shard's answers are sized f
 BURSTS = (32, 64, 128, 256, 512, 1024)
 STRIPES = (1024, 4096)
 IN_FLIGHT = (1, 2, 4, 8)
-PART = (PARTS["VU35P"].lut, PARTS["VU35P"].dsp, PARTS["VU35P"].bram36)
+PRODUCTS = (1, 2)  # per DSP
+_VU35P = PARTS["VU35P"]
+PART = Area(lut=_VU35P.lut, ff=_VU35P.ff, dsp=_VU35P.dsp, bram36=_VU35P.bram36)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ class ScaleRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalStudy:
-    """All figures of the page. costs : by (pseudo-channels, beat bytes, k)."""
+    """All figures of the page. costs : by (pseudo-channels, beat bytes, products per DSP)."""
 
     rows: int
     k: int
@@ -244,32 +245,18 @@ def memory_rows(bursts: int) -> list[MemoryRow]:
     return found
 
 
-def unit_costs(
-    k_values: Sequence[int], folder: Path, say: Say
-) -> dict[tuple[int, int, int], UnitCosts]:
-    """Return what the units cost by Yosys on UltraScale+, by pseudo-channels, beat and k."""
-
-    def report(component: ScoreUnit | ScoreFilter, name: str) -> dict[str, int]:
-        netlist = write_netlist(component, type(component).__name__.lower(), folder / name)
-        return synthesise(netlist, "xcup", build_dir=BUILD_DIR, progress=say)
-
-    scores = {
-        beat: report(
-            ScoreUnit(RetrievalConfig(lanes=1, k_max=1024, beat_bytes=beat), 1), f"s{beat}"
-        )
-        for beat in BEATS
+def all_costs(k: int, folder: Path, say: Say) -> dict[tuple[int, int, int], UnitCosts]:
+    """Return what the units cost by Yosys on UltraScale+, by channels, beat and products."""
+    filters = {
+        channels: filter_area(lanes, k, folder / f"f{lanes}_{k}", say)
+        for channels, lanes in CHANNELS.items()
     }
     found = {}
-    for channels, lanes in CHANNELS.items():
-        for k in k_values:
-            config = RetrievalConfig(lanes=lanes, k_max=k)
-            chosen = report(ScoreFilter(config), f"f{lanes}_{k}")
-            for beat in BEATS:
-                found[channels, beat, k] = UnitCosts(
-                    score_lut=scores[beat]["lut"] + scores[beat]["lutram"],
-                    filter_lut=chosen["lut"] + chosen["lutram"],
-                    filter_bram36=chosen["bram"],
-                )
+    for beat in BEATS:
+        for products in PRODUCTS:
+            units = unit_series(beat, products, folder, say)
+            for channels, filters_area in filters.items():
+                found[channels, beat, products] = UnitCosts(units=units, filter=filters_area)
     return found
 
 
@@ -341,7 +328,11 @@ def run_retrieval_study(
             path = MemoryPath(ports=channels, beat_bytes=beat, clock_hz=CLOCK_HZ)
             report = scan_of(lanes, rows, k, seed, beats_per_row=per_row)
             constants[channels, beat] = constant_of(
-                report, path, beats_per_row=per_row, switch_s=SWITCH_S
+                report,
+                path,
+                beats_per_row=per_row,
+                switch_s=SWITCH_S,
+                products_per_dsp=PRODUCTS[-1],
             )
     answers = {}
     for value in K_VALUES:
@@ -374,7 +365,7 @@ def run_retrieval_study(
         constants=constants,
         answers=answers,
         memory=memory_rows(20_000),
-        costs=unit_costs(K_VALUES, folder, progress),
+        costs=all_costs(k, folder, progress),
         faiss=timings,
         cpu=_cpu_name(),
         merge_s_per_row=merge,

@@ -104,6 +104,27 @@ def test_random_scans(timing, waits):
     assert check(corpora, tasks, run) == 0
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("ports", "queries"),
+    [(2, 3), (16, 11)],  # 11 on 16 ports: what docs/generated/retrieval.md counts on
+)
+def test_queries_that_share_multipliers(ports, queries):
+    config = machine(ports, 32, queries=queries, k_max=64, retrieval_products_per_dsp=2)
+    rng = np.random.default_rng(4)
+    corpora = [random_corpus(rng, row_bytes) for row_bytes in (16, 128, 512)]
+    least = np.full((700, 128), -128, np.int8)
+    corpora.append((least, None, retrieval.cosine_scales(least).astype(np.uint16)))
+    tasks = []
+    for number, corpus in enumerate(corpora):
+        for metric in Metric:
+            asked = [random_query(rng, corpus, metric) for _ in range(queries)]
+            asked[-1] = ScanQuery(vector=np.full(corpus[0].shape[1], -128, np.int8), k=64)
+            tasks.append(ScanTask(corpus=number, metric=metric, queries=asked))
+    run = run_retrieval(build_retrieval(config), config, corpora, tasks, MemoryTiming.of("hbm2"))
+    assert check(corpora, tasks, run) == 0
+
+
 def test_failed_reads_are_told_and_nothing_else_is_wrong():
     corpora, tasks = random_load(2, 80)
     timing = MemoryTiming(error_per_mille=3, spike_per_million=2000, spike_cycles=2000)

@@ -7,8 +7,6 @@ from rpaccel.perfmodel.retrieval_latency import MemoryPath
 
 PATH = MemoryPath(ports=16, beat_bytes=32, clock_hz=250e6)
 DESIGN = board.ScanDesign(path=PATH, queries=11, overhead_cycles=50)
-COSTS = board.UnitCosts(score_lut=2000, filter_lut=9500, filter_bram36=48, port_lut=1500)
-PART = (871_680, 5_952, 1_344)
 POINT = board.SNARY[1]
 
 
@@ -54,45 +52,9 @@ def test_limit():
     assert board.rows_within(DESIGN, 10**9, 10e-3) == 0
 
 
-@pytest.mark.parametrize(("products", "dsp"), [(1, 11 * 512), (2, 6 * 512)])
-def test_budget_adds_up(products, dsp):
-    budget = board.budget_of(DESIGN, COSTS, products)
-    assert budget.dsp == dsp
-    assert budget.lut == 16 * 11 * 2000 + 11 * 9500 + 16 * 1500
-    assert budget.bram36 == 11 * 48 + 16 * 4
-    shares = budget.shares(*PART)
-    assert shares == {
-        "LUT": budget.lut / 871_680,
-        "DSP": dsp / 5952,
-        "BRAM36": budget.bram36 / 1344,
-    }
-
-
-def test_largest_batch_is_the_last_that_fits():
-    for products in (1, 2):
-        for share in (0.6, 1.0):
-            most = board.largest_batch(PATH, COSTS, PART, share=share, products_per_dsp=products)
-            fits = [
-                max(
-                    board.budget_of(replace(DESIGN, queries=n), COSTS, products)
-                    .shares(*PART)
-                    .values()
-                )
-                <= share
-                for n in (most, most + 1)
-            ]
-            assert fits == [True, False]
-    assert board.largest_batch(PATH, COSTS, (1, 1, 1), share=1.0) == 0
-
-
 def test_multipliers_bound_the_rate():
     """Twice the channels with half the queries: as many products, as many queries per second."""
     wide = board.ScanDesign(path=replace(PATH, ports=32), queries=5)
     narrow = board.ScanDesign(path=PATH, queries=10)
     assert wide.multiplications_per_cycle == narrow.multiplications_per_cycle
     assert 5 / wide.scan_s(1e6) == pytest.approx(10 / narrow.scan_s(1e6))
-
-
-def test_rejects():
-    with pytest.raises(ValueError, match=r"^products_per_dsp must be 1 or 2, not 3$"):
-        board.budget_of(DESIGN, COSTS, 3)

@@ -55,11 +55,14 @@ def test_law():
     assert latency.scan_latency_s(0, 1, 0, 1) == 0
 
 
-def test_constant_adds_up():
+@pytest.mark.parametrize("products", [1, 2])
+def test_constant_adds_up(products):
     report = scan(16)
-    constant = latency.constant_of(report, PATH, beats_per_row=4, switch_s=15.6e-9)
+    constant = latency.constant_of(
+        report, PATH, beats_per_row=4, switch_s=15.6e-9, products_per_dsp=products
+    )
     assert constant.memory == 39  # 153.4 ns
-    assert constant.scoring == ScoreUnit.latency_cycles + RowGate.latency_cycles + 3
+    assert constant.scoring == ScoreUnit.latency_of(products) + RowGate.latency_cycles + 3
     counted = constant.overrun + constant.closing + constant.answer
     assert counted == report.end_cycle + 1 - report.sets
     assert constant.total == constant.memory + constant.scoring + counted

@@ -10,7 +10,7 @@ from rpaccel.main_job.retrieval_area import AreaRow, area_rows, area_text, least
 from rpaccel.main_job.retrieval_board_page import design_of, goal_batch, snary_at
 from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values
 from rpaccel.main_job.retrieval_plots import write_retrieval
-from rpaccel.perfmodel.retrieval_board import UnitCosts
+from rpaccel.perfmodel.retrieval_budget import Area, Growth, UnitArea, UnitCosts
 from rpaccel.perfmodel.retrieval_latency import Constant
 from rpaccel.results import to_json
 
@@ -28,7 +28,18 @@ def timing(**update):
 @pytest.fixture(scope="module")
 def small():
     """A study of few rows; Faiss and Yosys did not run for it."""
-    costs = UnitCosts(score_lut=2000, filter_lut=9500, filter_bram36=48)
+    score = {
+        products: UnitArea(
+            areas=tuple(Area(lut=16 * 1700 * n, dsp=16 * 34 * n // products) for n in (1, 2)),
+            ports=16,
+            growth=Growth.PER_PORT,
+        )
+        for products in study.PRODUCTS
+    }
+    costs = {
+        products: UnitCosts(units={"ScoreUnit": unit}, filter=Area(lut=9500, bram36=48))
+        for products, unit in score.items()
+    }
     constants = {(channels, beat): CONSTANT for channels in (16, 28) for beat in (32, 64)}
     made = study.RetrievalStudy(
         rows=ROWS,
@@ -42,7 +53,7 @@ def small():
         constants=constants,
         answers={512: 1030, 1024: 1984},
         memory=study.memory_rows(500),
-        costs={(*key, k): costs for key in constants for k in study.K_VALUES},
+        costs={(*key, products): each for key in constants for products, each in costs.items()},
         faiss=[timing(), timing(index="int8", queries=4, call_s=2e-3), timing(index="int8")],
         cpu="a processor",
         merge_s_per_row=5e-8,
@@ -77,11 +88,25 @@ def test_goal_is_the_fewest_queries(small):
 def test_budget_sums_are_printed(small):
     text = retrieval_text(small)
     section = text[text.index("## Budgets") : text.index("## How much hangs")]
-    sums = re.findall(r"(\d+) x (\d+) x ([\d,]+) = ([\d,]+)", section)
-    assert len(sums) == 4
-    for ports, queries, each, total in sums:
-        cost = int(each.replace(",", ""))
-        assert int(ports) * int(queries) * cost == int(total.replace(",", ""))
+    sums = [
+        [int(number.replace(",", "")) for number in found]
+        for found in re.findall(r"(\d+) x ([\d,]+) = ([\d,]+)", section)
+    ]
+    assert len(sums) == 4 * 3 * 4  # designs, units, resources
+    assert all(copies * each == total for copies, each, total in sums)
+    luts = [total for _, _, total in sums[::4]]
+    for design in range(4):
+        assert f" {sum(luts[3 * design : 3 * design + 3]):,} (" in section
+
+
+def test_the_goal_must_fit(small):
+    text = retrieval_text(small)
+    assert "1 per DSP: does not fit (DSP 100.5 %)" in text
+    assert "(reached, by synthesis" in text and "2 per DSP: within 60 % (" in text
+    tight = {key: costs for key, costs in small.costs.items() if key[2] == 1}
+    swapped = small.costs | {(*key[:2], 2): costs for key, costs in tight.items()}
+    missed = study.RetrievalStudy(**{**vars(small), "costs": swapped})
+    assert "(missed, by synthesis" in retrieval_text(missed)
 
 
 def test_scale(small):

@@ -3,6 +3,8 @@ import pytest
 from amaranth.hdl import Module
 
 from rpaccel.golden import retrieval
+from rpaccel.host.synthesis import synthesise
+from rpaccel.rtl.netlist import write_netlist
 from rpaccel.rtl.retrieval_score import ScoreUnit, set_layout
 from rpaccel.rtl.retrieval_terms import QueryTerms
 from rpaccel.spec.retrieval import Metric, RetrievalConfig
@@ -216,3 +218,16 @@ def test_rejects():
     message = r"^score_bits must be at least 26 for rows of 512 bytes, not 25$"
     with pytest.raises(ValueError, match=message):
         set_layout(config, 1)
+    with pytest.raises(ValueError, match=r"^products_per_dsp must be in 1\.\.2, not 3$"):
+        config_of(products=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("products", "dsp"), [(1, [34, 68, 102, 136]), (2, [34, 68, 70, 104])])
+def test_multipliers(products, dsp, tmp_path):
+    """32 per query, or 32 for two of queries and row; 2 per query for the scale of cosine."""
+    for queries, wanted in enumerate(dsp, 1):
+        unit = ScoreUnit(config_of(products=products), queries)
+        netlist = write_netlist(unit, "unit", tmp_path / str(queries))
+        report = synthesise(netlist, "xcup", memories_only=True, build_dir=tmp_path)
+        assert report["dsp"] == wanted

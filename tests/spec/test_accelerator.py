@@ -52,6 +52,7 @@ def test_rejects_unknown_preset() -> None:
         ),
         ({"max_items": "64"}, "max_items"),
         ({"macs_per_dsp": 3}, "macs_per_dsp"),
+        ({"retrieval_products_per_dsp": 3}, "retrieval_products_per_dsp"),
         ({"lane_blocks": [[1, 3]]}, "lane_blocks must be powers of two of at most 2, not 3"),
         ({"lane_blocks": [[1, 4]]}, "lane_blocks must be powers of two of at most 2, not 4"),
         (
