@@ -19,7 +19,7 @@ from rpaccel.rtl.retrieval_fetch import RetrievalFetch
 from rpaccel.rtl.retrieval_filter import ScoreFilter
 from rpaccel.rtl.retrieval_system import RetrievalSystem
 from rpaccel.rtl.rtlil_text import parse
-from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig, load_accelerator
 from rpaccel.spec.retrieval import RetrievalConfig
 
 __all__ = ["COST_PORTS", "UNITS", "engine_areas", "engine_config", "filter_area", "unit_series"]
@@ -53,18 +53,19 @@ _FAMILY = FAMILIES["xcup"]
 
 
 def engine_config(
-    queries: int, products_per_dsp: int, beat_bytes: int, k_max: int = 1024
+    queries: int, products_per_dsp: int, beat_bytes: int, ports: int = COST_PORTS
 ) -> AcceleratorConfig:
-    """Return a machine whose engine matters alone, of COST_PORTS ports, a scored row each."""
+    """Return a machine whose engine matters alone; a port scores a row per cycle, K = 1024."""
     return load_accelerator("edge").model_copy(
         update={
             "name": f"scan for {queries}",
-            "memory_ports": COST_PORTS,
-            "row_banks": COST_PORTS,
+            "memory_ports": ports,
+            "row_banks": ports,
             "axi_data_bits": 8 * beat_bytes,
-            "stripe_bytes": 16 * beat_bytes,
+            "stripe_bytes": max(128, BURST_BEATS * beat_bytes),
             "retrieval_queries": queries,
-            "retrieval_k_max": k_max,
+            "retrieval_k_max": 1024,
+            "retrieval_port_lanes": 1,
             "retrieval_products_per_dsp": products_per_dsp,
         }
     )
@@ -134,19 +135,19 @@ def filter_area(lanes: int, k: int, folder: Path, say: Say) -> Area:
 
 
 def unit_series(
-    beat_bytes: int, products_per_dsp: int, folder: Path, say: Say
+    beat_bytes: int, products_per_dsp: int, folder: Path, say: Say, ports: int = COST_PORTS
 ) -> dict[str, UnitArea]:
     """Return the units with ports of `beat_bytes`, but the filters, by the queries of a scan."""
     counted = []
     for queries in range(1, products_per_dsp + 2):
         say(f"engine for {queries} queries, {products_per_dsp} products per DSP, {beat_bytes} B")
-        config = engine_config(queries, products_per_dsp, beat_bytes)
-        at = folder / f"engine{queries}_{products_per_dsp}_{beat_bytes}"
+        config = engine_config(queries, products_per_dsp, beat_bytes, ports)
+        at = folder / f"engine{queries}_{products_per_dsp}_{beat_bytes}_{ports}"
         counted.append(engine_areas(config, at, say))
     return {
         name: UnitArea(
             areas=tuple(areas[name] for areas in counted),
-            ports=COST_PORTS,
+            ports=ports,
             growth=_GROWTH.get(name, Growth.NONE),
         )
         for name in counted[0]
