@@ -133,9 +133,7 @@ class _Chooser:
             return None
         row, need = self.designs.index(option.design), self.need
         if row not in self.looks:
-            self.looks[row] = look_again(
-                self.longer, self.table, row, option.load_qps, need.sla_ms
-            )
+            self.looks[row] = look_again(self.longer, self.table, row, option.load_qps, need.sla_ms)
         return self.looks[row]
 
     def judged(self, options: list[Candidate]) -> list[Candidate]:

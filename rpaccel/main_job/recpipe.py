@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from rpaccel.scheduler.recpipe_search import (
     slices,
 )
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
+from rpaccel.scheduler.second_look import LONGEST, SecondLook, look_again
 from rpaccel.spec.recpipe import RecPipeSpec, load_recpipe
 
 __all__ = [
@@ -109,7 +110,9 @@ class CardCheck:
 class Study:
     """A space that was searched. sets : devices -> what is on them, and its slices.
 
-    searched : all candidates, or None where they are too many; then `wide` is the search.
+    searched : all candidates, or what NSGA-II saw where they are too many.
+    looks : a longer run of every point of the front and of the slices, by pipeline and load; the
+        verdict is on the SLA of the iso-latency slice.
     host : whose the CPU's servers and times are.
     """
 
@@ -121,7 +124,12 @@ class Study:
     runs: tuple[GeneticRun, ...]
     checks: tuple[CardCheck, ...]
     evaluator: Evaluator
+    looks: dict[tuple[Design, float], SecondLook]
     host: str
+
+    def look(self, searched: Searched, place: int) -> SecondLook:
+        """Return the longer run of a shown candidate."""
+        return self.looks[searched.design(place), float(searched.measures.load_qps[place])]
 
 
 def _host(spec: RecPipeSpec, ask: RecPipeAsk) -> str:
@@ -160,15 +168,18 @@ def run_study(name: str | Path, ask: RecPipeAsk, say: Say) -> Study:
                 ratio=hypervolume_ratio(found, searched),
             )
         )
+    sets = _device_sets(spec, searched)
+    say(f"{spec.name}: the front and the slices again, longer ...")
     return Study(
         spec=spec,
         pipelines=len(searched.designs),
         candidates=searched.measures.row.size,
         searched=searched,
-        sets=_device_sets(spec, searched),
+        sets=sets,
         runs=tuple(runs),
         checks=tuple(_card_checks(space, searched, evaluator, ask.seed)),
         evaluator=evaluator,
+        looks=_looks(spec, searched, sets, evaluator),
         host=_host(spec, ask),
     )
 
@@ -191,16 +202,18 @@ def wide_study(name: str, ask: Genetic, reference: Study, seed: int, say: Say) -
         front=len(found.front),
         ratio=hypervolume_ratio(found, reference.searched),
     )
+    # One search of all devices: what it saw of some of them alone is no front.
+    sets = {" + ".join(spec.devices): (found, slices(found, spec.slices))}
     return Study(
         spec=spec,
         pipelines=pipelines,
         candidates=pipelines * len(spec.loads_qps),
         searched=found,
-        # One search of all devices: what it saw of some of them alone is no front.
-        sets={" + ".join(spec.devices): (found, slices(found, spec.slices))},
+        sets=sets,
         runs=(run,),
         checks=(),
         evaluator=evaluator,
+        looks=_looks(spec, found, sets, evaluator),
         host=reference.host,
     )
 
@@ -243,6 +256,25 @@ def _device_sets(spec: RecPipeSpec, searched: Searched) -> dict[str, tuple[Searc
             part = restricted(searched, there)
             sets[" + ".join(there)] = part, slices(part, spec.slices)
     return sets
+
+
+def _looks(
+    spec: RecPipeSpec,
+    searched: Searched,
+    sets: Mapping[str, tuple[Searched, Slices]],
+    evaluator: Evaluator,
+) -> dict[tuple[Design, float], SecondLook]:
+    """Simulate what is shown again: the front and the slices of every set."""
+    shown = [(searched, int(place)) for place in searched.front]
+    for part, cut in sets.values():
+        shown += [(part, place) for place in (*cut.quality, *cut.latency, *cut.throughput)]
+    keys = {(part.design(place), float(part.measures.load_qps[place])) for part, place in shown}
+    ordered = sorted(keys)
+    table, longer = evaluator.table([design for design, _ in ordered]), evaluator.longer(LONGEST)
+    return {
+        (design, load): look_again(longer, table, row, load, spec.slices.sla_ms)
+        for row, (design, load) in enumerate(ordered)
+    }
 
 
 def _card_checks(

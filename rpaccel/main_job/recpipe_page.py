@@ -10,12 +10,14 @@ import numpy as np
 
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.recpipe import Study
-from rpaccel.scheduler.peak import WARM_UP
+from rpaccel.scheduler.peak import WARM_UP, Verdict
 from rpaccel.scheduler.recpipe_film import FilmCard
 from rpaccel.scheduler.recpipe_search import Searched
+from rpaccel.scheduler.second_look import LONGEST
 
 __all__ = ["recpipe_text", "recpipe_values"]
 
+WORDS = {Verdict.PASSES: "surely", Verdict.FAILS: "surely not", Verdict.OPEN: "open"}
 SLICES = {
     "quality": "Iso-quality",
     "latency": "Iso-latency",
@@ -45,7 +47,10 @@ plots in `results/recpipe/`. A candidate is a pipeline
 of the card's array, sub-batches) under a Poisson load. Every candidate that a closed form lets
 settle is simulated (first come, first served; the same queries for all). To a point of a front
 nothing measured is at least as good in quality, tail latency and load and better in one; where all
-candidates are looked at, that is exact. So a load that is missing below the last of a table gains
+candidates are looked at, that is exact for those queries. What is shown is simulated again with
+{LONGEST:,} queries: the tail and its 95 % interval, and whether it is within the SLA of the
+iso-latency slice by the sequential test of `scheduler/peak.py`: surely (99 %), surely not, or open
+after as many queries. So a load that is missing below the last of a table gains
 nothing there: some higher one has no longer tail (iso-quality), no lower quality (iso-latency),
 neither (the front). The shards of a corpus on cards are as many cards. Of measured quality, 95 %
 intervals over users: neighbours on a front overlap.
@@ -74,13 +79,19 @@ at once do not slow each other down.
 """
 
 
+def _spread(study: Study, searched: Searched, place: int) -> str:
+    value, low, high = study.look(searched, place).spread_ms[study.spec.percentile]
+    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+
+
 def _row(study: Study, searched: Searched, place: int) -> list[str]:
     found, design = searched.measures, searched.design(place)
     point = study.evaluator.quality.find(design.funnel, design.devices)
     quality = f"{found.quality[place]:.4f}"
     if point is not None and point.low is not None and point.high is not None:
         quality += f" [{point.low:.4f}, {point.high:.4f}]"
-    return [f"{found.load_qps[place]:g}", quality, f"{found.tail_ms[place]:.4g}", design.label]
+    return [f"{found.load_qps[place]:g}", quality, f"{found.tail_ms[place]:.4g}",
+            _spread(study, searched, place), design.label]  # fmt: skip
 
 
 def _slices(study: Study) -> str:
@@ -93,11 +104,12 @@ def _slices(study: Study) -> str:
     text = ""
     for name, title in SLICES.items():
         rows = [
-            [devices, *_row(study, part, place)]
+            [devices, *_row(study, part, place), WORDS[study.look(part, place).verdict]]
             for devices, (part, cut) in study.sets.items()
             for place in getattr(cut, name)
         ]
-        head = ["devices", "queries/s", study.spec.metric, f"{tail} [ms]", "pipeline"]
+        head = ["devices", "queries/s", study.spec.metric, f"{tail} [ms]", "longer run [ms]",
+                "pipeline", f"within {fixed.sla_ms:g} ms"]  # fmt: skip
         text += f"### {title}: {titles[name]}\n\n"
         text += markdown_table(head, rows) if rows else "Nothing.\n"
         text += "\n"
@@ -114,16 +126,34 @@ def _front(study: Study) -> str:
             continue
         low, high = there[np.argmin(found.tail_ms[there])], there[np.argmax(found.quality[there])]
         rows.append(
-            [f"{load:g}", str(there.size), f"{found.tail_ms[low]:.4g}", f"{found.quality[low]:.4f}",
-             f"{found.tail_ms[high]:.4g}", f"{found.quality[high]:.4f}",
-             searched.design(int(high)).label]
+            [f"{load:g}", str(there.size), _spread(study, searched, int(low)),
+             f"{found.quality[low]:.4f}", _spread(study, searched, int(high)),
+             f"{found.quality[high]:.4f}", searched.design(int(high)).label]
         )  # fmt: skip
     head = ["queries/s", "points", f"least {tail} [ms]", "its quality",
             f"{tail} of the best quality [ms]",
             "best quality", "its pipeline"]  # fmt: skip
     return (
-        f"### The front\n\n{front.size} points of quality, tail and load.\n\n"
+        f"### The front\n\n{front.size} points of quality, tail and load. {_sure(study)}\n\n"
         f"{markdown_table(head, rows)}\n"
+    )
+
+
+def _sure(study: Study) -> str:
+    """Return how many points of the front are sure of the SLA, and how many tails were right."""
+    searched, limit_ms = study.searched, study.spec.slices.sla_ms
+    looks = [study.look(searched, int(place)) for place in searched.front]
+    count = Counter(look.verdict for look in looks)
+    ends = [look.spread_ms[study.spec.percentile] for look in looks]
+    held = sum(
+        low <= tail <= high
+        for (_, low, high), tail in zip(ends, searched.measures.tail_ms[searched.front],
+                                        strict=True)
+    )  # fmt: skip
+    return (
+        f"Tails below are of the longer run; of the search's, {held} are in its interval. Within "
+        f"{limit_ms:g} ms: {count[Verdict.PASSES]} surely, {count[Verdict.FAILS]} surely not, "
+        f"{count[Verdict.OPEN]} open."
     )
 
 
@@ -237,11 +267,14 @@ def recpipe_values(studies: Sequence[Study], wide: Study | None) -> dict[str, An
 
 def _study_values(study: Study) -> dict[str, Any]:
     def point(searched: Searched, place: int) -> dict[str, Any]:
-        found = searched.measures
+        found, look = searched.measures, study.look(searched, place)
+        value, low, high = look.spread_ms[study.spec.percentile]
         return {
             "load_qps": float(found.load_qps[place]),
             "quality": float(found.quality[place]),
             "tail_ms": float(found.tail_ms[place]),
+            "longer_ms": {"value": value, "low": low, "high": high, "queries": look.queries},
+            "within_sla": look.verdict.value if look.verdict else None,
             "pipeline": searched.design(place).label,
         }
 

@@ -1,6 +1,7 @@
 """`rpaccel recpipe`: a small search, its page and plots; measured quality behind retrieval."""
 
 import json
+from collections import Counter
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -27,6 +28,7 @@ def small(tmp_path):
         "batch_items": [0, 1024],
         "loads_qps": [20, 70, 500],
         "queries": 400,
+        "slices": spec["slices"] | {"sla_ms": 6.0},
     }
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(spec))
@@ -48,6 +50,19 @@ def test_page_has_the_fronts_and_the_slices(small, tmp_path) -> None:
     assert set(found["slices"]) == {"cpu", "cpu + gpu"}
     for point in found["slices"]["cpu + gpu"]["throughput"]:
         assert point["load_qps"] == 500 and point["pipeline"] in text
+    for point in [*found["front"], *found["slices"]["cpu + gpu"]["latency"]]:
+        longer = point["longer_ms"]
+        assert longer["low"] <= longer["value"] <= longer["high"]
+        assert longer["queries"] == 1 << 17
+        assert point["within_sla"] in ("passes", "fails", "open")
+    shown = found["slices"]["cpu + gpu"]["latency"][0]["longer_ms"]
+    assert f"{shown['value']:.4g} [{shown['low']:.4g}, {shown['high']:.4g}]" in text
+    verdicts = Counter(point["within_sla"] for point in found["front"])
+    assert (
+        f"Within 6 ms: {verdicts['passes']} surely, {verdicts['fails']} surely not, "
+        f"{verdicts['open']} open."
+    ) in text
+    assert verdicts["passes"] and verdicts["fails"]
     assert all("gpu" not in p["pipeline"] for p in found["slices"]["cpu"]["quality"])
     assert [run["seed"] for run in found["genetic"]] == [3, 4]
     for run in found["genetic"]:
