@@ -17,6 +17,7 @@ app = typer.Typer(
     help="RPAccel: a multi-stage recommendation accelerator, from a click log to the netlist.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # [ms] in a help is a unit, not markup
     pretty_exceptions_enable=False,
 )
 app.add_typer(profile_app, name="profile")
@@ -142,7 +143,7 @@ def sweep(
         str, typer.Option(help="Sweep in spec/presets/sweeps/, or a YAML file.")
     ] = "criteo",
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the results; default results/sweep/<name>.")
+        Path | None, typer.Option(help="Folder of the results; default results/sweep/NAME.")
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 0,
     cluster: Annotated[

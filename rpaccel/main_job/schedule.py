@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,20 +167,22 @@ def plan_job(
     """Return the choice for a job on this machine's CPU and the job's preset."""
     space = film_space(job, quality, profile, load_recpipe("movielens"))
     wanted = default_quality(quality) if target is None else target
-    return _choose(space, qps, sla_ms, wanted, seed)
+    return _choose(space, _need(space.spec, qps, sla_ms, wanted), seed)
 
 
-def _choose(space: RecPipeSpace, qps: float, sla_ms: float, quality: float, seed: int) -> Choice:
-    spec = space.spec
-    need = Need(
+def _need(spec: RecPipeSpec, qps: float, sla_ms: float, quality: float) -> Need:
+    return Need(
         load_qps=qps,
         sla_ms=sla_ms,
         quality=quality,
         metric=spec.metric,
         percentile=spec.percentile,
     )
+
+
+def _choose(space: RecPipeSpace, need: Need, seed: int) -> Choice:
     evaluator = Evaluator(
-        space.node, space.quality, percentile=spec.percentile, queries=QUERIES, seed=seed
+        space.node, space.quality, percentile=need.percentile, queries=QUERIES, seed=seed
     )
     return choose(space, evaluator, need)
 
@@ -247,10 +249,14 @@ def schedule_command(ask: ScheduleAsk, say: Say = print) -> Choice:
         for name, value in (("data", ask.data), ("preset", ask.preset)):
             if value is not None:
                 raise ValueError(f"{name} must be left out for criteo, not {value!r}")
-        target = spec.slices.quality if ask.quality is None else ask.quality
-        return _choose(criteo_space(spec, say), ask.qps, ask.sla_ms, target, ask.seed)
+    # Before anything takes long; movielens' own target is known only when its rankers are measured.
+    target = spec.slices.quality if ask.quality is None else ask.quality
+    need = _need(spec, ask.qps, ask.sla_ms, target)
+    if spec.workload == "criteo":
+        return _choose(criteo_space(spec, say), need, ask.seed)
     data = ask.data or DATA
     job, quality = movielens_job(data, ask.preset or PRESET, ask.seed, say)
     space = film_space(job, quality, profile_inputs(job.inputs, data), spec)
-    target = default_quality(quality) if ask.quality is None else ask.quality
-    return _choose(space, ask.qps, ask.sla_ms, target, ask.seed)
+    if ask.quality is None:
+        need = replace(need, quality=default_quality(quality))
+    return _choose(space, need, ask.seed)

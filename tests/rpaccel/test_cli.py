@@ -5,8 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from typer import rich_utils
+from typer.main import get_command
 
-from rpaccel.cli import main
+from rpaccel.cli import app, main
 from rpaccel.main_job import rankers, schedule
 from rpaccel.main_job.quality import LATER_ITEMS
 from rpaccel.results import to_json
@@ -49,6 +51,36 @@ def one_line(result):
     assert error.startswith("error: ")
     assert error.count("\n") == 1, error
     return error
+
+
+def words(text):
+    """Return what is shown of a help, without frames, line breaks and marks of code."""
+    return " ".join(text.replace("`", "").replace("│", " ").split())
+
+
+def commands(group, above=()):
+    """Yield (names, command) of every verb, groups too."""
+    for name, command in group.commands.items():
+        yield (*above, name), command
+        yield from commands(command, (name,)) if hasattr(command, "commands") else ()
+
+
+EVERY = list(commands(get_command(app)))
+
+
+@pytest.mark.parametrize(("names", "command"), EVERY, ids=[" ".join(names) for names, _ in EVERY])
+def test_help_shows_every_word(rpaccel, monkeypatch, names, command):
+    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 400)
+    _, out, _ = rpaccel(*names, "--help")
+    shown = words(out)
+    assert words(command.help) in shown
+    for parameter in command.params:
+        assert words(parameter.help or "") in shown, parameter.name
+
+
+def test_help_shows_units(rpaccel):
+    _, out, _ = rpaccel("schedule", "--help")
+    assert "Load [queries/s]." in words(out) and "SLA, p99 [ms]." in words(out)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -261,10 +293,19 @@ def test_schedule_refuses_what_a_workload_does_not_have(rpaccel):
     ask = ("schedule", "--workload", "criteo")
     assert "data must be left out for criteo" in one_line(rpaccel(*ask, "--data", "synthetic"))
     assert "devices must be of cpu, gpu, accelerator" in one_line(rpaccel(*ask, "--devices", "tpu"))
-    line = one_line(rpaccel(*ask, "--devices", "cpu", "--quality", "92.25"))
-    assert "quality must be in 0..1, not 92.25: did you mean 0.9225?" in line
     line = one_line(rpaccel("schedule", "--workload", "avazu"))
     assert "search must be one of criteo, criteo_wide, movielens, not 'avazu'" in line
+
+
+@pytest.mark.parametrize("workload", ["criteo", "movielens"])
+def test_schedule_refuses_numbers_before_it_starts(rpaccel, monkeypatch, workload):
+    for name in ("criteo_space", "movielens_job"):  # the card's programs, the rankers: minutes
+        monkeypatch.setattr(schedule, name, lambda *_, **__: pytest.fail("has started"))
+    ask = ("schedule", "--workload", workload)
+    line = one_line(rpaccel(*ask, "--quality", "92"))
+    assert "quality must be in 0..1, not 92: did you mean 0.92?" in line
+    assert "load_qps must be positive, not 0" in one_line(rpaccel(*ask, "--qps", "0"))
+    assert "sla_ms must be positive, not -1" in one_line(rpaccel(*ask, "--sla-ms", "-1"))
 
 
 def test_schedule_on_a_cpu_alone(rpaccel):
