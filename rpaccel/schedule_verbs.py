@@ -14,6 +14,16 @@ from rpaccel.console import Data, Json, Preset, Seed, only_json, print_json, sho
 __all__ = ["VERBS"]
 
 # Imports inside the verbs: they are slow, and one verb needs few of them.
+Arrivals = Annotated[
+    str | None,
+    typer.Option(
+        help="poisson, bursts, diurnal, or artifact (DeepRecSys' gaps of whole ms); "
+        "default: poisson."
+    ),
+]
+Trace = Annotated[
+    Path | None, typer.Option(help="Arrivals instead: a file, a time [s] a line; its gaps scaled.")
+]
 
 
 def schedule(
@@ -40,6 +50,8 @@ def schedule(
     preset: Annotated[
         str | None, typer.Option(help="movielens: the card's; default: edge.")
     ] = None,
+    arrivals: Arrivals = None,
+    trace: Trace = None,
     out: Annotated[Path, typer.Option(help="Folder of choice and plots.")] = Path(
         "results/schedule"
     ),
@@ -63,6 +75,8 @@ def schedule(
         data=data,
         preset=preset,
         seed=seed,
+        arrivals=arrivals,
+        trace=trace,
     )
     with only_json(json):
         choice = job.schedule_command(ask)

@@ -7,6 +7,7 @@ compared on common random numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,45 @@ def read_trace_s(path: Path) -> Floats:
     if not times:
         raise ValueError(f"{path.name}: must hold at least one arrival")
     return np.asarray(times)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """Arrivals by name.
+
+    scales : those of a load are those of a load of 1, divided by it.
+    steady : gaps do not depend on each other; else a short run may see calm times alone.
+    """
+
+    name: str
+    draw: Arrivals
+    scales: bool = True
+    steady: bool = True
+
+
+POISSON = Process(name="poisson", draw=poisson_arrivals_s)
+PROCESSES = {
+    process.name: process
+    for process in (
+        POISSON,
+        Process(name="bursts", draw=burst_arrivals_s, steady=False),
+        Process(name="diurnal", draw=diurnal_arrivals_s, steady=False),
+        Process(name="artifact", draw=artifact_arrivals_s, scales=False),
+    )
+}
+
+
+def find_process(name: str | None = None, trace: Path | None = None) -> Process:
+    """Return arrivals by name, None: Poisson, or those of a trace (`read_trace_s`).
+
+    Raises ValueError if both are given, or the name is none of PROCESSES.
+    """
+    if trace is not None:
+        if name is not None:
+            raise ValueError(f"arrivals must be left out with a trace, not {name!r}")
+        return Process(name=f"trace {trace.name}", draw=replay(read_trace_s(trace)), steady=False)
+    if name is None:
+        return POISSON
+    if name not in PROCESSES:
+        raise ValueError(f"arrivals must be one of {', '.join(PROCESSES)}, not {name!r}")
+    return PROCESSES[name]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rpaccel.scheduler.arrivals import Floats
+from rpaccel.scheduler.arrivals import POISSON, Floats
 from rpaccel.scheduler.choice_answer import Asked, Candidate, Choice, Need, WhatIf
 from rpaccel.scheduler.peak import Peak, Verdict, find_peak
 from rpaccel.scheduler.recpipe_evaluate import Evaluator, Measures, PipelineTable
@@ -123,7 +123,7 @@ class _Chooser:
             load = np.array([load_qps])
             return evaluator.latencies(self.table, np.array([row]), load, count)[0]
 
-        sla = make_sla(self.need.sla_ms, self.need.percentile, evaluator.queries)
+        sla = make_sla(self.need.sla_ms, evaluator)
         limit = float(self.table.settled_qps[row])
         return find_peak(latencies, sla, limit_qps=limit, resolution=RESOLUTION)
 
@@ -135,6 +135,14 @@ class _Chooser:
         if row not in self.looks:
             self.looks[row] = look_again(self.longer, self.table, row, option.load_qps, need.sla_ms)
         return self.looks[row]
+
+    def poisson(self, option: Candidate) -> SecondLook | None:
+        """Return the same of Poisson arrivals, if it is not what `look` returns."""
+        evaluator = self.longer.longer(LONGEST, POISSON)
+        if self.longer.process is POISSON or "load" in option.misses:
+            return None
+        row = self.designs.index(option.design)
+        return look_again(evaluator, self.table, row, option.load_qps, self.need.sla_ms)
 
     def judged(self, options: list[Candidate]) -> list[Candidate]:
         """Return options in order, the first one not refused by a longer run; as is if all are."""
@@ -285,5 +293,7 @@ def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
         # What was asked is met on the queries that chose, whatever the search for the limit found.
         limit_qps=max(need.load_qps, limit.qps) if limit else None,
         sure_qps=(limit.low_qps, limit.high_qps) if limit else None,
+        arrivals=evaluator.process.name,
+        poisson=chooser.poisson(best) if best else None,
         again={name: look for name, look in looks.items() if look is not None},
     )

@@ -126,3 +126,5 @@ class Choice:
     limit_qps: float | None  # of the chosen pipeline within the SLA, at least the load asked
     sure_qps: tuple[float, float] | None  # it surely meets it up to, surely does not from; 0: never
     again: dict[str, SecondLook]  # "chosen" and "runner_up", of those that settle
+    arrivals: str  # name of the process
+    poisson: SecondLook | None  # of the chosen one if arrivals were Poisson; None if they are

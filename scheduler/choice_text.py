@@ -38,11 +38,14 @@ def _lines(choice: Choice) -> list[str]:
     ]
     if "chosen" in choice.again:
         lines.append(f"{_verdict(choice.again['chosen'], need)}.")
+    if choice.poisson is not None:
+        lines.append(_poisson(choice, choice.poisson))
     if choice.limit_qps is not None and choice.sure_qps is not None:
         low, high = choice.sure_qps
+        sure = f"surely up to {low:.4g}" if low else "no load is sure"
         lines.append(
-            f"It meets the SLA up to {choice.limit_qps:.4g} queries/s: surely up to {low:.4g}, "
-            f"not from {high:.4g}, between them it is open."
+            f"It meets the SLA up to {choice.limit_qps:.4g} queries/s: {sure}, not from "
+            f"{high:.4g}, between them it is open."
         )
     lines.append(_runner_up(choice))
     return lines + [_what_if(what_if, best, need) for what_if in choice.what_ifs]
@@ -54,6 +57,15 @@ def _verdict(look: SecondLook, need: Need) -> str:
         return f"{asked} is open: no verdict is sure after {look.judged:,} queries"
     word = "met" if look.verdict is Verdict.PASSES else "missed"
     return f"{asked} is surely {word} ({look.judged:,} queries)"
+
+
+def _poisson(choice: Choice, look: SecondLook) -> str:
+    ours, theirs = (x.spread_ms[choice.need.percentile] for x in (choice.again["chosen"], look))
+    return (
+        f"Arrivals are {choice.arrivals}: {choice.need.tail} {ours[0]:.4g} ms; Poisson ones would "
+        f"make it {theirs[0]:.4g} [{theirs[1]:.4g}, {theirs[2]:.4g}] ms, "
+        f"{_verdict(look, choice.need).split(' is ', 1)[1]}."
+    )
 
 
 def _again(choice: Choice) -> list[str]:
@@ -180,8 +192,8 @@ def choice_text(choice: Choice, rows: int = 10) -> str:
         verdict = "feasible" if option.feasible else _reason(option, need)
         lines.append([option.design.label, *cells, verdict])
     asked = (
-        f"{choice.looked_at} pipelines at {need.load_qps:.4g} queries/s, {choice.settled} settle; "
-        f"the best way of each placement:"
+        f"{choice.looked_at} pipelines at {need.load_qps:.4g} queries/s ({choice.arrivals}), "
+        f"{choice.settled} settle; the best way of each placement:"
     )
     return "\n".join((asked, format_table(head, lines), *_again(choice), *_lines(choice)))
 
@@ -269,6 +281,8 @@ def choice_json(choice: Choice) -> dict[str, Any]:
         "chosen": _option_json(choice.chosen, need),
         "runner_up": _option_json(choice.runner_up, need),
         "again": {name: _again_json(choice.again.get(name)) for name in ("chosen", "runner_up")},
+        "arrivals": choice.arrivals,
+        "poisson": _again_json(choice.poisson),
         "qps_under_sla": _number(choice.limit_qps),
         "qps_sure": [_number(load) for load in choice.sure_qps] if choice.sure_qps else None,
         "binding_constraint": choice.binding,

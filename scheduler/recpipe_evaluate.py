@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rpaccel.scheduler.arrivals import Floats, exponential_gaps
+from rpaccel.scheduler.arrivals import POISSON, Floats, Process
 from rpaccel.scheduler.funnel_quality import QualityTable
 from rpaccel.scheduler.intervals import quantile_place
 from rpaccel.scheduler.peak import WARM_UP
@@ -84,9 +84,10 @@ class Measures:
 
 
 class Evaluator:
-    """Evaluates pipelines of a node under Poisson loads, on common random numbers.
+    """Evaluates pipelines of a node under loads, on common random numbers.
 
     percentile : of the tail. queries : of each simulation, the first WARM_UP of them not counted.
+    process : of the arrivals.
     """
 
     def __init__(
@@ -97,24 +98,34 @@ class Evaluator:
         percentile: float = 99.0,
         queries: int = 4000,
         seed: int = 0,
+        process: Process = POISSON,
     ) -> None:
         self.node, self.quality, self.percentile = node, quality, percentile
-        self.queries, self.seed = queries, seed
+        self.queries, self.seed, self.process = queries, seed, process
+        self.units: dict[int, Floats] = {}
         self.rows: dict[Design, list[Visit]] = {}
 
-    def longer(self, queries: int) -> Evaluator:
-        """Return an evaluator of the same node and seed that simulates so many queries."""
+    def longer(self, queries: int, process: Process | None = None) -> Evaluator:
+        """Return an evaluator of the same node and seed with so many queries; None: its process."""
         return Evaluator(
             self.node,
             self.quality,
             percentile=self.percentile,
             queries=queries,
             seed=self.seed,
+            process=process or self.process,
         )
 
-    @cached_property
-    def _arrivals(self) -> Floats:
-        return np.cumsum(exponential_gaps(self.queries, self.seed))
+    def _unit_s(self, count: int, load_qps: float) -> Floats:
+        """Return arrivals of `count` queries that are those at a load once divided by it.
+
+        A day or a trace is as long as the run: the first queries of a longer one are others.
+        """
+        if not self.process.scales:
+            return self.process.draw(count, load_qps, self.seed) * load_qps
+        if count not in self.units:
+            self.units[count] = self.process.draw(count, 1.0, self.seed)
+        return self.units[count]
 
     @cached_property
     def _ratios(self) -> Floats:
@@ -201,12 +212,23 @@ class Evaluator:
         self, table: PipelineTable, row: Ints, load_qps: Floats, queries: int | None = None
     ) -> Floats:
         """Return float64[n, queries] latencies of the first queries in their order [s]."""
-        servers, count = self._servers(), self.queries if queries is None else queries
+        count = self.queries if queries is None else queries
         if not 1 <= count <= self.queries:
             raise ValueError(f"queries must be in 1..{self.queries}, not {count}")
         latency = np.empty((row.size, count))
+        together = [np.arange(row.size)]
+        if not self.process.scales:
+            together = [np.flatnonzero(load_qps == load) for load in np.unique(load_qps)]
+        for places in together:
+            if places.size:
+                latency[places] = self._serve(table, row[places], load_qps[places], count)
+        return latency
+
+    def _serve(self, table: PipelineTable, row: Ints, load_qps: Floats, count: int) -> Floats:
+        """Return float64[n, count] latencies; loads that the process does not scale are equal."""
+        servers, latency = self._servers(), np.empty((row.size, count))
         serve_pipelines(
-            self._arrivals[:count],
+            self._unit_s(count, float(load_qps[0])),
             np.ascontiguousarray(load_qps, np.float64),
             table.visits[row],
             table.pool[row],

@@ -34,10 +34,14 @@ class SecondLook:
     judged: int = 0
 
 
-def make_sla(limit_ms: float, percentile: float, most: int) -> Sla:
-    """Return a target of the sequential test whose longest look is `most` queries."""
-    first = max(LEAST_QUERIES, min(FIRST_LOOK, most))
-    return Sla(limit_s=1e-3 * limit_ms, percentile=percentile, first=first, most=most)
+def make_sla(limit_ms: float, evaluator: Evaluator) -> Sla:
+    """Return a target of the sequential test whose longest look is all of the evaluator's queries.
+
+    It is the first one, too, where a short look may miss what arrivals do.
+    """
+    most = evaluator.queries
+    first = max(LEAST_QUERIES, min(FIRST_LOOK, most)) if evaluator.process.steady else most
+    return Sla(limit_s=1e-3 * limit_ms, percentile=evaluator.percentile, first=first, most=most)
 
 
 def look_again(
@@ -65,7 +69,7 @@ def look_again(
     }
     if limit_ms is None:
         return SecondLook(spread_ms=spread, queries=evaluator.queries)
-    sla = make_sla(limit_ms, evaluator.percentile, evaluator.queries)
+    sla = make_sla(limit_ms, evaluator)
     found = probe(latencies, load_qps, sla)
     sure = Verdict.PASSES if found.passes else Verdict.FAILS
     return SecondLook(

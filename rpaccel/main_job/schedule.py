@@ -16,6 +16,7 @@ from rpaccel.main_job.rankers import CompiledJob, compile_job
 from rpaccel.main_job.three_stages import item_vectors
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.scheduler import ablation, paper_pipelines, recpipe_card
+from rpaccel.scheduler.arrivals import POISSON, Process, find_process
 from rpaccel.scheduler.choice import QUERIES, choose
 from rpaccel.scheduler.choice_answer import Choice, Need
 from rpaccel.scheduler.cpu_profile import MERGE, CpuProfile
@@ -53,6 +54,7 @@ class ScheduleAsk:
     workload : a search of spec/presets/recpipe, or a YAML file; None: criteo, or movielens if data
     or preset is given. devices : of its; (): all.
     data, preset : of movielens; None: the default.
+    arrivals : of scheduler.arrivals.PROCESSES, None: Poisson; trace : a file of times instead.
     """
 
     workload: str | None
@@ -63,6 +65,8 @@ class ScheduleAsk:
     data: str | None = None
     preset: str | None = None
     seed: int = 0
+    arrivals: str | None = None
+    trace: Path | None = None
 
     @property
     def search(self) -> str:
@@ -167,7 +171,7 @@ def plan_job(
     """Return the choice for a job on this machine's CPU and the job's preset."""
     space = film_space(job, quality, profile, load_recpipe("movielens"))
     wanted = default_quality(quality) if target is None else target
-    return _choose(space, _need(space.spec, qps, sla_ms, wanted), seed)
+    return _choose(space, _need(space.spec, qps, sla_ms, wanted), seed, POISSON)
 
 
 def _need(spec: RecPipeSpec, qps: float, sla_ms: float, quality: float) -> Need:
@@ -180,9 +184,14 @@ def _need(spec: RecPipeSpec, qps: float, sla_ms: float, quality: float) -> Need:
     )
 
 
-def _choose(space: RecPipeSpace, need: Need, seed: int) -> Choice:
+def _choose(space: RecPipeSpace, need: Need, seed: int, process: Process) -> Choice:
     evaluator = Evaluator(
-        space.node, space.quality, percentile=need.percentile, queries=QUERIES, seed=seed
+        space.node,
+        space.quality,
+        percentile=need.percentile,
+        queries=QUERIES,
+        seed=seed,
+        process=process,
     )
     return choose(space, evaluator, need)
 
@@ -252,11 +261,12 @@ def schedule_command(ask: ScheduleAsk, say: Say = print) -> Choice:
     # Before anything takes long; movielens' own target is known only when its rankers are measured.
     target = spec.slices.quality if ask.quality is None else ask.quality
     need = _need(spec, ask.qps, ask.sla_ms, target)
+    process = find_process(ask.arrivals, ask.trace)
     if spec.workload == "criteo":
-        return _choose(criteo_space(spec, say), need, ask.seed)
+        return _choose(criteo_space(spec, say), need, ask.seed, process)
     data = ask.data or DATA
     job, quality = movielens_job(data, ask.preset or PRESET, ask.seed, say)
     space = film_space(job, quality, profile_inputs(job.inputs, data), spec)
     if ask.quality is None:
         need = replace(need, quality=default_quality(quality))
-    return _choose(space, need, ask.seed)
+    return _choose(space, need, ask.seed, process)

@@ -320,6 +320,20 @@ def test_schedule_on_a_cpu_alone(rpaccel):
     assert "lost by" in out and "At 50 queries/s" in out and "At 200 queries/s" in out
 
 
+def test_schedule_replays_a_trace(rpaccel, tmp_path):
+    path = tmp_path / "calm.txt"
+    path.write_text("".join(f"{0.01 * second}\n" for second in range(1000)))  # no queue, ever
+    ask = ("schedule", "--devices", "cpu", "--qps", "500", "--quality", "0.92")
+    status, out, _ = rpaccel(*ask, "--trace", path, "--json")
+    choice = json.loads(out)
+    assert (status, choice["arrivals"]) == (0, "trace calm.txt")
+    tail = choice["again"]["chosen"]["quantiles_ms"]["p99"]["value"]
+    assert tail == choice["chosen"]["idle_ms"]
+    assert choice["poisson"]["quantiles_ms"]["p99"]["value"] > tail
+    line = one_line(rpaccel(*ask, "--trace", path, "--arrivals", "bursts"))
+    assert "arrivals must be left out with a trace, not 'bursts'" in line
+
+
 def test_calibrate_compares_every_method_on_held_out_records(rpaccel, tmp_path):
     asked = ("calibrate", "--data", "synthetic", "--seed", 1)
     page = tmp_path / "docs" / "generated" / "calibration.md"

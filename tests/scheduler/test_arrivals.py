@@ -6,6 +6,7 @@ from rpaccel.scheduler.arrivals import (
     burst_arrivals_s,
     diurnal_arrivals_s,
     diurnal_rate_qps,
+    find_process,
     poisson_arrivals_s,
     read_trace_s,
     replay,
@@ -128,3 +129,18 @@ def test_diurnal_rate_is_that_of_the_arrivals():
     assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected) + 0.03 * expected)
     assert max(rates) > 89
     assert min(rates) < 11
+
+
+def test_processes_by_name(tmp_path):
+    path = tmp_path / "day.txt"
+    path.write_text("0\n1\n3\n")
+    trace = find_process(trace=path)
+    assert (trace.name, trace.steady) == ("trace day.txt", False)
+    assert np.allclose(np.diff(trace.draw(5, 10.0, 0)), [0.4 / 3, 0.2 / 3, 0.4 / 3, 0.2 / 3])
+    assert find_process() is find_process("poisson")
+    gaps = np.diff(find_process("artifact").draw(1000, 500.0, 0)) * 1e3
+    assert np.allclose(gaps, gaps.round()) and not find_process("artifact").scales
+    with pytest.raises(ValueError, match=r"^arrivals must be one of poisson, bursts, diurnal, art"):
+        find_process("weekly")
+    with pytest.raises(ValueError, match=r"^arrivals must be left out with a trace, not 'bursts'"):
+        find_process("bursts", path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import simpy
 
-from rpaccel.scheduler.arrivals import exponential_gaps
+from rpaccel.scheduler.arrivals import PROCESSES, poisson_arrivals_s
 from rpaccel.scheduler.funnel_quality import Funnel
 from rpaccel.scheduler.recpipe_evaluate import Evaluator
 from rpaccel.scheduler.recpipe_node import Design, HostTimes, Node, Visit
@@ -88,9 +88,9 @@ def drawn(seed, pipelines=6, queries=120):
     return Evaluator(given, quality(), queries=queries, seed=seed), designs
 
 
-def twin_latencies(found, visits, load_qps):
+def twin_latencies(found, visits, load_qps, draw=poisson_arrivals_s, queries=None):
     """The twin's of the evaluator's queries at a load."""
-    arrivals = np.cumsum(exponential_gaps(found.queries, found.seed)) / load_qps
+    arrivals = draw(queries or found.queries, load_qps, found.seed)
     ratios = dict(zip(POOLS, found.node.ratios(found.queries, found.seed), strict=True))
     return simpy_twin(arrivals, visits, {"link": 1, **found.node.servers}, ratios)
 
@@ -123,3 +123,20 @@ def test_pipelines_of_a_space_match_simpy() -> None:
                  ("shared", len(set(pools)) < len(pools)), ("stages", len(pools))}  # fmt: skip
         assert np.allclose(ours[row], twin_latencies(found, visits, loads[row]), atol=1e-12)
     assert {("link", True), ("split", True), ("shared", True), ("stages", 3)} <= seen
+
+
+@pytest.mark.parametrize("name", ["artifact", "diurnal", "bursts"])
+def test_other_arrivals_are_those_of_the_load_and_of_the_run(name) -> None:
+    # The artifact's whole milliseconds are of one load; a day is as long as the run.
+    process = PROCESSES[name]
+    poisson, designs = drawn(3, pipelines=3)
+    found = poisson.longer(120, process)
+    table = found.table(designs)
+    row = np.array([0, 1, 2, 0, 1, 2])
+    loads = np.repeat([150.0, 400.0], 3)
+    for queries in (120, 50):
+        ours = found.latencies(table, row, loads, queries)
+        for place, load in enumerate(loads):
+            visits = found.visits(designs[row[place]])
+            theirs = twin_latencies(found, visits, load, process.draw, queries)
+            assert np.allclose(ours[place], theirs, rtol=0, atol=1e-12)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rpaccel.scheduler.arrivals import PROCESSES
 from rpaccel.scheduler.choice import choose
 from rpaccel.scheduler.choice_answer import Need
 from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
@@ -143,3 +144,26 @@ def test_if_all_are_refused_the_answer_says_so() -> None:
     choice = choose(replace(found, quality=alone), evaluator, asked(load_qps=610.0, sla_ms=20.0))
     assert choice.chosen is not None
     assert "p99 within 20 ms is surely missed" in explanation(choice)
+
+
+@pytest.mark.parametrize(("name", "shorter"), [("poisson", True), ("bursts", False)])
+def test_one_long_look_where_a_short_one_may_see_calm_times(name, shorter) -> None:
+    found, table = one_queue()
+    found = found.longer(LONGEST, PROCESSES[name])
+    look = look_again(found, table, 0, LOAD_QPS / 4, 10 * exact_ms(0.99))
+    assert look.verdict is Verdict.PASSES
+    assert (look.judged < LONGEST) == shorter
+
+
+def test_choice_says_what_other_arrivals_change() -> None:
+    found = cpu_space()
+    evaluator = Evaluator(found.node, quality(), queries=2000, process=PROCESSES["artifact"])
+    choice, plain = choose(found, evaluator, asked()), answer(asked())
+    assert plain.poisson is None and plain.arrivals == "poisson"
+    assert choice.chosen is not None and choice.chosen.design == plain.chosen.design
+    assert choice.poisson == plain.again["chosen"]
+    gaps = choice.again["chosen"].spread_ms[99.0]
+    assert gaps != choice.poisson.spread_ms[99.0]
+    assert f"Arrivals are artifact: p99 {gaps[0]:.4g} ms; Poisson ones would" in explanation(choice)
+    assert choice_json(choice)["arrivals"] == "artifact"
+    assert "(artifact)" in choice_text(choice)
