@@ -202,26 +202,31 @@ def deeprecsched(
 def queue_scale(
     configurations: Annotated[int, typer.Option(help="Pipelines and nodes.", min=1)] = 10_000,
     queries: Annotated[int, typer.Option(help="Of each.", min=200)] = 100_000,
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    jobs: Annotated[int, typer.Option(help="Processes; 0: one per core.", min=0)] = 2,
+    cluster: Annotated[
+        str | None, typer.Option(help="Dask scheduler to run on instead (tcp://host:port).")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Compare these arrivals, too: a time [s] a line.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/queueing.md"),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Simulate many queueing configurations through an executor, and say how long it took."""
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
-    from dataclasses import asdict  # noqa: PLC0415
+    """Measure how fast queues are simulated, thousands of them too, and what arrivals change."""
+    from rpaccel.main_job import queue_scale as job  # noqa: PLC0415
 
-    from rpaccel.scheduler.scale import run_scale  # noqa: PLC0415
-
-    with ProcessPoolExecutor(jobs) as pool:
-        report = run_scale(configurations, queries, seed, pool)
-    if json:
-        print_json(asdict(report))
-        return
-    print(
-        f"{report.cases} configurations x {report.queries} queries on {jobs} processes: "
-        f"{report.wall_s:.1f} s, {report.cpu_s:.1f} s of one core "
-        f"({report.queries_per_core_s / 1e6:.2f} M queries/s of a core)"
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    asked = job.QueueAsk(
+        configurations=configurations,
+        queries=queries,
+        jobs=jobs,
+        cluster=cluster,
+        trace=trace,
+        seed=seed,
     )
+    study = job.run_queues(asked, say)
+    show_page(out, job.queue_text(study), job.queue_values(study) if json else None)
 
 
 VERBS = (schedule, recpipe, online, serving_figures, deeprecsched, queue_scale)

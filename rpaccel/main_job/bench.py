@@ -92,6 +92,16 @@ def policy_rate(seed: int) -> float:
 
     Split, merged up to a deadline, in two priorities: everything that costs time.
     """
+    return _policies_rate(seed, {"priority": 1})
+
+
+def deadline_rate(seed: int) -> float:
+    """Return the rate of `policy_rate` with two deadlines in place of the priorities."""
+    return _policies_rate(seed, {"deadline_s": 0.05})
+
+
+def _policies_rate(seed: int, second: dict[str, Any]) -> float:
+    """Return the rate of two kinds of queries. second : what of the policy is another's."""
     arrivals, sizes = poisson_arrivals_s(100_000, 2500.0, seed), heavy_tail().draw(100_000, seed)
     items = np.arange(2001, dtype=np.float64)
     node = Node(
@@ -101,7 +111,7 @@ def policy_rate(seed: int) -> float:
         accelerator_s=(2e-3 + 0.007e-3 * items)[None],
     )
     policy = Policy(batch=25, threshold=600, merge=True, window_s=0.5e-3, merge_items=2000)
-    policies = [policy, replace(policy, priority=1)]
+    policies = [policy, replace(policy, **second)]
     kinds = (sizes > 200).astype(np.int32)
 
     def queries() -> int:
@@ -165,6 +175,7 @@ def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
 
     folder.figure("queueing, 3 stages x 4 servers", round(queue_rate(seed)), "queries/s")
     folder.figure("queueing, policies on 40 cores", round(policy_rate(seed)), "queries/s")
+    folder.figure("queueing, deadlines on 40 cores", round(deadline_rate(seed)), "queries/s")
     for policy, accesses in cache_rates(seed).items():
         folder.figure(f"cache simulator, {policy}", round(accesses), "accesses/s")
     folder.finish({"seed": seed, "preset": config.name, "data": "synthetic"})
