@@ -275,7 +275,8 @@ def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
     limit = None
     if best is not None:
         limit = chooser.limit(chooser.designs.index(best.design), chooser.longer)
-    looks = {"chosen": best and chooser.look(best), "runner_up": second and chooser.look(second)}
+    pairs = {"chosen": best, "runner_up": second}
+    looks = {name: chooser.look(option) for name, option in pairs.items() if option is not None}
     return Choice(
         need=need,
         looked_at=len(chooser.designs),

@@ -17,7 +17,9 @@ from rpaccel.scheduler.second_look import LONGEST
 
 __all__ = ["recpipe_text", "recpipe_values"]
 
-WORDS = {Verdict.PASSES: "surely", Verdict.FAILS: "surely not", Verdict.OPEN: "open"}
+WORDS: dict[Verdict | None, str] = {
+    Verdict.PASSES: "surely", Verdict.FAILS: "surely not", Verdict.OPEN: "open",
+}  # fmt: skip
 SLICES = {
     "quality": "Iso-quality",
     "latency": "Iso-latency",
