@@ -30,13 +30,17 @@ from rpaccel.golden.deeprec import DeeprecInputs
 from rpaccel.golden.dlrm import Float
 from rpaccel.scheduler.cpu_profile import machine_description
 from rpaccel.scheduler.deeprec_models import DeeprecModel, require_runtime
-from rpaccel.scheduler.deeprec_tables import MappedTables, open_tables
+from rpaccel.scheduler.deeprec_tables import (
+    PEAK_LIMIT_BYTES,
+    MappedTables,
+    check_memory,
+    open_tables,
+)
 from rpaccel.scheduler.service_profile import ServiceProfile
 from rpaccel.spec.deeprec import DeeprecConfig, load_deeprec
 from rpaccel.workloads.deeprec_inputs import random_inputs, random_weights
 
 BATCHES = (1, 4, 16, 64, 256, 1024)  # where DeepRecSys measures its GPU
-PEAK_LIMIT_BYTES = 12_000_000_000
 LIBRARIES = {"cpu": ("onnxruntime", "numba", "numpy"), "gpu": ("torch", "numpy")}
 WARM_UPS = 2
 CITED = "scheduler/profiles/cited.json"
@@ -150,9 +154,10 @@ def measure_model(ask: ProfileAsk, folder: Path) -> Measurement:
     """Measure in a fresh process. folder : where the tables of one model are kept.
 
     Raises ModuleNotFoundError without the extra that the device needs, RuntimeError without a GPU,
-    ValueError if the tables do not fit.
+    ValueError if the tables do not fit on the disk or into PEAK_LIMIT_BYTES.
     """
     require_runtime() if ask.device == "cpu" else require_gpu()
+    check_memory([load_deeprec(ask.model)], scale_rows=ask.scale_rows)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measure, ask, folder).result()
@@ -210,6 +215,7 @@ def _measure(ask: ProfileAsk, folder: Path) -> Measurement:
             batch=ask.batches,
             latency_ms=tuple(row.median_ms for row in times),
             cores=ask.threads if ask.device == "cpu" else 1,
+            scale_rows=ask.scale_rows,
             source=_source(ask),
         ),
         times=times,

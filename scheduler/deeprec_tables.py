@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from rpaccel.spec.deeprec import FLOAT_BYTES, DeeprecConfig
 
 SUFFIX = ".tables"
 PAGE_BYTES = 4096  # of x86-64 and most others; larger ones are read more than once
+PEAK_LIMIT_BYTES = 12_000_000_000  # of all processes together, the tables counted once
+# [B] of a process beside its tables: 0.27 to 0.30 GB of dlrm-rmc2 and mt-wnd with 1024 items,
+# `rpaccel profile cpu --batch 1024 --scale-rows 0.01`
+PROCESS_BYTES = 300_000_000
 CHUNK_VALUES = 1 << 22  # 16 MiB: what filling a table needs of memory beside it
 
 
@@ -50,6 +55,28 @@ class MappedTables:
         """
         step = PAGE_BYTES // FLOAT_BYTES
         return sum(float(group.reshape(-1)[::step].sum()) for group in self.groups.values())
+
+
+def check_memory(
+    configs: Sequence[DeeprecConfig], *, scale_rows: float, processes: int = 1
+) -> None:
+    """Refuse models that need more than PEAK_LIMIT_BYTES at once, before anything is written.
+
+    Their tables are mapped once; each process needs PROCESS_BYTES of its own. Raises ValueError
+    with the limit, the need and the scale that fits.
+    """
+    tables = sum(config.scaled_bytes(scale_rows) for config in configs)
+    beside = processes * PROCESS_BYTES
+    if tables + beside <= PEAK_LIMIT_BYTES:
+        return
+    names = ", ".join(config.name for config in configs)
+    fits = 0.99 * scale_rows * (PEAK_LIMIT_BYTES - beside) / tables
+    advice = f"--scale-rows {fits:.2g} fits" if fits > 0 else "fewer processes fit"
+    raise ValueError(
+        f"memory must be at most {PEAK_LIMIT_BYTES / 1e9:.0f} GB, not "
+        f"{(tables + beside) / 1e9:.2f} GB ({tables / 1e9:.2f} GB of tables of {names}, "
+        f"{beside / 1e9:.2f} GB of {processes} processes): {advice}"
+    )
 
 
 def open_tables(

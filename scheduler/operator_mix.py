@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from rpaccel.scheduler.deeprec_models import DeeprecModel, require_runtime
-from rpaccel.scheduler.deeprec_tables import open_tables
+from rpaccel.scheduler.deeprec_tables import check_memory, open_tables
 from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.workloads.deeprec_inputs import random_inputs, random_weights
 
@@ -61,6 +61,7 @@ def measure_mix(
     if min(items, repeats) < 1:
         raise ValueError(f"items and repeats must be at least 1, not {items} and {repeats}")
     require_runtime()
+    check_memory([load_deeprec(model)], scale_rows=scale_rows)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measure, model, folder, items, repeats, scale_rows).result()
 

@@ -1,8 +1,8 @@
 """Service time of a model on a device by batch size: an input of the scheduler, kept as JSON.
 
-A file holds {"version": 1, "profiles": [{"model", "device", "batch", "latency_ms", "cores",
-"source"}, ...]}; another key is an error. A source says where the times come from, "assumed" if
-from nowhere.
+A file holds {"version": 2, "profiles": [{"model", "device", "batch", "latency_ms", "cores",
+"scale_rows", "source"}, ...]}; another key is an error, and so is a missing one. A source says
+where the times come from, "assumed" if from nowhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rpaccel.scheduler.arrivals import Floats
 
 __all__ = ["ServiceProfile", "find_profile", "load_profiles", "save_profiles"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -31,6 +31,8 @@ class ServiceProfile:
     batch : int[points], ascending   items of a request
     latency_ms : float[points]       time of such a request on an idle device [ms]
     cores : cores (or devices) that a request holds while it runs
+    scale_rows : rows of a table over those of the model's configuration, up to 1; None: the times
+        are not of such tables, e.g. published ones
     """
 
     model: str
@@ -38,6 +40,7 @@ class ServiceProfile:
     batch: tuple[int, ...]
     latency_ms: tuple[float, ...]
     cores: int
+    scale_rows: float | None
     source: str
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class ServiceProfile:
             raise ValueError(f"latency_ms must be positive, not {self.latency_ms}")
         if self.cores < 1 or not self.source:
             raise ValueError(f"cores must be at least 1 and source given, not {self.cores}")
+        if self.scale_rows is not None and not 0 < self.scale_rows <= 1:
+            raise ValueError(f"scale_rows must be above 0 and at most 1, not {self.scale_rows}")
 
     def ms(self, items: int) -> float:
         """Return the latency of a request of `items` [ms]."""

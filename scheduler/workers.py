@@ -20,7 +20,7 @@ from rpaccel.golden.deeprec import DeeprecInputs
 from rpaccel.golden.dlrm import Float
 from rpaccel.scheduler.deeprec_models import DeeprecModel, require_runtime
 from rpaccel.scheduler.deeprec_profile import peak_bytes
-from rpaccel.scheduler.deeprec_tables import open_tables
+from rpaccel.scheduler.deeprec_tables import check_memory, open_tables
 from rpaccel.scheduler.sizes import Sizes
 from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.workloads.deeprec_inputs import random_inputs, random_weights
@@ -182,7 +182,8 @@ def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
 class Workers:
     """Worker processes behind one queue. Use as a context; memory is known behind it.
 
-    Raises RuntimeError if a worker cannot start, or ends.
+    Raises RuntimeError if a worker cannot start, or ends, ValueError where memory does not hold
+    them (`check_memory`).
 
     Members
     -------
@@ -193,6 +194,8 @@ class Workers:
         if count < 1:
             raise ValueError(f"workers must be at least 1, not {count}")
         require_runtime()
+        models = [load_deeprec(stage.model) for stage in ask.stages]
+        check_memory(models, scale_rows=ask.scale_rows, processes=count)
         self.count = count
         self.peak_bytes = 0
         self._ready: list[Any] = []  # workers that have answered

@@ -194,6 +194,11 @@ class DeeprecConfig(_Frozen):
         """Bytes of all tables, unscaled."""
         return sum(g.tables * g.rows for g in self.groups) * self.dim * FLOAT_BYTES
 
+    def scaled_bytes(self, scale_rows: float) -> int:
+        """Return the bytes of all tables with so much of their rows."""
+        rows = sum(group.tables * group.scaled_rows(scale_rows) for group in self.groups)
+        return rows * self.dim * FLOAT_BYTES
+
     @property
     def lookups_per_item(self) -> int:
         """Rows read for one item."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rpaccel.scheduler import deeprec_profile
+from rpaccel.scheduler import deeprec_profile, deeprec_tables
 from rpaccel.scheduler.deeprec_profile import (
     PEAK_LIMIT_BYTES,
     BatchTimes,
@@ -16,7 +16,10 @@ from rpaccel.scheduler.deeprec_profile import (
     quietest,
     require_gpu,
 )
+from rpaccel.scheduler.deeprec_tables import check_memory
+from rpaccel.scheduler.operator_mix import measure_mix
 from rpaccel.scheduler.service_profile import load_profiles, save_profiles
+from rpaccel.spec.deeprec import load_deeprec
 
 ASK = ProfileAsk(model="ncf", batches=(1, 64), repeats=3, rounds=2, scale_rows=0.01)
 
@@ -41,6 +44,7 @@ def test_says_how_it_was_measured(measurement):
     assert f"measured by `{ASK.command}`: CPU time of its thread, median of 3 requests" in source
     assert "in the quietest of 2 rounds;" in source
     assert "scale_rows 0.01;" in source
+    assert measurement.profile.scale_rows == 0.01
     assert re.search(r"onnxruntime [\d.]+, numba [\d.]+, numpy [\d.]+, Python [\d.]+", source)
     assert re.search(r"; \d{4}-\d\d-\d\d$", source)
 
@@ -69,6 +73,25 @@ def test_prints_the_memory(measurement):
     assert re.search(
         r"tables 0\.001 GB mapped once, peak memory \d\.\d\d GB of at most 12 GB", measurement.text
     )
+
+
+def test_tables_that_memory_does_not_hold_are_refused(monkeypatch, tmp_path):
+    # 4.096 GB of tables and 0.3 GB of the process beside them
+    for module in (deeprec_tables, deeprec_profile):
+        monkeypatch.setattr(module, "PEAK_LIMIT_BYTES", 2_348_000_000)
+    message = (
+        r"^memory must be at most 2 GB, not 4\.40 GB \(4\.10 GB of tables of dlrm-rmc1, 0\.30 GB "
+        r"of 1 processes\): --scale-rows 0\.49 fits$"
+    )
+    with pytest.raises(ValueError, match=message):
+        measure_model(ProfileAsk(model="dlrm-rmc1"), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        measure_mix("dlrm-rmc1", tmp_path)
+    assert not list(tmp_path.iterdir())  # nothing was written
+    config = load_deeprec("dlrm-rmc1")
+    check_memory([config], scale_rows=0.49)
+    with pytest.raises(ValueError, match=r"fewer processes fit$"):
+        check_memory([config], scale_rows=0.1, processes=8)
 
 
 def test_profile_survives_a_file(measurement, tmp_path):

@@ -2,6 +2,7 @@ import pytest
 
 from rpaccel.scheduler.derived_profiles import (
     CITED,
+    MEASURED,
     SpeedUps,
     across_link,
     from_ssd,
@@ -13,8 +14,9 @@ from rpaccel.spec.platform import LinkPlatform, load_platform
 from rpaccel.spec.ssd import SsdPoint, SsdTier
 
 PROFILE = ServiceProfile(
-    model="ncf", device="cpu", batch=(1, 100), latency_ms=(1.0, 3.0), cores=2, source="test"
-)
+    model="ncf", device="cpu", batch=(1, 100), latency_ms=(1.0, 3.0), cores=2, scale_rows=0.5,
+    source="test",
+)  # fmt: skip
 
 
 def test_link_by_hand():
@@ -24,6 +26,7 @@ def test_link_by_hand():
     assert found.latency_ms == pytest.approx((1.0 + 0.020 + 0.003, 3.0 + 0.020 + 0.300))
     assert found.source == "test; link: a link"
     assert (found.model, found.device, found.batch, found.cores) == ("ncf", "cpu", (1, 100), 2)
+    assert found.scale_rows == 0.5
 
 
 def test_link_of_recpipe():
@@ -89,3 +92,10 @@ def test_cited_profiles():
         cpu, gpu = (find_profile(profiles, model, name) for name in ("c5n.2xlarge", "t4"))
         found = [cpu.ms(items) / gpu.ms(items) for items in (100, 300, 1000)]
         assert found == pytest.approx(factors, rel=0.13)
+
+
+def test_shipped_profiles_say_how_much_of_the_tables_they_had():
+    assert {profile.scale_rows for profile in load_profiles(MEASURED)} == {1.0}
+    for profile in load_profiles(MEASURED):
+        assert "--scale-rows 1 " in profile.source
+    assert {profile.scale_rows for profile in load_profiles(CITED)} == {None}  # published times

@@ -18,6 +18,7 @@ def profile(**changes):
         "batch": (1, 10, 100),
         "latency_ms": (1.0, 1.9, 10.9),
         "cores": 1,
+        "scale_rows": None,
         "source": "assumed",
     }
     return ServiceProfile(**(keys | changes))
@@ -41,13 +42,14 @@ def test_table():
 
 def test_file_keeps_profiles_and_bytes(tmp_path):
     path = tmp_path / "profiles.json"
-    both = [profile(), profile(device="accelerator", source="measured")]
+    both = [profile(), profile(device="accelerator", scale_rows=0.25, source="measured")]
     save_profiles(path, both)
     first = path.read_bytes()
     assert sorted(load_profiles(path), key=repr) == sorted(both, key=repr)
     save_profiles(path, reversed(both))
     assert path.read_bytes() == first
-    assert find_profile(load_profiles(path), "wnd", "accelerator").source == "measured"
+    found = find_profile(load_profiles(path), "wnd", "accelerator")
+    assert (found.source, found.scale_rows) == ("measured", 0.25)
 
 
 def test_unknown_profile_lists_the_known():
@@ -64,6 +66,8 @@ def test_unknown_profile_lists_the_known():
         ({"latency_ms": (0.0, 1.0, 2.0)}, r"latency_ms must be positive"),
         ({"latency_ms": (float("nan"), 1.0, 2.0)}, r"latency_ms must be positive"),
         ({"cores": 0}, r"cores must be at least 1 and source given, not 0"),
+        ({"scale_rows": 0.0}, r"scale_rows must be above 0 and at most 1, not 0\.0"),
+        ({"scale_rows": 1.5}, r"scale_rows must be above 0 and at most 1, not 1\.5"),
         ({"threads": 2}, r"(?s)threads.*nexpected keyword"),
     ],
 )
@@ -75,10 +79,11 @@ def test_rejects(changes, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data.update(version=2), r"^p\.json: version must be 1, not 2"),
+        (lambda data: data.update(version=1), r"^p\.json: version must be 2, not 1"),
         (lambda data: data.update(extra=1), r"^p\.json must hold version and profiles"),
         (lambda data: data["profiles"][0].update(core=1), r"core"),
         (lambda data: data["profiles"][0].pop("source"), r"source"),
+        (lambda data: data["profiles"][0].pop("scale_rows"), r"scale_rows"),
         (
             lambda data: data["profiles"].append(data["profiles"][0]),
             r"^p\.json: wnd on cpu must be there once",

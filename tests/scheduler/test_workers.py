@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,23 @@ def test_workers_answer_every_query(tmp_path):
 
 
 def test_a_worker_that_cannot_start_is_an_error(tmp_path, capfd):
-    workers = Workers(worker_ask(tmp_path, stages=(("bert", 3),)), 1)
+    (tmp_path / "file").write_text("")  # no folder of tables
+    workers = Workers(worker_ask(tmp_path / "file"), 1)
     with pytest.raises(RuntimeError, match=r"^a worker must live; it ended"), workers:
         pass
-    assert "model must be one of" in capfd.readouterr().err
+    assert "Not a directory" in capfd.readouterr().err
+
+
+def test_models_that_memory_does_not_hold_are_refused(tmp_path):
+    stages = tuple(CpuStage(model=name, keep=9) for name in ("dlrm-rmc1", "dlrm-rmc2", "mt-wnd"))
+    ask = WorkerAsk(stages=stages, sizes=(9,), scale_rows=1.0, folder=tmp_path)
+    message = (
+        r"^memory must be at most 12 GB, not 12\.70 GB \(12\.10 GB of tables of dlrm-rmc1, dlrm-"
+    )
+    with pytest.raises(ValueError, match=message):
+        Workers(ask, 2)
+    assert not list(tmp_path.iterdir())
+    Workers(replace(ask, scale_rows=0.9), 2)  # not started
 
 
 def start_and_die(folder, queue):
