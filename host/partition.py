@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.rectangle import Rectangle
@@ -12,6 +12,7 @@ __all__ = [
     "Partition",
     "Rectangle",
     "check_partition",
+    "packed",
     "partition_words",
     "split_8_2",
     "whole",
@@ -57,6 +58,29 @@ def partition_words(partition: Partition, config: AcceleratorConfig) -> list[int
 def whole(config: AcceleratorConfig) -> dict[int, Rectangle]:
     """Return the partition at reset: lane 0 owns the whole array."""
     return {0: Rectangle.square(0, 0, config.blocks)}
+
+
+def packed(config: AcceleratorConfig, lanes: Sequence[int]) -> dict[int, Rectangle]:
+    """Return a partition of these lanes: the largest first, row by row, where each first fits.
+
+    Raises ValueError if the array has no room for one.
+    """
+    free = Rectangle(row=0, col=0, rows=config.block_rows, cols=config.block_cols).tiles
+    found: dict[int, Rectangle] = {}
+    for lane in sorted(
+        lanes, key=lambda n: (-config.lane_shape(n)[0] * config.lane_shape(n)[1], n)
+    ):
+        rows, cols = config.lane_shape(lane)
+        places = (Rectangle(row=r, col=c, rows=rows, cols=cols) for r, c in sorted(free))
+        place = next((one for one in places if one.tiles <= free), None)
+        if place is None:
+            raise ValueError(
+                f"lanes must fit into {config.block_rows} x {config.block_cols} blocks, "
+                f"not {list(lanes)}: no room for lane {lane} of {rows} x {cols}"
+            )
+        found[lane], free = place, free - place.tiles
+    check_partition(found, config)
+    return found
 
 
 def split_8_2(config: AcceleratorConfig) -> dict[int, Rectangle]:

@@ -1,7 +1,7 @@
 import pytest
 
 from rpaccel.host.driver import Request
-from rpaccel.host.partition import Rectangle, check_partition, split_8_2, whole
+from rpaccel.host.partition import Rectangle, check_partition, packed, split_8_2, whole
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.spec.accelerator import load_accelerator
@@ -199,3 +199,23 @@ def test_sub_batches_of_a_narrow_lane_stay_apart():
         traffic.load(ranker, [0, 1])
         asked = [traffic.submit(ranker, sub_batch=1 + n % 6) for n in range(16)]
         assert {traffic.check(query).lane for query in asked} == {0, 1}
+
+
+def test_packed_lanes_own_blocks_of_their_own():
+    config = load_accelerator("paper")
+    assert packed(config, [0]) == whole(config)
+    assert packed(config, [2, 3, 4, 5]) == {
+        2 + n: square(row, col, 2) for n, (row, col) in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)])
+    }
+    assert packed(config, [6, 1, 7]) == {
+        1: Rectangle(row=0, col=0, rows=2, cols=4), 6: square(2, 0), 7: square(2, 1)
+    }  # fmt: skip
+    mixed = packed(config, [*range(6, 14), 2, 3])
+    assert sorted(mixed) == sorted(split_8_2(config))
+    check_partition(mixed, config)
+
+
+@pytest.mark.parametrize("lanes", [range(14), [0, 6], [1, 2, 3, 4]])
+def test_lanes_that_have_no_room_are_not_packed(lanes):
+    with pytest.raises(ValueError, match=r"^lanes must fit into 4 x 4 blocks, not \["):
+        packed(load_accelerator("paper"), lanes)
