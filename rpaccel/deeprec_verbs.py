@@ -33,14 +33,16 @@ def serve(
     stages: Annotated[
         list[str] | None,
         typer.Option(
-            help="MODEL@DEVICE:KEEP,... with cpu or, at the end, accelerator; one per pipeline."
+            help="MODEL@DEVICE:KEEP,... with cpu or, at an end, accelerator; one per pipeline."
         ),
     ] = None,
     sizes: Annotated[str, typer.Option(help="Items of a query: heavy, mlperf, fixed:N, ...")] = (
         "heavy"
     ),
     samples: Annotated[int, typer.Option(help="Different queries.", min=1)] = 64,
-    workers: Annotated[int, typer.Option(help="Processes; leave LoadGen a core.", min=1)] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Processes of every CPU stage; leave LoadGen a core.", min=1)
+    ] = 1,
     batch: Annotated[
         int | None, typer.Option(help="Items of a request at most; default: whole queries.")
     ] = None,
@@ -49,6 +51,9 @@ def serve(
     queries: Annotated[int, typer.Option(help="Queries to serve.", min=20)] = 1000,
     scale_rows: ScaleRows = 1.0,
     platform: Annotated[str, typer.Option(help="Platform of the accelerator.")] = "paper",
+    split: Annotated[
+        str, typer.Option(help="Its equal lanes: how many, blocks down and across.")
+    ] = "4*2x2",
     tables: Tables = TABLES,
     out: Annotated[Path, typer.Option(help="Folder of LoadGen's logs.")] = Path("results/serve"),
     page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
@@ -57,11 +62,13 @@ def serve(
 ) -> None:
     """Serve a pipeline for real under MLPerf LoadGen, and compare p99 with the simulation."""
     from rpaccel.main_job import serve as job  # noqa: PLC0415
+    from rpaccel.main_job.serve_page import serve_page, serve_text  # noqa: PLC0415
 
     asks = [
         job.ServeAsk(
             stages=text,
             platform=platform,
+            split=split,
             sizes=sizes,
             samples=samples,
             workers=workers,
@@ -77,8 +84,8 @@ def serve(
     say = functools.partial(print, file=sys.stderr, flush=True)
     reports = [job.run_serve(ask, out, tables, say) for ask in asks]
     if page is not None:
-        page.write_text(job.serve_page(reports))
-    print_json(reports) if json else print("\n\n".join(map(job.serve_text, reports)))
+        page.write_text(serve_page(reports))
+    print_json(reports) if json else print("\n\n".join(map(serve_text, reports)))
 
 
 VERBS = (deeprec, serve)

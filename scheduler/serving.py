@@ -1,8 +1,9 @@
 """A pipeline that really runs: workers with float models, an accelerator by its model.
 
 A query ranks the items of one sample. A worker runs all CPU stages of a query, first come first
-served; the survivors then hold one lane of the accelerator for as long as its performance model,
-which the netlist validates, says. Mirrors scheduler.queueing: two stations in a row.
+served; in front of the workers or behind them, a query holds one lane of the accelerator for as
+long as its performance model, which the netlist validates, says. What the lane answers is the
+golden device's: see lane_ranker. Mirrors scheduler.queueing: two stations in a row.
 """
 
 from __future__ import annotations
@@ -16,22 +17,28 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from rpaccel.scheduler.workers import Part, Served, Workers
+from rpaccel.scheduler.workers import Items, Part, Served, Workers
 
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
+Ranker = Callable[[int, Sequence[int]], Sequence[int]]  # (sample, items) -> the best, best first
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaneStage:
-    """A stage on the accelerator: `lanes` queries at a time, `service_s` each, behind a link."""
+    """A stage on the accelerator: `lanes` queries at a time, behind a link.
+
+    items, service_s, link_s : of each sample, times in [s]. first : in front of the workers.
+    """
 
     name: str
     lanes: int
-    service_s: float
-    link_s: float
+    items: tuple[int, ...]
+    service_s: tuple[float, ...]
+    link_s: tuple[float, ...]
+    first: bool = False
 
     def __post_init__(self) -> None:
-        if self.lanes < 1 or min(self.service_s, self.link_s) < 0:
+        if self.lanes < 1 or min(*self.service_s, *self.link_s) < 0:
             raise ValueError(f"lanes must be at least 1 and no time negative, not {self}")
 
 
@@ -48,16 +55,17 @@ def fine_timer() -> None:
 class Lanes:
     """The accelerator's lanes: threads that hold a query as long as the model says."""
 
-    def __init__(self, stage: LaneStage, done: Callable[[int], None]) -> None:
-        self._stage, self._done = stage, done
-        self._queue: SimpleQueue[tuple[float, int] | None] = SimpleQueue()
+    def __init__(self, stage: LaneStage, done: Callable[[int, int, Sequence[int]], None]) -> None:
+        self.stage, self._done = stage, done
+        self._queue: SimpleQueue[tuple[float, int, int, Sequence[int]] | None] = SimpleQueue()
         self._threads = [threading.Thread(target=self._run) for _ in range(stage.lanes)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, query: int) -> None:
-        """Send a query's survivors across the link."""
-        self._queue.put((time.perf_counter() + self._stage.link_s, query))
+    def submit(self, query: int, sample: int, items: Sequence[int]) -> None:
+        """Send a query's items across the link."""
+        ready = time.perf_counter() + self.stage.link_s[sample]
+        self._queue.put((ready, query, sample, items))
 
     def close(self) -> None:
         """End the lanes once they are idle."""
@@ -69,22 +77,40 @@ class Lanes:
     def _run(self) -> None:
         fine_timer()
         while (task := self._queue.get()) is not None:
-            ready, query = task
-            end = max(ready, time.perf_counter()) + self._stage.service_s
+            ready, query, sample, items = task
+            end = max(ready, time.perf_counter()) + self.stage.service_s[sample]
             time.sleep(max(0.0, end - time.perf_counter()))
-            self._done(query)
+            self._done(query, sample, items)
+
+
+def merged(parts: Sequence[Served], keep: int) -> list[int]:
+    """Return the best `keep` items of a query's parts, best first; ties go to the lower number."""
+    ids = parts[0].ids
+    if len(parts) > 1:
+        ids = np.concatenate([one.ids for one in parts])
+        scores = np.concatenate([one.scores for one in parts])
+        ids = ids[np.lexsort((ids, -scores))]
+    return [int(item) for item in ids[:keep]]
+
+
+def to_workers(best: Sequence[int]) -> Items:
+    """Return the items of a list in ascending order: ties then go to the lower number."""
+    return np.sort(np.asarray(best, np.int64))
 
 
 class LivePipeline:
-    """Workers, then lanes if there are any; `answer` is called once for every query.
+    """Workers, then lanes if there are any, or lanes and then workers.
 
-    parts : of each sample. A query goes on when all its parts are answered, with the best `keep`
-        of what they kept.
+    `answer` is called once for every query.
+
+    parts : of what each sample brings to the workers. A query leaves them when all its parts are
+        answered, with the best `keep` of what they kept.
+    lanes : their stage, and what they answer.
 
     Members
     -------
     served : the workers' answers, in their order.
-    kept : query -> its items behind the workers, best first; ties go to the lower number.
+    ranked : query -> the list that it ends with, best first.
     """
 
     def __init__(
@@ -92,13 +118,14 @@ class LivePipeline:
         workers: Workers,
         parts: Sequence[Sequence[Part]],
         keep: int,
-        lane_stage: LaneStage | None,
+        lanes: tuple[LaneStage, Ranker] | None,
         answer: Callable[[int], None],
     ) -> None:
         self.served: list[Served] = []
-        self.kept: dict[int, list[int]] = {}
+        self.ranked: dict[int, list[int]] = {}
         self._workers, self._parts, self._keep, self._answer = workers, parts, keep, answer
-        self._lanes = None if lane_stage is None else Lanes(lane_stage, answer)
+        self._accelerator = lanes
+        self._lanes = None if lanes is None else Lanes(lanes[0], self._leave_lane)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._open: dict[int, list[Served]] = {}  # queries at the workers: answered parts
@@ -110,16 +137,11 @@ class LivePipeline:
         self._thread.start()
 
     def submit(self, query: int, sample: int) -> None:
-        """Send a query to the workers; answered at once if a worker has ended."""
-        with self._lock:
-            failed = self._error is not None
-            if not failed:
-                self._open[query] = []
-        if failed:
-            self._answer(query)
+        """Send a query to the first stage; answered at once if a worker has ended."""
+        if self._lanes is not None and self._lanes.stage.first:
+            self._lanes.submit(query, sample, range(self._lanes.stage.items[sample]))
         else:
-            for part in self._parts[sample]:
-                self._workers.submit(query, part)
+            self._enter_workers(query, sample, None)
 
     def join(self) -> None:
         """Wait until all are answered, and end the lanes. Raises RuntimeError if a worker ended."""
@@ -130,15 +152,27 @@ class LivePipeline:
         if self._error is not None:
             raise self._error
 
+    def _enter_workers(self, query: int, sample: int, items: Items | None) -> None:
+        with self._lock:
+            failed = self._error is not None
+            if not failed:
+                self._open[query] = []
+        if failed:
+            self._answer(query)
+        else:
+            for part in self._parts[sample]:
+                self._workers.submit(query, part, items)
+
     def _collect(self, queries: int) -> None:
         try:
-            while len(self.kept) < queries:
+            while queries:
                 served = self._workers.next_answer()
                 self.served.append(served)
                 done = self._open[served.query]
                 done.append(served)
                 if len(done) == len(self._parts[served.part.sample]):
-                    self._go_on(served.query)
+                    queries -= 1
+                    self._leave_workers(served.query, served.part.sample)
         except RuntimeError as error:
             # Whoever asks waits for every answer before it can hear of the error.
             with self._lock:
@@ -147,13 +181,24 @@ class LivePipeline:
             for query in left:
                 self._answer(query)
 
-    def _go_on(self, query: int) -> None:
+    def _leave_workers(self, query: int, sample: int) -> None:
         with self._lock:
             parts = self._open.pop(query)
-        ids = parts[0].ids
-        if len(parts) > 1:
-            ids = np.concatenate([one.ids for one in parts])
-            scores = np.concatenate([one.scores for one in parts])
-            ids = ids[np.lexsort((ids, -scores))]
-        self.kept[query] = ids[: self._keep].tolist()
-        (self._answer if self._lanes is None else self._lanes.submit)(query)
+        best = merged(parts, self._keep)
+        if self._lanes is None or self._lanes.stage.first:
+            self._end(query, best)
+        else:
+            self._lanes.submit(query, sample, best)
+
+    def _leave_lane(self, query: int, sample: int, items: Sequence[int]) -> None:
+        assert self._accelerator is not None, "lanes hold queries of an accelerator"
+        stage, rank = self._accelerator
+        best = list(rank(sample, items))
+        if stage.first:
+            self._enter_workers(query, sample, to_workers(best))
+        else:
+            self._end(query, best)
+
+    def _end(self, query: int, best: list[int]) -> None:
+        self.ranked[query] = best
+        self._answer(query)

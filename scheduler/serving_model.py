@@ -101,9 +101,10 @@ class ServiceTimes:
 def capacity_qps(query_s: float, workers: int, lane: LaneStage | None) -> float:
     """Return the load at which workers or lanes saturate; query_s : mean service [s]."""
     at_workers = workers / query_s
-    if lane is None or lane.service_s == 0:
+    at_lane_s = 0.0 if lane is None else float(np.mean(lane.service_s))
+    if lane is None or at_lane_s == 0:
         return at_workers
-    return min(at_workers, lane.lanes / lane.service_s)
+    return min(at_workers, lane.lanes / at_lane_s)
 
 
 def latencies_s(
@@ -111,18 +112,43 @@ def latencies_s(
     counts: Numbers,
     service_s: Floats,
     workers: int,
-    lane: LaneStage | None = None,
+    lanes: tuple[LaneStage, Numbers] | None = None,
     transport_s: float = 0.0,
 ) -> Floats:
     """Return float64[queries]: from arrival to answer [s].
 
     counts : parts of each query, which queue together. service_s : of every part, in order.
-    A query waits for its last part, then for a lane.
+    lanes : their stage, and the sample of each query. A query waits for its last part.
     """
-    _, ends = serve(np.repeat(arrivals_s, counts), service_s, workers)
-    firsts = np.cumsum(counts) - counts
-    done = np.maximum.reduceat(ends, firsts)
-    if lane is not None:
-        order = np.argsort(done, kind="stable")
-        _, done[order] = serve(done[order] + lane.link_s, lane.service_s, lane.lanes)
+    if lanes is None:
+        done = _after_workers(arrivals_s, counts, service_s, workers)
+    elif lanes[0].first:
+        done = _after_lanes(arrivals_s, *lanes)
+        done = _after_workers(done, counts, service_s, workers)
+    else:
+        done = _after_workers(arrivals_s, counts, service_s, workers)
+        done = _after_lanes(done, *lanes)
     return np.asarray(done + transport_s - arrivals_s)
+
+
+def _after_workers(ready_s: Floats, counts: Numbers, service_s: Floats, workers: int) -> Floats:
+    """Return when each query leaves the workers; they come by `ready_s`."""
+    order = np.argsort(ready_s, kind="stable")
+    firsts = np.cumsum(counts) - counts
+    many = counts[order]
+    starts = np.cumsum(many) - many
+    parts = np.repeat(firsts[order] - starts, many) + np.arange(many.sum())
+    _, ends = serve(np.repeat(ready_s[order], many), service_s[parts], workers)
+    done = np.empty_like(ready_s)
+    done[order] = np.maximum.reduceat(ends, starts)
+    return done
+
+
+def _after_lanes(ready_s: Floats, lane: LaneStage, asked: Numbers) -> Floats:
+    """Return when each query leaves the lanes; which take them as they cross the link."""
+    there = ready_s + np.asarray(lane.link_s)[asked]
+    order = np.argsort(there, kind="stable")
+    service = np.asarray(lane.service_s)[asked[order]]
+    done = np.empty_like(ready_s)
+    _, done[order] = serve(there[order], service, lane.lanes)
+    return done

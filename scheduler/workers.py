@@ -27,6 +27,8 @@ from rpaccel.workloads.deeprec_inputs import random_inputs, random_weights
 
 VARIANTS = 4  # batches of random features that samples take their items from
 START_S = 300.0  # what a worker may need to map its tables and build its models
+Items = npt.NDArray[np.int64]
+Brought = Sequence[Items]  # of each sample: what it brings to the workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ class WorkerAsk:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Part:
-    """Items `first` to `end` of a sample: what one request holds."""
+    """Items `first` to `end` of what a sample brings: what one request holds."""
 
     sample: int
     first: int
@@ -91,7 +93,7 @@ class Served:
 
     part: Part
     query: int
-    ids: npt.NDArray[np.int64]
+    ids: Items
     scores: Float
     service_s: float
     cpu_s: float
@@ -133,13 +135,16 @@ class CpuStages:
                 ]
             )
 
-    def rank(self, part: Part) -> tuple[npt.NDArray[np.int64], Float]:
+    def rank(self, part: Part, items: Items | None = None) -> tuple[Items, Float]:
         """Return the items that survive the last stage, best first, and their scores.
 
         An item's score is the last column of the model's output; ties go to the lower number.
+        items : int64[n]  What the sample brings, ascending; None: all it has.
         """
+        which: slice | Items = slice(part.first, part.end)
         ids = np.arange(part.first, part.end)
-        which: slice | npt.NDArray[np.int64] = slice(part.first, part.end)
+        if items is not None:
+            ids = which = items[which]
         best = np.empty(0, np.float32)
         stages = zip(self._ask.stages, self._models, self._features, strict=True)
         for stage, model, features in stages:
@@ -168,9 +173,9 @@ def _work(ask: WorkerAsk, tasks: Any, results: Any) -> None:
     stages.rank(Part(sample=0, first=0, end=max(ask.sizes)))  # compiles, allocates
     results.send(None)
     while (task := tasks.get()) is not None:
-        query, part = task
+        query, part, items = task
         start, start_cpu = time.perf_counter(), time.thread_time()
-        ids, scores = stages.rank(part)
+        ids, scores = stages.rank(part, items)
         cpu_s, wall_s = time.thread_time() - start_cpu, time.perf_counter() - start
         served = Served(
             query=query, part=part, ids=ids, scores=scores, service_s=wall_s, cpu_s=cpu_s
@@ -226,9 +231,12 @@ class Workers:
         except EOFError as error:
             raise RuntimeError("a worker must live; it ended, see its error above") from error
 
-    def submit(self, query: int, part: Part) -> None:
-        """Put a request behind the others; does not block before thousands wait."""
-        self._tasks.put((query, part))
+    def submit(self, query: int, part: Part, items: Items | None = None) -> None:
+        """Put a request behind the others; does not block before thousands wait.
+
+        items : int64[n]  What `part` counts; None: all items of its sample.
+        """
+        self._tasks.put((query, part, items))
 
     def next_answer(self) -> Served:
         """Wait for the next answer of any worker. Raises RuntimeError if one has ended."""
@@ -237,15 +245,17 @@ class Workers:
         answer: Served = self._receive(self._ready.pop(0))
         return answer
 
-    def run_alone(self, parts: Sequence[Part]) -> list[Served]:
-        """Serve one request after another."""
+    def run_alone(self, parts: Sequence[Part], items: Brought | None = None) -> list[Served]:
+        """Serve one request after another. items : of each sample; None: all it has."""
         found = []
         for query, part in enumerate(parts):
-            self.submit(query, part)
+            self.submit(query, part, None if items is None else items[part.sample])
             found.append(self.next_answer())
         return found
 
-    def run_at_once(self, parts: Sequence[Part]) -> tuple[list[Served], float]:
+    def run_at_once(
+        self, parts: Sequence[Part], items: Brought | None = None
+    ) -> tuple[list[Served], float]:
         """Serve requests that all wait; return the answers, and what each took of a worker [s].
 
         The mean: its service, and all else that keeps the worker from the next request. The first
@@ -253,7 +263,7 @@ class Workers:
         """
         start = time.perf_counter()
         for query, part in enumerate(parts):
-            self.submit(query, part)
+            self.submit(query, part, None if items is None else items[part.sample])
         answers = [self.next_answer() for _ in parts]
         return answers, (time.perf_counter() - start) / max(1, len(parts)) * self.count
 

@@ -1,26 +1,33 @@
+import numpy as np
 import pytest
 
-from rpaccel.main_job.serve import (
-    ServeAsk,
-    lane_stage,
-    parse_stages,
-    run_serve,
-    serve_text,
-)
-from rpaccel.perfmodel.lane import StageInput, predict_query
-from rpaccel.perfmodel.memory import RecordSizes
-from rpaccel.perfmodel.networks import RM_LARGE
-from rpaccel.perfmodel.shapes import compile_shape
-from rpaccel.scheduler.workers import CpuStage
+from rpaccel.golden.lane import run_query
+from rpaccel.main_job.serve import ServeAsk, run_serve
+from rpaccel.main_job.serve_page import serve_page, serve_text
+from rpaccel.main_job.serve_stages import parse_stages
+from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.scheduler.lane_machine import LaneMachine
+from rpaccel.scheduler.lane_ranker import LaneRanker
+from rpaccel.scheduler.workers import CpuStage, CpuStages, Part, WorkerAsk
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.platform import load_platform
 
+SCALE = 0.001
+
 
 def test_stages_of_a_text():
-    cpu, lane = parse_stages("wnd:256,dlrm-rmc3@cpu:64,rmlarge@accelerator:8")
-    assert cpu == (CpuStage(model="wnd", keep=256), CpuStage(model="dlrm-rmc3", keep=64))
-    assert lane == ("rmlarge", 8)
-    assert parse_stages("ncf:1") == ((CpuStage(model="ncf", keep=1),), None)
+    found = parse_stages("wnd:256,dlrm-rmc3@cpu:64,rmlarge@accelerator:8")
+    assert found.cpu == (CpuStage(model="wnd", keep=256), CpuStage(model="dlrm-rmc3", keep=64))
+    assert found.lane == (RM_LARGE, 8)
+    assert not found.lane_first
+    assert found.to_workers([999, 9]) == (999, 9)
+    assert found.to_lanes([999, 9]) == (64, 9)
+    front = parse_stages("rmsmall@accelerator:64,wnd:8")
+    assert (front.cpu, front.lane) == ((CpuStage(model="wnd", keep=8),), (RM_SMALL, 64))
+    assert front.lane_first
+    assert front.to_workers([999, 9]) == (64, 9)
+    assert front.to_lanes([999, 9]) == (999, 9)
+    assert parse_stages("ncf:1").lane is None
 
 
 @pytest.mark.parametrize(
@@ -31,8 +38,9 @@ def test_stages_of_a_text():
         ("ncf:-1", r"not 'ncf:-1'"),
         ("ncf:0", r"keep must be at least 1, not 0"),
         ("rm9:4", r"model must be one of dien"),
-        ("rmlarge@accelerator:4", r"the first stage must be on the CPU"),
-        ("ncf:9,rmsmall@accelerator:4,ncf:2", r"the accelerator must be the last stage"),
+        ("rmlarge@accelerator:4", r"a stage must be on the CPU, not 'rmlarge@accelerator:4'"),
+        ("ncf:9,rmsmall@accelerator:4,ncf:2", r"the accelerator must be the first or the last"),
+        ("rmlarge@accelerator:9,ncf:4,rmsmall@accelerator:2", r"must be the first or the last"),
     ],
 )
 def test_rejects_stages(text, message):
@@ -40,27 +48,61 @@ def test_rejects_stages(text, message):
         parse_stages(text)
 
 
-def test_lane_is_the_performance_model():
+def golden_lists(ask, folder, sizes):
+    """What every sample must end with: the float models' survivors and the integer golden model."""
+    stages = parse_stages(ask.stages)
+    cpu = CpuStages(WorkerAsk(stages=stages.cpu, sizes=sizes, scale_rows=SCALE, folder=folder))
     platform, config = load_platform("paper"), load_accelerator("paper")
-    stage = StageInput(shape=compile_shape(RM_LARGE, config), items=256)
-    records = RecordSizes(user_bytes=config.beat_bytes, item_bytes=128)
-    cycles = predict_query(config, [stage], platform.accelerator.memory, records, 64).total_cycles
-    lane = lane_stage("paper", "rmlarge", 256, 64)
-    assert lane.service_s == pytest.approx(cycles / 250e6 + platform.link.seconds(64 * 8))
-    assert lane.link_s == pytest.approx(40e-6 + 256 * 120 / 6.67e9)
-    assert lane.lanes == config.lanes
+    network, keep = stages.lane
+    machine = LaneMachine(
+        config=config, platform=platform, network=network, split=ask.split, keep=keep
+    )
+    ranker = LaneRanker(machine, max(sizes), ask.seed)
+
+    def golden(sample, items):
+        return run_query(ranker.query(sample, items), [ranker.ranker], config).ids.tolist()
+
+    found = []
+    for sample, size in enumerate(sizes):
+        if stages.lane_first:
+            items = sorted(golden(sample, range(size)))
+            whole = Part(sample=sample, first=0, end=len(items))
+            found.append(cpu.rank(whole, np.asarray(items))[0].tolist())
+        else:
+            kept = cpu.rank(Part(sample=sample, first=0, end=size))[0].tolist()
+            found.append(golden(sample, kept))
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stages", ["ncf:16,rmlarge@accelerator:8", "rmlarge@accelerator:16,ncf:8"])
+def test_every_query_ends_with_the_golden_list(tmp_path, stages, workers):
+    ask = ServeAsk(
+        stages=stages, sizes="fixed:40", samples=3, queries=80, scale_rows=SCALE, load=0.2,
+        workers=workers,
+    )  # fmt: skip
+    report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
+    lists = golden_lists(ask, tmp_path / "tables", (40, 40, 40))
+    assert sum(report.lists.values()) == report.measured.queries == 80
+    assert report.lists.keys() == {(n, tuple(found)) for n, found in enumerate(lists)}
+    assert all(len(found) == 8 for found in lists)
+    assert len({tuple(found) for found in lists}) == 3
+    assert report.computed == (3, 0)  # every list before the run, none in it
+    assert report.lane.first == stages.startswith("rm")
+    assert "80 queries, each with a ranked list, 3 different ones" in serve_text(report)
 
 
 def test_serves_and_compares(tmp_path):
     ask = ServeAsk(
         stages="ncf:16,rmlarge@accelerator:8", sizes="fixed:64", samples=3, queries=100,
-        scale_rows=0.001, load=0.2,
+        scale_rows=SCALE, load=0.2,
     )  # fmt: skip
     said = []
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", said.append)
     assert report.measured.queries == 100
     assert report.qps == pytest.approx(0.2 * report.capacity_qps)
-    lane_ms = 1e3 * (report.lane.service_s + report.lane.link_s)
+    assert (report.lane.lanes, report.lane.items) == (4, (16, 16, 16))
+    lane_ms = 1e3 * (report.lane.service_s[0] + report.lane.link_s[0])
     assert report.measured.latency_ms[50] > lane_ms
     assert report.predicted.p50_ms > lane_ms + 0.5 * report.service_ms[0]
     assert report.explained.queries == report.replayed.queries == 100
@@ -70,8 +112,10 @@ def test_serves_and_compares(tmp_path):
     )
     text = serve_text(report)
     assert "scale_rows 0.001" in text
+    assert "rmlarge on paper, 4*2x2: 4 lane(s)" in text
     assert f"{report.measured.latency_ms[99]:8.2f}" in text
     assert "peak memory of the workers" in text
+    assert text in serve_page([report])
 
 
 def test_serves_split_queries(tmp_path):
@@ -82,6 +126,9 @@ def test_serves_split_queries(tmp_path):
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
     assert report.measured.queries == 60
     assert report.explained.queries == 60
+    assert report.lane is None
+    assert sum(report.lists.values()) == 60
+    assert len(report.lists) == 2
     assert "requests of at most 20 items" in serve_text(report)
 
 

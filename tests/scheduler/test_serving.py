@@ -10,18 +10,28 @@ from rpaccel.scheduler.serving import Lanes, LaneStage, LivePipeline, fine_timer
 from rpaccel.scheduler.workers import Part, Served
 
 
+def lane_stage(service_s, link_s, first=False):
+    return LaneStage(
+        name="a", lanes=2, items=(4,) * len(service_s), service_s=service_s, link_s=link_s,
+        first=first,
+    )  # fmt: skip
+
+
 def test_lanes_hold_a_query_as_long_as_the_model_says():
     done = []
-    stage = LaneStage(name="a", lanes=2, service_s=0.05, link_s=0.02)
-    lanes = Lanes(stage, lambda query: done.append((query, time.perf_counter())))
+    stage = lane_stage((0.05, 0.2), (0.02, 0.01))
+    lanes = Lanes(stage, lambda *what: done.append((*what, time.perf_counter())))
     start = time.perf_counter()
     for query in range(4):
-        lanes.submit(query)
+        lanes.submit(query, query == 3, [query])
     lanes.close()
-    assert sorted(query for query, _ in done) == [0, 1, 2, 3]
-    ends = sorted(when - start for _, when in done)
+    assert sorted(what[:3] for what in done) == [
+        (0, 0, [0]), (1, 0, [1]), (2, 0, [2]), (3, 1, [3])
+    ]  # fmt: skip
+    ends = sorted(when - start for *_, when in done)
     assert ends[0] >= 0.07
     assert ends[2] >= 0.12  # the third and fourth wait for a lane
+    assert ends[3] >= 0.27  # and the fourth is of another sample
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
@@ -55,10 +65,12 @@ class Mortal:
 
     def __init__(self, answers):
         self.left, self.asked, self.given = answers, [], 0
+        self.items = []
         self.enough = threading.Semaphore(0)
 
-    def submit(self, query, part):
+    def submit(self, query, part, items=None):
         self.asked.append((query, part))
+        self.items.append(None if items is None else items.tolist())
         self.enough.release()
 
     def next_answer(self):
@@ -101,9 +113,67 @@ def test_parts_meet_best_first():
     pipeline.submit(7, 0)
     pipeline.join()
     assert answered == [7]
-    assert pipeline.kept == {7: [1, 3, 2]}  # ties go to the lower number
+    assert pipeline.ranked == {7: [1, 3, 2]}  # ties go to the lower number
+
+
+def test_lanes_behind_rank_what_the_workers_keep():
+    class One(Mortal):
+        def next_answer(self):
+            served = super().next_answer()
+            return answer_of(served.query, served.part, (2, 0, 3, 1), (4.0, 3.0, 2.0, 1.0))
+
+    asked, answered = [], []
+
+    def rank(sample, items):
+        asked.append((sample, list(items)))
+        return sorted(items)[:2]
+
+    stage = lane_stage((0.001,), (0.0,))
+    pipeline = LivePipeline(One(2), [[WHOLE]], 3, (stage, rank), answered.append)
+    pipeline.start(2)
+    for query in (5, 6):
+        pipeline.submit(query, 0)
+    pipeline.join()
+    assert sorted(answered) == [5, 6]
+    assert asked == [(0, [2, 0, 3])] * 2
+    assert pipeline.ranked == {5: [0, 2], 6: [0, 2]}
+
+
+def test_lanes_in_front_hand_their_list_to_the_workers():
+    class One(Mortal):
+        def next_answer(self):
+            served = super().next_answer()
+            return answer_of(served.query, served.part, (3, 1), (2.0, 1.0))
+
+    workers, answered = One(1), []
+    part = Part(sample=0, first=0, end=2)
+    stage = lane_stage((0.001,), (0.0,), first=True)
+    pipeline = LivePipeline(
+        workers, [[part]], 1, (stage, lambda _, items: list(items)[3:0:-2]), answered.append
+    )
+    pipeline.start(1)
+    pipeline.submit(7, 0)
+    pipeline.join()
+    assert workers.asked == [(7, part)]
+    assert workers.items == [[1, 3]]  # of the sample's four, 3 and 1; in order of their numbers
+    assert pipeline.ranked == {7: [3]}
+    assert answered == [7]
+
+
+def test_queries_in_lanes_in_front_are_answered_if_a_worker_ends():
+    answered = []
+    stage = lane_stage((0.01,), (0.0,), first=True)
+    pipeline = LivePipeline(
+        Mortal(1), [[WHOLE]], 1, (stage, lambda _, items: list(items)), answered.append
+    )
+    pipeline.start(6)
+    for query in range(6):
+        pipeline.submit(query, 0)
+    with pytest.raises(RuntimeError, match=r"^a worker must live"):
+        pipeline.join()
+    assert sorted(answered) == list(range(6))
 
 
 def test_rejects():
     with pytest.raises(ValueError, match=r"^lanes must be at least 1 and no time negative"):
-        LaneStage(name="a", lanes=0, service_s=0.0, link_s=0.0)
+        LaneStage(name="a", lanes=0, items=(1,), service_s=(0.0,), link_s=(0.0,))

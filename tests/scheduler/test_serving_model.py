@@ -13,7 +13,10 @@ from rpaccel.scheduler.serving_model import (
 )
 from rpaccel.scheduler.workers import Part, Served, parts_of
 
-LANE = LaneStage(name="a", lanes=2, service_s=0.5, link_s=0.25)
+LANE = LaneStage(name="a", lanes=2, items=(1,), service_s=(0.5,), link_s=(0.25,))
+FRONT = LaneStage(
+    name="a", lanes=1, items=(1, 2), service_s=(0.5, 2.0), link_s=(0.25, 0.5), first=True
+)
 
 
 def random_load(queries=300, seed=0):
@@ -39,23 +42,34 @@ def test_whole_queries_are_the_stations_in_a_row():
     service = 0.02 * sizes
     stations = [
         Station(name="cpu", servers=2, service_s=service),
-        Station(name="a", servers=2, service_s=LANE.service_s, delay_s=LANE.link_s),
+        Station(name="a", servers=2, service_s=0.5, delay_s=0.25),
     ]
     finish, _ = finish_times_s(arrivals, stations, 0.125)
     ones = np.ones(len(sizes), np.int64)
-    found = latencies_s(arrivals, ones, service, 2, LANE, 0.125)
+    found = latencies_s(arrivals, ones, service, 2, (LANE, 0 * ones), 0.125)
     assert found == pytest.approx(finish - arrivals, abs=1e-9)
 
 
 def test_by_hand():
     # Two parts of 1 and 2 s on one worker, then a lane; the second query waits for both.
     found = latencies_s(
-        np.asarray([0.0, 1.0]), np.asarray([2, 1]), np.asarray([1.0, 2.0, 1.0]), 1, LANE, 0.1
-    )
+        np.asarray([0.0, 1.0]), np.asarray([2, 1]), np.asarray([1.0, 2.0, 1.0]), 1,
+        (LANE, np.zeros(2, np.int64)), 0.1,
+    )  # fmt: skip
     assert found == pytest.approx([3 + 0.25 + 0.5 + 0.1, 4 - 1 + 0.25 + 0.5 + 0.1])
 
 
+def test_lanes_in_front_by_hand():
+    # The second query crosses the link first; then one worker has their parts, two and one.
+    found = latencies_s(
+        np.asarray([0.0, 0.125]), np.asarray([2, 1]), np.asarray([1.0, 2.0, 4.0]), 1,
+        (FRONT, np.asarray([1, 0])), 0.1,
+    )  # fmt: skip
+    assert found == pytest.approx([2.875 + 2 + 3 + 0.1, 0.875 + 4 - 0.125 + 0.1])
+
+
 def test_capacity():
+    assert capacity_qps(0.25, 2, FRONT) == 1 / 1.25
     assert capacity_qps(0.25, 2, None) == 8
     assert capacity_qps(0.25, 2, LANE) == 4
     assert capacity_qps(1.0, 2, LANE) == 2

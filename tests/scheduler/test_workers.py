@@ -82,6 +82,24 @@ def test_a_part_ranks_its_own_items(tmp_path):
     assert own == pytest.approx(scores[np.isin(whole, part)], rel=1e-4, abs=1e-6)
 
 
+def same(_, items):
+    return items
+
+
+def test_items_that_are_brought_are_ranked(tmp_path):
+    ask = worker_ask(tmp_path, stages=(("ncf", 9),))
+    whole = CpuStages(ask).rank(Part(sample=1, first=0, end=9))[0].tolist()
+    brought = np.asarray([1, 4, 5, 8])
+    with Workers(ask, 1) as workers:
+        parts = [Part(sample=1, first=0, end=4), Part(sample=1, first=1, end=3)]
+        items = [np.arange(0), brought, np.arange(0)]
+        for (served,) in (workers.run_alone(parts[:1], items),
+                          workers.run_at_once(parts[:1], items)[0]):  # fmt: skip
+            assert served.ids.tolist() == [item for item in whole if item in brought]
+        (served,) = workers.run_alone(parts[1:], items)
+        assert sorted(served.ids.tolist()) == [4, 5]
+
+
 def test_workers_answer_every_query(tmp_path):
     answered = []
     ask = worker_ask(tmp_path)
@@ -97,16 +115,18 @@ def test_workers_answer_every_query(tmp_path):
         waiting = [*waiting, *workers.run_at_once(wholes[:2])[0]]
         assert sorted(served.part for served in waiting) == [*wholes[:2], *[wholes[2]] * 9]
         assert all(list(served.ids) == ranked[served.part.sample] for served in waiting)
-        stage = LaneStage(name="a", lanes=1, service_s=1e-4, link_s=0.0)
+        stage = LaneStage(
+            name="a", lanes=1, items=(3,) * 3, service_s=(1e-4,) * 3, link_s=(0.0,) * 3
+        )
         parts = parts_of(ask.sizes, 2)
-        pipeline = LivePipeline(workers, parts, 3, stage, answered.append)
+        pipeline = LivePipeline(workers, parts, 3, (stage, same), answered.append)
         pipeline.start(10)
         for query in range(10):
             pipeline.submit(100 + query, query % 3)
         pipeline.join()
     assert sorted(answered) == list(range(100, 110))
     # Two items a request: all of a part is kept, and the parts together rank as the whole does.
-    assert pipeline.kept == {100 + query: ranked[query % 3] for query in range(10)}
+    assert pipeline.ranked == {100 + query: ranked[query % 3] for query in range(10)}
     assert len(pipeline.served) == sum(len(parts[query % 3]) for query in range(10))
     assert 2e7 < workers.peak_bytes < 2e9
 

@@ -1,0 +1,166 @@
+"""A pipeline's workers and lanes under LoadGen: calibrated, run, simulated."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from rpaccel.scheduler.arrivals import Floats
+from rpaccel.scheduler.lane_ranker import LaneRanker
+from rpaccel.scheduler.loadgen import LoadgenReport, answer, run_server
+from rpaccel.scheduler.serving import LaneStage, LivePipeline, merged, to_workers
+from rpaccel.scheduler.serving_model import Numbers, ServiceTimes, Tail, latencies_s
+from rpaccel.scheduler.workers import Items, Part, Served, Workers
+from rpaccel.spec.deeprec import SlaTargets
+
+__all__ = ["Bench", "Lists", "Load", "Run"]
+
+CALIBRATIONS = 30  # of every sample, on average
+OTHER_SEED = 1000  # of the calibration, beyond the run's
+Lists = dict[tuple[int, tuple[int, ...]], int]  # (sample, the list it ended with) -> queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is offered: a share of the capacity, unless `qps` is given."""
+
+    share: float
+    qps: float | None
+    sla: SlaTargets
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A run of LoadGen's: what it says, when it issued which sample, what the workers then took.
+
+    issued_s : from the first one on. service_s : of every part, in order. lists : that queries
+    ended with. computed : of them, those that the golden device computed in the run.
+    """
+
+    measured: LoadgenReport
+    issued_s: Floats
+    asked: Numbers
+    service_s: Floats
+    served: list[Served]
+    lists: Lists
+    computed: int
+
+
+class Bench:
+    """The workers of a pipeline and its lanes, asked by LoadGen."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        parts: tuple[tuple[Part, ...], ...],
+        keep: int,
+        lanes: tuple[LaneStage, LaneRanker] | None,
+        load: Load,
+    ) -> None:
+        self.workers, self.parts = workers, parts
+        self._lanes = lanes
+        self._keep, self._load = keep, load
+
+    def run(self, qps: float, queries: int, seed: int, folder: Path) -> Run:
+        """Serve `queries`. folder : of LoadGen's logs."""
+        log: list[tuple[float, int, int]] = []
+        before = self._computed
+        pipeline = LivePipeline(
+            self.workers,
+            self.parts,
+            self._keep,
+            None if self._lanes is None else (self._lanes[0], self._lanes[1].rank),
+            answer,
+        )
+        pipeline.start(queries)
+
+        def issue(query: int, sample: int) -> None:
+            log.append((time.perf_counter(), query, sample))
+            pipeline.submit(query, sample)
+
+        measured = run_server(
+            issue,
+            samples=len(self.parts),
+            qps=qps,
+            queries=queries,
+            sla_ms=self._load.sla.medium_ms,
+            percentile=self._load.sla.percentile,
+            seed=seed,
+            folder=folder,
+        )
+        pipeline.join()
+        took = {(served.query, served.part): served.service_s for served in pipeline.served}
+        same = [took[query, part] for _, query, sample in log for part in self.parts[sample]]
+        issued = np.asarray([when for when, _, _ in log])
+        return Run(
+            measured=measured,
+            issued_s=issued - issued[0],
+            asked=np.asarray([sample for _, _, sample in log]),
+            service_s=np.asarray(same),
+            served=pipeline.served,
+            lists=dict(Counter((one, tuple(pipeline.ranked[query])) for _, query, one in log)),
+            computed=self._computed - before,
+        )
+
+    @property
+    def _computed(self) -> int:
+        return 0 if self._lanes is None else self._lanes[1].asked
+
+    def calibrate(self, rng: np.random.Generator, folder: Path) -> ServiceTimes:
+        """Measure parts at the load that will be offered, as far as a short run tells it.
+
+        LoadGen and what answers it take memory and cores of the workers, so it is one of LoadGen's.
+        Parts that it does not ask for are measured alone. The lists of the lanes are computed
+        before: in a run they are known, and a lane takes the time of the model.
+        """
+        load, every = self._load, [part for all_of in self.parts for part in all_of]
+        brought = self._brought()
+        alone = self.workers.run_alone(every, brought)
+        self._rank_all(alone)
+        mean_s = sum(served.service_s for served in alone) / len(self.parts)
+        qps = load.share * self.workers.count / mean_s if load.qps is None else load.qps
+        run = self.run(qps, CALIBRATIONS * len(self.parts), load.seed + OTHER_SEED, folder)
+        asked = {served.part for served in run.served}
+        served = [*run.served, *(one for one in alone if one.part not in asked)]
+        order = rng.permutation(len(every))
+        waiting, taken_s = self.workers.run_at_once([every[i] for i in order], brought)
+        hold_s = max(0.0, taken_s - sum(one.service_s for one in waiting) / len(waiting))
+        service = ServiceTimes.of(self.parts, served, hold_s, 0.0)
+        short = self.simulated(service, run.issued_s, run.asked, run.service_s + hold_s)
+        transport_ms = max(0.0, run.measured.latency_ms[50] - short.p50_ms)
+        return replace(service, transport_s=1e-3 * transport_ms)
+
+    def _brought(self) -> list[Items] | None:
+        """Return what lanes in front hand to the workers, of each sample; None: there are none."""
+        if self._lanes is None or not self._lanes[0].first:
+            return None
+        stage, ranker = self._lanes
+        items = enumerate(stage.items)
+        return [to_workers(ranker.rank(sample, range(count))) for sample, count in items]
+
+    def _rank_all(self, alone: list[Served]) -> None:
+        """Compute what lanes behind the workers answer. alone : every part of every sample."""
+        if self._lanes is None or self._lanes[0].first:
+            return
+        for sample in range(len(self.parts)):
+            parts = [one for one in alone if one.part.sample == sample]
+            self._lanes[1].rank(sample, merged(parts, self._keep))
+
+    def simulated(
+        self,
+        service: ServiceTimes,
+        arrivals_s: Floats,
+        asked: Numbers,
+        service_s: Floats,
+        warm_up: float = 0.0,
+    ) -> Tail:
+        """Return the latencies of queries of samples `asked`; service_s : of every part."""
+        counts, count = service.counts(asked), self.workers.count
+        lanes = None if self._lanes is None else (self._lanes[0], asked)
+        found = latencies_s(arrivals_s, counts, service_s, count, lanes, service.transport_s)
+        return Tail.of(found, warm_up)
