@@ -21,6 +21,7 @@ from rpaccel.scheduler.deeprecsched import (
     joint_space,
     paper_batch,
     paper_threshold,
+    plain_queries,
     static,
 )
 from rpaccel.scheduler.many import run_many
@@ -56,13 +57,17 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One model at one target: the outcome and the power at its load [W] of each scheme."""
+    """One model at one target: the outcome and the power at its load [W] of each scheme.
+
+    plain : queries of an exhaustive search without bounds, of each node with an optimum.
+    """
 
     model: str
     level: Level
     sla_ms: float
     outcomes: dict[str, Outcome]
     watts: dict[str, float]
+    plain: dict[str, int]
 
     def gain(self, scheme: str) -> float:
         """Return the load over that of the static batch; infinite if that holds none."""
@@ -108,12 +113,18 @@ def _case(ask: Ask, place: tuple[int, Level]) -> Case:
         "ours+": joint(both, joined),
         "optimum+": exhaustive(both, joined),
     }
+    queries = {"optimum": plain_queries(alone, plain), "optimum+": plain_queries(both, joined)}
     watts = {
         name: power_w(both if name.endswith("+") else alone, found.policy, found.qps, NodePower())
         for name, found in outcomes.items()
     }
     return Case(
-        model=cpu.model, level=place[1], sla_ms=sla.limit_s * 1e3, outcomes=outcomes, watts=watts
+        model=cpu.model,
+        level=place[1],
+        sla_ms=sla.limit_s * 1e3,
+        outcomes=outcomes,
+        watts=watts,
+        plain=queries,
     )
 
 

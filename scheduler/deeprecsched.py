@@ -2,8 +2,9 @@
 
 The paper's way is two climbs in a row, of the batch and then of the threshold, each ended by the
 first decrease. Ours searches both together with merging and even parts: the moments of the work
-order all settings, the simulation races the best of them and their neighbours against the best so
-far, one load each. The exhaustive optimum races every setting that a bound does not exclude.
+order all settings, the simulation races the best of each way of working, and neighbours, against
+the best so far, one load each. The exhaustive optimum races every setting that a bound of ours does
+not exclude; a plain exhaustive search would find the peak of every one.
 
 Ref: U. Gupta et al., "DeepRecSys", ISCA'20, section on DeepRecSched; the step of its climbs is not
 in the text, doubling is assumed.
@@ -11,7 +12,7 @@ in the text, doubling is assumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 
@@ -19,7 +20,7 @@ from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
 from rpaccel.scheduler.query_plant import MOST_MERGED, QueryPlant
 
 __all__ = ["STATIC_BATCH", "Outcome", "Space", "cpu_space", "exhaustive", "joint", "joint_space",
-           "paper_batch", "paper_threshold", "static"]  # fmt: skip
+           "paper_batch", "paper_threshold", "plain_queries", "static"]  # fmt: skip
 
 STATIC_BATCH = 25  # the largest query, 1000 items, over 40 cores
 BATCHES = (1, 2, 4, 8, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320, 400, 512,
@@ -27,6 +28,11 @@ BATCHES = (1, 2, 4, 8, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 128, 160, 200, 2
 THRESHOLDS = (1, *range(50, 1000, 50), NOT_OFFLOADED)
 RESOLUTION = 0.01  # of two peaks, each found to 0.5 %
 GAIN = 0.002  # a setting is better if it holds so much more load
+OUR_GAIN = 0.005  # of our search: a quarter of the 2 % that it may be below the optimum
+DOUBT = 0.02  # by which a setting's estimate may be below that of the best; lower: not tried
+MOST_TRIED = 8  # settings that our search simulates
+STRIDES = (2, 1)  # places of a field to the neighbours
+SAMPLED = 12  # settings of which the cost of a plain exhaustive search is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +92,13 @@ def joint_space() -> Space:
 class Outcome:
     """A setting and what it took to find it.
 
-    qps : load under the target; 0 if no setting meets it. evaluations : settings simulated.
-    queries : simulated in all.
+    qps : load under the target; 0 if no setting meets it. settings : to choose from.
+    evaluations : settings simulated, by one run or more. queries : simulated in all.
     """
 
     policy: Policy
     qps: float
+    settings: int
     evaluations: int
     queries: int
 
@@ -102,15 +109,16 @@ class _Search:
 
     plant: QueryPlant
     best: Policy
+    gain: float = GAIN
     qps: float = 0.0
     queries: int = 0
-    seen: set[Policy] = field(default_factory=set)
+    seen: set[Policy] = field(default_factory=set)  # simulated
 
     def climb(self, policy: Policy, start_qps: float | None = None) -> float:
         """Return a setting's peak; it is the best so far if it is above."""
-        self.seen.add(policy)
         if self.plant.limit_qps(policy) == 0:
             return 0.0
+        self.seen.add(policy)
         peak = self.plant.peak(policy, start_qps)
         self.queries += peak.queries
         if peak.qps > self.qps:
@@ -119,7 +127,7 @@ class _Search:
 
     def race(self, policy: Policy) -> bool:
         """Return whether a setting holds more load than the best so far; then it is the best."""
-        wanted = self.qps * (1 + GAIN)
+        wanted = self.qps * (1 + self.gain)
         if policy in self.seen or self.plant.limit_qps(policy) <= wanted:
             return False  # known, or below by its bound: nothing is simulated
         self.seen.add(policy)
@@ -133,9 +141,13 @@ class _Search:
         self.climb(policy, wanted)
         return True
 
-    def outcome(self) -> Outcome:
+    def outcome(self, settings: int) -> Outcome:
         return Outcome(
-            policy=self.best, qps=self.qps, evaluations=len(self.seen), queries=self.queries
+            policy=self.best,
+            qps=self.qps,
+            settings=settings,
+            evaluations=len(self.seen),
+            queries=self.queries,
         )
 
 
@@ -143,7 +155,7 @@ def static(plant: QueryPlant, batch: int = STATIC_BATCH) -> Outcome:
     """Return the paper's baseline: one batch for every model, nothing offloaded."""
     search = _Search(plant, Policy(batch=batch))
     search.climb(search.best)
-    return search.outcome()
+    return search.outcome(1)
 
 
 def paper_batch(plant: QueryPlant) -> Outcome:
@@ -160,6 +172,7 @@ def paper_threshold(plant: QueryPlant, batch: Outcome) -> Outcome:
     found = _climb(plant, [Policy(batch=size, threshold=1 << power) for power in range(11)])
     return replace(
         found,
+        settings=found.settings + batch.settings,
         evaluations=found.evaluations + batch.evaluations,
         queries=found.queries + batch.queries,
     )
@@ -173,58 +186,69 @@ def _climb(plant: QueryPlant, policies: list[Policy]) -> Outcome:
         if found < before * (1 - RESOLUTION):
             break
         before = found
-    return search.outcome()
+    return search.outcome(len(policies))
 
 
 def joint(plant: QueryPlant, space: Space, share: float = 0.1) -> Outcome:
     """Return the best setting that our search finds with at most `share` of the space simulated.
 
-    Settings are ordered by the plant's estimate. The first is measured and the next ones race
-    it; then neighbours, near ones last, until none is better.
+    And at most MOST_TRIED settings. They are ordered by the plant's estimate. The first one's peak
+    is found; the first of each other way of working races it, then neighbours of the best, until
+    none is better or no estimate promises more.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be in 0..1, not {share}")
     guesses = {policy: plant.estimate_qps(policy) for policy in space}
     ordered = sorted(guesses, key=lambda policy: -guesses[policy])
-    budget = max(1, int(share * len(guesses)))
-    search = _Search(plant, ordered[0])
+    budget = min(MOST_TRIED, max(1, int(share * len(guesses))))
+    search = _Search(plant, ordered[0], OUR_GAIN)
     search.climb(ordered[0])
-    for policy in _leaders(ordered):
-        if len(search.seen) >= budget * 3 // 4:
-            break
-        search.race(policy)
-    improved = True
-    while improved and len(search.seen) < budget:
-        improved = False
-        for stride in (4, 2, 1):
-            near = sorted(space.neighbours(search.best, stride), key=lambda p: -guesses[p])
-            for policy in near:
-                if len(search.seen) < budget and search.race(policy):
-                    improved = True
-                    break
-    return search.outcome()
+
+    def better(policies: Iterable[Policy]) -> Iterator[Policy]:
+        for policy in policies:
+            hopeful = guesses[policy] * (1 + DOUBT) >= guesses[search.best]
+            if hopeful and len(search.seen) < budget and search.race(policy):
+                yield policy
+
+    for _ in better(_ways(ordered)):
+        pass
+    while True:
+        near = [policy for stride in STRIDES for policy in space.neighbours(search.best, stride)]
+        if next(better(sorted(near, key=lambda policy: -guesses[policy])), None) is None:
+            return search.outcome(len(guesses))
 
 
-def _leaders(ordered: list[Policy]) -> list[Policy]:
-    # The best guesses, then the best guess of each way of working: estimates of one way err alike.
-    groups: dict[tuple[object, ...], Policy] = {}
+def _ways(ordered: list[Policy]) -> list[Policy]:
+    # The best guess of each way of working, the best first: estimates of one way err alike.
+    heads: dict[tuple[object, ...], Policy] = {}
     for policy in ordered:
         way = (policy.even, policy.merge, policy.window_s, policy.merge_items,
                policy.threshold == NOT_OFFLOADED)  # fmt: skip
-        groups.setdefault(way, policy)
-    return [*ordered[1:4], *groups.values(), *ordered[4:8]]
+        heads.setdefault(way, policy)
+    return list(heads.values())
 
 
 def exhaustive(plant: QueryPlant, space: Space) -> Outcome:
     """Return the best setting of a space.
 
-    `evaluations` is the size of the space: a setting whose bound is below the best so far is not
-    simulated, which changes no answer.
+    A setting whose bound is below the best so far is not simulated, which changes no answer.
     """
     ordered = sorted(space, key=lambda policy: -plant.estimate_qps(policy))
     search = _Search(plant, ordered[0])
     search.climb(ordered[0])
     for policy in ordered[1:]:
         search.race(policy)
-    found = search.outcome()
-    return replace(found, evaluations=len(ordered))
+    return search.outcome(len(ordered))
+
+
+def plain_queries(plant: QueryPlant, space: Space, sampled: int = SAMPLED) -> int:
+    """Return about how many queries an exhaustive search without bounds would simulate.
+
+    It finds the peak of every setting; here, of `sampled` ones that are spread over the space. One
+    that no idle node answers in time costs nothing.
+    """
+    settings = list(space)
+    count = min(sampled, len(settings))
+    places = [(2 * number + 1) * len(settings) // (2 * count) for number in range(count)]
+    queries = sum(plant.peak(settings[place]).queries for place in places)
+    return round(queries / count * len(settings))

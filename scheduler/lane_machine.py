@@ -91,7 +91,7 @@ class LaneMachine:
         return self.platform.accelerator.seconds(max(self._cycles(items, 1), full))
 
     def stage(self, items: Sequence[int], *, first: bool = False) -> LaneStage:
-        """Return the stage for samples that bring so many items each; link : there and back.
+        """Return the stage for samples that bring so many items each; its link : there and back.
 
         Raises ValueError for a sample of more items than the machine takes.
         """

@@ -24,7 +24,7 @@ from rpaccel.scheduler.service_profile import ServiceProfile, find_profile, load
 from rpaccel.scheduler.sizes import parse_sizes
 from rpaccel.spec.deeprec import deeprec_names
 
-__all__ = ["Options", "run_deeprecsched"]
+__all__ = ["Options", "ask_of", "run_deeprecsched"]
 
 FILES = {"measured": MEASURED, "assumed": PROFILES_DIR / "assumed.json"}
 TITLES = {
@@ -51,7 +51,8 @@ def _pair(profiles: Sequence[ServiceProfile], model: str) -> tuple[ServiceProfil
     return cpu, sped_up(cpu, load_speedups())
 
 
-def _ask(name: str, models: Sequence[str], options: Options) -> Ask:
+def ask_of(name: str, models: Sequence[str], options: Options) -> Ask:
+    """Return what is compared. name : of FILES, or a path of service times."""
     profiles = load_profiles(FILES.get(name, Path(name)))
     return Ask(
         profiles=tuple(_pair(profiles, model) for model in models),
@@ -81,14 +82,14 @@ def run_deeprecsched(
         def say(done: int) -> None:
             progress(f"{name}: {done} of {total}")
 
-        ask = _ask(name, wanted, options)
+        ask = ask_of(name, wanted, options)
         with ProcessPoolExecutor(jobs) as pool:
             cases = run_study(ask, pool, say)
         return Study(name=TITLES.get(name, name), ask=ask, cases=cases)
 
     studies = [study(name) for name in files]
     first = studies[0]
-    every = _ask(files[0], sorted({DRIFT_MODEL, *wanted, *_paired()}), options)
+    every = ask_of(files[0], sorted({DRIFT_MODEL, *wanted, *_paired()}), options)
     batches = {model: 128 for model in _paired()}
     batches |= {
         case.model: case.outcomes["ours"].policy.batch

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rpaccel.main_job.serve_bench import CALIBRATIONS, Bench, Lists, Load
+from rpaccel.main_job.serve_bench import CALIBRATIONS, Bench, Load, Ranked
 from rpaccel.main_job.serve_stages import Stages, parse_stages
 from rpaccel.scheduler.arrivals import poisson_arrivals_s
 from rpaccel.scheduler.lane_machine import LaneMachine
@@ -79,7 +79,7 @@ class ServeReport:
     explained : with the service times of the run, too: what is left is queues and transport.
     measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
     most_lost_ms : of one request.
-    lists : (sample, list) -> queries that ended with it. computed : lists that the golden device
+    lists : that queries ended with. computed : lists that the golden device
         computed before the run, and in it. rank_ms : that one took on this CPU, on average.
     peak_bytes : of the workers together, the tables counted once [B].
     """
@@ -99,7 +99,7 @@ class ServeReport:
     measured: LoadgenReport
     lost_share: float
     most_lost_ms: float
-    lists: Lists
+    lists: tuple[Ranked, ...]
     computed: tuple[int, int]
     rank_ms: float
     peak_bytes: int

@@ -17,11 +17,10 @@ from rpaccel.scheduler.serving_model import Numbers, ServiceTimes, Tail, latenci
 from rpaccel.scheduler.workers import Items, Part, Served, Workers
 from rpaccel.spec.deeprec import SlaTargets
 
-__all__ = ["Bench", "Lists", "Load", "Run"]
+__all__ = ["Bench", "Load", "Ranked", "Run"]
 
 CALIBRATIONS = 30  # of every sample, on average
 OTHER_SEED = 1000  # of the calibration, beyond the run's
-Lists = dict[tuple[int, tuple[int, ...]], int]  # (sample, the list it ended with) -> queries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +31,15 @@ class Load:
     qps: float | None
     sla: SlaTargets
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """A list, best first, that `queries` of one sample ended with."""
+
+    sample: int
+    items: tuple[int, ...]
+    queries: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +55,7 @@ class Run:
     asked: Numbers
     service_s: Floats
     served: list[Served]
-    lists: Lists
+    lists: tuple[Ranked, ...]
     computed: int
 
 
@@ -96,6 +104,7 @@ class Bench:
         pipeline.join()
         took = {(served.query, served.part): served.service_s for served in pipeline.served}
         same = [took[query, part] for _, query, sample in log for part in self.parts[sample]]
+        ends = Counter((sample, tuple(pipeline.ranked[query])) for _, query, sample in log)
         issued = np.asarray([when for when, _, _ in log])
         return Run(
             measured=measured,
@@ -103,7 +112,10 @@ class Bench:
             asked=np.asarray([sample for _, _, sample in log]),
             service_s=np.asarray(same),
             served=pipeline.served,
-            lists=dict(Counter((one, tuple(pipeline.ranked[query])) for _, query, one in log)),
+            lists=tuple(
+                Ranked(sample=sample, items=items, queries=queries)
+                for (sample, items), queries in sorted(ends.items())
+            ),
             computed=self._computed - before,
         )
 

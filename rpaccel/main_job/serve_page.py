@@ -16,6 +16,7 @@ __all__ = ["serve_page", "serve_text"]
 def serve_text(report: ServeReport) -> str:
     """The report as lines for people."""
     ask, measured = report.ask, report.measured
+    listed = sum(one.queries for one in report.lists)
     lines = [
         f"pipeline {ask.stages}, sizes {ask.sizes} ({ask.samples} samples), "
         f"{ask.workers} worker(s), requests of {f'at most {ask.batch}' if ask.batch else 'all'} "
@@ -23,7 +24,7 @@ def serve_text(report: ServeReport) -> str:
         f"service {report.service_ms[0]:.2f} ms on average, {report.service_ms[1]:.2f} ms of the "
         f"largest, of it {report.hold_ms:.2f} ms to take and answer a request; transport "
         f"{report.transport_ms:.2f} ms; {report.qps:.1f} of "
-        f"{report.capacity_qps:.1f} queries/s, {sum(report.lists.values())} queries, each with a "
+        f"{report.capacity_qps:.1f} queries/s, {listed} queries, each with a "
         f"ranked list, {len(report.lists)} different ones",
     ]
     if report.lane is not None:

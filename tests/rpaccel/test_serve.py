@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from rpaccel.main_job.serve import ServeAsk, run_serve
 from rpaccel.main_job.serve_page import serve_page, serve_text
 from rpaccel.main_job.serve_stages import parse_stages
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.results import to_json
 from rpaccel.scheduler.lane_machine import LaneMachine
 from rpaccel.scheduler.lane_ranker import LaneRanker
 from rpaccel.scheduler.workers import CpuStage, CpuStages, Part, WorkerAsk
@@ -83,8 +86,8 @@ def test_every_query_ends_with_the_golden_list(tmp_path, stages, workers):
     )  # fmt: skip
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
     lists = golden_lists(ask, tmp_path / "tables", (40, 40, 40))
-    assert sum(report.lists.values()) == report.measured.queries == 80
-    assert report.lists.keys() == {(n, tuple(found)) for n, found in enumerate(lists)}
+    assert sum(one.queries for one in report.lists) == report.measured.queries == 80
+    assert [(one.sample, list(one.items)) for one in report.lists] == list(enumerate(lists))
     assert all(len(found) == 8 for found in lists)
     assert len({tuple(found) for found in lists}) == 3
     assert report.computed == (3, 0)  # every list before the run, none in it
@@ -116,6 +119,9 @@ def test_serves_and_compares(tmp_path):
     assert f"{report.measured.latency_ms[99]:8.2f}" in text
     assert "peak memory of the workers" in text
     assert text in serve_page([report])
+    values = json.loads(to_json([report]))[0]
+    assert [one["sample"] for one in values["lists"]] == [0, 1, 2]
+    assert values["lane"]["items"] == [16, 16, 16]
 
 
 def test_serves_split_queries(tmp_path):
@@ -127,8 +133,8 @@ def test_serves_split_queries(tmp_path):
     assert report.measured.queries == 60
     assert report.explained.queries == 60
     assert report.lane is None
-    assert sum(report.lists.values()) == 60
-    assert len(report.lists) == 2
+    assert [one.sample for one in report.lists] == [0, 1]
+    assert sum(one.queries for one in report.lists) == 60
     assert "requests of at most 20 items" in serve_text(report)
 
 

@@ -32,8 +32,12 @@ def test_schemes_are_in_their_order(study):
         assert 1 < case.gain("ours") <= 1.01 * case.gain("optimum")
         assert case.of_optimum("ours") > 0.98
         assert case.of_optimum("ours+") > 0.98
-        assert case.outcomes["ours"].evaluations <= 144 / 10
-        assert case.outcomes["ours+"].evaluations <= 3024 / 10
+        for plus, settings in (("", 144), ("+", 3024)):
+            ours, best = case.outcomes["ours" + plus], case.outcomes["optimum" + plus]
+            assert ours.settings == best.settings == settings
+            assert ours.evaluations <= min(settings / 10, best.evaluations)
+            assert ours.queries <= case.plain["optimum" + plus] / 10
+            assert case.plain["optimum" + plus] > best.queries
         assert case.outcomes["ours+"].qps > case.outcomes["ours"].qps
         assert case.gain_per_watt("ours+") < case.gain("ours+")  # the accelerator draws power
     assert cases[0].outcomes["ours"].qps <= cases[1].outcomes["ours"].qps

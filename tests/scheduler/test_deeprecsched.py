@@ -11,6 +11,7 @@ from rpaccel.scheduler.deeprecsched import (
     joint_space,
     paper_batch,
     paper_threshold,
+    plain_queries,
     static,
 )
 from rpaccel.scheduler.derived_profiles import PROFILES_DIR, load_speedups, sped_up
@@ -84,7 +85,7 @@ def test_exhaustive_finds_the_top():
     space = joint_space()
     found = exhaustive(Surface(hill, guess=lambda policy: -policy.batch), space)
     assert (found.policy.batch, found.policy.threshold) == (64, 300)
-    assert found.evaluations == len(space) == len(set(space)) == 3024
+    assert found.settings == len(space) == len(set(space)) == 3024
 
 
 @pytest.mark.parametrize("wrong", [0.0, 5.0, 20.0])
@@ -95,14 +96,40 @@ def test_joint_search_needs_no_exact_guess(wrong):
     surface = Surface(hill, guess)
     found = joint(surface, joint_space())
     assert found.qps >= 0.98 * 100
-    assert found.evaluations <= 302
+    assert found.evaluations <= 8
     assert len(set(surface.calls)) == found.evaluations
 
 
 def test_a_bound_saves_the_run():
     surface = Surface(lambda policy: 100.0 if policy.batch == 64 else 10.0)
-    exhaustive(surface, Space(batch=(16, 32, 64, 128)))
+    found = exhaustive(surface, Space(batch=(16, 32, 64, 128)))
     assert {policy.batch for policy in surface.calls} == {64}
+    # The bounds of the others are below what 64 items hold, even or not.
+    assert (found.settings, found.evaluations, len(set(surface.calls))) == (8, 2, 2)
+
+
+def test_bounds_change_no_answer():
+    node = plant(accelerator=False)
+    space = Space(batch=(16, 64, 128, 256, 512))
+    peaks = [node.peak(policy).qps for policy in space]
+    found = exhaustive(node, space)
+    assert found.evaluations < found.settings == 10
+    assert found.qps == pytest.approx(max(peaks), rel=0.01)
+
+
+def test_a_plain_search_finds_every_peak():
+    node = plant(accelerator=False)
+    space = Space(batch=(16, 64, 256))
+    queries = [node.peak(policy).queries for policy in space]
+    assert plain_queries(node, space) == sum(queries)  # fewer settings than are sampled
+    assert plain_queries(node, space, 2) == 3 * (queries[1] + queries[4])
+
+
+def test_hopeless_guesses_are_not_tried():
+    surface = Surface(hill, lambda policy: 100.0 if policy.batch == 64 else 97.0)
+    found = joint(surface, Space(batch=(16, 32, 64, 128), even=(False,)), share=1.0)
+    assert [policy.batch for policy in surface.calls] == [64]
+    assert (found.settings, found.evaluations) == (4, 1)
 
 
 def test_nothing_meets_the_target():
