@@ -190,7 +190,7 @@ def run_bench(
                 hdl_toplevel_lang="verilog",
                 build_dir=bench.folder,
                 test_dir=test_dir,
-                results_xml=results.resolve(),
+                results_xml=str(results.resolve()),
                 test_filter="|".join(rf"\.{re.escape(name)}$" for name in tests) or None,
                 seed=1,
                 extra_env=dict(environment or {}),
