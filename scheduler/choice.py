@@ -117,7 +117,7 @@ class _Chooser:
         )
 
     def limit(self, row: int, evaluator: Evaluator) -> Peak:
-        """Return the largest Poisson load within the SLA, by looks of up to all its queries."""
+        """Return the largest load within the SLA, by looks of up to all the queries."""
 
         def latencies(load_qps: float, count: int) -> Floats:
             load = np.array([load_qps])

@@ -1,14 +1,10 @@
 import json
 import re
-import sys
 from itertools import product
 
 import numpy as np
 import pytest
-from typer import rich_utils
-from typer.main import get_command
 
-from rpaccel.cli import app, main
 from rpaccel.main_job import rankers, schedule
 from rpaccel.main_job.quality import LATER_ITEMS
 from rpaccel.results import to_json
@@ -27,23 +23,6 @@ VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", 
          "serving-figures", "online"]  # fmt: skip
 
 
-@pytest.fixture
-def rpaccel(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; return (exit status, standard output, error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rpaccel", *map(str, arguments)])
-        try:
-            status = main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
 def one_line(result):
     """Check that `result` is exit status 2 and one line of error; return the line."""
     status, _, error = result
@@ -51,36 +30,6 @@ def one_line(result):
     assert error.startswith("error: ")
     assert error.count("\n") == 1, error
     return error
-
-
-def words(text):
-    """Return what is shown of a help, without frames, line breaks and marks of code."""
-    return " ".join(text.replace("`", "").replace("│", " ").split())
-
-
-def commands(group, above=()):
-    """Yield (names, command) of every verb, groups too."""
-    for name, command in group.commands.items():
-        yield (*above, name), command
-        yield from commands(command, (name,)) if hasattr(command, "commands") else ()
-
-
-EVERY = list(commands(get_command(app)))
-
-
-@pytest.mark.parametrize(("names", "command"), EVERY, ids=[" ".join(names) for names, _ in EVERY])
-def test_help_shows_every_word(rpaccel, monkeypatch, names, command):
-    monkeypatch.setattr(rich_utils, "MAX_WIDTH", 400)
-    _, out, _ = rpaccel(*names, "--help")
-    shown = words(out)
-    assert words(command.help) in shown
-    for parameter in command.params:
-        assert words(parameter.help or "") in shown, parameter.name
-
-
-def test_help_shows_units(rpaccel):
-    _, out, _ = rpaccel("schedule", "--help")
-    assert "Load [queries/s]." in words(out) and "SLA, p99 [ms]." in words(out)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -297,17 +246,6 @@ def test_schedule_refuses_what_a_workload_does_not_have(rpaccel):
     assert "search must be one of criteo, criteo_wide, movielens, not 'avazu'" in line
 
 
-@pytest.mark.parametrize("workload", ["criteo", "movielens"])
-def test_schedule_refuses_numbers_before_it_starts(rpaccel, monkeypatch, workload):
-    for name in ("criteo_space", "movielens_job"):  # the card's programs, the rankers: minutes
-        monkeypatch.setattr(schedule, name, lambda *_, **__: pytest.fail("has started"))
-    ask = ("schedule", "--workload", workload)
-    line = one_line(rpaccel(*ask, "--quality", "92"))
-    assert "quality must be in 0..1, not 92: did you mean 0.92?" in line
-    assert "load_qps must be positive, not 0" in one_line(rpaccel(*ask, "--qps", "0"))
-    assert "sla_ms must be positive, not -1" in one_line(rpaccel(*ask, "--sla-ms", "-1"))
-
-
 def test_schedule_on_a_cpu_alone(rpaccel):
     ask = ("schedule", "--devices", "cpu", "--qps", "100", "--quality", "0.92")
     status, out, _ = rpaccel(*ask, "--json")
@@ -318,20 +256,6 @@ def test_schedule_on_a_cpu_alone(rpaccel):
     assert choice["requirement"]["quality_metric"] == "NDCG@64"
     status, out, _ = rpaccel(*ask)
     assert "lost by" in out and "At 50 queries/s" in out and "At 200 queries/s" in out
-
-
-def test_schedule_replays_a_trace(rpaccel, tmp_path):
-    path = tmp_path / "calm.txt"
-    path.write_text("".join(f"{0.01 * second}\n" for second in range(1000)))  # no queue, ever
-    ask = ("schedule", "--devices", "cpu", "--qps", "500", "--quality", "0.92")
-    status, out, _ = rpaccel(*ask, "--trace", path, "--json")
-    choice = json.loads(out)
-    assert (status, choice["arrivals"]) == (0, "trace calm.txt")
-    tail = choice["again"]["chosen"]["quantiles_ms"]["p99"]["value"]
-    assert tail == choice["chosen"]["idle_ms"]
-    assert choice["poisson"]["quantiles_ms"]["p99"]["value"] > tail
-    line = one_line(rpaccel(*ask, "--trace", path, "--arrivals", "bursts"))
-    assert "arrivals must be left out with a trace, not 'bursts'" in line
 
 
 def test_calibrate_compares_every_method_on_held_out_records(rpaccel, tmp_path):

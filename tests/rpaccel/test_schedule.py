@@ -1,0 +1,33 @@
+"""`rpaccel schedule`: what it refuses at once, and arrivals of a trace."""
+
+import json
+
+import pytest
+
+from rpaccel.main_job import schedule
+from tests.rpaccel.test_cli import one_line
+
+
+@pytest.mark.parametrize("workload", ["criteo", "movielens"])
+def test_schedule_refuses_numbers_before_it_starts(rpaccel, monkeypatch, workload):
+    for name in ("criteo_space", "movielens_job"):  # the card's programs, the rankers: minutes
+        monkeypatch.setattr(schedule, name, lambda *_, **__: pytest.fail("has started"))
+    ask = ("schedule", "--workload", workload)
+    line = one_line(rpaccel(*ask, "--quality", "92"))
+    assert "quality must be in 0..1, not 92: did you mean 0.92?" in line
+    assert "load_qps must be positive, not 0" in one_line(rpaccel(*ask, "--qps", "0"))
+    assert "sla_ms must be positive, not -1" in one_line(rpaccel(*ask, "--sla-ms", "-1"))
+
+
+def test_schedule_replays_a_trace(rpaccel, tmp_path):
+    path = tmp_path / "calm.txt"
+    path.write_text("".join(f"{0.01 * second}\n" for second in range(1000)))  # no queue, ever
+    ask = ("schedule", "--devices", "cpu", "--qps", "500", "--quality", "0.92")
+    status, out, _ = rpaccel(*ask, "--trace", path, "--json")
+    choice = json.loads(out)
+    assert (status, choice["arrivals"]) == (0, "trace calm.txt")
+    tail = choice["again"]["chosen"]["quantiles_ms"]["p99"]["value"]
+    assert tail == choice["chosen"]["idle_ms"]
+    assert choice["poisson"]["quantiles_ms"]["p99"]["value"] > tail
+    line = one_line(rpaccel(*ask, "--trace", path, "--arrivals", "bursts"))
+    assert "arrivals must be left out with a trace, not 'bursts'" in line
