@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from amaranth.lib.wiring import Component
 
-from rpaccel.host.composition import Piece, instances_of, piece_cells, pieces_of, total
+from rpaccel.host.composition import Piece, instances_of, piece_cells, pieces_of
 from rpaccel.host.synthesis import FAMILIES, synthesise
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.perfmodel.retrieval_budget import Area, Growth, UnitArea
@@ -72,29 +72,45 @@ def engine_config(
 
 
 def engine_areas(
-    config: AcceleratorConfig, folder: Path, say: Say, build_dir: Path = BUILD_DIR
-) -> dict[str, Area]:
-    """Return what an engine on AXI memory needs, by unit; a unit's copies together.
+    configs: Sequence[AcceleratorConfig], folder: Path, say: Say, build_dir: Path = BUILD_DIR
+) -> list[dict[str, Area]]:
+    """Return what engines on AXI memory need, by unit; a unit's copies together.
 
     Each distinct module is synthesised once, apart: LUTs and flip-flops are upper bounds.
     """
+    engines = []
+    for number, config in enumerate(configs):
+        say(f"engine for {config.retrieval_queries} queries, {config.beat_bytes} B")
+        engines.append(_units(config, folder / str(number)))
+    wanted = [piece for units in engines for unit in units.values() for piece, _ in unit]
+    cells = piece_cells(wanted, _COMMAND, build_dir=build_dir, progress=say)
+    found = []
+    for units in engines:
+        areas = {}
+        for name, unit in units.items():
+            counts: Counter[str] = Counter()
+            for piece, copies in unit:
+                counts.update({kind: copies * n for kind, n in cells[piece.digest].items()})
+            areas[name] = _area(_FAMILY.count(counts))
+        found.append(areas)
+    return found
+
+
+def _units(config: AcceleratorConfig, folder: Path) -> dict[str, list[tuple[Piece, int]]]:
+    """Return the modules of each unit and how often they are in the design."""
 
     def pieces(component: Component, name: str) -> dict[str, Piece]:
         netlist = write_netlist(component, name, folder)
         return pieces_of(parse(netlist.rtlil.read_text()))
 
-    def area(chosen: Mapping[str, Piece], instances: Counter[str]) -> Area:
-        cells = piece_cells(
-            [chosen[name] for name in instances], _COMMAND, build_dir=build_dir, progress=say
-        )
-        each = {name: cells[chosen[name].digest] for name in instances}
-        return _area(_FAMILY.count(total(instances, each)))
-
     engine = pieces(RetrievalSystem(config), "engine")
-    found = {name: area(engine, instances) for name, instances in _groups(engine).items()}
+    found = {
+        unit: [(engine[name], copies) for name, copies in instances.items()]
+        for unit, instances in _groups(engine).items()
+    }
     for component in (RetrievalFetch(config), RetrievalAnswer(config)):
         own = pieces(component, "unit")
-        found[type(component).__name__] = area(own, instances_of(own))
+        found[type(component).__name__] = [(own[n], c) for n, c in instances_of(own).items()]
     return found
 
 
@@ -138,12 +154,11 @@ def unit_series(
     beat_bytes: int, products_per_dsp: int, folder: Path, say: Say, ports: int = COST_PORTS
 ) -> dict[str, UnitArea]:
     """Return the units with ports of `beat_bytes`, but the filters, by the queries of a scan."""
-    counted = []
-    for queries in range(1, products_per_dsp + 2):
-        say(f"engine for {queries} queries, {products_per_dsp} products per DSP, {beat_bytes} B")
-        config = engine_config(queries, products_per_dsp, beat_bytes, ports)
-        at = folder / f"engine{queries}_{products_per_dsp}_{beat_bytes}_{ports}"
-        counted.append(engine_areas(config, at, say))
+    configs = [
+        engine_config(queries, products_per_dsp, beat_bytes, ports)
+        for queries in range(1, products_per_dsp + 2)
+    ]
+    counted = engine_areas(configs, folder / f"{products_per_dsp}_{beat_bytes}_{ports}", say)
     return {
         name: UnitArea(
             areas=tuple(areas[name] for areas in counted),

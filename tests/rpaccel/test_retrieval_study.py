@@ -199,7 +199,7 @@ def test_an_engine_for_five_is_what_smaller_ones_say(tmp_path):
         pass
 
     series = unit_series(16, 2, tmp_path, say, ports=2)
-    five = engine_areas(engine_config(5, 2, 16, ports=2), tmp_path / "five", say)
+    (five,) = engine_areas([engine_config(5, 2, 16, ports=2)], tmp_path / "five", say)
     assert series.keys() == five.keys() - {"ScoreFilter"}
     said = {name: unit.at(5, 2) for name, unit in series.items()}
     assert {n: (a.dsp, a.bram36) for n, a in said.items()} == {
