@@ -25,12 +25,12 @@ from rpaccel.host.driver import Completion, Driver
 from rpaccel.host.retrieval import CorpusPlace, Retrieval, RowMask
 from rpaccel.host.update_queue import PlacedUpdate
 from rpaccel.spec.isa import CORPUS, ISA_VERSION, Status
-from rpaccel.spec.retrieval import BUCKETS, MIN_ROW_BYTES, Metric
+from rpaccel.spec.retrieval import MIN_ROW_BYTES, Metric
+from rpaccel.spec.retrieval_buckets import place_buckets, sample_places
 
 __all__ = ["Change", "Corpus"]
 
 PAGE = 4096
-SAMPLE = 512  # rows whose scores place the buckets of a query's filter
 Int8 = npt.NDArray[np.int8]
 
 
@@ -86,8 +86,7 @@ class Corpus:
         padded = np.zeros((count, self.row_bytes), dtype=np.int8)
         padded[:, :dim] = held
         first = new_corpus(padded, metric, live=live, capacity=room)
-        places = np.linspace(0, max(0, count - 1), min(count, SAMPLE)).astype(np.int64)
-        self._sample = new_corpus(padded[places], metric)
+        self._sample = new_corpus(padded[sample_places(count)], metric)
         self._lock = threading.Lock()
         self._place(padded)
         words = np.ones(align(self.capacity, LIVE_BITS), dtype=np.bool_)
@@ -267,7 +266,7 @@ class Corpus:
     ) -> Retrieval:
         """Return the query for the k best rows for `vector`, int8[dim]; see `Retrieval`.
 
-        The filter's buckets cover the upper half of the scores of some rows as they were at first.
+        The filter's buckets are placed by the scores of some rows as they were at first.
         """
         base, shift = self._buckets(np.asarray(vector))
         return Retrieval(
@@ -288,7 +287,4 @@ class Corpus:
             return 0, 0  # a vector that does not fit is refused later, with its reason
         padded = np.zeros(self.row_bytes, dtype=np.int8)
         padded[: self.dim] = vector
-        scores = scores_of(self._sample, padded)
-        middle, top = int(np.median(scores)), int(scores.max())
-        span = 2 * (top - middle)  # the best of all rows lie above the best of the sample
-        return middle, max(0, span // BUCKETS).bit_length()
+        return place_buckets(scores_of(self._sample, padded))

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rpaccel.perfmodel.retrieval import ScanReport, mean_passes, scan
-from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
+from rpaccel.spec.retrieval import RetrievalConfig
+from rpaccel.spec.retrieval_buckets import place_buckets, sample_places
 
 __all__ = ["ORDERS", "main", "measure", "scores_of", "upper_tails"]
 
@@ -47,10 +48,9 @@ def upper_tails(deviations: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def measure(
     config: RetrievalConfig, order: str, rows: int, k: int, seed: int = 1, *, trials: bool = True
 ) -> ScanReport:
-    """Return the cycles of one scan, with buckets from the mean to the best score."""
+    """Return the cycles of one scan, with buckets as `host.corpus` places them."""
     scores = scores_of(order, rows, seed)
-    base = int(scores.mean())
-    shift = max(0, int(scores.max() - base).bit_length() - (BUCKETS - 1).bit_length())
+    base, shift = place_buckets(scores[sample_places(rows)])
     return scan(config, scores, k, base, shift, trials=trials)
 
 
