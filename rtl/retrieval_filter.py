@@ -56,6 +56,9 @@ class ScoreFilter(Component):
     rows : In(stream of rows_layout())  ids of a query are distinct.
     result : Out(stream of scored_layout())  min(k, valid rows) rows, best first, then the end.
     passes : Out(1)  a row enters the selector's sorter.
+    queued : Out(lanes)  a row enters the lane's queue.
+    entries : Out(0..fifo_depth) x lanes  of the lane's queue.
+    swept : Out(1)  a sweep of the histogram is over.
     stalled : Out(1)  a set waits for a lane's queue.
     idle : Out(1)  no query is inside.
     """
@@ -68,6 +71,9 @@ class ScoreFilter(Component):
                 "rows": In(stream.Signature(rows_layout(config))),
                 "result": Out(stream.Signature(scored_layout(config))),
                 "passes": Out(1),
+                "queued": Out(config.lanes),
+                "entries": Out(range(config.fifo_depth + 1)).array(config.lanes),
+                "swept": Out(1),
                 "stalled": Out(1),
                 "idle": Out(1),
             }
@@ -95,6 +101,7 @@ class ScoreFilter(Component):
                 m.d.comb += [bound.scores[number].score.eq(row.score)]
                 m.d.comb += [bound.scores[number].valid.eq(came)]
             m.d.comb += [lane.floor.eq(threshold.floor), lane.threshold.eq(threshold.threshold)]
+            m.d.comb += [self.queued[number].eq(lane.queued), self.entries[number].eq(lane.entries)]
             connect(m, lane.key, arbiter.sources[number])
 
         # bounds of the K-th best
@@ -103,6 +110,7 @@ class ScoreFilter(Component):
             threshold.recent.eq(recent.bound),
             threshold.selected.eq(selector.threshold),
             self.passes.eq(selector.enters),
+            self.swept.eq(histogram.swept),
         ]
         empty = Cat(lane.empty for lane in lanes).all() & arbiter.empty & ~taken & ~histogram.busy
         full = Cat(lane.almost_full for lane in lanes).any()

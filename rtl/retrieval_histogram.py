@@ -55,6 +55,7 @@ class Histogram(Component):
         which memories outlive, and after `start`, once in 2**generation_bits - 1 queries.
     busy : Out(1)  a score is inside.
     bound : Out(bound_layout())
+    swept : Out(1)  a sweep is over.
     """
 
     sweep_cycles = 5  # counters read, sum, comparison, what is behind leaves, start
@@ -71,6 +72,7 @@ class Histogram(Component):
                 "ready": Out(1),
                 "busy": Out(1),
                 "bound": Out(bound_layout(config)),
+                "swept": Out(1),
             }
         )
 
@@ -154,7 +156,8 @@ class Histogram(Component):
         with m.If(summed):
             m.d.sync += total.eq(so_far)  # below k, or the sweep is over
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self.swept.eq(fsm.ongoing("END2"))
             with m.State("BEGIN"):
                 m.d.sync += [at.eq(top), total.eq(0)]
                 with m.If(top > edge):

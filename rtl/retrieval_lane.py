@@ -38,6 +38,8 @@ class FilterLane(Component):
     key : Out(stream of key)  was above the threshold when it left the queue.
     almost_full : Out(1)  no row may come from the next cycle on.
     empty : Out(1)  no row is inside, `row` of this cycle not counted.
+    queued : Out(1)  a row enters the queue.
+    entries : Out(0..fifo_depth)  of the queue.
     """
 
     latency_cycles = 1 + HeadFifo.latency_cycles + 1  # comparison, queue, output register
@@ -53,6 +55,8 @@ class FilterLane(Component):
                 "key": Out(stream.Signature(unsigned(config.key_bits))),
                 "almost_full": Out(1),
                 "empty": Out(1),
+                "queued": Out(1),
+                "entries": Out(range(config.fifo_depth + 1)),
             }
         )
 
@@ -66,7 +70,11 @@ class FilterLane(Component):
             reaches.eq(self.row.valid & (~self.floor.valid | (self.row.score >= self.floor.score))),
             queue.data.eq(key_of(self.row.score, self.row.id)),
         ]
-        m.d.comb += queue.write.eq(reaches)
+        m.d.comb += [
+            queue.write.eq(reaches),
+            self.queued.eq(reaches),
+            self.entries.eq(queue.entries),
+        ]
 
         # a stale head goes at once, another one when the output register is free
         stale, space, leaves = Signal(), Signal(), Signal()

@@ -22,7 +22,8 @@ def config_of(**update):
 def measured(config, scores, k, base, shift, valid):
     """Drive a query after reset without stalls; return what ScanReport says."""
     dut = ScoreFilter(config)
-    report = {"stalled_cycles": 0, "passes": 0}
+    report = {"stalled_cycles": 0, "passes": 0, "queued": 0, "peak_entries": 0}
+    swept = []
     lanes, sets = config.lanes, -(-len(scores) // config.lanes)
 
     async def bench(ctx):
@@ -42,13 +43,20 @@ def measured(config, scores, k, base, shift, valid):
                 for p in places
             ]
             ctx.set(dut.rows.payload, {"lanes": rows, "last": number == sets - 1})
-            _, _, ready, stalled, passes, end, closed = await ctx.tick().sample(
+            _, _, *now = await ctx.tick().sample(
                 dut.rows.ready,
                 dut.stalled,
                 dut.passes,
+                dut.queued,
+                dut.swept,
                 dut.result.valid & dut.result.payload.end,
                 dut.start.ready,
+                *dut.entries,
             )
+            ready, stalled, passes, queued, sweep, end, closed, *entries = now
+            report["queued"] += queued.bit_count()
+            report["peak_entries"] = max(report["peak_entries"], *entries)
+            swept.append(sweep)
             report["stalled_cycles"] += stalled
             report["passes"] += passes
             if ready:
@@ -60,6 +68,7 @@ def measured(config, scores, k, base, shift, valid):
                     report["close_cycle"] = cycle - 1  # in the next cycle a query may start
             if end:
                 report["end_cycle"] = cycle
+                report["sweeps"] = sum(swept[: report["close_cycle"]])
                 break
             cycle += 1
 
@@ -92,7 +101,7 @@ def test_equals_rtl(order, lanes, k, count, base, shift):
     report = retrieval.scan(config, scores, k, base, shift, valid)
     found = measured(config, scores, k, base, shift, valid)
     assert {name: getattr(report, name) for name in found} == found
-    assert len(found) == 5
+    assert len(found) == 8
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])

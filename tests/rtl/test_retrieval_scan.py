@@ -8,16 +8,19 @@ import pytest
 from rpaccel.golden.retrieval import top_k
 from rpaccel.host.verilator import BUILD_DIR, build_program
 from rpaccel.perfmodel import retrieval
+from rpaccel.perfmodel.retrieval_latency import queued_rows
 from rpaccel.perfmodel.retrieval_overrun import scores_of
 from rpaccel.rtl.netlist import write_netlist
 from rpaccel.rtl.retrieval_filter import ScoreFilter
-from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
+from rpaccel.spec.retrieval import RetrievalConfig
+from rpaccel.spec.retrieval_buckets import place_buckets, sample_places
 
 # One query after the other, all as fast as they are taken. Per query in: k, base, shift, rows,
-# scores; out: six numbers, the answer's size, (score, id) of its rows; all int32.
+# scores; out: nine numbers, the answer's size, (score, id) of its rows; all int32.
 MAIN = r"""
 #include "Vrpaccel.h"
 #include "verilated.h"
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -44,9 +47,10 @@ int main(int, char** argv) {
         queries.push_back({input[at], input[at + 1], input[at + 2], input[at + 3], &input[at + 4]});
     Vrpaccel top;
     std::vector<std::vector<int32_t>> answers(queries.size());
-    std::vector<std::vector<int32_t>> counts(queries.size(), std::vector<int32_t>(6));
+    std::vector<std::vector<int32_t>> counts(queries.size(), std::vector<int32_t>(COUNTS));
     size_t opened = 0, answered = 0;
-    int32_t row = 0, cycle = 0, first = 0;
+    int32_t row = 0, cycle = 0;
+    uint32_t swept = 0;  // by cycle, this one lowest
     bool scanning = false;
     top.aresetn = 0; top.aclk = 0; top.eval(); top.aclk = 1; top.eval(); top.aresetn = 1;
     top.result___05Fready = 1;
@@ -76,6 +80,11 @@ int main(int, char** argv) {
         if (opened) {
             auto& count = counts[opened - 1];
             count[1] += top.stalled; count[2] += top.passes;
+            count[5] += __builtin_popcount(top.queued);
+#define ENTRIES(lane) count[6] = std::max<int32_t>(count[6], top.entries##lane);
+            FOR_EACH_LANE(ENTRIES)
+            swept = swept << 1 | top.swept;
+            if (scanning) count[7] += top.swept;
         }
         if (top.result___05Fvalid) {
             memcpy(best, &top.result___05Fpayload, sizeof top.result___05Fpayload);
@@ -88,13 +97,14 @@ int main(int, char** argv) {
         }
         if (scanning && row < 0 && top.start___05Fready) {
             counts[opened - 1][3] = cycle - 1;
+            counts[opened - 1][7] -= __builtin_popcount(swept & 3);  // from the closing on
             scanning = false;
         }
         bool begins = top.start___05Fvalid && top.start___05Fready && more;
         bool taken = top.rows___05Fvalid && top.rows___05Fready;
         top.aclk = 1; top.eval();
         cycle++;
-        if (begins) { scanning = true; row = 0; counts[opened][5] = cycle; opened++; }
+        if (begins) { scanning = true; row = 0; counts[opened][8] = cycle; opened++; }
         if (taken) {
             counts[opened - 1][0] = cycle;
             row = (row + 1) * LANES >= queries[opened - 1].rows ? -1 : row + 1;
@@ -103,7 +113,7 @@ int main(int, char** argv) {
     FILE* out = fopen(argv[2], "wb");
     for (size_t at = 0; at < answered; at++) {
         int32_t size = answers[at].size();
-        fwrite(counts[at].data(), 4, 6, out);
+        fwrite(counts[at].data(), 4, COUNTS, out);
         fwrite(&size, 4, 1, out);
         fwrite(answers[at].data(), 4, size, out);
     }
@@ -113,7 +123,11 @@ int main(int, char** argv) {
 """
 
 
-NAMES = ("scan_cycles", "stalled_cycles", "passes", "close_cycle", "end_cycle")
+NAMES = (
+    "scan_cycles", "stalled_cycles", "passes", "close_cycle", "end_cycle", "queued", "peak_entries",
+    "sweeps",
+)  # fmt: skip
+COUNTS = len(NAMES) + 1  # the last: the cycle of the first set
 
 
 def build(config, folder):
@@ -126,6 +140,8 @@ def build(config, folder):
         "COUNT": config.count_bits,
         "SHIFT": config.score_bits.bit_length(),
         "LIMIT": 1 << 30,
+        "COUNTS": COUNTS,
+        "FOR_EACH_LANE(X)": " ".join(f"X({lane})" for lane in range(config.lanes)),
     }
     defines = "".join(f"#define {name} {value}\n" for name, value in sizes.items())
     return build_program(
@@ -144,19 +160,22 @@ def run(program, queries, folder):
     found, at = np.fromfile(folder / "out", dtype=np.int32), 0
     answers = []
     for _ in queries:
-        counts, size = found[at : at + 6].astype(int), int(found[at + 6])
-        counts[[0, 3, 4]] -= counts[5]
-        rows = found[at + 7 : at + 7 + size].reshape(-1, 2)
-        answers.append((dict(zip(NAMES, counts[:5].tolist(), strict=True)), rows))
-        at += 7 + size
+        counts, size = found[at : at + COUNTS].astype(int), int(found[at + COUNTS])
+        counts[[0, 3, 4]] -= counts[-1]
+        at += COUNTS + 1 + size
+        answers.append(
+            (
+                dict(zip(NAMES, counts[:-1].tolist(), strict=True)),
+                found[at - size : at].reshape(-1, 2),
+            )
+        )
     assert at == len(found)
     return answers
 
 
 def query(order, rows, k, seed=1):
     scores = scores_of(order, rows, seed)
-    base = int(scores.mean())
-    shift = max(0, int(scores.max() - base).bit_length() - (BUCKETS - 1).bit_length())
+    base, shift = place_buckets(scores[sample_places(rows)])
     return {"scores": scores, "k": k, "base": base, "shift": shift}
 
 
@@ -180,3 +199,17 @@ def test_overrun_at_k_1024(lanes, tmp_path):
         assert report.overrun <= most
         # behind another query: its answer leaves meanwhile, the scan takes as long
         assert abs(again["close_cycle"] - counts["close_cycle"]) <= 0.001 * report.sets
+
+
+@pytest.mark.slow
+def test_rows_let_through_of_the_published_table(tmp_path):
+    """10**6 rows, K = 1024, 16 lanes, by the netlist's own counters; the table has means."""
+    config = RetrievalConfig(lanes=16, k_max=1024, score_bits=26, id_bits=24)
+    queries = [query("random", 10**6, 1024, seed) for seed in range(8)]
+    counts = [one for one, _ in run(build(config, tmp_path), queries, tmp_path)]
+    interval = np.mean([one["scan_cycles"] / one["sweeps"] for one in counts])
+    published = queued_rows(10**6, 1024, 16, interval)  # tests/perfmodel/test_retrieval_latency.py
+    queued = np.mean([one["queued"] for one in counts])
+    print(f"{queued:.0f} rows at {interval:.1f} cycles, {queued / published - 1:+.1%}")
+    assert abs(queued / published - 1) <= 0.1
+    assert all(one["passes"] < 8073 < one["queued"] for one in counts)  # 8073: exact and at once
