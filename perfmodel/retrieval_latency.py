@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rpaccel.perfmodel.retrieval import ScanReport
 
 __all__ = [
+    "DDR4_PORT_BYTES_PER_S",
     "HBM2_PORT_BYTES_PER_S",
     "Constant",
     "MemoryPath",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 HBM2_PORT_BYTES_PER_S = 13.27e9  # sequential, a pseudo-channel: Shuhai
+DDR4_PORT_BYTES_PER_S = 18.0e9  # the same, a channel of DDR4-2400: Shuhai
 ROW_CYCLE_S = 13.3e-9  # between scattered 32-byte reads of a pseudo-channel: Shuhai, 2.4 GB/s
 # By products per DSP: rtl.retrieval_score, rtl.retrieval_gate: latency_cycles.
 SCORE_CYCLES = {1: 7 + 1, 2: 10 + 1}

@@ -180,7 +180,7 @@ def retrieval_scan(
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
-    """Compare what scans of a corpus get of a memory with an ideal requester, in the netlist."""
+    """Compare netlist scans of a corpus with an ideal requester and with L = M / B + C."""
     from rpaccel.main_job import retrieval_scan as study  # noqa: PLC0415
 
     if rows & (rows - 1):
@@ -190,9 +190,10 @@ def retrieval_scan(
     sizes = {"rows": rows, "k": k, "queries": queries, "seed": seed}
     memories = ("hbm2", "ddr4")
     found = list(study.scan_study(counts, memories, study.ORDERS, progress=say, **sizes))
+    laws = list(study.law_study(counts, memories, progress=say, **sizes))
     masks = list(study.mask_study(counts[0], memories[0], progress=say, **sizes))
-    text = study.scan_text(found, masks, "rpaccel retrieval-scan")
-    show_page(out, text, study.scan_values(found, masks) if json else None)
+    text = study.scan_text(found, laws, masks, "rpaccel retrieval-scan")
+    show_page(out, text, study.scan_values(found, laws, masks) if json else None)
 
 
 def row_caches(

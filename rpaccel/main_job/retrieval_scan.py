@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 
 from rpaccel.golden.retrieval import inner_product, top_k
 from rpaccel.host.axi_memory import MemoryTiming
-from rpaccel.host.ideal_requester import requester_report
-from rpaccel.host.retrieval_simulator import ScanQuery, ScanTask, build_retrieval, run_retrieval
+from rpaccel.host.retrieval_simulator import ScanTask, build_retrieval, run_retrieval
 from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.scan_latency import (
+    LatencyRow,
+    asked_of,
+    ideal_cycles,
+    latency_study,
+    latency_text,
+)
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.retrieval import Metric
-from rpaccel.spec.stripe import port_of
 
-__all__ = ["ORDERS", "MaskRow", "ScanRow", "mask_study", "scan_study", "scan_text", "scan_values"]
+__all__ = [
+    "ORDERS", "MaskRow", "ScanRow", "law_study", "machine", "mask_study", "scan_study", "scan_text",
+    "scan_values",
+]  # fmt: skip
 
 BEAT_BYTES = 64
 ROW_BYTES = 64
-SHIFT = 10  # buckets of 1024: 256 of them reach 5 standard deviations of 64 products
-SCANS = 2  # of each case: the second begins while the first one's answer leaves
 ORDERS = ("random", "descending", "ascending", "equal")
 
 _TEXT = """\
@@ -35,10 +41,11 @@ Verilated; {rows:,} rows of {row_bytes} bytes, K = {k}, {queries} queries share 
 {beat_bytes} bytes a beat at 250 MHz (assumed). Every answer is equal to a full sort. Rows are in an
 order of the first query's scores; equal: one row, again and again.
 
-cycles: from the scan's start to its last row, of the second of two scans in a row. ideal: a
-requester with unlimited reads in flight on the same addresses (`host/ideal_requester.py`). waits:
-cycles in which a beat waits for a filter. answer: from the last row to the answer's end; where
-queries queue it leaves while the next scan runs.
+cycles: of the second of two scans in a row, from the first one's last row to its own. ideal: a
+requester with unlimited reads in flight that reads the same addresses again and again
+(`host/ideal_requester.py`). overrun: of the cycles over those. waits: cycles in which a beat waits
+for a filter. answer: from the last row to the answer's end; where queries queue it leaves while the
+next scan runs.
 
 """
 _MASKS = """
@@ -52,10 +59,11 @@ looks at a row is not read.
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRow:
-    """A case. cycles : from the scan's start to its last row. ideal_cycles : of the same beats.
+    """A case. cycles : from the last row of a scan to that of the next one, right behind it.
 
-    stalled_cycles : a beat waits for a filter. answer_cycles : from the last row to the answer's
-    end. The figures are those of the slower query of the second scan.
+    ideal_cycles : of the same beats, read again and again. stalled_cycles : a beat waits for a
+    filter. answer_cycles : from the last row to the answer's end. The figures are those of the
+    slower query of the second scan.
     """
 
     ports: int
@@ -74,6 +82,11 @@ class ScanRow:
     def share(self) -> float:
         """Of the beats that the ideal requester gets in the same time."""
         return self.ideal_cycles / self.cycles
+
+    @property
+    def overrun(self) -> float:
+        """Cycles beyond the ideal requester's, as a share of those."""
+        return self.cycles / self.ideal_cycles - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +146,8 @@ def scan_study(
         program = build_retrieval(config, progress=progress)
         for order in orders:
             corpus, vectors = _corpus(order, rows, seed)
-            asked = [ScanQuery(vector=v, k=k, base=0, shift=SHIFT) for v in vectors[:queries]]
-            tasks = [ScanTask(corpus=0, metric=Metric.INNER_PRODUCT, queries=asked)] * SCANS
+            asked = asked_of(corpus, vectors[:queries], k)
+            tasks = [ScanTask(corpus=0, metric=Metric.INNER_PRODUCT, queries=asked)] * 2
             wanted = [top_k(inner_product(corpus, query.vector), k) for query in asked]
             for memory in memories:
                 timing = MemoryTiming.of(memory)
@@ -145,10 +158,8 @@ def scan_study(
                     for ids, answer in zip(wanted, answers, strict=True):
                         if not np.array_equal(ids, answer.ids):
                             raise RuntimeError(f"{count} ports, {order}, {memory}: wrong rows")
-                last = max(run.answers[-1], key=lambda answer: answer.ended)
-                block = config.retrieval_block_bytes
-                at = config.memory_ports * block + np.arange(0, corpus.size, block)
-                ideal = requester_report(timing, at, block, port_of(config, at))
+                before, last = (max(found, key=lambda each: each.ended) for found in run.answers)
+                once, twice = (ideal_cycles(config, timing, corpus.size, n) for n in (1, 2))
                 progress(f"{count} ports, {order}, {memory}: {run.cycles} cycles")
                 yield ScanRow(
                     ports=count,
@@ -157,8 +168,8 @@ def scan_study(
                     order=order,
                     rows=rows,
                     k=k,
-                    cycles=last.reported - last.started,
-                    ideal_cycles=ideal.cycles,
+                    cycles=last.reported - before.reported,
+                    ideal_cycles=twice - once,
                     stalled_cycles=last.stalled_cycles,
                     answer_cycles=last.ended - last.reported,
                     cycles_per_s=run.cycles / seconds,
@@ -183,9 +194,7 @@ def mask_study(
     for share, run_rows in ((1, rows), (1 / 2, 4096), (1 / 8, 4096), (1 / 64, 4096), (1 / 64, 1)):
         rng = np.random.default_rng(seed)
         mask = np.repeat(rng.random(rows // run_rows) < share, run_rows)
-        asked = [
-            ScanQuery(vector=v, k=k, base=0, shift=SHIFT, bitmap=mask) for v in vectors[:queries]
-        ]
+        asked = [replace(query, bitmap=mask) for query in asked_of(corpus, vectors[:queries], k)]
         task = ScanTask(corpus=0, metric=Metric.INNER_PRODUCT, queries=asked)
         timing = MemoryTiming.of(memory)
         answers = run_retrieval(program, config, [(corpus, None, None)], [task], timing).answers[0]
@@ -203,11 +212,39 @@ def mask_study(
         )
 
 
-def scan_text(rows: Sequence[ScanRow], masks: Sequence[MaskRow], command: str) -> str:
+def law_study(
+    ports: Sequence[int],
+    memories: Sequence[str],
+    *,
+    rows: int,
+    k: int,
+    queries: int,
+    seed: int,
+    progress: Callable[[str], None],
+) -> Iterator[LatencyRow]:
+    """Run scans alone by ports, K and length of rows; 16 ports read as many bytes as `rows` are."""
+    sizes = [(ROW_BYTES, max(1, k // part)) for part in (1, 8, 64)]
+    sizes += [(length * ROW_BYTES, k) for length in (2, 8)]
+    for count in ports:
+        config = machine(count, queries, k)
+        yield from latency_study(
+            config,
+            memories,
+            sizes,
+            corpus_bytes=rows * ROW_BYTES // 16 * count,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def scan_text(
+    rows: Sequence[ScanRow], laws: Sequence[LatencyRow], masks: Sequence[MaskRow], command: str
+) -> str:
     """Return the page."""
     first, full = rows[0], masks[0]
     table = markdown_table(
-        ("ports", "memory", "order", "cycles", "ideal", "of its beats", "waits", "answer"),
+        ("ports", "memory", "order", "cycles", "ideal", "of its beats", "overrun", "waits",
+         "answer"),
         [
             (
                 str(row.ports),
@@ -216,12 +253,13 @@ def scan_text(rows: Sequence[ScanRow], masks: Sequence[MaskRow], command: str) -
                 f"{row.cycles:,}",
                 f"{row.ideal_cycles:,}",
                 f"{100 * row.share:.2f} %",
+                f"{100 * row.overrun:.2f} %",
                 f"{row.stalled_cycles:,}",
                 f"{row.answer_cycles:,}",
             )
             for row in rows
         ],
-    )
+    )  # fmt: skip
     mask_table = markdown_table(
         (
             "rows looked at",
@@ -251,12 +289,19 @@ def scan_text(rows: Sequence[ScanRow], masks: Sequence[MaskRow], command: str) -
         queries=first.queries,
         beat_bytes=BEAT_BYTES,
     )
-    return opening + table + _MASKS.format(ports=first.ports, memory=first.memory) + mask_table
+    bitmaps = _MASKS.format(ports=first.ports, memory=first.memory) + mask_table
+    return opening + table + latency_text(laws) + bitmaps
 
 
-def scan_values(rows: Sequence[ScanRow], masks: Sequence[MaskRow]) -> dict[str, Any]:
+def scan_values(
+    rows: Sequence[ScanRow], laws: Sequence[LatencyRow], masks: Sequence[MaskRow]
+) -> dict[str, Any]:
     """Return the figures as JSON values."""
     return {
         "scans": [asdict(row) | {"share": row.share} for row in rows],
+        "latencies": [
+            asdict(row) | {"predicted_cycles": row.predicted_cycles, "error": row.error}
+            for row in laws
+        ],
         "bitmaps": [asdict(row) for row in masks],
     }
