@@ -79,8 +79,8 @@ class ServeReport:
     explained : with the service times of the run, too: what is left is queues and transport.
     measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
     most_lost_ms : of one request.
-    lists : that queries ended with. computed : lists that the golden device
-        computed before the run, and in it. rank_ms : that one took on this CPU, on average.
+    lists : that queries ended with. computed : lists that the golden device computed before
+        LoadGen ran, and while it did. rank_ms : that one took on this CPU, on average.
     peak_bytes : of the workers together, the tables counted once [B].
     """
 
@@ -172,7 +172,7 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         lost_share=1 - sum(served.cpu_s for served in run.served) / wall,
         most_lost_ms=1e3 * max(served.service_s - served.cpu_s for served in run.served),
         lists=run.lists,
-        computed=(0, 0) if ranker is None else (ranker.asked - run.computed, run.computed),
+        computed=(0, 0) if ranker is None else (ranker.asked - bench.computed, bench.computed),
         rank_ms=0.0 if ranker is None else 1e3 * ranker.seconds / ranker.asked,
         peak_bytes=workers.peak_bytes,
     )

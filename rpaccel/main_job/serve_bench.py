@@ -47,7 +47,7 @@ class Run:
     """A run of LoadGen's: what it says, when it issued which sample, what the workers then took.
 
     issued_s : from the first one on. service_s : of every part, in order. lists : that queries
-    ended with. computed : of them, those that the golden device computed in the run.
+    ended with.
     """
 
     measured: LoadgenReport
@@ -56,11 +56,15 @@ class Run:
     service_s: Floats
     served: list[Served]
     lists: tuple[Ranked, ...]
-    computed: int
 
 
 class Bench:
-    """The workers of a pipeline and its lanes, asked by LoadGen."""
+    """The workers of a pipeline and its lanes, asked by LoadGen.
+
+    Members
+    -------
+    computed : lists that the golden device computed while LoadGen ran: those that came unknown.
+    """
 
     def __init__(
         self,
@@ -73,11 +77,12 @@ class Bench:
         self.workers, self.parts = workers, parts
         self._lanes = lanes
         self._keep, self._load = keep, load
+        self.computed = 0
 
     def run(self, qps: float, queries: int, seed: int, folder: Path) -> Run:
         """Serve `queries`. folder : of LoadGen's logs."""
         log: list[tuple[float, int, int]] = []
-        before = self._computed
+        before = self._asked
         pipeline = LivePipeline(
             self.workers,
             self.parts,
@@ -102,6 +107,7 @@ class Bench:
             folder=folder,
         )
         pipeline.join()
+        self.computed += self._asked - before
         took = {(served.query, served.part): served.service_s for served in pipeline.served}
         same = [took[query, part] for _, query, sample in log for part in self.parts[sample]]
         ends = Counter((sample, tuple(pipeline.ranked[query])) for _, query, sample in log)
@@ -116,11 +122,10 @@ class Bench:
                 Ranked(sample=sample, items=items, queries=queries)
                 for (sample, items), queries in sorted(ends.items())
             ),
-            computed=self._computed - before,
         )
 
     @property
-    def _computed(self) -> int:
+    def _asked(self) -> int:
         return 0 if self._lanes is None else self._lanes[1].asked
 
     def calibrate(self, rng: np.random.Generator, folder: Path) -> ServiceTimes:

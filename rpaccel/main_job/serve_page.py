@@ -33,8 +33,8 @@ def serve_text(report: ServeReport) -> str:
         lines.append(
             f"accelerator {lane.name}: {lane.lanes} lane(s), {hold.mean():.3f} ms on average, "
             f"{hold.max():.3f} ms of the largest, link {link.mean():.3f} ms; golden lists: "
-            f"{report.computed[0]} before the run, {report.rank_ms:.1f} ms each on this CPU, "
-            f"{report.computed[1]} in it"
+            f"{report.computed[0]} before the runs, {report.rank_ms:.1f} ms each on this CPU, "
+            f"{report.computed[1]} in them"
         )
     lines.append(f"{'latency [ms]':30s} {'mean':>8s} {'p50':>8s} {'p95':>8s} {'p99':>8s}")
     for name, values in (
