@@ -13,7 +13,7 @@ from typing import Any
 
 from rpaccel.host.composition import Piece, instances_of, piece_cells, pieces_of, total
 from rpaccel.host.fpga_parts import Resources, smallest_part
-from rpaccel.host.synthesis import FAMILIES
+from rpaccel.host.synthesis import FAMILIES, cached, children_cpu_seconds
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.perfmodel.report import format_table
 from rpaccel.rtl.netlist import Netlist, system_netlist
@@ -41,6 +41,32 @@ def _resources(cells: Mapping[str, int]) -> Resources:
     )
 
 
+def _synthesised(
+    netlist: Netlist, pieces: Mapping[str, Piece], build_dir: Path, progress: Progress
+) -> dict[str, Any]:
+    """Return the cells of each module with block RAMs, of large ones with URAMs, and CPU time."""
+
+    def cells_with(command: str, chosen: Mapping[str, Piece]) -> dict[str, dict[str, int]]:
+        found = piece_cells(chosen.values(), command, build_dir=build_dir, progress=progress)
+        return {name: found[piece.digest] for name, piece in chosen.items()}
+
+    def make(_: Path) -> dict[str, Any]:
+        before = children_cpu_seconds()
+        block = cells_with(_BLOCK_RAM, pieces)
+        large = {n: p for n, p in pieces.items() if _FAMILY.count(block[n])["bram"] >= _URAM_BRAMS}
+        ultra = cells_with(_ULTRA_RAM, large)
+        cpu = round(children_cpu_seconds() - before, 1)
+        return {"block_ram": block, "uram": ultra, "cpu_seconds": cpu}
+
+    parts: list[str | bytes] = [
+        netlist.rtlil.read_bytes(),
+        _BLOCK_RAM,
+        _ULTRA_RAM,
+        str(_URAM_BRAMS),
+    ]
+    return cached("xcup modules", parts, build_dir, make)
+
+
 def estimate_netlist(
     netlist: Netlist,
     *,
@@ -53,18 +79,13 @@ def estimate_netlist(
     -------
     uram and block_ram: the resources (lut, ff, dsp, bram36, uram) with large memories in URAM and
     without URAM; lut counts memory LUTs, lutram of them; part, memories: the smallest part and
-    which of the two it takes; verdict: one line; modules: the rows, one per distinct module.
+    which of the two it takes; verdict: one line; modules: the rows, one per distinct module;
+    cpu_seconds: of Yosys in the run that filled the cache, for the modules not known before.
     """
     pieces = pieces_of(parse(netlist.rtlil.read_text()))
     instances = instances_of(pieces)
-
-    def cells_with(command: str, chosen: Mapping[str, Piece]) -> dict[str, dict[str, int]]:
-        found = piece_cells(chosen.values(), command, build_dir=build_dir, progress=progress)
-        return {name: found[piece.digest] for name, piece in chosen.items()}
-
-    block = cells_with(_BLOCK_RAM, pieces)
-    large = {n: p for n, p in pieces.items() if _FAMILY.count(block[n])["bram"] >= _URAM_BRAMS}
-    ultra = block | cells_with(_ULTRA_RAM, large)
+    synthesis = _synthesised(netlist, pieces, build_dir, progress)
+    block, ultra = synthesis["block_ram"], synthesis["block_ram"] | synthesis["uram"]
     choices = [_resources(total(instances, cells)) for cells in (ultra, block)]
     part, choice, verdict = smallest_part(choices)
     rows = [
@@ -82,6 +103,7 @@ def estimate_netlist(
         "memories": "uram" if choices[choice].uram else "block_ram",
         "verdict": verdict,
         "modules": rows,
+        "cpu_seconds": synthesis["cpu_seconds"],
     }
 
 

@@ -170,6 +170,14 @@ def test_rows_of_modules_sum_to_the_design(report):
 
 
 @pytest.mark.slow
+def test_the_second_time_comes_from_the_cache(netlist, folder, report):
+    lines = []
+    assert estimate_netlist(netlist, build_dir=folder, progress=lines.append) == report
+    assert lines == []
+    assert 0 < report["cpu_seconds"] < 600
+
+
+@pytest.mark.slow
 def test_report_text_names_part_and_modules(report):
     text = estimate_text({"preset": "made up", "macs_per_dsp": 1, **report})
     assert text.endswith("fits ZU3EG (block RAM only)")
