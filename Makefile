@@ -55,8 +55,14 @@ fpga: PRESET = tiny
 fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)
 	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)
 
+fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside the goals (docs/generated/fpga.md; 15 minutes at first)
+	$(BIN)/rpaccel fpga-page $(ARGS)
+
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)
 	$(BIN)/rpaccel synth --preset $(PRESET) $(ARGS)
+
+synth-page: setup ## the same of every preset, a row each (docs/generated/synth.md; hours at first; ARGS="--presets tiny,edge")
+	$(BIN)/rpaccel synth-page $(ARGS)
 
 sweep: setup ## evaluate the design space SPEC with the performance model (SPEC=criteo_10m, or a YAML file)
 	$(BIN)/rpaccel sweep --spec $(SPEC) $(ARGS)

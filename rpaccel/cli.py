@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from rpaccel import deeprec_verbs, page_verbs, paper_verbs, report_verbs, schedule_verbs
+from rpaccel import (
+    deeprec_verbs,
+    fpga_verbs,
+    page_verbs,
+    paper_verbs,
+    report_verbs,
+    schedule_verbs,
+)
 from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
 from rpaccel.profile_verbs import profile_app
 
@@ -22,8 +29,8 @@ app = typer.Typer(
 )
 app.add_typer(profile_app, name="profile")
 for verb in (
-    *page_verbs.VERBS, *paper_verbs.VERBS, *deeprec_verbs.VERBS, *report_verbs.VERBS,
-    *schedule_verbs.VERBS,
+    *page_verbs.VERBS, *paper_verbs.VERBS, *deeprec_verbs.VERBS, *fpga_verbs.VERBS,
+    *report_verbs.VERBS, *schedule_verbs.VERBS,
 ):  # fmt: skip
     app.command(name=verb.__name__.replace("_", "-"))(verb)
 
@@ -231,46 +238,6 @@ def lint(
         report = check_netlist(load_accelerator(preset), families=tuple(family or ()))
     if json:
         print_json(report)
-
-
-@app.command()
-def fpga(
-    preset: Preset = "tiny",
-    unit: Annotated[str, typer.Option(help="core, array, top, or a unit of `units`.")] = "core",
-    target_mhz: Annotated[float, typer.Option(help="Clock to aim at [MHz].")] = 120.0,
-    seed: Annotated[int, typer.Option(help="Seed of the placer.", min=1)] = 1,
-    json: Json = False,
-) -> None:
-    """Synthesise, place and route one unit for an ECP5-85k with open tools; print its Fmax."""
-    from rpaccel.host.fpga import fpga_report, fpga_text  # noqa: PLC0415
-    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    report = fpga_report(
-        load_accelerator(preset), unit, target_mhz=target_mhz, seed=seed, progress=say
-    )
-    print_json(report) if json else print(fpga_text(report))
-
-
-@app.command()
-def synth(
-    preset: Preset = "edge",
-    family: Annotated[str, typer.Option(help="xcup: UltraScale+.")] = "xcup",
-    dsp_packing: Annotated[
-        bool, typer.Option("--dsp-packing", help="Two MACs of the array per DSP: macs_per_dsp 2.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Estimate a preset on UltraScale+, module by module, and name the smallest part that fits."""
-    from rpaccel.host.part_choice import estimate, estimate_text  # noqa: PLC0415
-    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    config = load_accelerator(preset)
-    if dsp_packing:
-        config = config.model_copy(update={"macs_per_dsp": 2})
-    report = estimate(config, family, progress=say)
-    print_json(report) if json else print(estimate_text(report))
 
 
 @app.command()
