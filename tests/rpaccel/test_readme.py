@@ -7,23 +7,13 @@ from pathlib import Path
 import pytest
 
 from rpaccel.cli import app
+from tests.markdown import table
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "generated"
 RECORD = json.loads((ROOT / "spec" / "models" / "ml100k.json").read_text())["quality"]
 LINES = (ROOT / "README.md").read_text().splitlines()
 TEXT = " ".join(LINES)
-
-
-def table(lines, first):
-    """Return (head, rows) of the Markdown table whose first column is called `first`."""
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    starts = [n for n, line in enumerate(lines) if line[:1] == "|" and cells[n][0] == first]
-    begin = end = starts[0]
-    while end < len(lines) and lines[end][:1] == "|":
-        end += 1
-    assert end > begin + 2, f"{first}: a table must have rows"
-    return cells[begin], cells[begin + 2 : end]
 
 
 def page(name):
@@ -58,6 +48,36 @@ def test_units_cost_what_their_page_says() -> None:
     stated = {row[0].strip("`"): row[3:] for row in rows}
     assert stated == {row[0]: row[1:5] for row in page_rows}
     assert "rpaccel units --preset tiny --family ecp5" in " ".join(page("units.md"))
+
+
+def assert_rows_of_page(first, name, page_first, keys):
+    """Check that a table of README has the page's rows and, of its columns, those of its head."""
+    head, rows = table(LINES, first)
+    page_head, page_rows = table(page(name), page_first)
+    columns = [page_head.index(page_first), *(page_head.index(column) for column in head[1:])]
+    assert [[cell.strip("`") for cell in row] for row in rows] == [
+        [row[n] for n in columns] for row in page_rows
+    ]
+    assert set(keys) <= set(head)
+
+
+def test_routed_units_are_what_their_page_says() -> None:
+    figures = ("Fmax [MHz]", "LUT/MAC", "DSP", "CPU [s]")
+    assert_rows_of_page("routed unit", "fpga.md", "unit", figures)
+
+
+def test_missed_goals_of_routed_units_are_named() -> None:
+    head, goals = table(page("fpga.md"), "goal")
+    missed = {
+        f"{goal[0].split(',')[0]} by `{unit}`"
+        for goal in goals
+        for unit, verdict in zip(head[1:], goal[1:], strict=True)
+        if verdict.endswith(": missed")
+    }
+    (line,) = [line for line in LINES if line.startswith("Goals of that array: ")]
+    (named,) = re.findall(r"Missed: ([^.]*)\.", line)
+    assert set(named.split(", ")) == missed
+    assert all(re.fullmatch(r"[\d.,]+: (kept|missed)", cell) for goal in goals for cell in goal[1:])
 
 
 def test_efficiency_is_what_its_page_says() -> None:
