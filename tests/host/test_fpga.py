@@ -168,7 +168,8 @@ def test_wrong_input_is_one_line(monkeypatch, capsys, tmp_path, arguments, messa
     ("unit", "multipliers", "lut_per_mac", "fmax_mhz"),
     [
         ("cells", 64, 46, 120),
-        pytest.param("core", 108, 240, 70, marks=pytest.mark.nightly),
+        ("array", 96, 160, 120),
+        ("core", 108, 240, 70),
     ],
 )
 def test_tiny_is_routed_in_time(unit, multipliers, lut_per_mac, fmax_mhz):
