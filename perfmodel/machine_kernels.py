@@ -133,7 +133,8 @@ def _log(state: MachineState, stage: Any, task: Any, scored: int) -> None:
     entry.query, entry.stage, entry.lane, entry.items = (
         stage.query, stage.number, task.lane, task.items,
     )  # fmt: skip
-    entry.start, entry.gathered, entry.computing = task.start, task.gathered, task.computing
+    entry.start, entry.begin = task.start, task.begin
+    entry.gathered, entry.computing = task.gathered, task.computing
     entry.end, entry.scored = task.end, scored
 
 

@@ -104,7 +104,7 @@ TASK = _record(
 # A sub-batch, see machine_report.BatchRecord.
 BATCH_LOG = _record("query stage lane items gathering gathered taken crossed chosen logit")
 FLYING = 8  # sub-batches of a lane that are gathered and not scored, at most 6
-TASK_LOG = _record("query stage lane items start gathered computing end scored")
+TASK_LOG = _record("query stage lane items start begin gathered computing end scored")
 EVENT_FIELDS = 5  # time, sequence, kind, one, other
 
 
