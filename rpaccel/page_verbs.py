@@ -76,11 +76,19 @@ def validate(
     out: Annotated[Path, typer.Option(help="Folder of points and figure.")] = Path(
         "results/validate"
     ),
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail if an error passes a ceiling; of the defaults.")
+    ] = False,
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
     """Compare the performance model with the counters of random queries on several netlists."""
-    from rpaccel.main_job import sweep_validation, validation, validation_page  # noqa: PLC0415
+    from rpaccel.main_job import (  # noqa: PLC0415
+        sweep_validation,
+        validation,
+        validation_ceilings,
+        validation_page,
+    )
     from rpaccel.results import RunFolder  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
@@ -100,6 +108,9 @@ def validate(
     validation_page.draw_speeds(figure, points, sweep, rates)
     text = validation_page.validation_text(points, sweep, rates, figure.name)
     show_page(page, text, values if json else None)
+    lines = validation_ceilings.passed(validation_ceilings.error_sizes(points, sweep))
+    if check and lines:
+        raise RuntimeError("; ".join(lines))
 
 
 def units(

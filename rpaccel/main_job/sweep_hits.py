@@ -11,14 +11,14 @@ from rpaccel.golden.cache_sim import by_frequency
 from rpaccel.golden.lane import Query
 from rpaccel.golden.quantised import QuantisedFeature, QuantisedRanker
 from rpaccel.main_job.sweep_queries import SweepRankers
-from rpaccel.perfmodel.design_space import CACHE_WAYS, HitKey, HitRates
+from rpaccel.perfmodel.design_space import CACHE_WAYS, HitKey, HitRates, HitSource
 from rpaccel.perfmodel.networks import SweepWorkload
 from rpaccel.perfmodel.row_hits import bank_skew, stream_reads
 from rpaccel.perfmodel.shapes import FeatureShape, NetworkShape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.program_plan import row_bytes_of
 
-__all__ = ["SampledHits", "workload_of"]
+__all__ = ["CountedHits", "SampledHits", "workload_of"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -174,3 +174,25 @@ class SampledHits:
         read = stream_reads(stream, ahead, CACHE_WAYS, self._config.reads_in_flight)
         kept = np.concatenate(counted)
         return stream[kept], label[kept], read[kept]
+
+
+class CountedHits:
+    """Hit rates of which all misses, of both stages, are so many times as many as another's.
+
+    The banks do not count by stage: so a query's own share of hits is told to both in proportion.
+    """
+
+    def __init__(self, told: HitSource, misses: float) -> None:
+        self._told, self._misses = told, misses
+
+    def learn(self, known: Sequence[tuple[HitKey, HitRates]]) -> None:
+        """Take nothing."""
+
+    def rates(self, key: HitKey) -> HitRates:
+        """Return both stages' rates."""
+        front, back = (1 - min(1.0, (1 - rate) * self._misses) for rate in self._told.rates(key))
+        return front, back
+
+    def skews(self, key: HitKey) -> HitRates:
+        """Return both stages' skews of the banks' reads."""
+        return self._told.skews(key)

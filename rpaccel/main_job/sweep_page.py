@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from rpaccel.main_job.error_cells import ERROR_HEAD, error_cells, percent, relative_errors
 from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.sweep_causes import STAGES, is_split, load_cases, tasks_of, worst_text
 from rpaccel.main_job.sweep_machines import BASE, sweep_machine
 from rpaccel.main_job.sweep_queries import (
     DIMS,
@@ -27,12 +28,12 @@ from rpaccel.main_job.sweep_session import (
     LOAD_QUERIES,
     SUB_BATCHES,
 )
-from rpaccel.main_job.sweep_validation import LEVELS, LoadPoint, SweepPoint
+from rpaccel.main_job.sweep_validation import LEVELS, OWN, LoadPoint, SweepPoint
+from rpaccel.perfmodel.report import UNIT_FIELDS
 
 __all__ = ["level_errors", "sweep_text"]
 
 Floats = npt.NDArray[np.float64]
-WORST_CASES = 10
 CLOSE = 0.03  # of a share of hits
 FEW_ITEMS = 256
 # Mean and worst size of the error that are wanted end to end.
@@ -56,32 +57,52 @@ are warm.
 {table_of_levels}
 {goals}
 
+### Told its own hits
+Another question: how far off are the models if the share of hits is right? Here they are told the
+share of the query's own beats that read no memory, as the banks counted it, both stages' misses in
+proportion. A sweep that looks for a machine does not know it.
+
+{own_table}
+{own_goals}
+
+### Stages and units
+Cycles of each stage, and in which its units are busy, of all its tasks: the completion's counters.
+Filters are taken to look at all bins.
+
+{unit_table}
+
 ### Where the error comes from
 {parts}
 ### Worst cases of `analytic`
-Shares: of the rows' beats that read no memory, as counted and as told.
+Shares: of the rows' beats that read no memory, as counted and as told. Own hits: the level's error
+if it is told the share as counted. Cause: the share of hits if half of the error is gone with it;
+what `analytic` simplifies of tasks if half is gone on `event`; else the stage that is off by more
+cycles, and how many of its lanes read at once.
 
-{reasons}
-
-{cases}
-The models serve the task that asked first, at its full rate; the netlist takes turns.
+{analytic_cases}
+### Worst cases of `event`
+{event_cases}
+{turns}
 
 ## Queries at once
 {loads} loads of {each} such queries, all asked at once, on machines of several lanes: all of their
 time, and each query's from when it was begun. One that overtakes another changes both.
 
 {load_table}
+### Worst queries of loads
+Place: in the order in which the load's queries end, from 0 on, measured and by `event`.
+
+{load_cases}
 """
 _HEAD = ("machine", "level", *ERROR_HEAD)
-_CASE_HEAD = (
-    "machine", "session", "query", "latency", "items", "k", "sub-batches", "tasks", "measured",
-    "analytic", "error [%]", "event [%]", "shares",
+_UNIT_HEAD = ("cycles of", "level", *ERROR_HEAD)
+_PART_HEAD = (
+    "points", "number", "analytic, mean size [%]", "worst [%]", "event, mean size [%]", "worst [%]"
 )  # fmt: skip
-_PART_HEAD = ("points", "number", "analytic, mean size [%]", "worst [%]", "event, mean size [%]")
 
 
 def level_errors(points: Sequence[SweepPoint], level: str) -> Floats:
-    """Return predicted / measured - 1 of one of LEVELS, float64[n]."""
+    """Return predicted / measured - 1 of one of LEVELS or OWN, float64[n]."""
     return relative_errors(
         [getattr(point, level) for point in points], [point.measured for point in points]
     )  # fmt: skip
@@ -90,7 +111,10 @@ def level_errors(points: Sequence[SweepPoint], level: str) -> Floats:
 def sweep_text(points: Sequence[SweepPoint], loads: Sequence[LoadPoint], records: Floats) -> str:
     """Return the sections. points : at least one. records : errors of queries that are known."""
     names = list(dict.fromkeys(point.machine for point in points))
-    rows = [_level_row(points, name, level) for name in ("all", *names) for level in LEVELS]
+    rows, own = (
+        [_level_row(points, name, *each) for name in ("all", *names) for each in levels.items()]
+        for levels in (dict(zip(LEVELS, LEVELS, strict=True)), OWN)
+    )
     return _TEXT.format(
         points=len(points),
         machines=len(names),
@@ -111,13 +135,23 @@ def sweep_text(points: Sequence[SweepPoint], loads: Sequence[LoadPoint], records
         short=LATENCIES[0],
         long=LATENCIES[1] - 1,
         table_of_levels=markdown_table(_HEAD, rows) + "\n" + _machines(names),
-        goals=_goals(points, records),
+        goals=_goals(_sizes(points, records)),
+        own_table=markdown_table(_HEAD, own),
+        own_goals=_goals(
+            {
+                f"`{level}`, told its own hits": (level, level_errors(points, OWN[level]))
+                for level in LEVELS
+            }
+        ),
+        unit_table=markdown_table(_UNIT_HEAD, _unit_rows(points)),
         parts=markdown_table(_PART_HEAD, _parts(points)),
-        cases=markdown_table(_CASE_HEAD, _cases(points)),
-        reasons=_reasons(points),
+        analytic_cases=worst_text(points, "analytic"),
+        event_cases=worst_text(points, "event"),
+        turns=_turns(points),
         loads=len(_several(loads)),
         each=LOAD_QUERIES,
         load_table=markdown_table(_HEAD, _load_rows(_several(loads))),
+        load_cases=load_cases(_several(loads)),
     )
 
 
@@ -129,11 +163,16 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))
 
 
-def _goals(points: Sequence[SweepPoint], records: Floats) -> str:
-    """Return which goals are kept, by level; by *records* those of the last one."""
+def _sizes(points: Sequence[SweepPoint], records: Floats) -> dict[str, tuple[str, Floats]]:
+    """Return (level whose goals count, errors) by name."""
     found = {f"`{level}`": (level, level_errors(points, level)) for level in LEVELS}
+    return found | {"*records* above": ("event", records)}
+
+
+def _goals(found: Mapping[str, tuple[str, Floats]]) -> str:
+    """Return which goals are kept, by name: (level whose goals count, errors)."""
     said = []
-    for name, (level, errors) in (found | {"*records* above": ("event", records)}).items():
+    for name, (level, errors) in found.items():
         sizes = np.abs(errors)
         if not len(sizes):
             continue
@@ -159,17 +198,34 @@ def _machines(names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _level_row(points: Sequence[SweepPoint], name: str, level: str) -> list[str]:
+def _level_row(points: Sequence[SweepPoint], name: str, level: str, field: str) -> list[str]:
     mine = [point for point in points if name in ("all", point.machine)]
-    said, real = [getattr(point, level) for point in mine], [point.measured for point in mine]
-    return [name, level, *error_cells(said, real)]
+    said, real = [getattr(point, field) for point in mine], [point.measured for point in mine]
+    return [name, level if field == level else f"{level}, told its own hits",
+            *error_cells(said, real)]  # fmt: skip
+
+
+def _unit_rows(points: Sequence[SweepPoint]) -> list[list[str]]:
+    """Return a row of errors per stage and level, then per unit of each stage."""
+    rows = []
+    for stage in STAGES:
+        cycles = [getattr(point, stage) for point in points]
+        for place, level in enumerate(LEVELS, start=1):
+            cells = error_cells([each[place] for each in cycles], [each[0] for each in cycles])
+            rows.append([stage, level, *cells])
+    for name in UNIT_FIELDS:
+        for number, stage in enumerate(STAGES):
+            pairs = [point.units[name][number] for point in points]
+            cells = error_cells([pair[1] for pair in pairs], [pair[0] for pair in pairs])
+            rows.append([f"{stage}, {name.removesuffix('_cycles')}", "event", *cells])
+    return rows
 
 
 def _parts(points: Sequence[SweepPoint]) -> list[list[str]]:
     """Return a row of errors per group of points."""
     groups = {
-        "each stage one task": [p for p in points if _tasks(p) == (1, 1)],
-        "several tasks": [p for p in points if _tasks(p) != (1, 1)],
+        "each stage one task": [p for p in points if tasks_of(p) == (1, 1)],
+        "several tasks": [p for p in points if tasks_of(p) != (1, 1)],
         f"told share of hits within {CLOSE}": [p for p in points if _share_error(p) <= CLOSE],
         "told share of hits further off": [p for p in points if _share_error(p) > CLOSE],
         f"fewer than {FEW_ITEMS} candidates": [p for p in points if p.items < FEW_ITEMS],
@@ -180,16 +236,9 @@ def _parts(points: Sequence[SweepPoint]) -> list[list[str]]:
         if not mine:
             continue
         first, second = (np.abs(level_errors(mine, level)) for level in LEVELS)
-        sizes = (first.mean(), first.max(), second.mean())
+        sizes = (first.mean(), first.max(), second.mean(), second.max())
         rows.append([name, str(len(mine)), *(percent(float(size)) for size in sizes)])
     return rows
-
-
-def _tasks(point: SweepPoint) -> tuple[int, int]:
-    """Return the tasks of both stages."""
-    pairs = ((point.items, point.front_task), (point.k, point.back_task))
-    front, back = (-(-items // size) if size else 1 for items, size in pairs)
-    return front, back
 
 
 def _share_error(point: SweepPoint) -> float:
@@ -197,50 +246,30 @@ def _share_error(point: SweepPoint) -> float:
     return abs(told - counted)
 
 
-def _error(point: SweepPoint, level: str) -> float:
-    return float(level_errors([point], level)[0])
-
-
-def _worst(points: Sequence[SweepPoint]) -> list[SweepPoint]:
-    return sorted(points, key=lambda point: -abs(_error(point, "analytic")))[:WORST_CASES]
-
-
-def _cases(points: Sequence[SweepPoint]) -> list[list[str]]:
-    return [
-        [
-            p.machine, str(p.session), str(p.query), str(p.latency), str(p.items), str(p.k),
-            f"{p.front_sub_batch}, {p.back_sub_batch}", "{}, {}".format(*_tasks(p)),
-            str(p.measured), str(p.analytic), percent(_error(p, "analytic")),
-            percent(_error(p, "event")), "{:.2f}, {:.2f}".format(*p.shares),
-        ]
-        for p in _worst(points)
-    ]  # fmt: skip
-
-
-def _reasons(points: Sequence[SweepPoint]) -> str:
-    """Return what the worst cases have in common."""
-    worst = _worst(points)
-    counts = {
-        "too short": sum(_error(p, "analytic") < 0 for p in worst),
-        "of several tasks": sum(_tasks(p) != (1, 1) for p in worst),
-        "on machines of several lanes": sum(_is_split(p.machine) for p in worst),
-        f"told a share of hits within {CLOSE}": sum(_share_error(p) <= CLOSE for p in worst),
-        "as far off or farther by `event`": sum(
-            abs(_error(p, "event")) >= abs(_error(p, "analytic")) for p in worst
-        ),
-    }  # fmt: skip
-    said = ", ".join(f"{count} are {what}" for what, count in counts.items())
-    return f"Of these {len(worst)}, {said}."
-
-
-def _is_split(machine: str) -> bool:
-    """Return whether a machine has several lanes."""
-    return len(sweep_machine(machine).split.lanes) > 1
+def _turns(points: Sequence[SweepPoint]) -> str:
+    """Return how the models share the memory, and how far off the points are that need it."""
+    groups: dict[str, list[SweepPoint]] = {"whose lanes may read at once": [], "on one lane": []}
+    several, alone = groups.values()
+    for point in points:
+        at_once = is_split(point.machine) and tasks_of(point) != (1, 1)
+        (several if at_once else alone).append(point)
+    said = []
+    for name, mine in groups.items():
+        if mine:
+            analytic, event = (np.abs(level_errors(mine, level)).mean() for level in LEVELS)
+            said.append(
+                f"{len(mine)} points {name} by {percent(float(analytic))} % (`analytic`) and "
+                f"{percent(float(event))} % (`event`)"
+            )
+    return (
+        "On both levels lanes that read at once share the memory by turns, max-min fair "
+        f"(`perfmodel/shared_memory.py`). Off on average: {'; '.join(said)}."
+    )
 
 
 def _several(loads: Sequence[LoadPoint]) -> list[LoadPoint]:
     """Return the loads of machines with several lanes."""
-    return [load for load in loads if _is_split(load.machine)]
+    return [load for load in loads if is_split(load.machine)]
 
 
 def _load_rows(loads: Sequence[LoadPoint]) -> list[list[str]]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rpaccel.cache import cached, source_digest
 from rpaccel.golden.lane import Query, run_query
@@ -32,11 +34,14 @@ from rpaccel.main_job.sweep_queries import (
     draw_sweep_rankers,
 )
 from rpaccel.perfmodel.design_space import dealt
+from rpaccel.perfmodel.report import UNIT_FIELDS
 from rpaccel.spec.isa import StageMode
 from rpaccel.spec.stage_tasks import StageTasks
 from rpaccel.workloads.random_models import record_sizes
 
 __all__ = ["Asked", "Dealing", "Measured", "SweepSession", "measured_session"]
+
+Ints = npt.NDArray[np.int64]
 
 MEMORY_BYTES = 1 << 26
 FAR = 0x100_0000  # where the second image and its tables lie
@@ -76,18 +81,22 @@ class Asked:
 class Measured:
     """What the device says of a query [cycles].
 
-    entered : items of the second stage. total, front, back : of the query, of its stages. beats,
-    read : of rows, asked for and read from memory; of all queries at once in the first of a load.
-    arrival : when its descriptor was fetched, from the load's first one on. queue : from then until
-    it was begun.
+    entered : items of the second stage. total, front, back : of the query, of its stages. units :
+    busy cycles of each of UNIT_FIELDS, by stage. beats, merged, read : of rows, asked for, found on
+    their way already, and read from memory; busiest : read by the bank that reads most; of all
+    queries at once in the first of a load. arrival : when its descriptor was fetched, from the
+    load's first one on. queue : from then until it was begun.
     """
 
     entered: int
     total: int
     front: int
     back: int
+    units: Mapping[str, Sequence[int]]
     beats: int = 0
+    merged: int = 0
     read: int = 0
+    busiest: int = 0
     arrival: int = 0
     queue: int = 0
 
@@ -243,12 +252,14 @@ class _Device:
             sub_batch=asked.dealing.sub_batch,
         )
 
-    def _beats(self) -> tuple[int, int]:
-        """Return the beats of rows so far: asked for, and read from memory."""
-        counts = self.driver.row_counters()
-        found = {name: sum(each[name] for each in counts) for name in counts[0]}
-        read = found["misses"] + found["refused"]
-        return found["pinned"] + found["hits"] + found["merged"] + read, read
+    def _beats(self) -> Ints:
+        """Return int64[3, banks], beats of rows so far: asked for, merged, read from memory."""
+        found = []
+        for counts in self.driver.row_counters():
+            read = counts["misses"] + counts["refused"]
+            beats = counts["pinned"] + counts["hits"] + counts["merged"] + read
+            found.append((beats, counts["merged"], read))
+        return np.array(found, np.int64).T
 
     def ask(self, load: list[Asked], name: str) -> list[Measured]:
         """Ask queries at once. Raises RuntimeError unless each answer is golden."""
@@ -257,7 +268,9 @@ class _Device:
         tags = [driver.submit(request) for request in requests]
         completions = [driver.wait(tag) for tag in tags]
         arrivals = fetched_after(completions)
-        beats, read = (now - then for now, then in zip(self._beats(), before, strict=True))
+        banks = self._beats() - before
+        beats, merged, read = (int(each) for each in banks.sum(axis=1))
+        rows = {"beats": beats, "merged": merged, "read": read, "busiest": int(banks[2].max())}
         found = []
         for number, (asked, completion) in enumerate(zip(load, completions, strict=True)):
             self._check(completion, asked.query, f"{name}, query {number}")
@@ -267,10 +280,10 @@ class _Device:
                     total=completion.total_cycles,
                     front=completion.stage_cycles[0],
                     back=completion.stage_cycles[1],
-                    beats=beats if number == 0 else 0,
-                    read=read if number == 0 else 0,
+                    units={name: getattr(completion, name)[:2] for name in UNIT_FIELDS},
                     arrival=arrivals[number],
                     queue=completion.queue_cycles,
+                    **(rows if number == 0 else {}),
                 )
             )
         for request in requests:

@@ -1,12 +1,13 @@
 """Points of a sweep beside the counters of the netlist: random machine, model, query, dealing.
 
-A query alone is compared on the levels `analytic` and `event`; queries at once on `event`.
+A query alone is compared on the levels `analytic` and `event`, stage by stage, and on `event` unit
+by unit; queries at once on `event`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from rpaccel.host.verilated_device import build_simulator
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.main_job.sweep_hits import SampledHits, workload_of
+from rpaccel.main_job.sweep_hits import CountedHits, SampledHits, workload_of
 from rpaccel.main_job.sweep_machines import BASE, SWEEP_MACHINES, sweep_machine
 from rpaccel.main_job.sweep_session import (
     SESSION_QUERIES,
@@ -24,6 +25,7 @@ from rpaccel.main_job.sweep_session import (
     SweepSession,
     measured_session,
 )
+from rpaccel.main_job.sweep_units import event_units
 from rpaccel.perfmodel.analytic import evaluate
 from rpaccel.perfmodel.design_space import DesignPoint, DesignSpace
 from rpaccel.perfmodel.machine import simulate
@@ -34,6 +36,7 @@ from rpaccel.spec.sweep import SweepSpec, load_sweep
 
 __all__ = [
     "LEVELS",
+    "OWN",
     "LoadPoint",
     "SweepPoint",
     "sweep_rates",
@@ -43,6 +46,7 @@ __all__ = [
 ]
 
 LEVELS = ("analytic", "event")
+OWN = {level: f"{level}_own" for level in LEVELS}  # told the query's own share of hits
 RATE_SWEEP, RATE_POINTS = "criteo_10m", 500_000
 
 
@@ -51,7 +55,9 @@ class SweepPoint:
     """A query that is alone on its machine, what its counters say and what the models say [cycles].
 
     k : items that entered the second stage. front_task, back_task : items of a task, 0: one task.
-    measured, analytic, event : of the query. front, back : of the stages, (measured, analytic).
+    measured, analytic, event : of the query. analytic_own, event_own : if they are told the share
+    of its beats that hit. front, back : of the stages, (measured, analytic, event). units : of each
+    of UNIT_FIELDS, of both stages, (measured, event).
     hits : of both stages, as the models were told. shares : of the rows' beats that hit, as the
     banks counted and as the models were told. event_s : of one core.
     """
@@ -69,8 +75,11 @@ class SweepPoint:
     measured: int
     analytic: int
     event: int
-    front: tuple[int, int]
-    back: tuple[int, int]
+    analytic_own: int
+    event_own: int
+    front: tuple[int, int, int]
+    back: tuple[int, int, int]
+    units: Mapping[str, Sequence[tuple[int, int]]]
     hits: tuple[float, float]
     shares: tuple[float, float]
     event_s: float
@@ -80,7 +89,8 @@ class SweepPoint:
 class LoadPoint:
     """Queries at once: cycles from the first one's arrival to the last one's end, and each one's.
 
-    totals : (measured, event) of each query, without its time in the queue.
+    totals : (measured, event) of each query, without its time in the queue. ends : the same of
+    when it ended, from the first one's arrival on.
     """
 
     machine: str
@@ -89,6 +99,7 @@ class LoadPoint:
     measured: int
     event: int
     totals: tuple[tuple[int, int], ...]
+    ends: tuple[tuple[int, int], ...]
 
 
 def table_addresses(session: SweepSession) -> tuple[dict[str, int], dict[str, int]]:
@@ -195,10 +206,13 @@ def _point(session: SweepSession, index: int, asked: Asked, measured: Measured) 
     space = _space(session, dealing, measured.entered)
     point = space.point(0)
     hits = space.row_hits(point)
-    row = {name: int(values[0]) for name, values in evaluate(space, 0, 1).columns.items()}
     begin = time.process_time()
     event = simulate(point_machine(space, point), [point_query(space, point)])
     end = time.process_time()
+    row, first = _cycles(space), event.queries[0]
+    shares = 1 - measured.read / max(1, measured.beats), _told(space, hits)
+    counted = CountedHits(space.hits, (1 - shares[0]) / max(1e-9, 1 - shares[1]))
+    own = DesignSpace(space.spec, workload=space.workload, hits=counted)
     return SweepPoint(
         machine=session.machine.name,
         session=session.number,
@@ -212,13 +226,35 @@ def _point(session: SweepSession, index: int, asked: Asked, measured: Measured) 
         back_task=dealing.back_task,
         measured=measured.total,
         analytic=row["latency_cycles"],
-        event=event.queries[0].total_cycles,
-        front=(measured.front, row["front_cycles"]),
-        back=(measured.back, row["back_cycles"]),
+        event=first.total_cycles,
+        analytic_own=_cycles(own)["latency_cycles"],
+        event_own=simulate(point_machine(own, point), [point_query(own, point)])
+        .queries[0]
+        .total_cycles,
+        front=(measured.front, row["front_cycles"], first.stages[0].cycles),
+        back=(measured.back, row["back_cycles"], first.stages[1].cycles),
+        units=_units(space, point, measured),
         hits=hits,
-        shares=(1 - measured.read / max(1, measured.beats), _told(space, hits)),
+        shares=shares,
         event_s=end - begin,
     )
+
+
+def _cycles(space: DesignSpace) -> dict[str, int]:
+    """Return the columns of `analytic` of a space of one point."""
+    return {name: int(values[0]) for name, values in evaluate(space, 0, 1).columns.items()}
+
+
+def _units(
+    space: DesignSpace, point: DesignPoint, measured: Measured
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return (measured, event) of both stages, of each of UNIT_FIELDS."""
+    machine = point_machine(space, point)
+    report = simulate(machine, [point_query(space, point)], sub_batches=True)
+    said = event_units(space, point, machine, report)
+    return {
+        name: tuple(zip(measured.units[name], cycles, strict=True)) for name, cycles in said.items()
+    }
 
 
 def _named(space: DesignSpace, point: DesignPoint, number: int) -> tuple[Machine, QueryLoad]:
@@ -260,6 +296,10 @@ def _load(session: SweepSession, measured: list[Measured]) -> LoadPoint:
         event=max(record.end for record in report.queries),
         totals=tuple(
             (found.total, record.total_cycles)
+            for found, record in zip(measured, report.queries, strict=True)
+        ),
+        ends=tuple(
+            (found.arrival + found.queue + found.total, record.end)
             for found, record in zip(measured, report.queries, strict=True)
         ),
     )
