@@ -8,7 +8,6 @@ from rpaccel.host.faiss_timing import FaissTiming, time_faiss
 from rpaccel.main_job import retrieval_study as study
 from rpaccel.main_job.retrieval_area import AreaRow, area_rows, area_text, least_per_entry
 from rpaccel.main_job.retrieval_board_page import design_of, goal_batch, snary_at
-from rpaccel.main_job.retrieval_costs import engine_areas, engine_config, unit_series
 from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values
 from rpaccel.main_job.retrieval_plots import write_retrieval
 from rpaccel.perfmodel.retrieval_budget import Area, Growth, UnitArea, UnitCosts
@@ -190,26 +189,3 @@ def test_whole_study():
     for shards, kept, formula, simulated in found.rounds:
         assert abs(formula - simulated) <= 0.15, (shards, kept)
     assert "## Beside Faiss" in retrieval_text(found)
-
-
-@pytest.mark.nightly
-@pytest.mark.slow
-def test_an_engine_for_five_is_what_smaller_ones_say(tmp_path):
-    def say(_):
-        pass
-
-    series = unit_series(16, 2, tmp_path, say, ports=2)
-    (five,) = engine_areas([engine_config(5, 2, 16, ports=2)], tmp_path / "five", say)
-    assert series.keys() == five.keys() - {"ScoreFilter"}
-    said = {name: unit.at(5, 2) for name, unit in series.items()}
-    assert {n: (a.dsp, a.bram36) for n, a in said.items()} == {
-        name: (area.dsp, area.bram36) for name, area in five.items() if name in said
-    }
-    assert said["ScoreUnit"].dsp == 2 * (3 * 16 + 5) and said["QueryTerms"].dsp == 16
-    luts, ffs = (
-        [sum(getattr(area, what) for area in areas) for areas in (said.values(), five.values())]
-        for what in ("lut", "ff")
-    )
-    own = five["ScoreFilter"]
-    assert abs(luts[0] / (luts[1] - own.lut) - 1) <= 0.05
-    assert abs(ffs[0] / (ffs[1] - own.ff) - 1) <= 0.01
