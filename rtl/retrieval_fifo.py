@@ -20,7 +20,6 @@ class HeadFifo(Component):
     write : In(1), data : In(shape)  writes an entry; not while `full`.
     full, empty : Out(1)  empty : nothing is in the queue, not even on its way to the head.
     almost_full : Out(1)  fewer than `margin` places are free, counted a cycle late.
-    entries : Out(0..depth)
     valid : Out(1), head : Out(shape)
     pop : In(1)  drops the head; only while `valid`.
     """
@@ -38,7 +37,6 @@ class HeadFifo(Component):
                 "full": Out(1),
                 "empty": Out(1),
                 "almost_full": Out(1),
-                "entries": Out(range(depth + 1)),
                 "valid": Out(1),
                 "head": Out(shape),
                 "pop": In(1),
@@ -51,17 +49,18 @@ class HeadFifo(Component):
         write, read = memory.write_port(), memory.read_port()
         places = range(2 * self.depth)
         tail, first, next_first = Signal(places), Signal(places), Signal(places)
+        used = Signal(range(self.depth + 1))
 
         m.d.comb += [
             self.full.eq(tail == first ^ self.depth),
             self.empty.eq(tail == first),
-            self.entries.eq(tail - first),
+            used.eq(tail - first),
             write.en.eq(self.write),
             write.addr.eq(tail),
             write.data.eq(self.data),
         ]
         m.d.sync += [
-            self.almost_full.eq(self.entries > self.depth - self.margin),
+            self.almost_full.eq(used > self.depth - self.margin),
             tail.eq(tail + self.write),
             Assert(~(self.write & self.full), Format("a write to a full queue")),
             Assert(~(self.pop & ~self.valid), Format("a pop of an empty queue")),

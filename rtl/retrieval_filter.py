@@ -56,8 +56,7 @@ class ScoreFilter(Component):
     rows : In(stream of rows_layout())  ids of a query are distinct.
     result : Out(stream of scored_layout())  min(k, valid rows) rows, best first, then the end.
     passes : Out(1)  a row enters the selector's sorter.
-    queued : Out(lanes)  a row enters the lane's queue.
-    entries : Out(0..fifo_depth) x lanes  of the lane's queue.
+    queued, left : Out(lanes)  a row enters the lane's queue, leaves it.
     swept : Out(1)  a sweep of the histogram is over.
     stalled : Out(1)  a set waits for a lane's queue.
     idle : Out(1)  no query is inside.
@@ -72,7 +71,7 @@ class ScoreFilter(Component):
                 "result": Out(stream.Signature(scored_layout(config))),
                 "passes": Out(1),
                 "queued": Out(config.lanes),
-                "entries": Out(range(config.fifo_depth + 1)).array(config.lanes),
+                "left": Out(config.lanes),
                 "swept": Out(1),
                 "stalled": Out(1),
                 "idle": Out(1),
@@ -101,7 +100,7 @@ class ScoreFilter(Component):
                 m.d.comb += [bound.scores[number].score.eq(row.score)]
                 m.d.comb += [bound.scores[number].valid.eq(came)]
             m.d.comb += [lane.floor.eq(threshold.floor), lane.threshold.eq(threshold.threshold)]
-            m.d.comb += [self.queued[number].eq(lane.queued), self.entries[number].eq(lane.entries)]
+            m.d.comb += [self.queued[number].eq(lane.queued), self.left[number].eq(lane.left)]
             connect(m, lane.key, arbiter.sources[number])
 
         # bounds of the K-th best

@@ -39,7 +39,7 @@ class FilterLane(Component):
     almost_full : Out(1)  no row may come from the next cycle on.
     empty : Out(1)  no row is inside, `row` of this cycle not counted.
     queued : Out(1)  a row enters the queue.
-    entries : Out(0..fifo_depth)  of the queue.
+    left : Out(1)  a row leaves it.
     """
 
     latency_cycles = 1 + HeadFifo.latency_cycles + 1  # comparison, queue, output register
@@ -56,7 +56,7 @@ class FilterLane(Component):
                 "almost_full": Out(1),
                 "empty": Out(1),
                 "queued": Out(1),
-                "entries": Out(range(config.fifo_depth + 1)),
+                "left": Out(1),
             }
         )
 
@@ -73,7 +73,7 @@ class FilterLane(Component):
         m.d.comb += [
             queue.write.eq(reaches),
             self.queued.eq(reaches),
-            self.entries.eq(queue.entries),
+            self.left.eq(queue.pop),
         ]
 
         # a stale head goes at once, another one when the output register is free

@@ -38,6 +38,7 @@ from rpaccel.perfmodel.retrieval_shards import (
     simulate_second_rounds,
 )
 from rpaccel.spec.retrieval import BUCKETS, RetrievalConfig
+from rpaccel.spec.retrieval_buckets import place_buckets, sample_places
 
 __all__ = [
     "CHANNELS",
@@ -155,19 +156,13 @@ def scan_of(
     """
     scores = scores_of("random", rows, seed)
     config = RetrievalConfig(lanes=lanes, k_max=k, fifo_depth=fifo_depth)
-    base, shift = _buckets(scores)
+    base, shift = place_buckets(scores[sample_places(rows)])
     sets = -(-rows // lanes)
     spread = np.zeros((sets, beats_per_row, lanes), dtype=np.int64)
     valid = np.zeros(spread.shape, dtype=bool)
     spread[:, -1] = np.pad(scores, (0, sets * lanes - rows)).reshape(sets, lanes)
     valid[:, -1] = (np.arange(sets * lanes) < rows).reshape(sets, lanes)
     return retrieval.scan(config, spread.ravel(), k, base, shift, valid.ravel())
-
-
-def _buckets(scores: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """Return base and shift: buckets from the mean to the best score."""
-    base = int(scores.mean())
-    return base, max(0, int(scores.max() - base).bit_length() - (BUCKETS - 1).bit_length())
 
 
 def pass_rows(rows: int, k: int, seeds: int) -> list[PassRow]:
@@ -177,7 +172,8 @@ def pass_rows(rows: int, k: int, seeds: int) -> list[PassRow]:
         reports, formulas = [], []
         for seed in range(seeds):
             report = scan_of(lanes, rows, k, seed)
-            base, shift = _buckets(scores_of("random", rows, seed))
+            scores = scores_of("random", rows, seed)
+            base, shift = place_buckets(scores[sample_places(rows)])
             edges = base + (np.arange(1, BUCKETS, dtype=np.int64) << shift)
             tails = np.append(1.0, upper_tails(edges / SIGMA))
             interval = report.scan_cycles / report.sweeps

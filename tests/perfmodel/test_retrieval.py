@@ -33,7 +33,7 @@ def measured(config, scores, k, base, shift, valid):
         ctx.set(dut.start.valid, 0)
         ctx.set(dut.result.ready, 1)
         ctx.set(dut.rows.valid, 1)
-        number, cycle = 0, 0
+        number, cycle, entries = 0, 0, [0] * lanes
         while True:
             places = range(number * lanes, number * lanes + lanes)
             rows = [
@@ -48,14 +48,16 @@ def measured(config, scores, k, base, shift, valid):
                 dut.stalled,
                 dut.passes,
                 dut.queued,
+                dut.left,
                 dut.swept,
                 dut.result.valid & dut.result.payload.end,
                 dut.start.ready,
-                *dut.entries,
             )
-            ready, stalled, passes, queued, sweep, end, closed, *entries = now
+            ready, stalled, passes, queued, left, sweep, end, closed = now
             report["queued"] += queued.bit_count()
             report["peak_entries"] = max(report["peak_entries"], *entries)
+            for lane in range(lanes):
+                entries[lane] += (queued >> lane & 1) - (left >> lane & 1)
             swept.append(sweep)
             report["stalled_cycles"] += stalled
             report["passes"] += passes

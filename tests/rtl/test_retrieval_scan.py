@@ -49,7 +49,7 @@ int main(int, char** argv) {
     std::vector<std::vector<int32_t>> answers(queries.size());
     std::vector<std::vector<int32_t>> counts(queries.size(), std::vector<int32_t>(COUNTS));
     size_t opened = 0, answered = 0;
-    int32_t row = 0, cycle = 0;
+    int32_t row = 0, cycle = 0, entries[LANES] = {};
     uint32_t swept = 0;  // by cycle, this one lowest
     bool scanning = false;
     top.aresetn = 0; top.aclk = 0; top.eval(); top.aclk = 1; top.eval(); top.aresetn = 1;
@@ -81,8 +81,10 @@ int main(int, char** argv) {
             auto& count = counts[opened - 1];
             count[1] += top.stalled; count[2] += top.passes;
             count[5] += __builtin_popcount(top.queued);
-#define ENTRIES(lane) count[6] = std::max<int32_t>(count[6], top.entries##lane);
-            FOR_EACH_LANE(ENTRIES)
+            for (int lane = 0; lane < LANES; lane++) {
+                count[6] = std::max(count[6], entries[lane]);
+                entries[lane] += (top.queued >> lane & 1) - (top.left >> lane & 1);
+            }
             swept = swept << 1 | top.swept;
             if (scanning) count[7] += top.swept;
         }
@@ -141,7 +143,6 @@ def build(config, folder):
         "SHIFT": config.score_bits.bit_length(),
         "LIMIT": 1 << 30,
         "COUNTS": COUNTS,
-        "FOR_EACH_LANE(X)": " ".join(f"X({lane})" for lane in range(config.lanes)),
     }
     defines = "".join(f"#define {name} {value}\n" for name, value in sizes.items())
     return build_program(
