@@ -71,7 +71,7 @@ def run(netlist, config, bursts):
     }
     got = {
         (cycle, lane, r, c): fields(layout, raw)
-        for cycle, outs in enumerate(netlist.run(stimulus(traffic, bursts)))
+        for cycle, outs in enumerate(netlist.results(stimulus(traffic, bursts)))
         for (_, lane, _, r, c), raw in outs.items()
     }
     assert sorted(got) == sorted(expected)
