@@ -51,6 +51,16 @@ def row_cycles(config: AcceleratorConfig) -> int:
     return score_cycles(config) + skew_cycles(config)
 
 
+def result_cycles(config: AcceleratorConfig, stack: int, column: int = 0) -> int:
+    """Return the cycles from reading a row to its result's part in block column `column`.
+
+    stack : log2 of the groups of block rows. Sums leave at the last block row of each group, as if
+    the array were as low as a group is.
+    """
+    lag = (config.block_rows >> stack) - 1 + column
+    return READ_CYCLES + GRID_CYCLES + tile_latency_cycles(config) + lag * config.block_size
+
+
 def dependency_cycles(config: AcceleratorConfig) -> int:
     """Return the fewest cycles from a tile's first row to the first row that reads its results.
 
@@ -131,6 +141,28 @@ def place_layer(
     last = first + (layer.tiles - 1) * tile_cycles(config, items)
     stack = np.full_like(before.stack, layer.stack)
     return LayerTimes(taken=taken, after=ArrayState(row=last, items=items, stack=stack))
+
+
+def layer_results(
+    config: AcceleratorConfig, layer: LayerShape, items: Integers, after: ArrayState
+) -> tuple[Integers, Integers]:
+    """Return when the first and the last result of a layer leave the array. after : `place_layer`.
+
+    The first comes with the last K fold of the first N fold.
+    """
+    begin = after.row - (layer.tiles - layer.k_folds) * tile_cycles(config, items)
+    last = after.row + items - 1 + result_cycles(config, layer.stack, config.block_cols - 1)
+    return begin + result_cycles(config, layer.stack), last
+
+
+def layer_cycles(config: AcceleratorConfig, layer: LayerShape, items: Integers | int) -> Integers:
+    """Return the cycles of a layer on an idle array, from being taken to its last result.
+
+    (tiles - 1) max(items, 2 b) + items + H + W + b + 14: H rows of cells in a group, W columns.
+    """
+    height = (config.block_rows >> layer.stack) * config.block_size
+    fixed = height + config.channels_across + config.block_size + 14
+    return (layer.tiles - 1) * tile_cycles(config, items) + items + fixed
 
 
 def layer_macs(config: AcceleratorConfig, items: int, layer: LayerShape) -> int:

@@ -5,8 +5,11 @@ from rpaccel.perfmodel.layer_engine import (
     ArrayState,
     LayerShape,
     dependency_cycles,
+    layer_cycles,
     layer_macs,
+    layer_results,
     place_layer,
+    result_cycles,
     row_cycles,
     score_cycles,
     tile_cycles,
@@ -64,6 +67,33 @@ def test_a_short_layer_waits_for_its_inputs():
 def test_another_stacking_lets_the_last_block_row_end():
     first = place(shape(), 100, 0, ArrayState.idle()).after
     assert place(shape(stack=1), 100, 0, first).after.row == first.row + 100 + 8
+
+
+def test_results_leave_at_the_last_block_row_of_a_group():
+    assert result_cycles(EDGE, 0) == score_cycles(EDGE)
+    assert result_cycles(EDGE, 0, column=1) == row_cycles(EDGE)
+    assert result_cycles(EDGE, 1) == score_cycles(EDGE) - 8
+
+
+def test_results_of_a_layer_by_hand():
+    work = shape(k_folds=3, n_steps=2)
+    after = place(work, 100, 5, ArrayState.idle()).after
+    first, last = layer_results(EDGE, work, np.array([100]), after)
+    # The first row of the third of six tiles, which begin in 16, and the last of the sixth.
+    assert first == 16 + 2 * 100 + score_cycles(EDGE)
+    assert last == 16 + 5 * 100 + 99 + row_cycles(EDGE)
+    assert last - 5 == layer_cycles(EDGE, work, 100)
+
+
+@pytest.mark.parametrize("stack", [0, 1])
+@pytest.mark.parametrize("items", [1, 16, 17, 1024])
+def test_closed_form_of_a_layer_alone(items, stack):
+    work = shape(n_steps=3, stack=stack)
+    times = place(work, items, 7, ArrayState.idle())
+    _, last = layer_results(EDGE, work, np.array([items]), times.after)
+    assert last - times.taken == layer_cycles(EDGE, work, items)
+    # 16 x 16 in blocks of 8: H + W + b + 14 = 54, or 46 with two groups.
+    assert layer_cycles(EDGE, work, items) == 2 * max(items, 16) + items + (46 if stack else 54)
 
 
 def test_macs():
