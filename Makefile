@@ -76,6 +76,9 @@ array-bench: setup ## the array alone: seconds to write and build it, cycles/s (
 efficiency: setup ## MAC efficiency of the core in RTL on Criteo's rankers (ARGS="--sizes 128"; minutes a size)
 	$(BIN)/rpaccel efficiency $(ARGS)
 
+layers: setup ## random layers on split arrays, netlist and model cycle for cycle (docs/generated/layers.md)
+	$(BIN)/rpaccel layers $(ARGS)
+
 figures: setup ## RecPipe's figures with our points, and better caches (docs/generated/figures.md; ARGS="--seed 1")
 	$(BIN)/rpaccel figures $(ARGS)
 

@@ -43,6 +43,26 @@ def efficiency(
     show_page(out, efficiency_text(results), values)
 
 
+def layers(
+    sizes: Annotated[str, typer.Option(help="Array sides: of 8, 16, 32, 64.")] = "8,16,32",
+    per_lane: Annotated[
+        int, typer.Option("--layers", help="Layers on each lane of each split.", min=1, max=32)
+    ] = 12,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/layers.md"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compare random layers on split arrays in RTL with the performance model, cycle for cycle."""
+    from rpaccel.main_job.layer_page import layer_text, layer_values  # noqa: PLC0415
+    from rpaccel.main_job.layer_sweep import layer_sweep  # noqa: PLC0415
+
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    wanted = [int(size) for size in sizes.split(",")]
+    points = list(layer_sweep(wanted, layers=per_lane, seed=seed, progress=say))
+    command = "rpaccel layers" + (f" --sizes {sizes}" if sizes != "8,16,32" else "")
+    show_page(out, layer_text(points, command), layer_values(points) if json else None)
+
+
 def array_bench(
     sizes: Annotated[str, typer.Option(help="Array sides.")] = "8,16,32,64,128",
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(
@@ -363,6 +383,6 @@ def retrieval_area(
 
 
 VERBS = (
-    efficiency, array_bench, units, calibrate, filter_study, row_study, row_caches, row_model,
-    retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate,
+    efficiency, layers, array_bench, units, calibrate, filter_study, row_study, row_caches,
+    row_model, retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from tests.factories import cpu_profile
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "profile gpu", "profile operators", "schedule",
          "report", "redraw", "units", "fpga", "fpga-page", "synth", "synth-page", "efficiency",
-         "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
+         "layers", "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
          "deeprec", "deeprecsched", "queue-scale", "validate",
          "scale-sim", "artifact", "energy", "area", "claims", "recpipe",
