@@ -59,8 +59,7 @@ def layers(
     say = functools.partial(print, file=sys.stderr, flush=True)
     wanted = [int(size) for size in sizes.split(",")]
     points = list(layer_sweep(wanted, layers=per_lane, seed=seed, progress=say))
-    command = "rpaccel layers" + (f" --sizes {sizes}" if sizes != "8,16,32" else "")
-    show_page(out, layer_text(points, command), layer_values(points) if json else None)
+    show_page(out, layer_text(points), layer_values(points) if json else None)
 
 
 def array_bench(

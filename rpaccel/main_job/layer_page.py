@@ -52,12 +52,11 @@ def layer_values(points: Sequence[SweptLayer]) -> dict[str, Any]:
     }
 
 
-def layer_text(points: Sequence[SweptLayer], command: str) -> str:
-    """Return the Markdown page of `points`. command : that wrote it."""
+def layer_text(points: Sequence[SweptLayer]) -> str:
+    """Return the Markdown page of `points`."""
     splits = [list(group) for _, group in groupby(points, key=lambda x: (x.array_size, x.split))]
     idle = [point for point in points if point.idle]
     return _TEXT.format(
-        command=command,
         equal=_equal(points),
         results=f"{sum(point.results for point in points):,}",
         late=f"{sum(point.late for point in points):,}",
@@ -75,11 +74,12 @@ def layer_text(points: Sequence[SweptLayer], command: str) -> str:
 _TEXT = """\
 # Layers, cycle for cycle
 
-Written by `{command}`: random layers (K inputs, N outputs, B items) through layer engines and the
-array that they share, in the generated Verilog, beside `perfmodel/layer_engine.py`. K and N are of
-1 to {words} words of the lane's own width, mostly not whole; B is 1 to {items}, uniform in its
-logarithm; the compiler's rule cuts them into tiles, with stacking and without. All lanes of a split
-work at the same time; a layer follows the one before at once, or when its lane is idle again.
+Written by `rpaccel layers` (`make layers`): random layers (K inputs, N outputs, B items) through
+layer engines and the array that they share, in the generated Verilog, beside
+`perfmodel/layer_engine.py`. K and N are of 1 to {words} words of the lane's own width, mostly not
+whole; B is 1 to {items}, uniform in its logarithm; the compiler's rule cuts them into tiles, with
+stacking and without. All lanes of a split work at the same time; a layer follows the one before at
+once, or when its lane is idle again.
 
 **{equal} layers are equal.** Equal means: the cycle in which the layer is taken, those of its first
 and last row, of its first and last result at the array's outputs and of the end of its chain, all

@@ -56,7 +56,7 @@ def test_a_tile_of_a_cycle_more_is_seen(monkeypatch):
 def test_the_page_counts_what_is_equal(points):
     values = layer_values(points)
     assert (values["points"], values["equal"], values["late"]) == (42, 42, 0)
-    text = layer_text(points, "rpaccel layers")
+    text = layer_text(points)
     assert "**42 of 42 layers are equal.**" in text
     assert f"0 of {values['results']:,} are in another one" in text
 
