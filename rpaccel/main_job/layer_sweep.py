@@ -127,21 +127,23 @@ def sweep_config(size: int) -> AcceleratorConfig:
 def random_plan(rng: np.random.Generator, lane: AcceleratorConfig) -> tuple[LayerPlan, bool]:
     """Return a layer of 1..MOST_WORDS words of inputs and of outputs, and whether it may stack.
 
-    As the compiler cuts it (spec.program_plan). Half of all have one word of inputs, so that they
-    may stack; one in eight ends in a logit.
+    As the compiler cuts it (spec.program_plan). Two thirds have one word of inputs at most, uniform
+    in its logarithm, so that they may stack, and two thirds of all may; one in eight ends in a
+    logit.
     """
     size = lane.array_size
 
-    def width(most: int) -> int:
-        return size * int(rng.integers(most)) + int(rng.integers(1, size + 1))
+    def width() -> int:
+        return size * int(rng.integers(MOST_WORDS)) + int(rng.integers(1, size + 1))
 
-    inputs, outputs = width(1 if rng.integers(2) else MOST_WORDS), width(MOST_WORDS)
+    inputs = width() if rng.integers(3) == 0 else int(size ** rng.uniform())
+    outputs = width()
     destination = Destination(int(rng.choice([1, 2, 3])))
     if rng.integers(8) == 0:
         outputs, destination = 1, Destination.SCORE
     folds, words = -(-inputs // size), -(-outputs // size)
     is_act = destination in (Destination.ACT0, Destination.ACT1)
-    may_stack = bool(rng.integers(2)) and is_act
+    may_stack = bool(rng.integers(3)) and is_act
     stack = stack_of(folds, inputs, words, lane) if may_stack else least_stack(lane)
     step_words = lane.groups_across << stack if is_act else 1
     words_a = int(rng.integers(folds + 1))
@@ -266,15 +268,20 @@ def _compare(
     rows = _parts(
         f"{name}rows", events.rows, [n * x.plan.tiles for n, x in zip(items, placed, strict=True)]
     )
-    done = _parts(f"{name}ends", events.done, [int(x.model.done >= 0) for x in placed])
     results = {
         tile: _parts(
             f"{name}results of tile {tile}", cycles, [_results(lane, x, tile) for x in placed]
         )
         for tile, cycles in events.results.items()
     }
-    for n, one in enumerate(placed):
-        mine = {tile: parts[n] for tile, parts in results.items() if len(parts[n])}
+    layers = [
+        {tile: parts[n] for tile, parts in results.items() if len(parts[n])}
+        for n in range(len(placed))
+    ]
+    ends = [_end(lane, one.plan, mine) for one, mine in zip(placed, layers, strict=True)]
+    if set(events.done.tolist()) - {*ends}:
+        raise RuntimeError(f"{name}ends must be in cycles {ends}, not {events.done.tolist()}")
+    for n, (one, mine) in enumerate(zip(placed, layers, strict=True)):
         yield SweptLayer(
             array_size=config.array_size,
             block_size=config.block_size,
@@ -290,7 +297,7 @@ def _compare(
                 last_row=int(rows[n][-1]),
                 first_result=min(int(cycles[0]) for cycles in mine.values()),
                 last_result=max(int(cycles[-1]) for cycles in mine.values()),
-                done=int(done[n][0]) if len(done[n]) else -1,
+                done=ends[n] if ends[n] in events.done else -1,
             ),
             model=one.model,
             alone_cycles=int(layer_cycles(lane, LayerShape.of(one.plan.fields), one.job.items)),
@@ -300,6 +307,16 @@ def _compare(
                 for tile, cycles in mine.items()
             ),
         )
+
+
+def _end(lane: AcceleratorConfig, plan: LayerPlan, results: dict[Corner, np.ndarray]) -> int:
+    """Return when a layer's chain ends: with its last logit, or result of a square; -1: never.
+
+    Two chains may end at once, and a logit before a bottom layer that went in before it.
+    """
+    columns = {Destination.SCORE: 1, Destination.BOTTOM: lane.blocks}.get(plan.destination, 0)
+    ends = (int(cycles[-1]) for (_, column), cycles in results.items() if column < columns)
+    return max(ends, default=-1)
 
 
 def _results(lane: AcceleratorConfig, one: _Placed, tile: Corner) -> int:
