@@ -1,7 +1,7 @@
 """MAC efficiency of the compute core in RTL on Criteo's rankers, beside bounds and models.
 
 Efficiency is useful MACs of the layers / (MACs of the array x cycles). Cycles count from the first
-sub-batch that is taken to the last score: fill, drain and exposed weight loads are in them.
+pass that is taken to the last score: fill, drain and exposed weight loads are in them.
 
 Ref: U. Gupta et al., "RecPipe", MICRO 2021, table 1 (rankers).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,13 @@ from rpaccel.host.core_simulator import (
     predict,
     run_core,
 )
-from rpaccel.host.core_workload import Workload, program_shape
+from rpaccel.host.core_workload import Workload
 from rpaccel.perfmodel.lane import SCORE_CYCLES, split_items
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
+from rpaccel.perfmodel.pass_plan import PassPlan, best_passes
 from rpaccel.perfmodel.scale_sim import scale_sim_cycles
-from rpaccel.perfmodel.sequencer import core_times
+from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import NetworkShape
-from rpaccel.perfmodel.sub_batch import best_sub_batch
 from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig, load_accelerator
 from rpaccel.spec.program_plan import ModelPlan, plan_model
 from rpaccel.workloads.random_models import random_query, random_ranker
@@ -55,7 +56,7 @@ SIZES = {
 }
 _TABLE_ROWS = 64  # of every embedding table; timing does not depend on them
 _LONGER = (1, 2, 4, 8)  # runs, in times the measured one
-_LEAST_SUB_BATCHES = 6  # so that there are two in the middle
+_LEAST_MIDDLE = 5  # equal passes, so that steady state is seen
 
 
 def _power_of_two(value: int) -> int:
@@ -125,19 +126,21 @@ def core_ranker(
 class Efficiency:
     """One ranker on one array. Shares are of 1; cycles are of `sub_batches` x `sub_batch` items.
 
-    pass_items : items that the core takes at a time, as perfmodel.sub_batch chooses.
+    passes, cold_passes : items that the core takes at a time, as perfmodel.pass_plan chooses, in
+        the run and for one sub-batch alone.
     bound : useful MACs / MACs of the tiles that the folds need, stacking included.
     whole, steady : efficiency over the whole run, and in the middle: between the last scores of
-        two passes, counting the bottom and the top MLPs that the array does between them.
+        two equal passes, counting the bottom and the top MLPs that the array does between them.
+    cold : efficiency of one sub-batch alone, from an idle core to the last score.
     occupancy, steady_occupancy : cycles in which the array works / cycles.
     interaction : the same for the interaction, whole run.
     scale_sim, scale_sim_stacked : cycles of one sub-batch by SCALE-Sim's closed form.
     model_cycles : what perfmodel predicts for `cycles`; difference : the largest of all its times
-        (transfers, releases, last scores, busy cycles).
-    passes, passes_alone : cycles of the run, and of one sub-batch alone, by the performance model
-        for other numbers of items in a pass.
+        (transfers, releases, last scores, busy cycles), those of the sub-batch alone included.
+    equal, equal_cold : cycles of the run, and of one sub-batch alone, by the performance model for
+        passes of so many items each.
     longer : cycles of runs of 1, 2, 4, ... times as many sub-batches, by the performance model.
-    run_s : seconds that the simulation took.
+    run_s : seconds that the simulation of the run took.
     """
 
     model: str
@@ -146,10 +149,12 @@ class Efficiency:
     engines: int
     sub_batch: int
     sub_batches: int
-    pass_items: int
+    passes: tuple[int, ...]
+    cold_passes: tuple[int, ...]
     macs: int
     tiles: int
     cycles: int
+    cold_cycles: int
     steady_macs: int
     steady_cycles: int
     array_busy: int
@@ -159,8 +164,8 @@ class Efficiency:
     difference: int
     scale_sim: int
     scale_sim_stacked: int
-    passes: dict[int, int]
-    passes_alone: dict[int, int]
+    equal: dict[int, int]
+    equal_cold: dict[int, int]
     longer: dict[int, int]
     run_s: float
 
@@ -184,6 +189,11 @@ class Efficiency:
         return self.efficiency(self.sub_batches * self.sub_batch_macs, self.cycles)
 
     @property
+    def cold(self) -> float:
+        """Efficiency of one sub-batch alone."""
+        return self.efficiency(self.sub_batch_macs, self.cold_cycles)
+
+    @property
     def steady(self) -> float:
         """Efficiency in the middle of the run."""
         return self.efficiency(self.steady_macs, self.steady_cycles)
@@ -199,8 +209,10 @@ class Efficiency:
         return vars(self) | {
             "bound": self.bound,
             "whole": self.whole,
+            "cold": self.cold,
             "steady": self.steady,
             "whole_of_bound": self.whole / self.bound,
+            "cold_of_bound": self.cold / self.bound,
             "steady_of_bound": self.steady / self.bound,
             "occupancy": self.array_busy / self.cycles,
             "steady_occupancy": self.steady_array_busy / self.steady_cycles,
@@ -233,49 +245,73 @@ def measure(
     seed: int = 0,
     progress: Callable[[str], None] = print,
 ) -> Efficiency:
-    """Run `sub_batches` sub-batches of `network` on an array of `size`, bit for bit.
+    """Run `sub_batches` sub-batches of `network` on an array of `size`, then one, bit for bit.
 
-    The core walks through them in passes of as many items as the compiler would choose.
+    The core walks through them in the passes that `best_passes` chooses.
     networks : for which the memories are made, so that they share a simulator.
-    Raises RuntimeError if a score differs from the golden model's.
+    Raises RuntimeError if a score differs from the golden model's, ValueError if there are too few
+    equal passes to see steady state.
     """
-    if sub_batches < _LEAST_SUB_BATCHES:
-        raise ValueError(f"sub_batches must be at least {_LEAST_SUB_BATCHES}, not {sub_batches}")
     config = core_config(size, networks, sub_batch)
     rng = np.random.default_rng(seed)
     ranker = core_ranker(network, config, rng)
-    items = sub_batch * sub_batches
-    query = random_query(rng, config, [ranker], items=items, feature_rows=items)
-    plan = plan_model(ranker.sizes, config)
-    pass_items = min(best_sub_batch(plan, items, gathered=True), sub_batch)
-    counts = [min(pass_items, items - start) for start in range(0, items, pass_items)]
-    workload = Workload(config, ranker, counts, query=query)
+    plan, items = plan_model(ranker.sizes, config), sub_batch * sub_batches
+    passes, cold_passes = (best_passes(plan, n, _item_writes(plan)) for n in (items, sub_batch))
+    if passes.middle(items) < _LEAST_MIDDLE:
+        raise ValueError(
+            f"sub_batches must leave {_LEAST_MIDDLE} equal passes of {passes.size} items, "
+            f"not {passes.middle(items)} as {sub_batches} of {sub_batch} items do"
+        )
     program = build_core(config, progress=progress)
-    progress(f"running {network.name} on {size} x {size}, {pass_items} items at a time")
+    progress(f"running {network.name} on {size} x {size}")
     start = time.monotonic()
-    run = run_core(program, workload)
+    ran = _run(program, ranker, config, passes.counts(items), rng)
     seconds = time.monotonic() - start
+    cold = _run(program, ranker, config, cold_passes.counts(sub_batch), rng)
+    return _figures(network, plan, passes, (ran, cold), (sub_batch, sub_batches), seconds)
+
+
+def _item_writes(plan: ModelPlan) -> int:
+    """Return the cycles in which the simulated gather writes an item's data."""
+    return plan.item_dense_words // plan.config.words_per_beat + plan.item_vector_words
+
+
+def _run(
+    program: Path,
+    ranker: QuantisedRanker,
+    config: AcceleratorConfig,
+    counts: list[int],
+    rng: np.random.Generator,
+) -> tuple[Workload, CoreRun]:
+    """Run passes of `counts` random items, whose scores must be golden's."""
+    items = sum(counts)
+    query = random_query(rng, config, [ranker], items=items, feature_rows=items)
+    workload = Workload(config, ranker, counts, query=query)
+    run = run_core(program, workload)
     _compare(workload, run)
-    return _figures(network, plan, workload, run, (sub_batch, sub_batches), seconds)
+    return workload, run
 
 
 def _figures(
     network: NetworkShape,
     plan: ModelPlan,
-    workload: Workload,
-    run: CoreRun,
+    passes: PassPlan,
+    runs: tuple[tuple[Workload, CoreRun], tuple[Workload, CoreRun]],
     batches_of: tuple[int, int],
     seconds: float,
 ) -> Efficiency:
-    config, batches = plan.config, len(run.counts)
+    (_, run), (_, cold) = runs
+    config = plan.config
     sub_batch, sub_batches = batches_of
-    # At both ends of the middle the array has just taken the bottom MLP two passes later.
-    first, last = batches // 4, batches - 3
-    predicted = predict(workload, run)
-    pass_items = int(run.counts[0])
+    items = sub_batch * sub_batches
+    predicted = [predict(*each) for each in runs]
 
+    # At both ends of the middle the array has just taken the bottom MLP two passes later, as large.
+    middle = passes.middle(items)
+    first, last = (len(passes.head) + n for n in (middle // 4, middle - 3))
     begin, end = run.last_scores[[first, last]]
-    taken = int(((run.transfers > begin) & (run.transfers <= end)).sum())
+    taken = int(run.counts[(run.transfers > begin) & (run.transfers <= end)].sum())
+    scored = int(run.counts[first + 1 : last + 1].sum())
     top, bottom = (sum(x.macs for x in chain) for chain in (plan.top, plan.bottom))
 
     def scale_sim(stacked: bool) -> int:
@@ -291,48 +327,44 @@ def _figures(
         engines=config.engines,
         sub_batch=sub_batch,
         sub_batches=sub_batches,
-        pass_items=pass_items,
+        passes=tuple(run.counts.tolist()),
+        cold_passes=tuple(cold.counts.tolist()),
         macs=plan.macs,
         tiles=plan.tiles,
         cycles=run.total_cycles,
-        steady_macs=pass_items * ((last - first) * top + taken * bottom),
+        cold_cycles=cold.total_cycles,
+        steady_macs=scored * top + taken * bottom,
         steady_cycles=int(end - begin),
         array_busy=run.array_busy,
         steady_array_busy=int(run.array_busy_then[last] - run.array_busy_then[first]),
         interaction_busy=run.interaction_busy,
-        model_cycles=predicted.total_cycles,
-        difference=max(predicted.differences(run).values()),
+        model_cycles=predicted[0].total_cycles,
+        difference=max(
+            max(guess.differences(did).values())
+            for guess, (_, did) in zip(predicted, runs, strict=True)
+        ),
         scale_sim=scale_sim(False),
         scale_sim_stacked=scale_sim(True),
-        passes=_passes(workload, run, sub_batch, sub_batch * sub_batches),
-        passes_alone=_passes(workload, run, sub_batch, sub_batch),
+        equal=_equal(plan, sub_batch, items),
+        equal_cold=_equal(plan, sub_batch, sub_batch),
         longer={
-            sub_batches * factor: _cycles(
-                workload, run, sub_batch * sub_batches * factor, pass_items
-            )
-            for factor in _LONGER
+            sub_batches * factor: _cycles(plan, passes.counts(items * factor)) for factor in _LONGER
         },
         run_s=seconds,
     )
 
 
-def _passes(workload: Workload, run: CoreRun, sub_batch: int, items: int) -> dict[int, int]:
+def _equal(plan: ModelPlan, sub_batch: int, items: int) -> dict[int, int]:
     """Return the cycles of `items` in passes of sub_batch, sub_batch / 2, ... items."""
     parts = (sub_batch >> shift for shift in range(6) if sub_batch >> shift)
-    return {part: _cycles(workload, run, items, part) for part in parts}
+    return {part: _cycles(plan, split_items(items, part)) for part in parts}
 
 
-def _cycles(workload: Workload, run: CoreRun, items: int, part: int) -> int:
-    """Return the cycles of `items` in passes of `part` items by the performance model."""
-    writes = int(run.writes[0]) // int(run.counts[0])  # per item
-    sizes = split_items(items, part)
-    times = core_times(
-        workload.config,
-        program_shape(workload.compiled),
-        sizes,
-        walks=[writes * size for size in sizes],
-        start=-writes * sizes[0],
-    )
+def _cycles(plan: ModelPlan, counts: list[int]) -> int:
+    """Return the cycles of passes of `counts` items by the performance model."""
+    shape, writes = ProgramShape.of(plan.program, plan.row_bytes), _item_writes(plan)
+    walks = [writes * count for count in counts]
+    times = core_times(plan.config, shape, counts, walks, -walks[0])
     return int(times.logit[-1, 0]) + SCORE_CYCLES + 1
 
 
