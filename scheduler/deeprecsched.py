@@ -12,6 +12,7 @@ in the text, doubling is assumed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
@@ -249,6 +250,12 @@ def plain_queries(plant: QueryPlant, space: Space, sampled: int = SAMPLED) -> in
     """
     settings = list(space)
     count = min(sampled, len(settings))
-    places = [(2 * number + 1) * len(settings) // (2 * count) for number in range(count)]
-    queries = sum(plant.peak(settings[place]).queries for place in places)
+    queries = sum(plant.peak(settings[place]).queries for place in _places(count, len(settings)))
     return round(queries / count * len(settings))
+
+
+def _places(count: int, settings: int) -> list[int]:
+    # The golden section apart, all different: a divisor would hold the later fields at one value.
+    first = round((math.sqrt(5) - 1) / 2 * settings)
+    stride = next(n for n in range(first, settings + 1) if math.gcd(n, settings) == 1)
+    return [(stride // 2 + number * stride) % settings for number in range(count)]

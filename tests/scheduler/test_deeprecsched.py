@@ -122,7 +122,24 @@ def test_a_plain_search_finds_every_peak():
     space = Space(batch=(16, 64, 256))
     queries = [node.peak(policy).queries for policy in space]
     assert plain_queries(node, space) == sum(queries)  # fewer settings than are sampled
-    assert plain_queries(node, space, 2) == 3 * (queries[1] + queries[4])
+    assert plain_queries(node, space, 2) == 3 * (queries[1] + queries[2])
+
+
+@pytest.mark.parametrize("space", [cpu_space(1e-3), joint_space()])
+def test_what_a_plain_search_samples_is_spread_over_the_space(space):
+    surface = Surface(hill)
+    plain_queries(surface, space)
+    seen = surface.calls
+    assert len(set(seen)) == 12
+    for name in ("even", "merge", "merge_items", "window_s"):
+        assert {getattr(policy, name) for policy in seen} == set(getattr(space, name))
+    assert len({policy.batch for policy in seen}) == 12
+    for values, found in (
+        (space.threshold, {policy.threshold for policy in seen}),
+        (space.batch, {policy.batch for policy in seen}),
+    ):
+        assert found & set(values[:2])
+        assert found & set(values[-2:])
 
 
 def test_hopeless_guesses_are_not_tried():
