@@ -6,6 +6,7 @@ import pytest
 from rpaccel.main_job.deeprecsched import Options, run_deeprecsched
 from rpaccel.main_job.deeprecsched_page import deeprecsched_text, deeprecsched_values
 from rpaccel.results import to_json
+from rpaccel.scheduler.deeprecsched import GAIN
 
 pytestmark = pytest.mark.slow  # searches of every scheme
 OPTIONS = Options(cores=8, sizes="fixed:200", queries=400, seed=1)
@@ -28,6 +29,15 @@ def test_page_has_every_section(results):
     assert "Kairos" in text
     assert len(re.findall(r"\| +ncf +\|", text)) == 4  # three targets and the cap
     assert results[1][-1] == "drift, colocation, cap"
+
+
+def test_page_says_what_the_exhaustive_search_may_miss(results):
+    text = deeprecsched_text(*results[0])
+    assert f"below that of\nthe plain one by at most {100 * GAIN:g} %" in text
+    costs = text.split("What the searches simulate")[1].split("per watt")[0]
+    names = re.findall(r"^\| +cores \| +(.+?) \|", costs, re.MULTILINE)
+    assert names == ["the paper's", "ours", "exhaustive", "exhaustive, plain"]
+    assert "*Exhaustive*, the optimum above" in costs and "our bounds" not in text
 
 
 def test_values_are_json(results):

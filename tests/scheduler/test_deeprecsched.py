@@ -108,13 +108,23 @@ def test_a_bound_saves_the_run():
     assert (found.settings, found.evaluations, len(set(surface.calls))) == (8, 2, 2)
 
 
-def test_bounds_change_no_answer():
+def test_bounds_change_the_answer_by_little():
     node = plant(accelerator=False)
     space = Space(batch=(16, 64, 128, 256, 512))
     peaks = [node.peak(policy).qps for policy in space]
     found = exhaustive(node, space)
     assert found.evaluations < found.settings == 10
     assert found.qps == pytest.approx(max(peaks), rel=0.01)
+
+
+@pytest.mark.parametrize(("above", "found"), [(1.0015, 100.0), (1.0025, 100.25)])
+def test_the_exhaustive_search_passes_over_less_than_its_gain(above, found):
+    surface = Surface(
+        lambda policy: 100.0 * above if policy.batch == 16 else 100.0,
+        guess=lambda policy: policy.batch,
+    )
+    best = exhaustive(surface, Space(batch=(16, 64), even=(False,)))
+    assert best.qps == pytest.approx(found, rel=1e-9)
 
 
 def test_a_plain_search_finds_every_peak():
