@@ -6,6 +6,7 @@ copied per worker. A store keeps the tables of one model at a time.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -62,21 +63,28 @@ def check_memory(
 ) -> None:
     """Refuse models that need more than PEAK_LIMIT_BYTES at once, before anything is written.
 
-    Their tables are mapped once; each process needs PROCESS_BYTES of its own. Raises ValueError
-    with the limit, the need and the scale that fits.
+    The tables of a model are mapped once, however often it is named; each process needs
+    PROCESS_BYTES of its own. Raises ValueError with the limit, the need and the scale that fits.
     """
-    tables = sum(config.scaled_bytes(scale_rows) for config in configs)
+    models = {config.name: config for config in configs}
+    tables = sum(config.scaled_bytes(scale_rows) for config in models.values())
     beside = processes * PROCESS_BYTES
     if tables + beside <= PEAK_LIMIT_BYTES:
         return
-    names = ", ".join(config.name for config in configs)
+    names = ", ".join(models)
     fits = 0.99 * scale_rows * (PEAK_LIMIT_BYTES - beside) / tables
-    advice = f"--scale-rows {fits:.2g} fits" if fits > 0 else "fewer processes fit"
+    advice = f"--scale-rows {_rounded_down(fits)} fits" if fits > 0 else "fewer processes fit"
     raise ValueError(
         f"memory must be at most {PEAK_LIMIT_BYTES / 1e9:.0f} GB, not "
         f"{(tables + beside) / 1e9:.2f} GB ({tables / 1e9:.2f} GB of tables of {names}, "
         f"{beside / 1e9:.2f} GB of {processes} processes): {advice}"
     )
+
+
+def _rounded_down(value: float) -> str:
+    """Return a positive value with two digits, never above it."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.floor(value / unit) * unit:.2g}"
 
 
 def open_tables(

@@ -94,6 +94,26 @@ def test_tables_that_memory_does_not_hold_are_refused(monkeypatch, tmp_path):
         check_memory([config], scale_rows=0.1, processes=8)
 
 
+def test_a_model_named_twice_is_mapped_once(monkeypatch):
+    monkeypatch.setattr(deeprec_tables, "PEAK_LIMIT_BYTES", 5_000_000_000)
+    config = load_deeprec("dlrm-rmc1")  # 4.096 GB of tables
+    check_memory([config, config], scale_rows=1.0, processes=2)
+    with pytest.raises(ValueError, match=r"4\.10 GB of tables of dlrm-rmc1, 1\.20 GB of 4 proc"):
+        check_memory([config, config], scale_rows=1.0, processes=4)
+
+
+@pytest.mark.parametrize("share", [0.0107, 0.0999, 0.1079, 0.1259, 0.237, 0.999])
+def test_the_advised_scale_fits(monkeypatch, share):
+    config = load_deeprec("dlrm-rmc1")
+    limit = round(share * config.scaled_bytes(1.0)) + deeprec_tables.PROCESS_BYTES
+    monkeypatch.setattr(deeprec_tables, "PEAK_LIMIT_BYTES", limit)
+    with pytest.raises(ValueError, match=r"--scale-rows \S+ fits$") as refused:
+        check_memory([config], scale_rows=1.0)
+    advised = float(str(refused.value).split()[-2])
+    check_memory([config], scale_rows=advised)
+    assert advised > 0.89 * share
+
+
 def test_profile_survives_a_file(measurement, tmp_path):
     save_profiles(tmp_path / "p.json", [measurement.profile])
     assert load_profiles(tmp_path / "p.json") == [measurement.profile]
