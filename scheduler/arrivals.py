@@ -113,18 +113,22 @@ def diurnal_rate_qps(
 def replay(trace_s: Floats) -> Arrivals:
     """Return a process that plays a trace's gaps at another mean load, over and over.
 
-    trace_s : float64[n], non-decreasing, n at least 2. The seed chooses where it starts.
+    trace_s : float64[n], non-decreasing, n at least 2. The seed chooses where it starts. The gaps
+    that are played have the mean asked, be they a calm part of a longer trace. Raises ValueError
+    if all of them are 0.
     """
     gaps = np.diff(trace_s)
     if gaps.size < 1 or gaps.sum() <= 0 or np.any(gaps < 0):
         raise ValueError("trace must hold two arrivals or more, ascending")
-    unit = gaps / gaps.mean()
 
     def arrivals(queries: int, load_qps: float, seed: int) -> Floats:
         if load_qps <= 0 or queries < 1:
             raise ValueError(f"load_qps and queries must be positive, not {load_qps} and {queries}")
-        first = int(np.random.default_rng(seed).integers(unit.size)) if seed else 0
-        return np.cumsum(unit[(first + np.arange(queries)) % unit.size]) / load_qps
+        first = int(np.random.default_rng(seed).integers(gaps.size)) if seed else 0
+        times = np.cumsum(gaps[(first + np.arange(queries)) % gaps.size])
+        if times[-1] <= 0:
+            raise ValueError(f"trace must hold a gap in {queries} from number {first}, not none")
+        return times / (times[-1] / queries * load_qps)
 
     return arrivals
 

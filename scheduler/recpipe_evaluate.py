@@ -102,7 +102,7 @@ class Evaluator:
     ) -> None:
         self.node, self.quality, self.percentile = node, quality, percentile
         self.queries, self.seed, self.process = queries, seed, process
-        self.units: dict[int, Floats] = {}
+        self._units: dict[int, Floats] = {}
         self.rows: dict[Design, list[Visit]] = {}
 
     def longer(self, queries: int, process: Process | None = None) -> Evaluator:
@@ -119,13 +119,14 @@ class Evaluator:
     def _unit_s(self, count: int, load_qps: float) -> Floats:
         """Return arrivals of `count` queries that are those at a load once divided by it.
 
-        A day or a trace is as long as the run: the first queries of a longer one are others.
+        A day is as long as the run, and of a trace what is played has the mean gap asked: the first
+        queries of a longer run are others.
         """
         if not self.process.scales:
             return self.process.draw(count, load_qps, self.seed) * load_qps
-        if count not in self.units:
-            self.units[count] = self.process.draw(count, 1.0, self.seed)
-        return self.units[count]
+        if count not in self._units:
+            self._units[count] = self.process.draw(count, 1.0, self.seed)
+        return self._units[count]
 
     @cached_property
     def _ratios(self) -> Floats:

@@ -98,8 +98,22 @@ def test_patterns_scale_with_load(process):
 
 def test_replay():
     process = replay(np.asarray([5.0, 6.0, 6.0, 8.0]))
-    assert process(5, 1.0, 0).tolist() == [1.0, 1.0, 3.0, 4.0, 4.0]
+    assert process(5, 1.0, 0) == pytest.approx(np.asarray([1.25, 1.25, 3.75, 5.0, 5.0]))
     assert process(3, 2.0, 0).tolist() == [0.5, 0.5, 1.5]
+
+
+@pytest.mark.parametrize("queries", [1000, 15_000, 20_000, 50_000])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_part_of_a_trace_has_the_load_asked(queries, seed):
+    gaps = np.repeat([1.6, 0.4], 10_000)  # a calm half first
+    times = replay(np.concatenate([[0.0], np.cumsum(gaps)]))(queries, 100.0, seed)
+    assert queries / times[-1] == pytest.approx(100.0)
+
+
+def test_a_part_of_a_trace_without_a_gap_is_refused():
+    process = replay(np.asarray([0.0, 0.0, 0.0, 1.0]))
+    with pytest.raises(ValueError, match=r"^trace must hold a gap in 2 from number 0, not none"):
+        process(2, 1.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +150,7 @@ def test_processes_by_name(tmp_path):
     path.write_text("0\n1\n3\n")
     trace = find_process(trace=path)
     assert (trace.name, trace.steady) == ("trace day.txt", False)
-    assert np.allclose(np.diff(trace.draw(5, 10.0, 0)), [0.4 / 3, 0.2 / 3, 0.4 / 3, 0.2 / 3])
+    assert np.allclose(np.diff(trace.draw(5, 10.0, 0)), [1 / 7, 0.5 / 7, 1 / 7, 0.5 / 7])
     assert find_process() is find_process("poisson")
     gaps = np.diff(find_process("artifact").draw(1000, 500.0, 0)) * 1e3
     assert np.allclose(gaps, gaps.round()) and not find_process("artifact").scales
