@@ -137,15 +137,28 @@ class _Chooser:
         return self.looks[row]
 
     def poisson(self, option: Candidate) -> SecondLook | None:
-        """Return the same of Poisson arrivals, if it is not what `look` returns."""
-        evaluator = self.longer.longer(LONGEST, POISSON)
-        if self.longer.process is POISSON or "load" in option.misses:
+        """Return a longer run of an option that settles, of Poisson arrivals; None if all are."""
+        if self.longer.process is POISSON:
             return None
-        row = self.designs.index(option.design)
+        row, evaluator = self.designs.index(option.design), self.longer.longer(LONGEST, POISSON)
         return look_again(evaluator, self.table, row, option.load_qps, self.need.sla_ms)
 
+    def most_qps(self, chosen: Candidate) -> tuple[float, Peak]:
+        """Return the largest load within the SLA, and the search for it by longer runs.
+
+        What was asked is met on the queries that chose: no less, unless a longer run refuses it.
+        """
+        limit, look = self.limit(self.designs.index(chosen.design), self.longer), self.look(chosen)
+        asked = self.need.load_qps
+        refused = look is not None and look.verdict is Verdict.FAILS
+        return (limit.qps if refused or limit.high_qps < asked else max(asked, limit.qps)), limit
+
     def judged(self, options: list[Candidate]) -> list[Candidate]:
-        """Return options in order, the first one not refused by a longer run; as is if all are."""
+        """Return options in order, the first one not refused by a longer run.
+
+        If all feasible ones are, they come first, by the tails of their longer runs.
+        """
+        lost: list[Candidate] = []
         kept = list(options)
         while kept[0].feasible:
             look = self.look(kept[0])
@@ -154,8 +167,9 @@ class _Chooser:
             if look.verdict is not Verdict.FAILS or tail <= self.need.sla_ms:
                 return kept
             refused = replace(kept[0], tail_ms=tail, misses=("latency",))
+            lost.append(refused)
             kept = sorted([refused, *kept[1:]], key=_rank)
-        return options
+        return [*sorted(lost, key=_rank), *(option for option in options if not option.feasible)]
 
     def meets(self, row: int, load_qps: float) -> bool:
         """Whether a pipeline's tail at a load is within the SLA."""
@@ -263,18 +277,18 @@ def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
     """Return the pipeline of the lowest tail that meets a need, or what binds.
 
     Every pipeline of the space is simulated at the load, and at LOADS of it; the first two of them
-    once more, and one that surely misses the SLA then is not chosen while another is feasible.
+    once more, and one that surely misses the SLA then is not chosen while another is feasible. If
+    all that are feasible miss it then, the one of the lowest tail is chosen, as not feasible.
     evaluator : with enough queries for a tail near saturation, QUERIES.
     """
     chooser = _Chooser(space, evaluator, need)
     options = chooser.judged(chooser.options(need.load_qps))
-    best = options[0] if options[0].feasible else None
+    binding = chooser.binding(need.load_qps)
+    best = options[0] if binding is None else None
     second = options[1] if best and len(options) > 1 else None
     measures = chooser.at(need.load_qps)
     relaxed = chooser.relaxations() if best is None else {}
-    limit = None
-    if best is not None:
-        limit = chooser.limit(chooser.designs.index(best.design), chooser.longer)
+    most, limit = chooser.most_qps(best) if best is not None else (None, None)
     pairs = {"chosen": best, "runner_up": second}
     looks = {name: chooser.look(option) for name, option in pairs.items() if option is not None}
     return Choice(
@@ -285,14 +299,13 @@ def choose(space: RecPipeSpace, evaluator: Evaluator, need: Need) -> Choice:
         options=tuple(options),
         chosen=best,
         runner_up=second,
-        binding=chooser.binding(need.load_qps),
+        binding=binding,
         what_ifs=tuple(chooser.what_if(share * need.load_qps, best) for share in LOADS)
         if best
         else (),
         relaxations=relaxed,
         nearest=chooser.nearest(tuple(relaxed.values())) if best is None else None,
-        # What was asked is met on the queries that chose, whatever the search for the limit found.
-        limit_qps=max(need.load_qps, limit.qps) if limit else None,
+        limit_qps=most,
         sure_qps=(limit.low_qps, limit.high_qps) if limit else None,
         arrivals=evaluator.process.name,
         poisson=chooser.poisson(best) if best else None,

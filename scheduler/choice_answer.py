@@ -106,6 +106,7 @@ class Asked:
 class Choice:
     """What was chosen, and what next to it. options : the best of every placement, best first.
 
+    chosen : not feasible if longer runs refuse all that are; its tail is then of the longer run.
     reach : the best "quality" known, the largest "load" that settles with the quality asked, the
     least "latency" with quality and load.
     relaxations : by constraint, the nearest value of it alone, the others kept, that lets a
@@ -123,7 +124,7 @@ class Choice:
     what_ifs: tuple[WhatIf, ...]
     relaxations: dict[str, Asked]
     nearest: Asked | None
-    limit_qps: float | None  # of the chosen pipeline within the SLA, at least the load asked
+    limit_qps: float | None  # of the chosen one within the SLA; below the load asked if refused
     sure_qps: tuple[float, float] | None  # it surely meets it up to, surely does not from; 0: never
     again: dict[str, SecondLook]  # "chosen" and "runner_up", of those that settle
     arrivals: str  # name of the process

@@ -32,7 +32,8 @@ def _lines(choice: Choice) -> list[str]:
             lines.append(f"One requirement changed alone: {'; or '.join(alone)}.")
         return lines
     best = choice.chosen
-    lines = [
+    lines = [] if best.feasible else ["Longer runs refuse all; the lowest tail:"]
+    lines += [
         f"{best.design.label}: {_facts(best, need)} at {need.load_qps:.4g} queries/s "
         f"(saturates at {best.capacity_qps:.4g})."
     ]
@@ -41,30 +42,35 @@ def _lines(choice: Choice) -> list[str]:
     if choice.poisson is not None:
         lines.append(_poisson(choice, choice.poisson))
     if choice.limit_qps is not None and choice.sure_qps is not None:
-        low, high = choice.sure_qps
-        sure = f"surely up to {low:.4g}" if low else "no load is sure"
-        lines.append(
-            f"It meets the SLA up to {choice.limit_qps:.4g} queries/s: {sure}, not from "
-            f"{high:.4g}, between them it is open."
-        )
+        lines.append(_limit(choice.limit_qps, choice.sure_qps, need))
     lines.append(_runner_up(choice))
     return lines + [_what_if(what_if, best, need) for what_if in choice.what_ifs]
 
 
+def _limit(limit_qps: float, sure_qps: tuple[float, float], need: Need) -> str:
+    low, high = sure_qps
+    most = f"only up to {limit_qps:.4g}" if limit_qps < need.load_qps else f"up to {limit_qps:.4g}"
+    met = f"It meets the SLA {most} queries/s" if limit_qps else "It meets the SLA at no load"
+    sure = f"surely up to {low:.4g}" if low else "no load is sure"
+    return f"{met}: {sure}, not from {high:.4g}, between them it is open."
+
+
 def _verdict(look: SecondLook, need: Need) -> str:
-    asked = f"{need.tail} within {need.sla_ms:.4g} ms"
+    return f"{need.tail} within {need.sla_ms:.4g} ms is {_sure(look)}"
+
+
+def _sure(look: SecondLook) -> str:
     if look.verdict is Verdict.OPEN:
-        return f"{asked} is open: no verdict is sure after {look.judged:,} queries"
+        return f"open: no verdict is sure after {look.judged:,} queries"
     word = "met" if look.verdict is Verdict.PASSES else "missed"
-    return f"{asked} is surely {word} ({look.judged:,} queries)"
+    return f"surely {word} ({look.judged:,} queries)"
 
 
 def _poisson(choice: Choice, look: SecondLook) -> str:
     ours, theirs = (x.spread_ms[choice.need.percentile] for x in (choice.again["chosen"], look))
     return (
         f"Arrivals are {choice.arrivals}: {choice.need.tail} {ours[0]:.4g} ms; Poisson ones would "
-        f"make it {theirs[0]:.4g} [{theirs[1]:.4g}, {theirs[2]:.4g}] ms, "
-        f"{_verdict(look, choice.need).split(' is ', 1)[1]}."
+        f"make it {theirs[0]:.4g} [{theirs[1]:.4g}, {theirs[2]:.4g}] ms, {_sure(look)}."
     )
 
 
@@ -110,7 +116,8 @@ def _runner_up(choice: Choice) -> str:
         return "Nothing else was evaluated."
     label = second.design.label
     if not second.feasible:
-        return f"Nothing else is feasible; next, {label}: {_reason(second, need)}."
+        nothing = "Nothing else" if best.feasible else "Nothing"
+        return f"{nothing} is feasible; next, {label}: {_reason(second, need)}."
     if second.tail_ms == best.tail_ms:
         return f"{label} is as fast and lost on quality, {second.quality.quality:.4g}."
     parts = {

@@ -11,6 +11,7 @@ from rpaccel.scheduler.choice import choose
 from rpaccel.scheduler.choice_answer import Need
 from rpaccel.scheduler.choice_text import choice_json, choice_text, explanation
 from rpaccel.scheduler.funnel_quality import QualityTable
+from rpaccel.scheduler.peak import Verdict
 from rpaccel.scheduler.recpipe_evaluate import MOST_LOAD, Evaluator
 from tests.scheduler.test_recpipe_search import quality, space
 
@@ -91,7 +92,11 @@ def test_limit_settles_and_is_no_less_than_what_is_met(sla_ms: float) -> None:
         if choice.chosen is not None:
             assert choice.limit_qps is not None
             limit = MOST_LOAD * choice.chosen.capacity_qps
-            assert asked.load_qps <= choice.limit_qps <= limit
+            assert choice.limit_qps <= limit
+            sure = choice.again["chosen"].verdict is not Verdict.FAILS
+            refused = not sure or choice.sure_qps[1] < asked.load_qps
+            assert (asked.load_qps <= choice.limit_qps) or refused
+            assert not refused or choice.limit_qps <= choice.sure_qps[1]
         elif "load" in choice.relaxations:
             assert choice.relaxations["load"].load_qps < asked.load_qps
 

@@ -142,8 +142,29 @@ def test_if_all_are_refused_the_answer_says_so() -> None:
     alone = QualityTable([p for p in found.quality.points if p.devices == ("gpu",)])
     evaluator = Evaluator(found.node, alone, queries=200, seed=evaluator.seed)
     choice = choose(replace(found, quality=alone), evaluator, asked(load_qps=610.0, sla_ms=20.0))
-    assert choice.chosen is not None
-    assert "p99 within 20 ms is surely missed" in explanation(choice)
+    best, values = choice.chosen, choice_json(choice)
+    assert best is not None and best.misses == ("latency",)
+    assert best.tail_ms == choice.again["chosen"].spread_ms[99.0][0] > 20
+    assert choice.options[0] == best and choice.binding is None
+    low, high = choice.sure_qps
+    assert low <= choice.limit_qps <= high < 610
+    assert values["qps_under_sla"] == pytest.approx(choice.limit_qps, rel=1e-5)
+    text = explanation(choice)
+    assert text.startswith(f"Longer runs refuse all; the lowest tail: {best.design.label}")
+    assert "p99 within 20 ms is surely missed" in text
+    assert f"It meets the SLA only up to {choice.limit_qps:.4g} queries/s: surely up to" in text
+
+
+def test_a_refused_one_comes_before_one_that_was_never_feasible() -> None:
+    found, evaluator = gpu_or_cpu(0)  # its GPU's tail of 44 ms is longer than the 16 ms of the CPU
+    worse = [replace(p, quality=0.9 if "gpu" in p.devices else 0.5) for p in found.quality.points]
+    table = QualityTable(worse)
+    evaluator = Evaluator(found.node, table, queries=200, seed=evaluator.seed)
+    choice = choose(replace(found, quality=table), evaluator, asked(load_qps=610.0, sla_ms=20.0))
+    assert [option.misses for option in choice.options] == [("latency",), ("quality",)]
+    assert choice.options[1].tail_ms < choice.options[0].tail_ms
+    assert choice.chosen == choice.options[0]
+    assert "Nothing is feasible; next, large 4096 @cpu" in explanation(choice)
 
 
 @pytest.mark.parametrize(("name", "shorter"), [("poisson", True), ("bursts", False)])
