@@ -13,7 +13,7 @@ in the text, doubling is assumed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 
@@ -191,11 +191,12 @@ def _climb(plant: QueryPlant, policies: list[Policy]) -> Outcome:
 
 
 def joint(plant: QueryPlant, space: Space, share: float = 0.1) -> Outcome:
-    """Return the best setting that our search finds with at most `share` of the space simulated.
+    """Return the best setting of our search, which simulates at most `share` of the space.
 
-    And at most MOST_TRIED settings. They are ordered by the plant's estimate. The first one's peak
-    is found; the first of each other way of working races it, then neighbours of the best, until
-    none is better or no estimate promises more.
+    And never more than MOST_TRIED settings. All are ordered by the plant's estimate. The peak of
+    the first is found; the first of each other way of working races the best so far, then
+    neighbours of the best do, until none wins. One whose estimate is more than DOUBT below that of
+    the best is passed over.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be in 0..1, not {share}")
@@ -205,17 +206,15 @@ def joint(plant: QueryPlant, space: Space, share: float = 0.1) -> Outcome:
     search = _Search(plant, ordered[0], OUR_GAIN)
     search.climb(ordered[0])
 
-    def better(policies: Iterable[Policy]) -> Iterator[Policy]:
-        for policy in policies:
-            hopeful = guesses[policy] * (1 + DOUBT) >= guesses[search.best]
-            if hopeful and len(search.seen) < budget and search.race(policy):
-                yield policy
+    def wins(policy: Policy) -> bool:
+        hopeful = guesses[policy] * (1 + DOUBT) >= guesses[search.best]
+        return hopeful and len(search.seen) < budget and search.race(policy)
 
-    for _ in better(_ways(ordered)):
-        pass
+    for head in _ways(ordered):
+        wins(head)
     while True:
         near = [policy for stride in STRIDES for policy in space.neighbours(search.best, stride)]
-        if next(better(sorted(near, key=lambda policy: -guesses[policy])), None) is None:
+        if not any(wins(one) for one in sorted(near, key=lambda policy: -guesses[policy])):
             return search.outcome(len(guesses))
 
 

@@ -101,7 +101,7 @@ def deadline_rate(seed: int) -> float:
 
 
 def _policies_rate(seed: int, second: dict[str, Any]) -> float:
-    """Return the rate of two kinds of queries. second : what of the policy is another's."""
+    """Return the rate of two kinds of queries. second : what the policy of the second changes."""
     arrivals, sizes = poisson_arrivals_s(100_000, 2500.0, seed), heavy_tail().draw(100_000, seed)
     items = np.arange(2001, dtype=np.float64)
     node = Node(
