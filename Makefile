@@ -61,7 +61,7 @@ fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside th
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)
 	$(BIN)/rpaccel synth --preset $(PRESET) $(ARGS)
 
-synth-page: setup ## the same of every preset, a row each (docs/generated/synth.md; hours at first; ARGS="--presets tiny,edge")
+synth-page: setup ## the same of every preset, a row each with one and with two MACs per DSP (docs/generated/synth.md; hours at first; ARGS="--presets tiny,edge")
 	$(BIN)/rpaccel synth-page $(ARGS)
 
 sweep: setup ## evaluate the design space SPEC with the performance model (SPEC=criteo_10m, or a YAML file)
@@ -122,7 +122,7 @@ criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8
 paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (20 minutes; docs/generated/paper.md)
 	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --no-pins --out results/paper --page docs/generated/paper.md $(ARGS)
 
-validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists, of 216 points of a sweep on 3 (docs/generated/validation.md)
+validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists, of 216 points of a sweep on 3 (docs/generated/validation.md; ARGS=--check: fail above a ceiling)
 	$(BIN)/rpaccel validate --page docs/generated/validation.md $(ARGS)
 
 ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md); ARGS=--rtl: on the netlist of `default` beside the model (docs/generated/ablation_rtl.md)

@@ -1,4 +1,4 @@
-"""Sizes of errors that the performance model must not pass beside the netlist: figures reached."""
+"""Sizes of errors that the model must not exceed beside the netlist: figures reached."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from rpaccel.main_job.sweep_page import level_errors
 from rpaccel.main_job.sweep_validation import LEVELS, OWN, LoadPoint, SweepPoint
 from rpaccel.main_job.validation import MODELS, ValidationPoint, errors
 
-__all__ = ["CEILINGS", "FEW", "FEW_CEILINGS", "error_sizes", "passed"]
+__all__ = [
+    "CEILINGS", "DEFAULTS", "FEW", "FEW_CEILINGS", "error_sizes", "exceeded", "require_defaults",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Sizes = Mapping[str, tuple[float, float]]  # mean and worst
 
-# Reached by `rpaccel validate` with its defaults, rounded up (docs/generated/validation.md): of a
+DEFAULTS = {"machines": "", "queries": 42, "sessions": 12, "seed": 1}  # of `rpaccel validate`
+# Reached by `rpaccel validate` with DEFAULTS, rounded up (docs/generated/validation.md): of a
 # query, by who predicts it. loads : all of a load, by `event`.
 CEILINGS: Sizes = {
     "records": (0.0, 0.0),
@@ -52,13 +55,23 @@ def error_sizes(
     return {name: (float(each.mean()), float(each.max())) for name, each in sizes.items()}
 
 
-def passed(sizes: Sizes, ceilings: Sizes = CEILINGS) -> list[str]:
-    """Return a line for each ceiling that a size passes."""
+def require_defaults(asked: Mapping[str, object]) -> None:
+    """Raise ValueError if an option of `rpaccel validate` is not of DEFAULTS."""
+    for name, default in DEFAULTS.items():
+        if asked[name] != default:
+            raise ValueError(
+                f"{name} must be {default!r}, the default, with --check, not {asked[name]!r}"
+            )
+
+
+def exceeded(sizes: Sizes, ceilings: Sizes = CEILINGS) -> list[str]:
+    """Return a line for each ceiling that a size exceeds, or that nothing was compared with."""
     lines = []
-    for name, found in sizes.items():
-        if name not in ceilings:
+    for name, limits in ceilings.items():
+        if name not in sizes:
+            lines.append(f"{name}: errors must be compared with the ceiling, not none")
             continue
-        for part, size, ceiling in zip(("mean", "worst"), found, ceilings[name], strict=True):
+        for part, size, ceiling in zip(("mean", "worst"), sizes[name], limits, strict=True):
             if size > ceiling:
                 lines.append(
                     f"{name}: the {part} error must be at most {percent(ceiling)} %, "
