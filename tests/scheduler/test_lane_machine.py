@@ -21,6 +21,13 @@ def lane_machine(split="4*2x2", keep=64, network=RM_LARGE):
     return LaneMachine(config=CONFIG, platform=PLATFORM, network=network, split=split, keep=keep)
 
 
+def with_memory(changes):
+    """Return the platform with other timing of its memory, of fields that it has."""
+    whole = PLATFORM.model_dump()
+    whole["accelerator"]["memory"] |= changes
+    return type(PLATFORM).model_validate(whole)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_lanes_own_blocks_that_the_machine_has(split):
     machine = lane_machine(split)
@@ -53,20 +60,11 @@ def test_all_lanes_together_take_no_more_queries_than_the_machine(split, network
 
 
 def test_lanes_that_the_memory_keeps_waiting_hold_longer():
-    slow = PLATFORM.model_copy(
-        update={
-            "accelerator": PLATFORM.accelerator.model_copy(
-                update={
-                    "memory": PLATFORM.accelerator.memory.model_copy(
-                        update={"burst_gap_cycles": 20}
-                    )
-                }
-            )
-        }
-    )
-    machine = replace(lane_machine("8*1x1", network=RM_SMALL), platform=slow)
-    one = replace(lane_machine("1*1x1", network=RM_SMALL), platform=slow)
-    assert machine.hold_s(256) > 1.2 * one.hold_s(256)
+    memory = {"latency_cycles": 10 * PLATFORM.accelerator.memory.latency_cycles}
+    slow = with_memory(memory)
+    for split in ("1*1x1", "8*1x1"):
+        machine = lane_machine(split, network=RM_SMALL)
+        assert replace(machine, platform=slow).hold_s(256) > 1.2 * machine.hold_s(256)
 
 
 def test_link_carries_records_there_and_a_list_back():
