@@ -42,7 +42,7 @@ def load_figures(arrivals: int, seed: int) -> groups.LoadFigures:
             serial_load_within(baseline_service_s(), LIMIT_MS, CHEAP * arrivals, seed),
             most if within else 0.0,
         ),
-        split_qps={name: saturated_qps(setup) for name, setup in split_setups().items()},
+        split_qps=saturated_qps(split_setups()["8,16"]),
     )
 
 

@@ -111,8 +111,9 @@ def claims_text(claims: Sequence[Claim], arrivals: int, seed: int) -> str:
 Written by `rpaccel claims` (`make claims`), {arrivals} arrivals of each load, seed {seed}. Ours is
 computed by that command from our models, of C7 to C12 from the paper's service times in our queues
 ({CHEAP * arrivals} arrivals);
-nothing but the contention of C7 to C9 is fitted to the paper's numbers. Reproduced: all numbers of
-a claim within {100 * NEAR:.0f} % of the paper's, or what it says holds; differs: by how much, and
+nothing is fitted to the paper's numbers but the contention of C7 to C9 and the bytes that C31's
+drive reads for a row. Reproduced: all numbers of a claim within {100 * NEAR:.0f} % of the paper's,
+or what it says holds; differs: by how much, and
 why; out of reach: what is missing. {count[Status.REPRODUCED]} reproduced, {count[Status.DIFFERS]}
 differ, {count[Status.OUT_OF_REACH]} out of reach.
 

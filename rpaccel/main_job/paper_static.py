@@ -22,7 +22,7 @@ from rpaccel.workloads.criteo_fit import pinned_hit_rate
 from rpaccel.workloads.criteo_trace import ALL_TABLES, FITTED, LARGE_TABLES, TABLE_ROWS
 
 __all__ = [
-    "DRAM_SHARE", "core_point", "dram_miss", "figure_1c", "figure_5", "figure_10a",
+    "DRAM_SHARE", "SSD", "core_point", "dram_miss", "figure_1c", "figure_5", "figure_10a",
     "figure_13_ssd", "hidden_percent", "listed_macs", "query_work", "work_behind_s",
 ]  # fmt: skip
 
@@ -308,7 +308,8 @@ def figure_13_ssd(shares: Sequence[float] = tuple(published.FIGURE_13_SSD)) -> P
             f"Hidden: what the card does anyway, {1e3 * work_s:.3f} ms, of the drive's time for "
             "the back end's misses: at most that. The paper's hidden shares are a constant time of "
             f"its drive too, {_paper_hides_ms(drive, shares)}, about what its two "
-            "stages take (artifact.md); fewer misses leave ours less to hide. If every miss read "
+            f"stages take (artifact.md): {drive.page_bytes} bytes a read are fitted to that, the "
+            "paper names none; fewer misses leave ours less to hide. If every miss read "
             f"{PAGE_BYTES:,} bytes, that time would be {_paper_hides_ms(pages, shares)}: "
             "more than a query of the figure below takes.",
         ),

@@ -151,6 +151,7 @@ def test_figure_13_ssd():
         assert percent == pytest.approx(100 * work_s / drive.seconds(reads))
     # With reads of a row's 128 bytes the paper's points hide the same time at both ends.
     assert "of its drive too, 1.43 to 1.48 ms" in figure.notes[2]
+    assert "128 bytes a read are fitted to that" in figure.notes[2]
     assert dram_miss(0.872) == pytest.approx((dram_miss(0.8719) + dram_miss(0.8721)) / 2, rel=1e-3)
 
 
