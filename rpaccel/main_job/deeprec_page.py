@@ -19,7 +19,7 @@ from rpaccel.scheduler.operator_mix import KINDS, PUBLISHED, OperatorMix, load_m
 from rpaccel.scheduler.service_profile import ServiceProfile, find_profile, load_profiles
 from rpaccel.spec.deeprec import DeeprecConfig, deeprec_names, load_deeprec
 from rpaccel.spec.platform import LinkPlatform, load_platform
-from rpaccel.spec.ssd import load_ssd
+from rpaccel.spec.ssd import SsdTier, load_ssd
 
 T4_BATCHES = (100, 300, 1000)
 LINK_PLATFORM, LINK_ITEMS = "paper", (1, 64, 1024)
@@ -119,24 +119,35 @@ def link_rows(
     return head, rows
 
 
+def ssd_reads() -> dict[str, SsdTier]:
+    """Return both drives, each reading a row for a row, and a page for a row."""
+    drives = load_ssd("recpipe"), load_ssd("nvme")
+    sizes = {"a row": drives[0].page_bytes, "a page": drives[1].page_bytes}
+    return {
+        f"{drive.name}, {what}": SsdTier.model_validate(drive.model_dump() | {"page_bytes": size})
+        for drive in drives
+        for what, size in sizes.items()
+    }
+
+
 def ssd_rows(profiles: Sequence[ServiceProfile]) -> Table:
     """What an SSD under the tables adds to one batch."""
     config = load_deeprec(SSD_MODEL)
     profile = find_profile(profiles, SSD_MODEL, "cpu")
-    recpipe, nvme = load_ssd("recpipe"), load_ssd("nvme")
-    head = ("tables on the SSD", "misses [%]", "hidden [%]", "recpipe [ms]", "nvme [ms]")
+    tiers = ssd_reads()
+    head = ("tables on the SSD", "misses [%]", "hidden [%]", *(f"{name} [ms]" for name in tiers))
     rows = []
-    for point in recpipe.points:
-        both = [
+    for point in load_ssd("recpipe").points:
+        found = [
             from_ssd(profile, tier, point, lookups_per_item=config.lookups_per_item)
-            for tier in (recpipe, nvme)
+            for tier in tiers.values()
         ]
         rows.append(
             (
                 f"{100 * point.table_share:.1f} %",
                 f"{100 * point.miss_rate:.1f}",
                 f"{100 * point.hidden_share:.1f}",
-                *(f"{found.ms(SSD_ITEMS):.2f}" for found in both),
+                *(f"{each.ms(SSD_ITEMS):.2f}" for each in found),
             )
         )
     return head, rows
@@ -170,7 +181,9 @@ def deeprec_text(tables: Mapping[str, Table]) -> str:
     total = sum(load_deeprec(name).table_bytes for name in deeprec_names()) / 1e9
     mixes, link = load_mixes(OPERATORS), load_platform(LINK_PLATFORM).link
     idle = find_profile(profiles, SSD_MODEL, "cpu").ms(SSD_ITEMS)
-    reads = {name: load_ssd(name).reads_per_s for name in ("recpipe", "nvme")}
+    reads = ssd_reads()
+    rates = "\n".join(f"* {name}: {tier.reads_per_s:,.0f}" for name, tier in reads.items())
+    sizes = {tier.page_bytes for tier in reads.values()}
     sources = {p.source.replace(f"--model {p.model} ", "--model MODEL ") for p in profiles}
     commands = "\n".join(f"* {source}" for source in sorted(sources))
     return f"""# The models of DeepRecInfra
@@ -211,8 +224,10 @@ Ids (4 bytes), dense values and logits of a request, there and back ({link.sourc
 {markdown_table(*tables["link"])}
 ## Tables on an SSD
 {SSD_ITEMS} items of {SSD_MODEL}, {idle:.2f} ms with all tables in memory; misses and hidden shares
-of RecPipe's figure 13, the drive of its Table 3 (`recpipe`, a row a read: {reads["recpipe"]:,.0f}
-reads a second) and an assumed current one (`nvme`, a page a read: {reads["nvme"]:,.0f}). At most
-the time in memory is hidden.
+of RecPipe's figure 13, the drive of its Table 3 (`recpipe`) and an assumed current one (`nvme`). A
+miss reads a row of {min(sizes)} bytes or a page of {max(sizes):,}; at most the time in memory is
+hidden. Reads a second:
+
+{rates}
 
 {markdown_table(*tables["ssd"])}"""

@@ -1,6 +1,11 @@
 from pathlib import Path
 
-from rpaccel.main_job.deeprec_page import deeprec_tables, deeprec_text, deeprec_values
+from rpaccel.main_job.deeprec_page import (
+    deeprec_tables,
+    deeprec_text,
+    deeprec_values,
+    ssd_reads,
+)
 from rpaccel.scheduler.derived_profiles import MEASURED
 from rpaccel.scheduler.service_profile import find_profile, load_profiles
 from rpaccel.spec.deeprec import deeprec_names
@@ -48,4 +53,17 @@ def test_ssd_table_by_hand():
     reads_ms = 0.080 + 2316 * 128 / 0.1e9 * 1e3
     exposed = reads_ms - min(0.453 * reads_ms, idle_ms)
     assert load_ssd("recpipe").seconds(2317) * 1e3 - reads_ms < 1e-9
-    assert first["recpipe [ms]"] == f"{idle_ms + exposed:.2f}"
+    assert first["recpipe, a row [ms]"] == f"{idle_ms + exposed:.2f}"
+
+
+def test_what_a_read_brings_matters_by_the_drive():
+    """Pages keep `recpipe`'s 0.1 GB/s busy; `nvme` reads 64 at a time, or 3.2 GB/s of pages."""
+    rates = {name: tier.reads_per_s for name, tier in ssd_reads().items()}
+    assert rates == {
+        "recpipe, a row": 0.1e9 / 128, "recpipe, a page": 0.1e9 / 4096,
+        "nvme, a row": 64 / 80e-6, "nvme, a page": 3.2e9 / 4096,
+    }  # fmt: skip
+    (first, *_) = deeprec_values(deeprec_tables())["ssd"]
+    idle_ms = find_profile(load_profiles(MEASURED), "dlrm-rmc3", "cpu").ms(64)
+    reads_ms = 0.080 + 2316 * 4096 / 0.1e9 * 1e3
+    assert first["recpipe, a page [ms]"] == f"{idle_ms + reads_ms - idle_ms:.2f}"
