@@ -34,7 +34,8 @@ def _verdict(name: str, value: float | None) -> str:
         return "-"
     limit, least = GOALS[name]
     kept = value >= limit if least else value <= limit
-    return f"{value:,.1f}: {'kept' if kept else 'missed'}"
+    digits = 2 if name == "DSP/MAC" else 1  # LUT/MAC has one in the report
+    return f"{value:,.{digits}f}: {'kept' if kept else 'missed'}"
 
 
 def _cells(report: Mapping[str, Any]) -> list[str]:

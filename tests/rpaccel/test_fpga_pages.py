@@ -46,6 +46,12 @@ def test_every_unit_has_its_figures():
     }  # fmt: skip
 
 
+def test_a_verdict_has_the_digits_that_it_takes():
+    goals = rows(routed_text([routed(dsp=63, lut_per_mac=46.1)]), "goal")
+    assert goals["DSP/MAC, at least 1"]["cells"] == "0.98: missed"
+    assert goals["LUT/MAC, at most 46"]["cells"] == "46.1: missed"
+
+
 @pytest.mark.parametrize(
     ("change", "missed"),
     [
