@@ -111,10 +111,13 @@ def level_errors(points: Sequence[SweepPoint], level: str) -> Floats:
 def sweep_text(points: Sequence[SweepPoint], loads: Sequence[LoadPoint], records: Floats) -> str:
     """Return the sections. points : at least one. records : errors of queries that are known."""
     names = list(dict.fromkeys(point.machine for point in points))
-    rows, own = (
-        [_level_row(points, name, *each) for name in ("all", *names) for each in levels.items()]
-        for levels in (dict(zip(LEVELS, LEVELS, strict=True)), OWN)
-    )
+    every = ("all", *names)
+    rows = [_level_row(points, name, level, level) for name in every for level in LEVELS]
+    own = [
+        _level_row(points, name, field, f"{level}, told its own hits")
+        for name in every
+        for level, field in OWN.items()
+    ]
     return _TEXT.format(
         points=len(points),
         machines=len(names),
@@ -198,11 +201,10 @@ def _machines(names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _level_row(points: Sequence[SweepPoint], name: str, level: str, field: str) -> list[str]:
+def _level_row(points: Sequence[SweepPoint], name: str, field: str, label: str) -> list[str]:
     mine = [point for point in points if name in ("all", point.machine)]
     said, real = [getattr(point, field) for point in mine], [point.measured for point in mine]
-    return [name, level if field == level else f"{level}, told its own hits",
-            *error_cells(said, real)]  # fmt: skip
+    return [name, label, *error_cells(said, real)]
 
 
 def _unit_rows(points: Sequence[SweepPoint]) -> list[list[str]]:

@@ -248,7 +248,10 @@ def _cycles(space: DesignSpace) -> dict[str, int]:
 def _units(
     space: DesignSpace, point: DesignPoint, measured: Measured
 ) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Return (measured, event) of both stages, of each of UNIT_FIELDS."""
+    """Return (measured, event) of both stages, of each of UNIT_FIELDS.
+
+    A run of its own: `event_s` is that of a run without sub-batches, as a sweep's are.
+    """
     machine = point_machine(space, point)
     report = simulate(machine, [point_query(space, point)], sub_batches=True)
     said = event_units(space, point, machine, report)
