@@ -43,7 +43,17 @@ class QueueAsk:
     @property
     def command(self) -> str:
         """The command that writes the page: every option that is not the default."""
-        words = ["rpaccel", "queue-scale"]
+        return f"rpaccel queue-scale {self.options}".rstrip()
+
+    @property
+    def target(self) -> str:
+        """The same by Makefile."""
+        return f"make queue-scale ARGS={shlex.quote(self.options)}".removesuffix(" ARGS=''")
+
+    @property
+    def options(self) -> str:
+        """Every option that is not the default, as a shell reads them."""
+        words = []
         for field in fields(self):
             value = getattr(self, field.name)
             if value != field.default:
@@ -97,7 +107,7 @@ def queue_text(study: QueueStudy) -> str:
     least, middle, most = scale.p99_ms
     return f"""# Queues: how fast they are simulated, and what arrivals do to them
 
-Written by `{ask.command}` (`make queue-scale`). Rates are of the machine that wrote the page:
+Written by `{ask.command}` (`{ask.target}`). Rates are of the machine that wrote the page:
 {study.cores} cores, their load {study.busy:.2f} in the minute before. A load of more than a few
 tenths makes them too low.
 

@@ -31,7 +31,9 @@ def test_page_has_rates_beside_their_goals(rated, tmp_path) -> None:
     trace.write_text("0\n1\n2\n")
     study = run_queues(few(trace=trace), lambda _: None)
     text, values = queue_text(study), queue_values(study)
-    assert f"`{study.ask.command}`" in text and str(trace) in study.ask.command
+    assert (
+        f"`{study.ask.command}` (`{study.ask.target}`)" in text and str(trace) in study.ask.command
+    )
     assert text.count(" 2.00 |") >= 3 and " 0.40 |" in text  # of 5 million and of 1 million
     assert "6 configurations" in text and "x 500 queries on 1 processes" in text
     assert [rate["goal"] for rate in values["rates"]] == [5e6, 1e6, 1e6]
@@ -58,6 +60,8 @@ def test_command_has_what_is_not_the_default() -> None:
     assert few(cluster="tcp://a:1").command == (
         "rpaccel queue-scale --configurations 6 --queries 500 --jobs 1 --cluster tcp://a:1"
     )
+    assert QueueAsk().target == "make queue-scale"
+    assert few().target == ("make queue-scale ARGS='--configurations 6 --queries 500 --jobs 1'")
     verb = signature(schedule_verbs.queue_scale).parameters
     assert all(verb[name].default == value for name, value in vars(QueueAsk()).items())
 
