@@ -13,7 +13,13 @@ from rpaccel.scheduler.arrivals import Floats
 from rpaccel.scheduler.lane_ranker import LaneRanker
 from rpaccel.scheduler.loadgen import LoadgenReport, answer, run_server
 from rpaccel.scheduler.serving import LaneStage, LivePipeline, merged, to_workers
-from rpaccel.scheduler.serving_model import Numbers, ServiceTimes, Tail, latencies_s
+from rpaccel.scheduler.serving_model import (
+    Numbers,
+    ServiceTimes,
+    Tail,
+    capacity_qps,
+    latencies_s,
+)
 from rpaccel.scheduler.workers import Items, Part, Served, Workers
 from rpaccel.spec.deeprec import SlaTargets
 
@@ -119,8 +125,8 @@ class Bench:
             service_s=np.asarray(same),
             served=pipeline.served,
             lists=tuple(
-                Ranked(sample=sample, items=items, queries=queries)
-                for (sample, items), queries in sorted(ends.items())
+                Ranked(sample=sample, items=items, queries=ended)
+                for (sample, items), ended in sorted(ends.items())
             ),
         )
 
@@ -140,7 +146,9 @@ class Bench:
         alone = self.workers.run_alone(every, brought)
         self._rank_all(alone)
         mean_s = sum(served.service_s for served in alone) / len(self.parts)
-        qps = load.share * self.workers.count / mean_s if load.qps is None else load.qps
+        lane = None if self._lanes is None else self._lanes[0]
+        capacity = capacity_qps(mean_s, self.workers.count, lane)
+        qps = load.share * capacity if load.qps is None else load.qps
         run = self.run(qps, CALIBRATIONS * len(self.parts), load.seed + OTHER_SEED, folder)
         asked = {served.part for served in run.served}
         served = [*run.served, *(one for one in alone if one.part not in asked)]

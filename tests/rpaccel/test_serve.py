@@ -5,14 +5,17 @@ import pytest
 
 from rpaccel.golden.lane import run_query
 from rpaccel.main_job.serve import ServeAsk, run_serve
+from rpaccel.main_job.serve_bench import Bench, Load
 from rpaccel.main_job.serve_page import serve_page, serve_text
 from rpaccel.main_job.serve_stages import parse_stages
 from rpaccel.perfmodel.networks import RM_LARGE, RM_SMALL
 from rpaccel.results import to_json
 from rpaccel.scheduler.lane_machine import LaneMachine
 from rpaccel.scheduler.lane_ranker import LaneRanker
-from rpaccel.scheduler.workers import CpuStage, CpuStages, Part, WorkerAsk
+from rpaccel.scheduler.serving import LaneStage
+from rpaccel.scheduler.workers import CpuStage, CpuStages, Part, Served, WorkerAsk
 from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.spec.platform import load_platform
 
 SCALE = 0.001
@@ -153,3 +156,39 @@ def test_serves_split_queries(tmp_path):
 def test_rejects(change, message):
     with pytest.raises(ValueError, match=message):
         ServeAsk(**{"stages": "ncf:1", **change})
+
+
+class AskedError(Exception):
+    """The load that a bench asks for."""
+
+
+def test_calibration_asks_what_the_slower_of_workers_and_lanes_takes(monkeypatch, tmp_path):
+    """Workers of 1 ms saturate at 1,000 queries/s, a lane of 10 ms at 100."""
+    part = Part(sample=0, first=0, end=4)
+
+    class Idle:
+        count = 1
+
+        def run_alone(self, parts, items=None):
+            return [
+                Served(query=0, part=part, ids=np.arange(4), scores=np.zeros(4, np.float32),
+                       service_s=1e-3, cpu_s=1e-3)
+            ]  # fmt: skip
+
+    class Ranks:
+        asked = 0
+
+        def rank(self, sample, items):
+            return list(items)
+
+    def run(self, qps, queries, seed, folder):
+        raise AskedError(qps)
+
+    monkeypatch.setattr(Bench, "run", run)
+    stage = LaneStage(name="a", lanes=1, items=(4,), service_s=(0.01,), link_s=(0.0,))
+    load = Load(share=0.5, qps=None, sla=load_deeprec("ncf").sla, seed=0)
+    for lanes, qps in ((None, 500.0), ((stage, Ranks()), 50.0)):
+        bench = Bench(Idle(), ((part,),), 4, lanes, load)
+        with pytest.raises(AskedError) as asked:
+            bench.calibrate(np.random.default_rng(0), tmp_path)
+        assert asked.value.args[0] == pytest.approx(qps)
