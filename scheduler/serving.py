@@ -129,7 +129,8 @@ class LivePipeline:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._open: dict[int, list[Served]] = {}  # queries at the workers: answered parts
-        self._error: RuntimeError | None = None
+        self._error: RuntimeError | None = None  # of the workers
+        self._fault: RuntimeError | None = None  # of a lane, the last
 
     def start(self, queries: int) -> None:
         """Collect the answers of the next `queries`."""
@@ -144,13 +145,17 @@ class LivePipeline:
             self._enter_workers(query, sample, None)
 
     def join(self) -> None:
-        """Wait until all are answered, and end the lanes. Raises RuntimeError if a worker ended."""
+        """Wait until all are answered, and end the lanes.
+
+        Raises RuntimeError if a worker ended or the ranker of the lanes raised it.
+        """
         if self._thread is not None:
             self._thread.join()
         if self._lanes is not None:
             self._lanes.close()
-        if self._error is not None:
-            raise self._error
+        error = self._error or self._fault
+        if error is not None:
+            raise error
 
     def _enter_workers(self, query: int, sample: int, items: Items | None) -> None:
         with self._lock:
@@ -193,7 +198,11 @@ class LivePipeline:
     def _leave_lane(self, query: int, sample: int, items: Sequence[int]) -> None:
         assert self._accelerator is not None, "lanes hold queries of an accelerator"
         stage, rank = self._accelerator
-        best = list(rank(sample, items))
+        try:
+            best = list(rank(sample, items))
+        except RuntimeError as error:
+            # It goes on unranked: whoever asks waits for every answer before it hears of the fault.
+            self._fault, best = error, list(items)
         if stage.first:
             self._enter_workers(query, sample, to_workers(best))
         else:

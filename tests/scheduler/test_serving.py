@@ -74,8 +74,7 @@ class Mortal:
         self.enough.release()
 
     def next_answer(self):
-        self.enough.acquire()
-        if not self.left:
+        if not self.enough.acquire(timeout=20) or not self.left:
             raise RuntimeError("a worker must live")
         self.left -= 1
         query, part = self.asked[self.given]
@@ -172,6 +171,29 @@ def test_queries_in_lanes_in_front_are_answered_if_a_worker_ends():
     with pytest.raises(RuntimeError, match=r"^a worker must live"):
         pipeline.join()
     assert sorted(answered) == list(range(6))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_every_query_is_answered_if_a_lane_faults(first):
+    answered = []
+
+    def rank(sample, items):
+        if len(answered) == 1:
+            raise RuntimeError("status must be OK")
+        return list(items)
+
+    stage = lane_stage((0.0, 0.0), (0.0, 0.0), first=first)
+    pipeline = LivePipeline(Mortal(5), [[WHOLE]], 1, (stage, rank), answered.append)
+    pipeline.start(5)
+    for query in range(5):
+        pipeline.submit(query, 0)
+        waited = time.perf_counter()
+        while len(answered) <= query and time.perf_counter() < waited + 2:
+            time.sleep(0.001)
+    with pytest.raises(RuntimeError, match=r"^status must be OK"):
+        pipeline.join()
+    assert answered == list(range(5))
+    assert len(pipeline.served) == 5
 
 
 def test_rejects():
