@@ -90,8 +90,8 @@ A layer that finds the array idle takes, from being taken to its last result,
     (k n - 1) max(B, 2 b) + B + H + W + b + 14 cycles
 
 k = K folds, n = N folds, b = side of a block, W = columns of cells of the rectangle, H = rows of
-cells of a group (if a layer is stacked, as {stacked} are, a half or less of its rectangle's). So do
-{idle} that found it idle. For the others `place_layer` says how long they wait for the layer
-before.
+cells of a group: one square of the rectangle, or a half or less of it if stacked, as {stacked}
+are. So do {idle} that found it idle. For the others `place_layer` says how long they wait for the
+layer before.
 
 {table}"""
