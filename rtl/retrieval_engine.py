@@ -89,7 +89,8 @@ class RetrievalEngine(wiring.Component):
     Members
     -------
     word : In(stream of {query, index, data})  word `index` of a query's vector, a beat each, from
-        0 on; a vector shorter than a beat is repeated to fill word 0. For the next `start`.
+        0 on; a vector shorter than a beat is repeated to fill word 0. For the next `start`: the
+        last one comes in the cycle in which that is taken, or before.
     start : In(stream of scan_layout())
     give_up : In(1)  the scan ends early: what it finds means nothing.
     report : Out(stream of report_layout()) per query place, one per valid query of a scan, offered
@@ -143,6 +144,7 @@ class RetrievalEngine(wiring.Component):
             pending=Signal(name="pending"),
             running=Signal(name="running"),
             at_end=Signal(name="at_end"),
+            loaded=Signal(name="loaded", init=1),  # all words have come to the units
             opens=Signal(name="opens"),  # the filters have begun
             bank=Signal(name="bank"),
             valid=Signal(config.retrieval_queries, name="valid"),  # queries of the scan
@@ -216,6 +218,7 @@ class RetrievalEngine(wiring.Component):
             terms.word.query.eq(word.query),
             terms.word.first.eq(word.index == 0),
             terms.word.data.eq(word.data),
+            s.loaded.eq(terms.idle),
             terms.take.eq(s.opens),
             terms.row_size.eq(s.scan.row_size),
             terms.metric.eq(s.scan.metric),
@@ -378,7 +381,7 @@ class RetrievalEngine(wiring.Component):
                     m.d.comb += each.start.valid.eq(s.valid[query] & ~opened[query])
                     with m.If(each.start.valid & each.start.ready):
                         m.d.sync += opened[query].eq(1)
-                with m.If(opened == s.valid):
+                with m.If((opened == s.valid) & s.loaded):
                     m.d.comb += s.opens.eq(1)
                     m.d.sync += [s.running.eq(1), s.pending.eq(0), s.bank.eq(~s.bank)]
                     m.next = "RUN"

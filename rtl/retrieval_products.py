@@ -13,7 +13,15 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from rpaccel.spec.retrieval import MIN_ROW_BYTES
 
-__all__ = ["OFFSET", "PAIR_CYCLES", "SINGLE_CYCLES", "Beat", "pair_sums", "single_sums"]
+__all__ = [
+    "OFFSET",
+    "PAIR_CYCLES",
+    "SINGLE_CYCLES",
+    "Beat",
+    "pair_sums",
+    "single_sums",
+    "tree_sums",
+]
 
 SUM_LEVELS = (MIN_ROW_BYTES - 1).bit_length()
 SINGLE_CYCLES = 3  # operands, products, sums
@@ -33,10 +41,6 @@ class Beat:
     l2: Value
     advance: Signal
 
-    def byte(self, word: Value, index: int) -> Value:
-        """Return a byte as it lies in memory."""
-        return word.word_select(index, 8)
-
     @property
     def byte_count(self) -> int:
         """Bytes of a beat."""
@@ -52,7 +56,7 @@ def single_sums(m: Module, beat: Beat) -> list[list[Value]]:
     for query, words in enumerate(beat.words):
         products = []
         for index in range(beat.byte_count):
-            row, other = (beat.byte(word, index).as_signed() for word in (beat.data, words))
+            row, other = (word.word_select(index, 8).as_signed() for word in (beat.data, words))
             left, right = (
                 Signal(signed(9), name=f"{side}{query}_{index}") for side in ("left", "right")
             )
@@ -64,7 +68,7 @@ def single_sums(m: Module, beat: Beat) -> list[list[Value]]:
                     product.eq(left * right),
                 ]
             products.append(product)
-        found.append(_segments(m, products, beat.advance, f"segment{query}", [SUM_LEVELS - 1]))
+        found.append(tree_sums(m, products, beat.advance, f"segment{query}", [SUM_LEVELS - 1]))
     return found
 
 
@@ -79,8 +83,8 @@ def pair_sums(m: Module, beat: Beat) -> list[list[Value]]:
     places = len(beat.words) + 1
     products: list[list[Value]] = [[] for _ in range(places)]
     for index in range(beat.byte_count):
-        row = beat.byte(beat.data, index) ^ OFFSET
-        factors = [beat.byte(word, index) for word in beat.words]
+        row = beat.data.word_select(index, 8) ^ OFFSET
+        factors = [word.word_select(index, 8) for word in beat.words]
         factors.append(Mux(beat.l2, row, OFFSET))
         common = Signal(8, name=f"row{index}")
         with m.If(beat.advance):
@@ -97,7 +101,7 @@ def pair_sums(m: Module, beat: Beat) -> list[list[Value]]:
             for place in range(len(pair)):
                 products[first + place].append(both.word_select(place, 16))
     *queries, own = (
-        _segments(m, each, beat.advance, f"segment{place}", range(SUM_LEVELS))
+        tree_sums(m, each, beat.advance, f"segment{place}", range(SUM_LEVELS))
         for place, each in enumerate(products)
     )
     return [
@@ -106,14 +110,19 @@ def pair_sums(m: Module, beat: Beat) -> list[list[Value]]:
     ]
 
 
-def _segments(
-    m: Module, values: list[Value], advance: Signal, name: str, registered: Collection[int]
+def tree_sums(
+    m: Module,
+    values: list[Value],
+    advance: Value,
+    name: str,
+    registered: Collection[int],
+    levels: int = SUM_LEVELS,
 ) -> list[Value]:
-    """Return the sums of 16 values each, by four levels of adders; registers behind some.
+    """Return the sums of 2^levels values each, by so many adders; registers behind some.
 
     Behind an adder with a register Yosys finds a carry chain, else two LUTs per bit.
     """
-    for level in range(SUM_LEVELS):
+    for level in range(levels):
         values = [a + b for a, b in zip(values[::2], values[1::2], strict=True)]
         if level in registered:
             sums, values = values, []

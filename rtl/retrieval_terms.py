@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Assert, Cat, Const, Format, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.rtl.retrieval_products import OFFSET
+from rpaccel.rtl.retrieval_products import OFFSET, tree_sums
 from rpaccel.rtl.retrieval_score import ROW_SIZES, SUM_BITS
 from rpaccel.spec.retrieval import MAX_ROW_BYTES, MIN_ROW_BYTES, Metric, RetrievalConfig
 
@@ -21,16 +21,17 @@ class QueryTerms(wiring.Component):
 
     Members
     -------
-    word : In(struct {valid, query, first, data})  first : it begins a query's vector.
-    take : In(1)  the words of a scan have come, the last one `latency_cycles` ago or earlier.
+    word : In(struct {valid, query, first, data})  first : it begins a query's vector. A scan's last
+        word is inside for `latency_cycles`.
+    idle : Out(1)  no word is inside.
+    take : In(1)  all words of a scan have come; only while `idle`.
     row_size, metric : In  of that scan.
     terms : Out(signed(SUM_BITS)) per query  of the scan, from the cycle after `take` to the next.
     """
 
-    latency_cycles = 4  # word, products, sums, totals
-
     def __init__(self, config: RetrievalConfig, queries: int) -> None:
         self.config, self.queries = config, queries
+        self.levels = (config.beat_bytes - 1).bit_length()
         word = data.StructLayout(
             {
                 "valid": unsigned(1),
@@ -42,12 +43,18 @@ class QueryTerms(wiring.Component):
         super().__init__(
             {
                 "word": In(word),
+                "idle": Out(1),
                 "take": In(1),
                 "row_size": In(range(ROW_SIZES)),
                 "metric": In(Metric),
                 "terms": Out(signed(SUM_BITS)).array(queries),
             }
         )
+
+    @property
+    def latency_cycles(self) -> int:
+        """Of word, products, levels of sums, totals: 8 with beats of 32 bytes."""
+        return self.levels + 3
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -56,6 +63,8 @@ class QueryTerms(wiring.Component):
         m.d.sync += stages[0].eq(word)
         for stage, before in zip(stages[1:], stages, strict=False):
             m.d.sync += [stage[name].eq(before[name]) for name in ("valid", "query", "first")]
+        m.d.comb += self.idle.eq(~Cat(stage.valid for stage in stages).any())
+        m.d.sync += Assert(~self.take | self.idle, Format("terms are taken while a word is inside"))
         squares, plain = self._sums(m, stages[0].data)
 
         last = stages[-1]
@@ -77,9 +86,10 @@ class QueryTerms(wiring.Component):
                         m.d.sync += self.terms[query].eq(-(term >> times.bit_length() - 1))
         return m
 
-    def _sums(self, m: Module, word: Signal) -> tuple[Signal, Signal]:
-        """Return the sums of u^2 and of the query's bytes, two cycles after `word`."""
-        squares, plain = [], []
+    def _sums(self, m: Module, word: Signal) -> tuple[Value, Value]:
+        """Return the sums of u^2 and of the query's bytes, 1 + `levels` cycles after `word`."""
+        squares: list[Value] = []
+        plain: list[Value] = []
         for index in range(self.config.beat_bytes):
             byte = word.word_select(index, 8)
             square = Signal(16, name=f"square_of{index}")
@@ -88,10 +98,7 @@ class QueryTerms(wiring.Component):
             plain.append(byte.as_signed())
         sums = []
         for name, values in (("squares", squares), ("plain", plain)):
-            value = sum(values)
-            total = Signal.like(value, name=name)
-            m.d.sync += total.eq(value)
-            sums.append(total)
-        later = Signal.like(sums[1], name="plain_later")
+            sums += tree_sums(m, values, Const(1), name, range(self.levels), self.levels)
+        later = Signal(sums[1].shape(), name="plain_later")
         m.d.sync += later.eq(sums[1])
         return sums[0], later

@@ -204,8 +204,12 @@ def run(
     errors: Mapping[int, int] | None = None,
     seed: int = 1,
     watch: Any = None,
+    together: bool = False,
 ) -> tuple[list[list[list[tuple[int, int]]]], list[list[dict[str, int]]], Memory]:
-    """Return the answers [scan][query], the reports, and the memory."""
+    """Return the answers [scan][query], the reports, and the memory.
+
+    together : the last word of a scan comes in the cycle in which an idle engine takes its start.
+    """
     dut = RetrievalEngine(config)
     memory = Memory(config, seed)
     source, sink = stalls(stall, seed)
@@ -224,8 +228,17 @@ def run(
                     {"query": place, "index": i, "data": int.from_bytes(w.tobytes(), "little")}
                     for i, w in enumerate(words)
                 ]
-                await send(ctx, dut.word, items, source, LIMIT_CYCLES)
+                held = items[-1:] if together and place == len(scan.queries) - 1 else []
+                await send(ctx, dut.word, items[: len(items) - len(held)], source, LIMIT_CYCLES)
+            if held:
+                ctx.set(dut.start.payload, scan.start)
+                while not ctx.get(dut.start.ready & dut.idle):
+                    await ctx.tick()
+                ctx.set(dut.word.payload, held[0])
+                ctx.set(dut.word.valid, 1)
+                assert ctx.get(dut.word.ready)
             await send(ctx, dut.start, [scan.start], source, LIMIT_CYCLES)
+            ctx.set(dut.word.valid, 0)
 
     working = set(range(config.retrieval_queries))
 

@@ -75,6 +75,19 @@ def test_two_queries_share_a_multiplier(stall):
     check(scans, answers, reports)
 
 
+@pytest.mark.parametrize("beat_bytes", [32, pytest.param(64, marks=NIGHTLY)])
+def test_the_last_word_comes_with_the_start(beat_bytes):
+    """An idle engine waits for its terms; the first scan waits for the filters' counters too."""
+    config = machine(1, beat_bytes, k_max=16, retrieval_products_per_dsp=2)
+    scans = [
+        a_scan(1, 5, 16, (5, 2), Metric.L2),
+        a_scan(2, 4, 256, (3, 4), Metric.L2),
+        a_scan(3, 6, 32, (6,)),
+    ]
+    answers, reports, _ = run(config, scans, together=True)
+    check(scans, answers, reports)
+
+
 @pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("stall", ["none", "both"])
