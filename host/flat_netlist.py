@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Elaboratable, Module, Shape, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.host.verilator import BUILD_DIR, CPP_DIR, build_program
+from rpaccel.host.verilator import BUILD_DIR, CPP_DIR, build_program, digest_of
 from rpaccel.rtl.netlist import cached_netlist
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -22,6 +22,7 @@ MAIN = CPP_DIR / "array_bench.cpp"
 CPP_FLAGS = ("-O0", "-std=c++17")  # builds in half the time; these simulations are short
 PORT_BITS = 1 << 15  # of a port at most; Amaranth refuses values of more than 65,536 bits
 WORD_BITS = 32
+DIGEST = digest_of([Path(__file__).read_bytes()])[:8]  # cached_netlist reads rtl/ alone
 
 PortPath = tuple[str | int, ...]  # of a member of the unit, and of a field of a structure
 Drive = Mapping[PortPath, int]  # inputs that are not 0
@@ -102,7 +103,9 @@ def _main(flat: _FlatUnit) -> str:
 
 
 class FlatNetlist:
-    """The built simulator of the unit `make()`, with its checks; cached as `name`.
+    """The built simulator of the unit `make()`, with its checks; cached as `name` and this file.
+
+    `make` must depend on nothing but `config`, `name` and rtl/.
 
     inputs, outputs : (offset, width) of every member, and field of a structure, in the words of a
     cycle.
@@ -124,7 +127,7 @@ class FlatNetlist:
         netlist = cached_netlist(
             lambda: _FlatUnit(make()),
             config,
-            name=name,
+            name=f"{name}_{DIGEST}",
             build_dir=build_dir,
             checks=True,
             progress=progress,
