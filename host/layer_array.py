@@ -30,7 +30,7 @@ class LayerArray(wiring.Component):
       push, job   In, [lanes]: the job goes into the lane's queue.
       partition   In, [lanes]: see SystolicArray.
       taken       Out, a bit per lane: its engine takes a job.
-      first, row  Out, a bit per lane: a tile's first row, and any row, is read.
+      row         Out, a bit per lane: a row is read.
       results     Out, [lanes]: a bit per tile of its rectangle, row by row: a result leaves it.
       done        Out, a bit per lane: a chain of layers has ended (bottom or score).
     """
@@ -44,7 +44,6 @@ class LayerArray(wiring.Component):
                 "job": In(job_layout()).array(lanes),
                 "partition": In(partition_layout(config)).array(lanes),
                 "taken": Out(lanes),
-                "first": Out(lanes),
                 "row": Out(lanes),
                 "results": Out(config.block_rows * config.block_cols).array(lanes),
                 "done": Out(lanes),
@@ -74,7 +73,6 @@ class LayerArray(wiring.Component):
             outs = [row[c] for row in engine.outs for c in range(lane.block_cols)]
             m.d.comb += [
                 self.taken[n].eq(engine.job.valid & engine.job.ready),
-                self.first[n].eq(engine.tile_stb),
                 self.row[n].eq(engine.busy),
                 self.results[n].eq(Cat(out.valid for out in outs)),
                 self.done[n].eq(engine.bottom_done_stb | engine.score_done_stb),

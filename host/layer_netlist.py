@@ -39,13 +39,12 @@ class LayerJob:
 class LaneEvents:
     """Cycles of a lane, int64[...] each, ascending.
 
-    taken : of each job. firsts, rows : a tile's first row, and every row, is read. done : a chain
-    has ended. results : of each tile of the rectangle, (block row, block column): a result leaves
-    it. Cycles are those of LayerJob.offered.
+    taken : of each job. rows : a row is read. done : a chain has ended. results : of each tile of
+    the rectangle, (block row, block column): a result leaves it. Cycles are those of
+    LayerJob.offered.
     """
 
     taken: np.ndarray
-    firsts: np.ndarray
     rows: np.ndarray
     done: np.ndarray
     results: dict[Corner, np.ndarray]
@@ -76,7 +75,7 @@ class LayerNetlist:
 
         partition : corner of the rectangle of each lane that has one. jobs : by lane, offered one
         after another, at most JOBS_MAX. cycles : of the run; later events are not seen.
-        Raises RuntimeError if a check of the netlist fails.
+        Raises RuntimeError if a check of the netlist fails, ValueError if jobs break a rule.
         """
         always: dict[PortPath, int] = {}
         for lane, (row, col) in partition.items():
@@ -92,14 +91,13 @@ class LayerNetlist:
         def cycles(column: np.ndarray, bit: int) -> np.ndarray:
             return np.flatnonzero(column >> np.uint64(bit) & np.uint64(1)) - QUEUE_CYCLES
 
-        taken, firsts, rows, done = (
-            cycles(self._netlist.column(words, (name,)), lane)
-            for name in ("taken", "first", "row", "done")
+        taken, rows, done = (
+            cycles(self._netlist.column(words, (name,)), lane) for name in ("taken", "row", "done")
         )
         tiles = self._netlist.column(words, ("results", lane))
         shape = self.config.lane_shape(lane)
         results = {(r, c): cycles(tiles, r * shape[1] + c) for r, c in np.ndindex(shape)}
-        return LaneEvents(taken=taken, firsts=firsts, rows=rows, done=done, results=results)
+        return LaneEvents(taken=taken, rows=rows, done=done, results=results)
 
 
 def _pushes(jobs: Mapping[int, Sequence[LayerJob]]) -> Mapping[int, Drive]:
@@ -107,10 +105,11 @@ def _pushes(jobs: Mapping[int, Sequence[LayerJob]]) -> Mapping[int, Drive]:
     pushes: dict[int, dict[PortPath, int]] = defaultdict(dict)
     for lane, each in jobs.items():
         cycles = [job.offered for job in each]
-        if len(each) > JOBS_MAX or cycles != sorted({0, *cycles})[-len(cycles) :]:
+        if not 1 <= len(cycles) <= JOBS_MAX:
+            raise ValueError(f"jobs of lane {lane} must be 1..{JOBS_MAX}, not {len(cycles)}")
+        if cycles[0] < 0 or cycles != sorted(set(cycles)):
             raise ValueError(
-                f"jobs of a lane must be at most {JOBS_MAX}, offered in ascending cycles from 0 "
-                f"on, not {cycles}"
+                f"jobs of lane {lane} must be offered in ascending cycles from 0 on, not {cycles}"
             )
         for job in each:
             code = INSTRUCTION.pack(job.fields)

@@ -61,10 +61,20 @@ def test_the_page_counts_what_is_equal(points):
     assert f"0 of {values['results']:,} are in another one" in text
 
 
-def test_jobs_must_be_in_order():
+@pytest.mark.parametrize(
+    ("offers", "message"),
+    [
+        *((offers, r"offered in ascending cycles from 0 on, not \[") for offers in (
+            [5, 5], [5, 4], [-1], [-1, 0]
+        )),
+        ([], r"1\.\.32, not 0$"),
+        (range(33), r"1\.\.32, not 33$"),
+    ],
+)  # fmt: skip
+def test_jobs_are_few_and_in_order(offers, message):
     netlist = LayerNetlist(sweep_config(8))
-    jobs = [LayerJob(fields={}, items=1, offered=cycle) for cycle in (5, 5)]
-    with pytest.raises(ValueError, match=r"^jobs of a lane must be at most 32, offered in asc"):
+    jobs = [LayerJob(fields={}, items=1, offered=cycle) for cycle in offers]
+    with pytest.raises(ValueError, match=f"^jobs of lane 0 must be {message}"):
         netlist.run({0: (0, 0)}, {0: jobs}, 10)
 
 
