@@ -63,8 +63,10 @@ def whole(config: AcceleratorConfig) -> dict[int, Rectangle]:
 def packed(config: AcceleratorConfig, lanes: Sequence[int]) -> dict[int, Rectangle]:
     """Return a partition of these lanes: the largest first, row by row, where each first fits.
 
-    Raises ValueError if the array has no room for one.
+    Raises ValueError if a lane is given twice, or the array has no room for one.
     """
+    if len(set(lanes)) < len(lanes):
+        raise ValueError(f"lanes must be given once, not {list(lanes)}")
     free = Rectangle(row=0, col=0, rows=config.block_rows, cols=config.block_cols).tiles
     found: dict[int, Rectangle] = {}
     for lane in sorted(

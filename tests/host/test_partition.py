@@ -219,3 +219,8 @@ def test_packed_lanes_own_blocks_of_their_own():
 def test_lanes_that_have_no_room_are_not_packed(lanes):
     with pytest.raises(ValueError, match=r"^lanes must fit into 4 x 4 blocks, not \["):
         packed(load_accelerator("paper"), lanes)
+
+
+def test_a_lane_is_packed_once():
+    with pytest.raises(ValueError, match=r"^lanes must be given once, not \[6, 7, 6\]$"):
+        packed(load_accelerator("paper"), [6, 7, 6])
