@@ -34,10 +34,7 @@ BATCH_ORDER = (("gathering", "gathered"), ("gathered", "taken"), ("taken", "cros
 
 
 def check_report(report: MachineReport) -> None:
-    """Raise RuntimeError that names a rule of FAULTS and a query, lane or memory that breaks it.
-
-    Whole arrays at a time: a few hundredths of what the run took.
-    """
+    """Raise RuntimeError that names a rule of FAULTS and a query, lane or memory that breaks it."""
     if not len(report.query_records):
         return
     for rule, queries in _broken(report):

@@ -15,9 +15,9 @@ __all__ = ["BatchRecord", "MachineReport", "QueryRecord", "TaskRecord"]
 class TaskRecord:
     """One task; times in cycles of the machine.
 
-    start : given to the lane. begin : the lane turns to its model. gathered : all its data are
-    there. computing : its first layer is chosen. end : its last logit. scored : its last score is
-    taken.
+    start : given to the lane. begin : its first own cycle, after those that it waits for its model.
+    gathered : all its data are there. computing : its first layer is chosen. end : its last logit.
+    scored : its last score is taken.
     """
 
     query: int

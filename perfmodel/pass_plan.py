@@ -55,8 +55,9 @@ def best_passes(plan: ModelPlan, items: int, item_cycles: int = 0) -> PassPlan:
     """Return the plan with which a stage of `items` takes the fewest cycles, of those there are.
 
     Sizes are powers of two and three times such; head and tail are the powers of two below `size`
-    down to any, or empty: all combinations are placed by `perfmodel.sequencer`. None is below 2 b,
-    which a weight tile takes at least. Among equals the largest size, the shortest head, then tail.
+    down to any, or empty: all combinations are placed by `perfmodel.sequencer`. None but what
+    remains is below 2 b, which a weight tile takes at least. Among equals the largest size, the
+    shortest head, then tail.
     item_cycles : that bringing an item's data takes, into one of two banks; 0: all are there.
     Raises ValueError if 2 b items do not fit.
     """

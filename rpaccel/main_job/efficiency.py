@@ -133,7 +133,7 @@ class Efficiency:
         two equal passes, counting the bottom and the top MLPs that the array does between them.
     cold : efficiency of one sub-batch alone, from an idle core to the last score.
     occupancy, steady_occupancy : cycles in which the array works / cycles.
-    interaction : the same for the interaction, whole run.
+    interaction_busy : cycles in which the interaction works, whole run.
     scale_sim, scale_sim_stacked : cycles of one sub-batch by SCALE-Sim's closed form.
     model_cycles : what perfmodel predicts for `cycles`; difference : the largest of all its times
         (transfers, releases, last scores, busy cycles), those of the sub-batch alone included.
