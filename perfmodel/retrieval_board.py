@@ -115,11 +115,6 @@ class ScanDesign:
         """Return the time from one scan's start to the next one's."""
         return rows * row_bytes / self.path.bytes_per_s + self.overhead_cycles / self.path.clock_hz
 
-    @property
-    def multiplications_per_cycle(self) -> int:
-        """One per byte of a beat, port and query."""
-        return self.queries * self.path.ports * self.path.beat_bytes
-
 
 def queries_per_s(
     design: ScanDesign, rows: float, constant_cycles: int, limit_s: float, *, waits: bool

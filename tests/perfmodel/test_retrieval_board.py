@@ -36,7 +36,6 @@ def test_scan_takes_its_bytes_and_its_overhead():
     assert DESIGN.scan_s(1e6) == pytest.approx(1e-3 + 50 / 250e6)
     faster = replace(DESIGN, path=replace(PATH, ports=28))
     assert faster.scan_s(1e6) < DESIGN.scan_s(1e6)
-    assert DESIGN.multiplications_per_cycle == 11 * 512
 
 
 def test_limit():
@@ -56,5 +55,4 @@ def test_multipliers_bound_the_rate():
     """Twice the channels with half the queries: as many products, as many queries per second."""
     wide = board.ScanDesign(path=replace(PATH, ports=32), queries=5)
     narrow = board.ScanDesign(path=PATH, queries=10)
-    assert wide.multiplications_per_cycle == narrow.multiplications_per_cycle
     assert 5 / wide.scan_s(1e6) == pytest.approx(10 / narrow.scan_s(1e6))
