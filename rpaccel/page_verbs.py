@@ -225,7 +225,7 @@ def retrieval_scan(
     found = list(study.scan_study(counts, memories, study.ORDERS, progress=say, **sizes))
     laws = list(study.law_study(counts, memories, progress=say, **sizes))
     masks = list(study.mask_study(counts[0], memories[0], progress=say, **sizes))
-    text = study.scan_text(found, laws, masks, "rpaccel retrieval-scan")
+    text = study.scan_text(found, laws, masks)
     show_page(out, text, study.scan_values(found, laws, masks) if json else None)
 
 

@@ -36,7 +36,8 @@ ORDERS = ("random", "descending", "ascending", "equal")
 _TEXT = """\
 # Scans in the netlist
 
-Written by `{command}`: the retrieval engine by itself on AXI memory (`rtl/retrieval_system.py`),
+Written by `rpaccel retrieval-scan`: \
+the retrieval engine by itself on AXI memory (`rtl/retrieval_system.py`),
 Verilated; {rows:,} rows of {row_bytes} bytes, K = {k}, {queries} queries share a scan, ports of
 {beat_bytes} bytes a beat at 250 MHz (assumed). Every answer is equal to a full sort. Rows are in an
 order of the first query's scores; equal: one row, again and again.
@@ -117,7 +118,7 @@ def machine(ports: int, queries: int, k: int) -> AcceleratorConfig:
 
 
 def _corpus(order: str, rows: int, seed: int) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Return rows in an order of the first query's scores, and two queries."""
+    """Return rows in an order of the first query's scores, and four queries."""
     rng = np.random.default_rng(seed)
     corpus = rng.integers(-128, 128, (rows, ROW_BYTES)).astype(np.int8)
     vectors = rng.integers(-128, 128, (4, ROW_BYTES)).astype(np.int8)
@@ -237,9 +238,7 @@ def law_study(
         )
 
 
-def scan_text(
-    rows: Sequence[ScanRow], laws: Sequence[LatencyRow], masks: Sequence[MaskRow], command: str
-) -> str:
+def scan_text(rows: Sequence[ScanRow], laws: Sequence[LatencyRow], masks: Sequence[MaskRow]) -> str:
     """Return the page."""
     first, full = rows[0], masks[0]
     table = markdown_table(
@@ -282,7 +281,6 @@ def scan_text(
         ],
     )
     opening = _TEXT.format(
-        command=command,
         rows=first.rows,
         row_bytes=ROW_BYTES,
         k=first.k,
