@@ -125,8 +125,10 @@ def _designs(study: RetrievalStudy) -> str:
                         rate = queries_per_s(chosen, study.rows, constant, LIMIT_S, waits=True)
                     cells.append(f"{batch}: {rate:,.0f} ({rate / snary:.2f}x)")
             rows.append(cells)
+    routable = f"{100 * ROUTABLE:.0f} %"
     head = ["ports", "GB/s", "L [ms]", "rows in 10 ms [million]", f"{PAPER_QUERIES} queries",
-            "60 %, 1 product per DSP", "100 %", "60 %, 2 products", "100 %"]  # fmt: skip
+            f"{routable}, 1 product per DSP", "100 %", f"{routable}, 2 products",
+            "100 %"]  # fmt: skip
     return (
         "## Ours on the same board\n\n"
         f"K = {study.k}, {study.rows:,} rows of {ROW_BYTES} bytes, {CLOCK_HZ / 1e6:.0f} MHz. "
@@ -134,9 +136,10 @@ def _designs(study: RetrievalStudy) -> str:
         "just missed a scan takes above 10 ms (2 scans and C). "
         f"{PAPER_QUERIES} queries are those of the preset `paper`. A configuration's ports are a "
         "power of two of at most 16: 28 channels are the model's alone. The others: the most "
-        f"queries, of the {QUERIES_LIMIT} that a configuration may have, that fit 60 % (what FANNS "
-        "plans with) or all of a VU35P. Products per DSP: `retrieval_products_per_dsp`; with 2 two "
-        "queries share a multiplier for a row's byte, for every metric (`rtl/retrieval_score.py`). "
+        f"queries, of the {QUERIES_LIMIT} that a configuration may have, that fit {routable} "
+        "(what FANNS plans with) or all of a VU35P. Products per DSP: "
+        "`retrieval_products_per_dsp`; with 2 two queries share a multiplier for a row's byte, for "
+        "every metric (`rtl/retrieval_score.py`). "
         "The rate is bounded by multipliers: queries/s <= products per cycle x clock / M, whatever "
         "the channels; more channels make a scan shorter.\n\n" + markdown_table(head, rows)
     )
@@ -163,9 +166,10 @@ def _budget(study: RetrievalStudy) -> str:
         "Yosys, module by module, from netlists of a whole engine on AXI ports "
         f"(`rtl/retrieval_system.py`) of {COST_PORTS} ports and 1 to 3 queries: two more queries "
         "(one more, with 1 product per DSP) need what they needed there. Other than "
-        f"{COST_PORTS} ports: in proportion, the crossbar by the square. *engine*: all in it that "
-        "is not in a row of its own. Clock crossing is assumed; no shell (PCIe, HBM's controllers) "
-        "is in the sums.\n\n" + markdown_table(head, sums) + "".join(texts)
+        f"{COST_PORTS} ports: in proportion, the crossbar by the square; *ScoreFilter*: a netlist "
+        "of its own, whole, with a lane per port, rounded up to a power of two. *engine*: all in it "
+        "that is not in a row of its own. Clock crossing is assumed; no shell (PCIe, HBM's "
+        "controllers) is in the sums.\n\n" + markdown_table(head, sums) + "".join(texts)
     )
 
 
