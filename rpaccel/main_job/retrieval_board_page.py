@@ -167,7 +167,7 @@ def _budget(study: RetrievalStudy) -> str:
         f"(`rtl/retrieval_system.py`) of {COST_PORTS} ports and 1 to 3 queries: two more queries "
         "(one more, with 1 product per DSP) need what they needed there. Other than "
         f"{COST_PORTS} ports: in proportion, the crossbar by the square; *ScoreFilter*: a netlist "
-        "of its own, whole, with a lane per port, rounded up to a power of two. *engine*: all in it "
+        "of its own, whole, a lane per port, rounded up to a power of two. *engine*: all in it "
         "that is not in a row of its own. Clock crossing is assumed; no shell (PCIe, HBM's "
         "controllers) is in the sums.\n\n" + markdown_table(head, sums) + "".join(texts)
     )
