@@ -53,9 +53,9 @@ _FAMILY = FAMILIES["xcup"]
 
 
 def engine_config(
-    queries: int, products_per_dsp: int, beat_bytes: int, ports: int = COST_PORTS
+    queries: int, products_per_dsp: int, beat_bytes: int, k: int, ports: int = COST_PORTS
 ) -> AcceleratorConfig:
-    """Return a machine whose engine matters alone; a port scores a row per cycle, K = 1024."""
+    """Return a machine whose engine matters alone, for up to `k`; a port scores a row per cycle."""
     return load_accelerator("edge").model_copy(
         update={
             "name": f"scan for {queries}",
@@ -64,7 +64,7 @@ def engine_config(
             "axi_data_bits": 8 * beat_bytes,
             "stripe_bytes": max(128, BURST_BEATS * beat_bytes),
             "retrieval_queries": queries,
-            "retrieval_k_max": 1024,
+            "retrieval_k_max": k,
             "retrieval_port_lanes": 1,
             "retrieval_products_per_dsp": products_per_dsp,
         }
@@ -97,16 +97,25 @@ def engine_areas(
 
 
 def _units(config: AcceleratorConfig, folder: Path) -> dict[str, list[tuple[Piece, int]]]:
-    """Return the modules of each unit and how often they are in the design."""
+    """Return the modules of each unit and how often they are in the design.
+
+    Raises RuntimeError if a unit of UNITS is not found: its modules would count as REST.
+    """
 
     def pieces(component: Component, name: str) -> dict[str, Piece]:
         netlist = write_netlist(component, name, folder)
         return pieces_of(parse(netlist.rtlil.read_text()))
 
     engine = pieces(RetrievalSystem(config), "engine")
+    groups = _groups(engine)
+    wanted = set(UNITS.values())
+    if config.retrieval_products_per_dsp == 1:
+        wanted.remove("QueryTerms")
+    if missing := sorted(wanted - groups.keys()):
+        raise RuntimeError(f"{config.name}: no module of {', '.join(missing)}: UNITS names others")
     found = {
         unit: [(engine[name], copies) for name, copies in instances.items()]
-        for unit, instances in _groups(engine).items()
+        for unit, instances in groups.items()
     }
     for component in (RetrievalFetch(config), RetrievalAnswer(config)):
         own = pieces(component, "unit")
@@ -151,14 +160,14 @@ def filter_area(lanes: int, k: int, folder: Path, say: Say) -> Area:
 
 
 def unit_series(
-    beat_bytes: int, products_per_dsp: int, folder: Path, say: Say, ports: int = COST_PORTS
+    beat_bytes: int, products_per_dsp: int, k: int, folder: Path, say: Say, ports: int = COST_PORTS
 ) -> dict[str, UnitArea]:
     """Return the units with ports of `beat_bytes`, but the filters, by the queries of a scan."""
     configs = [
-        engine_config(queries, products_per_dsp, beat_bytes, ports)
+        engine_config(queries, products_per_dsp, beat_bytes, k, ports)
         for queries in range(1, products_per_dsp + 2)
     ]
-    counted = engine_areas(configs, folder / f"{products_per_dsp}_{beat_bytes}_{ports}", say)
+    counted = engine_areas(configs, folder / f"{products_per_dsp}_{beat_bytes}_{k}_{ports}", say)
     return {
         name: UnitArea(
             areas=tuple(areas[name] for areas in counted),

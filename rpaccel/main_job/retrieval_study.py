@@ -250,7 +250,7 @@ def all_costs(k: int, folder: Path, say: Say) -> dict[tuple[int, int, int], Unit
     found = {}
     for beat in BEATS:
         for products in PRODUCTS:
-            units = unit_series(beat, products, folder, say)
+            units = unit_series(beat, products, k, folder, say)
             for channels, filters_area in filters.items():
                 found[channels, beat, products] = UnitCosts(units=units, filter=filters_area)
     return found
