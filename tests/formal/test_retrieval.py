@@ -51,8 +51,9 @@ def threshold(module=retrieval_threshold):
 
 @pytest.mark.parametrize(
     ("make", "depth"),
-    [(fifo, 14), (arbiter, 9), (histogram, 21), (recent, 12), (threshold, 8)],
-)
+    [(fifo, 14), (arbiter, 9), pytest.param(histogram, 21, marks=pytest.mark.slow), (recent, 12),
+     (threshold, 8)],
+)  # fmt: skip
 def test_proved(make, depth):
     found = run(make(), depth)
     assert found.passed, found
