@@ -25,7 +25,7 @@ from rpaccel.host.verilator import (
 from rpaccel.rtl.netlist import cached_netlist
 from rpaccel.rtl.retrieval_system import RetrievalSystem
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.retrieval import MAX_ROW_BYTES, MIN_ROW_BYTES, Metric
+from rpaccel.spec.retrieval import BUCKETS, MAX_ROW_BYTES, MIN_ROW_BYTES, Metric
 
 __all__ = [
     "RetrievalError",
@@ -132,7 +132,10 @@ def build_retrieval(
     )
     queries = config.retrieval_queries
     each = " ".join(f"X({place})" for place in range(queries))
-    defines = f"#define RPACCEL_QUERIES {queries}\n#define RPACCEL_FOR_EACH_QUERY(X) {each}"
+    defines = (
+        f"#define RPACCEL_QUERIES {queries}\n#define RPACCEL_FOR_EACH_QUERY(X) {each}\n"
+        f"#define RPACCEL_CLEAR_CYCLES {BUCKETS}"
+    )
     prelude = port_macros(config.memory_ports, config.beat_bytes)
     return build_program(
         netlist.verilog,
