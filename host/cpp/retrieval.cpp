@@ -180,7 +180,10 @@ struct Bench {
         model->give_up = 0;
         for (int i = 0; i < 4; ++i) edge();
         model->aresetn = 1;
-        for (int i = 0; i < RPACCEL_CLEAR_CYCLES; ++i) edge();  // of the histograms, after a reset
+        for (int i = 0; i < RPACCEL_CLEAR_CYCLES; ++i) {  // of the histograms, after a reset
+            model->eval();
+            edge();
+        }
         for (size_t s = 0; s < scans.size(); ++s)
             for (int q = 0; q < QUERIES; ++q)
                 if (scans[s].queries[q].valid) {
