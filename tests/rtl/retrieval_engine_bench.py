@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rpaccel.golden import retrieval
 from rpaccel.rtl.retrieval_engine import RetrievalEngine
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
-from rpaccel.spec.retrieval import Metric
+from rpaccel.spec.retrieval import BUCKETS, Metric
 from rpaccel.spec.stripe import port_of
 from tests.streams import expect_silence, plain, receive, send, simulate, stalls
 
@@ -220,6 +220,8 @@ def run(
     reports: list[Any] = [[None] * len(scan.queries) for scan in scans]
 
     async def feed(ctx: Any) -> None:
+        for _ in range(BUCKETS):  # after a reset the histograms are cleared
+            await ctx.tick()
         for scan in scans:
             for place, ask in enumerate(scan.queries):
                 vector = np.tile(ask.vector, max(1, config.beat_bytes // len(ask.vector)))
