@@ -1,19 +1,16 @@
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from rpaccel.cli import main
 from rpaccel.golden.corpus import CorpusQuery, new_corpus, retrieve
 from rpaccel.main_job.retrieve import METRICS, symmetric
 from rpaccel.spec.retrieval import Metric
 
 
 @pytest.fixture
-def ask(monkeypatch, capsys, tmp_path):
+def ask(rpaccel, tmp_path):
     """Save corpus and query, run `rpaccel retrieve`; return (exit status, output, error)."""
-    monkeypatch.chdir(tmp_path)
 
     def run(corpus, query, *arguments):
         for name, values in (("corpus.npy", corpus), ("query.npy", query)):
@@ -21,14 +18,7 @@ def ask(monkeypatch, capsys, tmp_path):
                 np.save(name, values, allow_pickle=values.dtype == object)
             elif values is not None:
                 (tmp_path / name).write_bytes(values)
-        command = ["rpaccel", "retrieve", "corpus.npy", "query.npy", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", command)
-        try:
-            status = main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
+        return rpaccel("retrieve", "corpus.npy", "query.npy", *arguments)
 
     return run
 
