@@ -49,6 +49,9 @@ def serve(
     load: Annotated[float, typer.Option(help="Share of the capacity to offer.")] = 0.5,
     qps: Annotated[float | None, typer.Option(help="Load instead, in queries/s.")] = None,
     queries: Annotated[int, typer.Option(help="Queries to serve.", min=20)] = 1000,
+    seconds: Annotated[
+        float, typer.Option(help="Or queries of so long, if these are more.", min=0)
+    ] = 0.0,
     scale_rows: ScaleRows = 1.0,
     platform: Annotated[str, typer.Option(help="Platform of the accelerator.")] = "paper",
     split: Annotated[
@@ -76,6 +79,7 @@ def serve(
             load=load,
             qps=qps,
             queries=queries,
+            seconds=seconds,
             scale_rows=scale_rows,
             seed=seed,
         )

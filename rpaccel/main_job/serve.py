@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ class ServeAsk:
     batch : items of a request at most: a query is split over the workers; None: never. One CPU
         stage only: parts of a query keep other items in between than the whole would.
     load : share of the slowest station's capacity that is offered, unless `qps` is given.
+    queries, seconds : to serve at least, whichever is more.
     """
 
     stages: str
@@ -53,6 +55,7 @@ class ServeAsk:
     load: float = 0.5
     qps: float | None = None
     queries: int = 1000
+    seconds: float = 0.0
     scale_rows: float = 1.0
     seed: int = 0
 
@@ -65,6 +68,8 @@ class ServeAsk:
             raise ValueError(f"qps must be positive, not {self.qps}")
         if self.queries < 20:
             raise ValueError(f"queries must be at least 20, not {self.queries}")
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError(f"seconds must be 0 or more, not {self.seconds}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +146,9 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
     )
     rng = np.random.default_rng([ask.seed, 5])
     parts = parts_of(stages.to_workers(sizes), ask.batch)
-    load = Load(share=ask.load, qps=ask.qps, sla=sla, seed=ask.seed)
+    load = Load(share=ask.load, qps=ask.qps, seconds=ask.seconds, sla=sla, seed=ask.seed)
     with Workers(worker_ask, ask.workers) as workers:
-        say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} samples")
+        say(f"{ask.workers} worker(s) ready; calibration: {CALIBRATIONS} x {ask.samples} or more")
         bench = Bench(workers, parts, stages.cpu[-1].keep, lanes, load)
         service = bench.calibrate(rng, out / "calibration")
         capacity = capacity_qps(float(service.query_s.mean()), ask.workers, lane)
@@ -152,7 +157,8 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
         predicted = bench.simulated(service, arrivals, drawn, service.draw(drawn, rng), WARM_UP)
         say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
-        run = bench.run(qps, ask.queries, ask.seed, out)
+        queries = max(ask.queries, math.ceil(qps * ask.seconds))
+        run = bench.run(qps, queries, ask.seed, out)
     same = functools.partial(bench.simulated, service, run.issued_s, run.asked)
     wall = sum(served.service_s for served in run.served)
     return ServeReport(

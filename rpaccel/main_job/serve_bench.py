@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -25,16 +26,21 @@ from rpaccel.spec.deeprec import SlaTargets
 
 __all__ = ["Bench", "Load", "Ranked", "Run"]
 
-CALIBRATIONS = 30  # of every sample, on average
+CALIBRATIONS = 30  # of every sample at least, on average
+CALIBRATION_SHARE = 0.25  # of the seconds of a run
 OTHER_SEED = 1000  # of the calibration, beyond the run's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What is offered: a share of the capacity, unless `qps` is given."""
+    """What is offered: a share of the capacity, unless `qps` is given.
+
+    seconds : of a run at least.
+    """
 
     share: float
     qps: float | None
+    seconds: float
     sla: SlaTargets
     seed: int
 
@@ -149,7 +155,9 @@ class Bench:
         lane = None if self._lanes is None else self._lanes[0]
         capacity = capacity_qps(mean_s, self.workers.count, lane)
         qps = load.share * capacity if load.qps is None else load.qps
-        run = self.run(qps, CALIBRATIONS * len(self.parts), load.seed + OTHER_SEED, folder)
+        seconds = CALIBRATION_SHARE * load.seconds
+        queries = max(CALIBRATIONS * len(self.parts), math.ceil(qps * seconds))
+        run = self.run(qps, queries, load.seed + OTHER_SEED, folder)
         asked = {served.part for served in run.served}
         served = [*run.served, *(one for one in alone if one.part not in asked)]
         order = rng.permutation(len(every))

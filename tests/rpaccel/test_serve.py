@@ -129,8 +129,8 @@ def test_serves_and_compares(tmp_path):
 
 def test_serves_split_queries(tmp_path):
     ask = ServeAsk(
-        stages="ncf:16", sizes="fixed:50", samples=2, queries=60, scale_rows=0.001, load=0.2,
-        workers=2, batch=20,
+        stages="ncf:16", sizes="fixed:50", samples=2, queries=20, scale_rows=0.001, qps=150.0,
+        seconds=0.4, workers=2, batch=20,
     )  # fmt: skip
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
     assert report.measured.queries == 60
@@ -151,6 +151,8 @@ def test_serves_split_queries(tmp_path):
             r"^batch must not be given with several",
         ),
         ({"queries": 3}, r"^queries must be at least 20, not 3"),
+        ({"seconds": -1.0}, r"^seconds must be 0 or more, not -1\.0"),
+        ({"seconds": float("inf")}, r"^seconds must be 0 or more, not inf"),
     ],
 )
 def test_rejects(change, message):
@@ -186,7 +188,7 @@ def test_calibration_asks_what_the_slower_of_workers_and_lanes_takes(monkeypatch
 
     monkeypatch.setattr(Bench, "run", run)
     stage = LaneStage(name="a", lanes=1, items=(4,), service_s=(0.01,), link_s=(0.0,))
-    load = Load(share=0.5, qps=None, sla=load_deeprec("ncf").sla, seed=0)
+    load = Load(share=0.5, qps=None, seconds=0.0, sla=load_deeprec("ncf").sla, seed=0)
     for lanes, qps in ((None, 500.0), ((stage, Ranks()), 50.0)):
         bench = Bench(Idle(), ((part,),), 4, lanes, load)
         with pytest.raises(AskedError) as asked:
