@@ -6,11 +6,9 @@ activations enters every block row in every cycle. One cycle in 64 has random co
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rpaccel.host.verilator import BUILD_DIR, build_program
+from rpaccel.main_job.stopwatch import timed
 from rpaccel.rtl.netlist import Port, write_netlist
 from rpaccel.rtl.systolic_array import ArrayLane, SystolicArray
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
@@ -172,22 +171,6 @@ def driver_text(ports: Sequence[Port]) -> str:
     )
 
 
-@contextmanager
-def _timed() -> Iterator[list[float]]:
-    """Yield a list that holds wall and CPU seconds of this process and its children at the end."""
-
-    def cpu() -> float:
-        usage = [
-            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        ]
-        return sum(use.ru_utime + use.ru_stime for use in usage)
-
-    seconds: list[float] = []
-    wall, before = time.monotonic(), cpu()
-    yield seconds
-    seconds += [time.monotonic() - wall, cpu() - before]
-
-
 def array_bench(
     sizes: Sequence[int],
     *,
@@ -211,11 +194,11 @@ def _measure(size: int, seed: int, build_dir: Path, progress: Callable[[str], No
 
     say("writing the netlist")
     unit, block_size = _unit(size)
-    with _timed() as generate:
+    with timed() as generate:
         netlist = write_netlist(unit, TOP, build_dir / "array_bench" / str(size))
     # A comment that changes makes a new build of it; Verilator's runtime may be cached.
     main = f"// {time.time_ns()}\n{driver_text(netlist.ports)}"
-    with _timed() as build:
+    with timed() as build:
         program = build_program(netlist.verilog, main, top=TOP, build_dir=build_dir, progress=say)
     rates = []
     for _ in range(3):

@@ -24,13 +24,15 @@ from rpaccel.main_job.criteo_page import write_criteo_page
 from rpaccel.main_job.criteo_quality import criteo_quality
 from rpaccel.main_job.netlist import completion_json
 from rpaccel.main_job.progress import Progress
+from rpaccel.main_job.stopwatch import timed
 from rpaccel.results import RunFolder
+from rpaccel.rtl.netlist import system_netlist
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 __all__ = ["CriteoAsk", "CriteoPart", "criteo_parts", "run_criteo"]
 
-STEPS = 5
+STEPS = 6
 DEPTH = 32  # of the rings: more queries than the machine works on at a time
 
 
@@ -137,8 +139,13 @@ def run_criteo(ask: CriteoAsk, out: Path, page: Path | None) -> list[dict[str, A
     with progress.step(f"quality on {ask.quality} queries"):
         rankings = [ranking.to_json() for ranking in criteo_quality(models, ask.quality)]
         folder.write_json("quality", rankings)
-    with progress.step(f"netlist of {config.name}, Verilated"):
+    with progress.step(f"netlist of {config.name}"), timed() as written:
+        system_netlist(config, build_dir=BUILD_DIR, progress=progress.note)
+    with progress.step(f"simulator of {config.name}"), timed() as built:
         library = build_simulator(config, build_dir=BUILD_DIR, progress=progress.note)
+    for name, (wall_s, cpu_s) in (("netlist written", written), ("simulator built", built)):
+        folder.figure(name, round(wall_s), "s")
+        folder.figure(f"{name}, CPU", round(cpu_s), "s")
     total = sum(count for _, count in ask.splits)
     with progress.step(f"{total} queries through it"):
         _simulate(models, images, ask, library, progress, folder)

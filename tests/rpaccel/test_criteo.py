@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -173,6 +174,7 @@ class Clocked(SoftwareDevice):
 
 def test_job_writes_its_results(monkeypatch, tmp_path):
     monkeypatch.setattr(criteo, "VerilatedDevice", Clocked)
+    monkeypatch.setattr(criteo, "system_netlist", lambda *_, **__: time.sleep(0.6))
     monkeypatch.setattr(criteo, "build_simulator", lambda *_, **__: None)
     page = tmp_path / "docs" / "criteo.md"
     summary = run_criteo(ASK, tmp_path / "run", page)
@@ -192,6 +194,8 @@ def test_job_writes_its_results(monkeypatch, tmp_path):
     assert "512 -> 64 -> 8" in text
     assert "| port 1, read beats | 12,345 |" in " ".join(text.split())
     assert "12 queries, every id" in text
+    assert "Netlist written in 1 s" in text
+    assert "simulator built in 0 s (0 s of CPU; 0: taken from a cache)" in text
 
 
 @pytest.mark.parametrize(
