@@ -6,7 +6,8 @@ none starves. Alone on their part of the cores they cannot lend each other what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
+from rpaccel.scheduler.deeprecsched import BATCHES, OUR_GAIN, STRIDES
 from rpaccel.scheduler.peak import Peak, Probe, Sla, probe, search_peak
 from rpaccel.scheduler.policy import Node, Policy, run_policy
 from rpaccel.scheduler.query_plant import QueryPlant
 from rpaccel.scheduler.sizes import Sizes
 
-__all__ = ["Colocation", "Tenant", "apart", "by_deadline", "in_order"]
+__all__ = ["Colocation", "Tenant", "apart", "by_deadline", "in_order", "tuned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +90,24 @@ class Colocation:
             queries=sum(one.queries for one in found),
         )
 
-    def peak(self) -> Peak:
-        """Return the largest load of all tenants together that meets every target."""
+    @cached_property
+    def limit_qps(self) -> float:
+        """A load of all tenants together that no queue survives; 0 if a target is out of reach."""
         limits = [
             QueryPlant(node=self.node, sizes=self.sizes, sla=tenant.sla).limit_qps(tenant.policy)
             for tenant in self.tenants
         ]
         if min(limits) == 0:
-            return Peak(qps=0.0, low_qps=0.0, high_qps=0.0, probes=())
+            return 0.0
         shares = [tenant.share for tenant in self.tenants]
-        limit = 1 / sum(share / limit for share, limit in zip(shares, limits, strict=True))
-        return search_peak(self.probe, limit_qps=limit, start_qps=0.9 * limit)
+        return 1 / sum(share / limit for share, limit in zip(shares, limits, strict=True))
+
+    def peak(self, start_qps: float | None = None) -> Peak:
+        """Return the largest load of all tenants together that meets every target."""
+        limit = self.limit_qps
+        if limit == 0:
+            return Peak(qps=0.0, low_qps=0.0, high_qps=0.0, probes=())
+        return search_peak(self.probe, limit_qps=limit, start_qps=start_qps or 0.9 * limit)
 
 
 def in_order(colocation: Colocation) -> Colocation:
@@ -117,6 +126,47 @@ def _with(colocation: Colocation, deadlines_s: Sequence[float]) -> Colocation:
         for tenant, deadline in zip(colocation.tenants, deadlines_s, strict=True)
     ]
     return replace(colocation, tenants=tuple(tenants))
+
+
+def tuned(colocation: Colocation) -> Colocation:
+    """Return the tenants with batches for each other.
+
+    From the batches given, whose load must not be 0, one tenant's at a time moves to a neighbour
+    that holds at least OUR_GAIN more load, until none does.
+    """
+    best, qps = colocation, colocation.peak().qps
+    if qps == 0:
+        raise ValueError("a load must meet every target with the batches given")
+    seen = {_batches(best)}
+
+    def wins(other: Colocation) -> bool:
+        nonlocal best, qps
+        wanted = qps * (1 + OUR_GAIN)
+        if _batches(other) in seen:
+            return False
+        seen.add(_batches(other))
+        if other.limit_qps <= wanted or not other.probe(wanted).passes:
+            return False
+        best, qps = other, max(wanted, other.peak(wanted).qps)
+        return True
+
+    while any(wins(other) for other in _neighbours(best)):
+        pass
+    return best
+
+
+def _batches(colocation: Colocation) -> tuple[int, ...]:
+    return tuple(tenant.policy.batch for tenant in colocation.tenants)
+
+
+def _neighbours(colocation: Colocation) -> Iterator[Colocation]:
+    for kind, tenant in enumerate(colocation.tenants):
+        place = bisect_left(BATCHES, tenant.policy.batch)
+        for to in (place + step * sign for step in STRIDES for sign in (-1, 1)):
+            if 0 <= to < len(BATCHES):
+                moved = replace(tenant, policy=replace(tenant.policy, batch=BATCHES[to]))
+                before, after = colocation.tenants[:kind], colocation.tenants[kind + 1 :]
+                yield replace(colocation, tenants=(*before, moved, *after))
 
 
 def apart(colocation: Colocation) -> float:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rpaccel.scheduler.arrivals import poisson_arrivals_s
-from rpaccel.scheduler.colocation import Colocation, Tenant, apart, by_deadline, in_order
-from rpaccel.scheduler.deeprec_study import Ask, Case
-from rpaccel.scheduler.deeprecsched import Space, joint
-from rpaccel.scheduler.node_power import NodePower, capped_qps, power_w
+from rpaccel.scheduler.colocation import Colocation, Tenant, apart, by_deadline, in_order, tuned
+from rpaccel.scheduler.deeprec_study import WINDOW, Ask, Case
+from rpaccel.scheduler.deeprecsched import Space, joint, joint_space
+from rpaccel.scheduler.node_power import CappedPlant, NodePower, capped_qps, power_w
 from rpaccel.scheduler.peak import Sla
 from rpaccel.scheduler.policy import NOT_OFFLOADED, Node, Policy
 from rpaccel.scheduler.query_plant import QueryPlant, node_of
@@ -96,6 +96,8 @@ class Shared:
     divided_qps: float  # each on cores of its own
     in_order_qps: float
     by_deadline_qps: float
+    tuned_qps: float  # with batches for each other
+    batches: tuple[int, int]  # of those
 
 
 def shared(ask: Ask, batches: dict[str, int]) -> list[Shared]:
@@ -114,6 +116,8 @@ def shared(ask: Ask, batches: dict[str, int]) -> list[Shared]:
         )
         node = Node(cores=ask.cores, cpu_s=np.stack(tables))
         both = Colocation(node=node, tenants=tenants, sizes=ask.sizes, seed=ask.seed)
+        best = tuned(by_deadline(both))
+        first_batch, second_batch = (tenant.policy.batch for tenant in best.tenants)
         found.append(
             Shared(
                 models=models,
@@ -121,6 +125,8 @@ def shared(ask: Ask, batches: dict[str, int]) -> list[Shared]:
                 divided_qps=apart(both),
                 in_order_qps=in_order(both).peak().qps,
                 by_deadline_qps=by_deadline(both).peak().qps,
+                tuned_qps=best.peak().qps,
+                batches=(first_batch, second_batch),
             )
         )
     return found
@@ -128,32 +134,50 @@ def shared(ask: Ask, batches: dict[str, int]) -> list[Shared]:
 
 @dataclass(frozen=True, kw_only=True)
 class Capped:
-    """A model's best queries per joule within a cap: on cores alone, and with an accelerator."""
+    """What a model holds within a cap [queries/s], and queries per joule at it.
+
+    Of each: the setting of cores alone that holds most without a cap, that of cores and
+    accelerator, and one that is searched within the cap (`policy`, with the accelerator). 0 if the
+    idle node is above the cap.
+    """
 
     model: str
-    qps: tuple[float, float]
-    per_joule: tuple[float, float]  # 0 if the idle node is above the cap
+    qps: tuple[float, float, float]
+    per_joule: tuple[float, float, float]
+    policy: Policy
 
 
 def capped(ask: Ask, cases: list[Case], cap_w: float) -> list[Capped]:
-    """Return, at the medium target, what the settings of `ours` hold within `cap_w`."""
-    found = []
+    """Return, at the medium target, what settings of `ours` and of a search hold in `cap_w`."""
+    power, found = NodePower(), []
     for case in cases:
         if case.level != "medium":
             continue
         cpu, accelerator = _profile(ask, case.model)
-        plant = QueryPlant(
+        alone = QueryPlant(
             node=node_of(cpu, cores=ask.cores), sizes=ask.sizes,
             sla=_sla(ask, case.model, "medium"), seed=ask.seed,
         )  # fmt: skip
-        both = replace(plant, node=node_of(cpu, accelerator, cores=ask.cores))
-        loads, joules = [], []
-        for where, scheme in ((plant, "ours"), (both, "ours+")):
-            outcome = case.outcomes[scheme]
-            load = capped_qps(where, outcome.policy, outcome.qps, NodePower(), cap_w)
-            loads.append(load)
-            joules.append(load / power_w(where, outcome.policy, load, NodePower()) if load else 0.0)
+        both = CappedPlant(
+            node=node_of(cpu, accelerator, cores=ask.cores), sizes=ask.sizes, sla=alone.sla,
+            seed=ask.seed, power=power, cap_w=cap_w,
+        )  # fmt: skip
+        searched = joint(both, joint_space(WINDOW * both.sla.limit_s))
+        held = [
+            (where, policy, capped_qps(where, policy, qps, power, cap_w))
+            for where, policy, qps in (
+                (alone, case.outcomes["ours"].policy, case.outcomes["ours"].qps),
+                (both, case.outcomes["ours+"].policy, case.outcomes["ours+"].qps),
+                (both, searched.policy, searched.qps),
+            )
+        ]
+        joules = [qps / power_w(where, policy, qps, power) for where, policy, qps in held]
         found.append(
-            Capped(model=case.model, qps=(loads[0], loads[1]), per_joule=(joules[0], joules[1]))
+            Capped(
+                model=case.model,
+                qps=(held[0][2], held[1][2], held[2][2]),
+                per_joule=(joules[0], joules[1], joules[2]),
+                policy=searched.policy,
+            )
         )
     return found

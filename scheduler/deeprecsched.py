@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
+from typing import Any
 
 from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
 from rpaccel.scheduler.query_plant import MOST_MERGED, QueryPlant
@@ -46,19 +47,33 @@ class Space:
     merge: tuple[bool, ...] = (False,)
     window_s: tuple[float, ...] = (0.0,)  # of a core's merged request
     merge_items: tuple[int, ...] = (0,)
+    merge_window_s: tuple[float, ...] = (0.0,)  # of the accelerator's merged launch
 
     def __post_init__(self) -> None:
         for axis in fields(self):
             values = getattr(self, axis.name)
             if not values or list(values) != sorted(set(values)):
                 raise ValueError(f"{axis.name} must ascend, not {values}")
+        if self.window_s[0] or self.merge_window_s[0]:
+            raise ValueError("window_s and merge_window_s must begin with 0, no wait")
 
     def __iter__(self) -> Iterator[Policy]:
-        """Return every setting; a window only where requests are merged."""
+        """Return every setting once; what has no effect is at its least."""
         for values in product(*(getattr(self, axis.name) for axis in fields(self))):
             keys = dict(zip((axis.name for axis in fields(self)), values, strict=True))
-            if keys["merge"] or keys["window_s"] == self.window_s[0]:
-                yield Policy(**(keys if keys["merge"] else keys | {"window_s": 0.0}))
+            if keys == self._normal(keys):
+                yield Policy(**keys)
+
+    def _normal(self, keys: dict[str, Any]) -> dict[str, Any]:
+        # Nothing waits that is not merged, nothing is merged that the accelerator does not get.
+        offloaded, normal = keys["threshold"] != NOT_OFFLOADED, dict(keys)
+        if not keys["merge"]:
+            normal["window_s"] = 0.0
+        if not offloaded:
+            normal["merge_items"] = self.merge_items[0]
+        if not (offloaded and keys["merge_items"]):
+            normal["merge_window_s"] = 0.0
+        return normal
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -72,9 +87,7 @@ class Space:
                 if not 0 <= place < len(values):
                     continue
                 keys = {a.name: getattr(policy, a.name) for a in fields(self)}
-                keys[axis.name] = values[place]
-                if keys["merge"] or keys["window_s"] == 0:
-                    yield Policy(**keys)
+                yield Policy(**self._normal(keys | {axis.name: values[place]}))
 
 
 def cpu_space(window_s: float) -> Space:
@@ -82,11 +95,12 @@ def cpu_space(window_s: float) -> Space:
     return Space(merge=(False, True), window_s=(0.0, window_s))
 
 
-def joint_space() -> Space:
-    """Return settings of a node with an accelerator."""
+def joint_space(window_s: float) -> Space:
+    """Return settings of a node with an accelerator, whose launches may wait `window_s` [s]."""
     return Space(
-        threshold=THRESHOLDS, even=(True,), merge=(False, True), merge_items=(0, 1000, MOST_MERGED)
-    )
+        threshold=THRESHOLDS, even=(True,), merge=(False, True), merge_items=(0, 1000, MOST_MERGED),
+        merge_window_s=(0.0, window_s),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +237,7 @@ def _ways(ordered: list[Policy]) -> list[Policy]:
     heads: dict[tuple[object, ...], Policy] = {}
     for policy in ordered:
         way = (policy.even, policy.merge, policy.window_s, policy.merge_items,
-               policy.threshold == NOT_OFFLOADED)  # fmt: skip
+               policy.merge_window_s, policy.threshold == NOT_OFFLOADED)  # fmt: skip
         heads.setdefault(way, policy)
     return list(heads.values())
 

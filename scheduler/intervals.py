@@ -17,7 +17,8 @@ import numpy as np
 from rpaccel.scheduler.arrivals import Floats
 
 __all__ = [
-    "SECTIONS", "beta_share", "quantile_intervals", "quantile_place", "quantiles_of", "student_t",
+    "SECTIONS", "beta_share", "mean_interval", "quantile_intervals", "quantile_place",
+    "quantiles_of", "student_t",
 ]  # fmt: skip
 
 SECTIONS = 20  # of a run: few degrees of freedom, but each section is long
@@ -78,6 +79,16 @@ def student_t(confidence: float, freedom: int) -> float:
 
 def _outside(t: float, freedom: int) -> float:
     return beta_share(freedom / (freedom + t * t), freedom / 2, 0.5)
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the mean of independent, nearly normal values, and half of its interval."""
+    if len(values) < 2:
+        raise ValueError(f"values must be two or more, not {len(values)}")
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    half = student_t(confidence, len(values) - 1) * math.sqrt(variance / len(values))
+    return mean, half
 
 
 def quantile_intervals(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rpaccel.scheduler.peak import Probe
 from rpaccel.scheduler.policy import Policy
 from rpaccel.scheduler.query_plant import QueryPlant
 
-__all__ = ["NodePower", "capped_qps", "power_w"]
+__all__ = ["CappedPlant", "NodePower", "capped_qps", "power_w"]
 
 IDLE_SHARE = 0.4  # assumed
 QUERIES = 8192  # of a run that measures how busy a node is
@@ -63,3 +64,33 @@ def capped_qps(
         within = power_w(plant, policy, middle, power) <= cap_w
         low, high = (middle, high) if within else (low, middle)
     return low
+
+
+@dataclass(frozen=True, kw_only=True)
+class CappedPlant(QueryPlant):
+    """A plant whose target is a cap, too: what `deeprecsched.joint` finds is best within both.
+
+    At a cap that binds, the most queries per second are the most per joule.
+    """
+
+    power: NodePower
+    cap_w: float
+
+    def probe(self, policy: Policy, load_qps: float) -> Probe:
+        """Return whether the policy meets the target within the cap."""
+        if power_w(self, policy, load_qps, self.power) > self.cap_w:
+            queries = min(QUERIES, self.sla.most)
+            return Probe(load_qps=load_qps, passes=False, sure=True, queries=queries)
+        return super().probe(policy, load_qps)
+
+    def _limit(self, policy: Policy) -> float:
+        # The moments' load of both pools, with their watts: no run that draws less holds more.
+        limit, node, power = super()._limit(policy), self.node, self.power
+        cpu, accelerator = (
+            float(self.sizes.share @ pool.per_query_s) for pool in self._work(policy)
+        )
+        spare_w = self.cap_w - power.watts(0.0, 0.0, node.accelerators)
+        busy_w = power.watts(1.0, 0.0, 0) - power.watts(0.0, 0.0, 0)
+        both_w = power.watts(1.0, 1.0, node.accelerators) - power.watts(0, 0, node.accelerators)
+        joules = cpu * busy_w + accelerator * (both_w - busy_w)
+        return min(limit, max(0.0, spare_w) / joules)

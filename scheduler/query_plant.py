@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rpaccel.scheduler.arrivals import Arrivals, Floats, poisson_arrivals_s
 from rpaccel.scheduler.estimate_kernels import load_of_late
-from rpaccel.scheduler.peak import Peak, Probe, Sla, find_peak, probe
+from rpaccel.scheduler.peak import Peak, Probe, Sla, probe, search_peak
 from rpaccel.scheduler.policy import Node, Policy, Served, run_policy
 from rpaccel.scheduler.service_profile import ServiceProfile
 from rpaccel.scheduler.sizes import Sizes
@@ -91,14 +91,20 @@ class QueryPlant:
         """Return the largest load that meets the target; 0 where `limit_qps` is 0."""
         if self.limit_qps(policy) == 0:
             return Peak(qps=0.0, low_qps=0.0, high_qps=0.0, probes=())
-        start = start_qps or self.estimate_qps(policy) or None
-        return find_peak(
-            lambda load, count: self.serve(policy, load, count)[1],
-            self.sla,
+        return search_peak(
+            lambda load: self.probe(policy, load),
             limit_qps=self.limit_qps(policy),
-            start_qps=start,
+            start_qps=start_qps or self.estimate_qps(policy) or None,
             resolution=resolution,
         )
+
+    def other_peaks(self, policy: Policy, near_qps: float, repeats: int) -> list[float]:
+        """Return the policy's peak on the queries of each of the next seeds, first tried near one.
+
+        They are independent of each other and of the queries on which the policy was chosen.
+        """
+        others = [replace(self, seed=self.seed + place) for place in range(1, repeats + 1)]
+        return [other.peak(policy, near_qps or None).qps for other in others]
 
     def limit_qps(self, policy: Policy) -> float:
         """Return a load that the policy does not survive: a pool is busy all the time.
@@ -155,7 +161,8 @@ class QueryPlant:
         return float(self.sizes.share @ (latency <= self.sla.limit_s))
 
     def _work(self, policy: Policy, full: bool = False) -> tuple[_Work, _Work]:
-        # full : a merged request of a core takes as long as a full one, as it does near the peak.
+        # full : a merged request of a core takes as long as a full one, as it does near the peak,
+        # and a merged launch of the accelerator, which is seldom full, waits for its window.
         node, size = self.node, np.arange(self.sizes.share.size)
         here = size < policy.threshold
         cpu = node.cpu_s[policy.table]
@@ -178,6 +185,7 @@ class QueryPlant:
         if policy.merge_items:
             most = max(policy.merge_items, self.sizes.most)
             total = size * np.min(times[1 : most + 1] / np.arange(1, most + 1))
+            alone = alone + (policy.merge_window_s if full else 0.0)
         if node.link_s is not None:
             alone = alone + node.link_s[policy.table][size]
         busy = np.where(here, 0, total / node.accelerators)

@@ -8,8 +8,17 @@ from typing import Any
 
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.scheduler.deeprec_extras import Capped, Drift, Shared
-from rpaccel.scheduler.deeprec_study import LEVELS, SCHEMES, Ask, Case, geomean
+from rpaccel.scheduler.deeprec_study import (
+    LEVELS,
+    REPEATS,
+    SCHEMES,
+    Ask,
+    Case,
+    geomean,
+    geomean_gains,
+)
 from rpaccel.scheduler.deeprecsched import GAIN, OUR_GAIN, SAMPLED, Outcome
+from rpaccel.scheduler.intervals import mean_interval
 from rpaccel.scheduler.node_power import IDLE_SHARE, NodePower
 from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
 
@@ -23,6 +32,10 @@ NAMES = {
     "static": "static, batch 25", "paper": "the paper's climb", "ours": "ours",
     "optimum": "exhaustive", "paper+": "the paper's climbs, accelerator",
     "ours+": "ours, accelerator", "optimum+": "exhaustive, accelerator",
+}  # fmt: skip
+SHORT = {
+    "static": "static", "paper": "paper", "ours": "ours", "optimum": "exhaustive",
+    "paper+": "paper, acc.", "ours+": "ours, acc.", "optimum+": "exhaustive, acc.",
 }  # fmt: skip
 
 
@@ -52,6 +65,31 @@ def _geomeans(study: Study) -> list[list[str]]:
         row.append(f"{100 * min(case.of_optimum(scheme) for case in cases):.1f}")
         rows.append(row)
     return rows
+
+
+def _other_seeds(study: Study) -> list[list[str]]:
+    rows = []
+    for scheme in SCHEMES:
+        row = [NAMES[scheme]]
+        for level in LEVELS:
+            cases = [case for case in study.cases if case.level == level]
+            cases = [case for case in cases if min(case.peaks["static"]) > 0]
+            held = bool(cases) and min(min(case.peaks[scheme]) for case in cases) > 0
+            row.append(_middle(geomean_gains(cases, scheme), 3) if held else "-")
+        rows.append(row)
+    return rows
+
+
+def _middle(values: Sequence[float], digits: int = 0) -> str:
+    mean, half = mean_interval(values)
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def _peaks(study: Study) -> list[list[str]]:
+    return [
+        [case.model, f"{case.sla_ms:g}", *(_middle(case.peaks[scheme]) for scheme in SCHEMES)]
+        for case in study.cases
+    ]
 
 
 def _costs(study: Study) -> list[list[str]]:
@@ -96,7 +134,8 @@ def _setting(policy: Policy) -> str:
     if policy.merge:
         words.append("merged" + (f" {policy.window_s * 1e3:g} ms" if policy.window_s else ""))
     if policy.merge_items and policy.threshold != NOT_OFFLOADED:
-        words.append(f"launch {policy.merge_items}")
+        wait = f" {policy.merge_window_s * 1e3:g} ms" if policy.merge_window_s else ""
+        words.append(f"launch {policy.merge_items}{wait}")
     return " ".join(words)
 
 
@@ -136,6 +175,10 @@ Geometric mean over the models of the load over that of static at the same targe
 % of the exhaustive optimum of the same node.{left}
 
 {markdown_table(["", *columns, "of optimum [%]"], _geomeans(study))}
+The same of these settings on the queries of {REPEATS} other seeds, each peak by a search of its
+own: mean, and half of its interval at 95 %.
+
+{markdown_table(["", *LEVELS], _other_seeds(study))}
 What the searches simulate. *Exhaustive, plain* finds the peak of every setting of the space by runs
 of its own; its queries are those of {SAMPLED} settings spread over the space, times what the space
 is of them. *Exhaustive*, the optimum above, asks each setting for one load first, {100 * GAIN:g} %
@@ -165,8 +208,8 @@ The same per watt, at the power of each load (CPU {NodePower().cpu_w:g} W, accel
 {NodePower().accelerator_w:g} W; {IDLE_SHARE:g} of it idle is assumed):
 
 {markdown_table(["", *LEVELS], _per_watt(study))}
-Loads [queries/s] and settings: items of a part, threshold, parts even, requests merged, items of a
-merged launch; ms: the longest wait to be merged.
+Loads [queries/s] that the searches found, and settings: items of a part, threshold, parts even,
+requests merged, items of a merged launch; ms: the longest wait to be merged.
 
 {
         markdown_table(
@@ -186,6 +229,10 @@ merged launch; ms: the longest wait to be merged.
             _cases(study),
         )
     }
+Loads [queries/s] of these settings on the queries of the other seeds: mean, and half of its
+interval at 95 %.
+
+{markdown_table(["model", "SLA [ms]", *(SHORT[scheme] for scheme in SCHEMES)], _peaks(study))}
 Service times of a core; those of the accelerator are these, divided by the published speed-ups of a
 GTX 1080 Ti, where the file has none of an accelerator:
 {chr(10).join(sources)}
@@ -200,13 +247,15 @@ def _beyond(drift: Drift, pairs: Sequence[Shared], cap: Sequence[Capped]) -> str
     ]  # fmt: skip
     shares = [
         [f"{pair.models[0]} {100 * pair.share:.0f} %, {pair.models[1]}", f"{pair.divided_qps:.0f}",
-         f"{pair.in_order_qps:.0f}", f"{pair.by_deadline_qps:.0f}"]
+         f"{pair.in_order_qps:.0f}", f"{pair.by_deadline_qps:.0f}", f"{pair.tuned_qps:.0f}",
+         " and ".join(map(str, pair.batches))]
         for pair in pairs
     ]  # fmt: skip
     power = [
-        [one.model, *(f"{load:.0f}" for load in one.qps), *(f"{q:.2f}" for q in one.per_joule)]
+        [one.model, *(f"{load:.0f}" for load in one.qps), *(f"{q:.2f}" for q in one.per_joule),
+         _setting(one.policy)]
         for one in cap
-    ]
+    ]  # fmt: skip
     return f"""## Drift
 {drift.model}, medium target: tuned on lognormal sizes ({drift.light_qps:.0f} queries/s), the first
 setting holds {drift.kept_qps:.0f} of the sizes that come after a quarter of the stream, one tuned
@@ -216,14 +265,31 @@ of each window with the first setting kept, and re-tuned (at most 5 are allowed)
 {markdown_table(["window", "kept", "re-tuned", "then", "setting"], windows)}
 ## Two models on one node
 Load [queries/s] of both together that meets both medium targets, cores alone: each on cores of its
-own, divided best; all cores shared, first come first served; shared, the earliest deadline first.
+own, divided best; all cores shared, first come first served; shared, the earliest deadline first;
+the last with batches searched for each other, from those that are best alone.
 
-{markdown_table(["models", "divided", "in order", "by deadline"], shares)}
+{markdown_table(["models", "divided", "in order", "by deadline", "tuned", "batches"], shares)}
 ## A cap of {CAP_W:g} W
-Load [queries/s] and queries per joule of our settings at the medium target within the cap; 0: the
-node draws more when idle.
+Load [queries/s] and queries per joule at the medium target within the cap: of our settings above,
+on cores and with the accelerator, and of a search of that whole space (+ acc.) whose target is the
+cap, too (at a cap that binds, the most load is the most queries per joule). 0: the node draws more
+when idle.
 
-{markdown_table(["model", "cores", "with accelerator", "queries/J", "with accelerator"], power)}"""
+{
+        markdown_table(
+            [
+                "model",
+                "cores",
+                "+ acc.",
+                "searched",
+                "queries/J, cores",
+                "+ acc.",
+                "searched",
+                "setting",
+            ],
+            power,
+        )
+    }"""
 
 
 def deeprecsched_text(

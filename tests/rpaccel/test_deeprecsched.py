@@ -6,7 +6,9 @@ import pytest
 from rpaccel.main_job.deeprecsched import Options, run_deeprecsched
 from rpaccel.main_job.deeprecsched_page import deeprecsched_text, deeprecsched_values
 from rpaccel.results import to_json
+from rpaccel.scheduler.deeprec_study import REPEATS
 from rpaccel.scheduler.deeprecsched import GAIN
+from rpaccel.scheduler.intervals import mean_interval
 
 pytestmark = pytest.mark.slow  # searches of every scheme
 OPTIONS = Options(cores=8, sizes="fixed:200", queries=400, seed=1)
@@ -27,8 +29,19 @@ def test_page_has_every_section(results):
     ]  # fmt: skip
     assert "`rpaccel deeprecsched`" in text
     assert "Kairos" in text
-    assert len(re.findall(r"\| +ncf +\|", text)) == 4  # three targets and the cap
+    assert len(re.findall(r"\| +ncf +\|", text)) == 7  # three targets, twice, and the cap
     assert results[1][-1] == "drift, colocation, cap"
+
+
+def test_page_has_intervals_of_gains_and_loads(results):
+    text = deeprecsched_text(*results[0])
+    gains, loads = text.split("Million queries")[0], text.split("Loads [queries/s] of these")[1]
+    case = results[0][0][0].cases[1]
+    mean, half = mean_interval(case.peaks["ours"])
+    row = next(line for line in loads.splitlines() if re.match(r"\| +ncf \| +5 \|", line))
+    assert f"| {mean:.0f} ± {half:.0f} |" in re.sub(" +", " ", row)
+    assert len(re.findall(r"\d\.\d{3} ± \d\.\d{3}", gains)) == 7 * 3
+    assert f"queries of {REPEATS} other seeds" in gains
 
 
 def test_page_says_what_the_exhaustive_search_may_miss(results):

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from rpaccel.scheduler.colocation import Colocation, Tenant, apart, by_deadline, in_order
+from rpaccel.scheduler.colocation import Colocation, Tenant, apart, by_deadline, in_order, tuned
 from rpaccel.scheduler.peak import Sla
 from rpaccel.scheduler.policy import Node, Policy
 from rpaccel.scheduler.service_profile import find_profile
@@ -49,7 +51,19 @@ def test_every_tenant_must_meet_its_own_target():
         assert np.mean(latencies[len(latencies) // 10 :] <= tenant.sla.limit_s) > 0.94
 
 
+def test_batches_are_searched_for_each_other():
+    poor = by_deadline(pair())
+    tenants = tuple(replace(one, policy=replace(one.policy, batch=25)) for one in poor.tenants)
+    poor = replace(poor, tenants=tenants)
+    best = tuned(poor)
+    assert best.peak().qps > 1.1 * poor.peak().qps
+    assert all(tenant.policy.batch > 25 for tenant in best.tenants)
+    assert [one.policy.deadline_s for one in best.tenants] == [0.025, 0.4]
+
+
 def test_rejects():
+    with pytest.raises(ValueError, match=r"^a load must meet every target with the batches given"):
+        tuned(pair(limits_s=(1e-4, 0.4)))
     with pytest.raises(ValueError, match=r"^shares of the tenants must be positive and sum to 1"):
         pair(share=1.5)
     with pytest.raises(ValueError, match=r"^tenants must be two to be divided, not 1"):

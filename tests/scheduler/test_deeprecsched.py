@@ -1,6 +1,7 @@
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 
 from rpaccel.scheduler.deeprecsched import (
@@ -16,7 +17,7 @@ from rpaccel.scheduler.deeprecsched import (
 )
 from rpaccel.scheduler.derived_profiles import PROFILES_DIR, load_speedups, sped_up
 from rpaccel.scheduler.peak import Peak, Probe, Sla
-from rpaccel.scheduler.policy import NOT_OFFLOADED, Policy
+from rpaccel.scheduler.policy import NOT_OFFLOADED, Node, Policy
 from rpaccel.scheduler.query_plant import QueryPlant, node_of
 from rpaccel.scheduler.service_profile import find_profile, load_profiles
 from rpaccel.scheduler.sizes import fixed, heavy_tail
@@ -82,10 +83,57 @@ def test_second_climb_keeps_the_batch():
 
 
 def test_exhaustive_finds_the_top():
-    space = joint_space()
+    space = joint_space(1e-3)
     found = exhaustive(Surface(hill, guess=lambda policy: -policy.batch), space)
     assert (found.policy.batch, found.policy.threshold) == (64, 300)
-    assert found.settings == len(space) == len(set(space)) == 3024
+    assert found.settings == len(space) == len(set(space)) == 4848
+
+
+def test_a_space_holds_no_two_settings_that_do_the_same():
+    space = joint_space(1e-3)
+    for policy in space:
+        offloads = policy.threshold != NOT_OFFLOADED
+        assert policy.merge_items == 0 or offloads
+        assert policy.merge_window_s == 0 or policy.merge_items > 0
+    waits = {(p.merge_items, p.merge_window_s) for p in space if p.threshold == 500}
+    assert waits == {(0, 0.0), (1000, 0.0), (1000, 1e-3), (4000, 0.0), (4000, 1e-3)}
+
+
+def test_neighbours_are_in_the_space():
+    space = joint_space(1e-3)
+    every = set(space)
+    edge = Policy(batch=64, threshold=950, even=True, merge_items=4000, merge_window_s=1e-3)
+    near = set(space.neighbours(edge, 1))
+    assert near <= every
+    assert Policy(batch=64, even=True) in near  # nothing offloaded, so nothing merged or waiting
+    back = set(space.neighbours(Policy(batch=64, even=True), 1))
+    assert Policy(batch=64, threshold=950, even=True) in back
+
+
+def test_a_wait_of_the_accelerator_helps_where_launches_cost_most():
+    # 8 queries in one launch of 2 ms, or each in a launch of its own: 4 times the load.
+    times = np.full((1, 4001), 2e-3)
+    sla = Sla(limit_s=0.02, first=2048, most=8192)
+    node = Node(cores=1, cpu_s=times, accelerators=1, accelerator_s=times)
+    load = QueryPlant(node=node, sizes=fixed(100), sla=sla)
+    alone, merged = Policy(batch=25, threshold=1), Policy(batch=25, threshold=1, merge_items=800)
+    waits = replace(merged, merge_window_s=5e-3)
+    assert load.peak(merged).qps > 4 * load.peak(alone).qps
+    few = 300.0  # queries/s: most launches hold one
+    now, later = (load.serve(policy, few, 4000)[0] for policy in (merged, waits))
+    assert later.accelerator_requests < 0.6 * now.accelerator_requests
+    assert load.estimate_qps(waits) < load.estimate_qps(merged)
+    assert load.limit_qps(waits) == load.limit_qps(merged)
+
+
+def test_other_peaks_are_of_other_queries():
+    node, policy = plant(accelerator=False), Policy(batch=64)
+    peaks = node.other_peaks(policy, 0.9 * node.limit_qps(policy), 3)
+    for place, peak in enumerate(peaks, 1):
+        other = plant(accelerator=False, seed=place).peak(policy, 0.9 * node.limit_qps(policy))
+        assert peak == other.qps
+    assert len(set(peaks)) > 1
+    assert plant(limit_s=1e-4).other_peaks(policy, 0.0, 2) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("wrong", [0.0, 5.0, 20.0])
@@ -94,7 +142,7 @@ def test_joint_search_needs_no_exact_guess(wrong):
         return hill(policy) - wrong * (policy.batch > 50) * (policy.threshold < 400)
 
     surface = Surface(hill, guess)
-    found = joint(surface, joint_space())
+    found = joint(surface, joint_space(1e-3))
     assert found.qps >= 0.98 * 100
     assert found.evaluations <= 8
     assert len(set(surface.calls)) == found.evaluations
@@ -135,13 +183,13 @@ def test_a_plain_search_finds_every_peak():
     assert plain_queries(node, space, 2) == 3 * (queries[1] + queries[2])
 
 
-@pytest.mark.parametrize("space", [cpu_space(1e-3), joint_space()])
+@pytest.mark.parametrize("space", [cpu_space(1e-3), joint_space(1e-3)])
 def test_what_a_plain_search_samples_is_spread_over_the_space(space):
     surface = Surface(hill)
     plain_queries(surface, space)
     seen = surface.calls
     assert len(set(seen)) == 12
-    for name in ("even", "merge", "merge_items", "window_s"):
+    for name in ("even", "merge", "merge_items", "window_s", "merge_window_s"):
         assert {getattr(policy, name) for policy in seen} == set(getattr(space, name))
     assert len({policy.batch for policy in seen}) == 12
     for values, found in (
@@ -227,6 +275,10 @@ def test_queries_of_one_size_split_evenly_are_best():
     [
         (lambda: Space(batch=(2, 1)), r"^batch must ascend, not \(2, 1\)"),
         (lambda: Space(threshold=()), r"^threshold must ascend, not \(\)"),
+        (
+            lambda: Space(merge_window_s=(1e-3, 2e-3)),
+            r"^window_s and merge_window_s must begin with 0",
+        ),
         (lambda: joint(plant(), Space(), share=0), r"^share must be in 0\.\.1, not 0"),
         (
             lambda: node_of(find_profile(PROFILES, "ncf", "cpu"), cores=0),

@@ -9,6 +9,7 @@ from rpaccel.scheduler.arrivals import exponential_gaps, poisson_arrivals_s
 from rpaccel.scheduler.closed_forms import mm1_quantile_s
 from rpaccel.scheduler.intervals import (
     beta_share,
+    mean_interval,
     quantile_intervals,
     quantiles_of,
     student_t,
@@ -40,6 +41,18 @@ def test_quantile_is_the_least_value_of_enough_share(values, quantile):
     assert found in values
     assert sum(value <= found for value in values) >= quantile * len(values) - 1e-6
     assert sum(value < found for value in values) < max(quantile * len(values), 1e-6)
+
+
+def test_mean_intervals_hold_the_true_mean_as_often_as_they_say():
+    random = np.random.default_rng(5)
+    held = 0
+    for _ in range(2000):
+        mean, half = mean_interval(list(random.normal(3.0, 2.0, 8)))
+        held += abs(mean - 3.0) <= half
+    assert held / 2000 == pytest.approx(0.95, abs=0.015)
+    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 4.302653 / math.sqrt(3)))
+    with pytest.raises(ValueError, match=r"^values must be two or more, not 1"):
+        mean_interval([1.0])
 
 
 def test_intervals_hold_the_true_quantile_as_often_as_they_say():
