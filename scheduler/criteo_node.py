@@ -33,7 +33,7 @@ def cited_hosts(spec: RecPipeSpec) -> dict[str, HostTimes]:
         for model in spec.models:
             profile = find_profile(shipped, model, spec.profiles[device])
             tables[model] = profile.table_s(profile.batch[-1])
-        hosts[device] = HostTimes(table_s=tables)
+        hosts[device] = HostTimes(table_s=tables, slowdown=spec.slowdown.get(device, 0.0))
     return hosts
 
 

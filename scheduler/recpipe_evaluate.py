@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,8 @@ Counts = NDArray[np.int32]
 class PipelineTable:
     """Pipelines as the kernel wants them, a row each; see `serve_pipelines`.
 
-    busy_s : float64[n, pools]  time of one server that a query takes, over the servers [s]
+    busy_s : float64[n, pools]  time of one server that a query takes while all of them are busy,
+        over the servers [s]
     idle_s : float64[n]         latency of a query alone [s]
     transfer_s : float64[n]     of it, transfers [s]
     """
@@ -144,7 +146,7 @@ class Evaluator:
         most, count = max(map(len, lists), default=1), len(lists)
         pools = self.node.pools
         place = {pool: number for number, pool in enumerate(pools)}
-        servers = self._servers()
+        servers, slow = self._servers(), self.node.slowdowns
         pool, parts = np.zeros((count, most), np.int32), np.zeros((count, most), np.int32)
         full, last = np.zeros((count, most)), np.zeros((count, most))
         delay, busy = np.zeros((count, most + 1)), np.zeros((count, len(pools)))
@@ -157,7 +159,8 @@ class Evaluator:
                 delay[row, at] += visit.before_s
                 delay[row, at + 1] += visit.after_s
                 busy[row, number] += visit.work_s / servers[number]
-                idle[row] += visit.before_s + visit.after_s + _alone_s(visit, servers[number])
+                idle[row] += visit.before_s + visit.after_s
+                idle[row] += _alone_s(visit, int(servers[number]), float(slow[number]))
                 transfer[row] += visit.transfer_s
         return PipelineTable(
             visits=np.array([len(visits) for visits in lists], np.int32),
@@ -166,7 +169,7 @@ class Evaluator:
             full_s=full,
             last_s=last,
             delay_s=delay,
-            busy_s=busy * self._ratios.mean(axis=1),
+            busy_s=busy * self._ratios.mean(axis=1) * (1 + slow * (servers - 1)),
             idle_s=idle,
             transfer_s=transfer,
         )
@@ -238,6 +241,7 @@ class Evaluator:
             table.last_s[row],
             table.delay_s[row],
             servers,
+            self.node.slowdowns,
             np.ascontiguousarray(self._ratios[:, :count]),
             np.empty((servers.size, int(servers.max()))),
             np.empty(count, np.int32),
@@ -248,8 +252,16 @@ class Evaluator:
         return latency
 
 
-def _alone_s(visit: Visit, servers: int) -> float:
+def _alone_s(visit: Visit, servers: int, slowdown: float) -> float:
     """Return how long a query that finds idle servers is at a pool [s]."""
-    rounds, rest = divmod(visit.parts - 1, servers)
-    # Full requests in rounds of all servers; the last one starts on the server that is free first.
-    return max(rounds * visit.full_s + visit.last_s, (rounds + (rest > 0)) * visit.full_s)
+    if slowdown == 0 or visit.parts == 1:
+        rounds, rest = divmod(visit.parts - 1, servers)
+        # Full requests in rounds of all servers; the last one starts on the first that is free.
+        return max(rounds * visit.full_s + visit.last_s, (rounds + (rest > 0)) * visit.full_s)
+    ends = [0.0] * servers  # a heap, as the kernel's
+    for part in range(visit.parts):
+        begin = ends[0]
+        busy = sum(end > begin for end in ends)
+        service = visit.last_s if part == visit.parts - 1 else visit.full_s
+        heapreplace(ends, begin + service * (1 + slowdown * busy))
+    return max(ends)

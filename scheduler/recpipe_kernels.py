@@ -2,7 +2,8 @@
 
 A query visits pools one after another; a visit is one or more requests, each on the server that is
 free first, and ends with the last of them. Visits are served in the order in which they come to a
-pool, whatever their stage: with a pool for each visit of one request these are the stations of
+pool, whatever their stage; a request takes longer the more servers of the pool are busy when it
+begins. Without that, and with a pool for each visit of one request, these are the stations of
 `scheduler.queueing`. Events lie in a heap by (time, query).
 Ref: J. Kiefer and J. Wolfowitz, "On the theory of queues with many servers", 1955.
 """
@@ -44,6 +45,15 @@ def _pop(times_s: Array, who: Array, count: int) -> int:
     return last
 
 
+@fast
+def _busy(free_s: Array, servers: int, time_s: float) -> int:
+    """Return how many servers are busy beyond a time."""
+    count = 0
+    for server in range(servers):
+        count += free_s[server] > time_s
+    return count
+
+
 @njit(**ENTRY, nogil=True)
 def serve_pipelines(
     arrivals: Array,
@@ -55,6 +65,7 @@ def serve_pipelines(
     last_s: Array,
     delay_s: Array,
     servers: Array,
+    slowdown: Array,
     ratios: Array,
     free_s: Array,
     step: Array,
@@ -70,7 +81,9 @@ def serve_pipelines(
     pool, parts : int32[n, v]       where, and requests of a visit
     full_s, last_s : float64[n, v]  service time of all its requests but the last, of the last [s]
     delay_s : float64[n, v + 1]     pure delay before each visit, and after the last [s]
-    servers : int32[p]; ratios : float64[p, q]  factor on a query's service times in a pool
+    servers : int32[p]; slowdown : float64[p]  share of itself by which a request takes longer for
+        each other server of the pool that is busy when it begins
+    ratios : float64[p, q]  factor on a query's service times in a pool
     free_s : float64[p, most servers], step : int32[q], times_s : float64[q], who : int32[q] scratch
     latency_s : float64[n, q]  written: from the arrival to the answer [s]
     """
@@ -99,7 +112,10 @@ def serve_pipelines(
                 last = part == parts[case, visit] - 1
                 free = free_s[place, 0]
                 begin = free if free > time_s else time_s
-                end = begin + ratio * (last_s[case, visit] if last else full_s[case, visit])
+                service = ratio * (last_s[case, visit] if last else full_s[case, visit])
+                if slowdown[place] > 0:
+                    service *= 1 + slowdown[place] * _busy(free_s[place], servers[place], begin)
+                end = begin + service
                 take_server(free_s[place], servers[place], end)
                 ends = max(ends, end)
             ends += delay_s[case, visit + 1]

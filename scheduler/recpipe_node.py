@@ -100,10 +100,18 @@ class HostTimes:
     """Times of a CPU or a GPU: float64[items + 1] by model, 0..items of a request [s].
 
     ratios : model -> equally likely factors, the spread of a measured device.
+    slowdown : by how much of itself a request takes longer for each other server that is busy when
+        it begins. What begins or ends later changes nothing for it: on average over a steady load
+        that is what it meets on its way.
     """
 
     table_s: Mapping[str, Floats]
     ratios: Mapping[str, Floats] = field(default_factory=dict)
+    slowdown: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.slowdown < 1:
+            raise ValueError(f"slowdown must be in 0..1, not {self.slowdown}")
 
     def refusal(self, model: str, items: int) -> str | None:
         """Return why there is no time, or None."""
@@ -144,6 +152,12 @@ class Node:
     def pools(self) -> tuple[str, ...]:
         """Names of the pools; the link has one server."""
         return ("link", *self.servers)
+
+    @property
+    def slowdowns(self) -> Floats:
+        """Return float64[pools]: the slowdown of each; 0 of what is no host."""
+        hosts = self.hosts
+        return np.array([hosts[p].slowdown if p in hosts else 0.0 for p in self.pools])
 
     def results(self, design: Design, end: int) -> int:
         """Return the ids that leave the stage before `end`."""

@@ -58,6 +58,8 @@ class RecPipeSpec(_Frozen):
     stages : ranking stages that a pipeline may have.
     profiles : device -> name of a shipped service profile, of each CPU or GPU that is cited.
     servers : device -> equal servers; of the CPU threads, of the others devices.
+    slowdown : CPU or GPU -> by how much of itself a request takes longer for each other server of
+        the device that is busy when it begins; 0 where the device is missing.
     batch_items : items of one request to the CPU; 0: a stage is one request.
     splits : lanes of the array, front+back or shared; see `spec.sweep.LaneSplit`.
     sub_batches : tasks that the card cuts a query into (O.5); later stages into at most four.
@@ -76,6 +78,7 @@ class RecPipeSpec(_Frozen):
     devices: tuple[str, ...] = DEVICES
     profiles: dict[str, str] = Field(default_factory=dict)
     servers: dict[str, Annotated[int, Field(ge=1, le=4096, strict=True)]]
+    slowdown: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(default_factory=dict)
     batch_items: tuple[Annotated[int, Field(ge=0, le=MOST_ITEMS, strict=True)], ...] = (0,)
     splits: tuple[LaneSplit, ...] = (LaneSplit(front=(1, 4, 4)),)
     sub_batches: tuple[Annotated[int, Field(ge=1, le=64, strict=True)], ...] = (1,)
@@ -98,9 +101,17 @@ class RecPipeSpec(_Frozen):
     def _check(self) -> Self:
         if self.workload not in ("criteo", "movielens"):
             raise ValueError(f"workload must be criteo or movielens, not {self.workload!r}")
-        for name in (*self.devices, *self.retrieval.devices, *self.profiles, *self.servers):
+        for name in (
+            *self.devices,
+            *self.retrieval.devices,
+            *self.profiles,
+            *self.servers,
+            *self.slowdown,
+        ):
             if name not in DEVICES:
                 raise ValueError(f"devices must be of {', '.join(DEVICES)}, not {name!r}")
+        if "accelerator" in self.slowdown or not set(self.slowdown) <= set(self.servers):
+            raise ValueError(f"slowdown must be of a cpu or gpu, not {sorted(self.slowdown)}")
         missing = [name for name in self.devices if name not in self.servers]
         if missing:
             raise ValueError(f"servers must hold every device, {missing[0]} is missing")

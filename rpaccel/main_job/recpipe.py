@@ -31,6 +31,7 @@ from rpaccel.scheduler.recpipe_search import (
 )
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
 from rpaccel.scheduler.second_look import LONGEST, SecondLook, look_again
+from rpaccel.scheduler.slowed import SlowedTail, slowed_tails
 from rpaccel.spec.recpipe import RecPipeSpec, load_recpipe
 
 __all__ = [
@@ -44,6 +45,7 @@ DEVICE_SETS = (("cpu",), ("cpu", "gpu"), ("cpu", "gpu", "accelerator"))
 CHECK_QUERIES = 2000  # of a run of the machine's model
 CHECK_SHARES = (0.3, 0.6, 0.9)  # of a program's saturation
 CHECKED = 3  # programs of the front
+SLOWED_QPS = (100.0, 250.0, 333.0, 500.0)  # of figure 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,7 @@ class Study:
     searched : all candidates, or what NSGA-II saw where they are too many.
     looks : a longer run of every point of the front and of the slices, by pipeline and load; the
         verdict is on the SLA of the iso-latency slice.
+    slowed : what it matters that requests slow each other down.
     host : whose the CPU's servers and times are.
     """
 
@@ -125,6 +128,7 @@ class Study:
     checks: tuple[CardCheck, ...]
     evaluator: Evaluator
     looks: dict[tuple[Design, float], SecondLook]
+    slowed: tuple[SlowedTail, ...]
     host: str
 
     def look(self, searched: Searched, place: int) -> SecondLook:
@@ -180,6 +184,7 @@ def run_study(name: str | Path, ask: RecPipeAsk, say: Say) -> Study:
         checks=tuple(_card_checks(space, searched, evaluator, ask.seed)),
         evaluator=evaluator,
         looks=_looks(spec, searched, sets, evaluator),
+        slowed=slowed_tails(space, evaluator, SLOWED_QPS),
         host=_host(spec, ask),
     )
 
@@ -214,6 +219,7 @@ def wide_study(name: str, ask: Genetic, reference: Study, seed: int, say: Say) -
         checks=(),
         evaluator=evaluator,
         looks=_looks(spec, found, sets, evaluator),
+        slowed=(),
         host=reference.host,
     )
 

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from rpaccel.main_job import paper_points
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.recpipe import Study
+from rpaccel.main_job.serving_curves import FITTED_QPS
 from rpaccel.scheduler.peak import WARM_UP, Verdict
 from rpaccel.scheduler.recpipe_film import FilmCard
 from rpaccel.scheduler.recpipe_search import Searched
 from rpaccel.scheduler.second_look import LONGEST
+from rpaccel.scheduler.slowed import SHARES
 
 __all__ = ["recpipe_text", "recpipe_values"]
 
@@ -32,6 +35,8 @@ def recpipe_text(studies: Sequence[Study], wide: Study | None, command: str) -> 
     parts = [_head(command)]
     for study in studies:
         parts += [_space(study), _slices(study), _front(study), _genetic(study)]
+        if study.slowed:
+            parts.append(_slowed(study))
         if study.checks:
             parts.append(_checks(study))
     if wide is not None:
@@ -76,8 +81,51 @@ def _space(study: Study) -> str:
 {len(spec.loads_qps)} loads of {spec.loads_qps[0]:g} to {spec.loads_qps[-1]:g} queries/s:
 {study.candidates:,} candidates, of which {measures.simulated:,} settle and were simulated with
 {spec.queries:,} queries each: every p{spec.percentile:g} is of the last {judged:,}. {spec.metric};
-{spec.top_n} served. Servers: {servers}. The CPU's: {study.host}. Requests that run
-at once do not slow each other down.
+{spec.top_n} served. Servers: {servers}. The CPU's: {study.host}.
+{_slowdown(study)}
+"""
+
+
+def _slowdown(study: Study) -> str:
+    hosts = study.evaluator.node.hosts.items()
+    slowed = [
+        f"Of the {name} a request takes {100 * host.slowdown:g} % longer for each other that runs "
+        "when it begins."
+        for name, host in hosts
+        if host.slowdown
+    ]
+    return " ".join(slowed) or "Requests that run at once do not slow each other down."
+
+
+def _slowed(study: Study) -> str:
+    """Return what less and more slowdown would change."""
+    words = ("one stage", "two stages", "three stages")
+    rows = [
+        [words[each.stages - 1], "whole" if each.whole else "any", f"{each.load_qps:g}",
+         *(f"{tail:.1f}" if tail < np.inf else "not met" for tail in each.tails_ms),
+         str(paper_points.FIGURE_7[words[each.stages - 1]].get(each.load_qps, "-"))
+         if each.whole else ""]
+        for each in study.slowed
+    ]  # fmt: skip
+    slowdown = study.evaluator.node.hosts["cpu"].slowdown
+    return f"""### Requests that slow each other down
+
+Shortest p{study.spec.percentile:g} [ms] of pipelines on the CPU alone with {study.spec.metric} of
+at least {study.spec.slices.quality:g}: without the slowdown, with half of it, as searched
+({slowdown:g} for each other request that runs), and with half as much again. Requests: *whole*:
+each stage is one, as in RecPipe's figure 7 (last column); *any*: split as the search likes. The
+slowdown is one number, fitted to the figure's one stage up to {FITTED_QPS:g} queries/s
+(`rpaccel.main_job.slowdown_fit`); two and three stages, and higher loads, follow from it. The
+figure's pipelines deal their threads out to the stages and sort in a process of each; here all
+stages share all threads. Nothing published says how much parts of one query slow each other down:
+*any* takes them as requests like others.
+
+{
+        markdown_table(
+            ["stages", "requests", "queries/s", *(f"x {share:g}" for share in SHARES), "paper"],
+            rows,
+        )
+    }
 """
 
 
@@ -289,6 +337,7 @@ def _study_values(study: Study) -> dict[str, Any]:
             devices: {name: [point(part, place) for place in getattr(cut, name)] for name in SLICES}
             for devices, (part, cut) in study.sets.items()
         },
+        "slowed": [vars(each) for each in study.slowed],
         "genetic": [vars(run) for run in study.runs],
         "card": [vars(check) | {"error": check.error} for check in study.checks],
     }

@@ -1,6 +1,7 @@
 """`rpaccel recpipe`: a small search, its page and plots; measured quality behind retrieval."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import fields
 from inspect import signature
@@ -10,9 +11,16 @@ import pytest
 import yaml
 
 from rpaccel import schedule_verbs
+from rpaccel.main_job.paper_points import FIGURE_7
 from rpaccel.main_job.quality import make_scorers, pipeline_points, quality_points
 from rpaccel.main_job.recpipe import RecPipeAsk, run_recpipe
 from rpaccel.main_job.schedule import lane_splits
+from rpaccel.main_job.slowdown_fit import fit_slowdown
+from rpaccel.scheduler.criteo_node import criteo_node
+from rpaccel.scheduler.funnel_quality import criteo_quality
+from rpaccel.scheduler.recpipe_evaluate import Evaluator
+from rpaccel.scheduler.recpipe_space import RecPipeSpace
+from rpaccel.scheduler.slowed import SHARES, slowed_tails
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.recpipe import load_recpipe
 
@@ -28,6 +36,7 @@ def small(tmp_path):
         "batch_items": [0, 1024],
         "loads_qps": [20, 70, 500],
         "queries": 400,
+        "slowdown": {},
         "slices": spec["slices"] | {"sla_ms": 6.0},
     }
     path = tmp_path / "small.yaml"
@@ -89,6 +98,48 @@ def test_page_names_its_command_servers_and_queries(small, tmp_path) -> None:
     assert "Servers: cpu 64, gpu 1." in text and "RecPipe's artifact" in text
     assert "do not slow each other down" in text
     assert "films" not in text and "ml-100k" not in text  # nothing of a space that is not there
+
+
+def test_page_says_what_the_slowdown_matters(small, tmp_path) -> None:
+    text, values = run_recpipe(ask(small), tmp_path / "out", lambda _: None)
+    assert "### Requests that slow each other down" not in text and values["small"]["slowed"] == []
+    wanted = yaml.safe_load(small.read_text()) | {"slowdown": {"cpu": 0.021}}
+    small.write_text(yaml.safe_dump(wanted))
+    text, values = run_recpipe(ask(small), tmp_path / "out", lambda _: None)
+    assert "Of the cpu a request takes 2.1 % longer for each other" in text
+    assert "do not slow each other down" not in text
+    table = text.split("### Requests that slow each other down")[1]
+    rows = [row for row in values["small"]["slowed"] if row["whole"] and row["load_qps"] == 500]
+    assert [row["stages"] for row in rows] == [1, 2, 3]
+    for row, name, paper in zip(
+        rows, ("one stage", "two stages", "three stages"), ("222.0", "56.0", "83.4"), strict=True
+    ):
+        cells = [f"{t:.1f}" if t != float("inf") else "not met" for t in row["tails_ms"]]
+        line = next(
+            line for line in table.splitlines()
+            if re.match(rf"\| +{name} +\| +whole +\| +500 ", line)
+        )  # fmt: skip
+        assert [cell.strip() for cell in line.split("|")[4:-1]] == [*cells, paper]
+
+
+@pytest.mark.parametrize("name", ["criteo", "criteo_wide"])
+def test_the_shipped_slowdown_is_the_one_that_is_fitted(name) -> None:
+    assert load_recpipe(name).slowdown == {"cpu": pytest.approx(fit_slowdown(), abs=1e-9)}
+
+
+def test_tails_of_deeper_pipelines_follow_from_the_fit() -> None:
+    spec = load_recpipe("criteo").model_copy(update={"devices": ("cpu",)})
+    space = RecPipeSpace(spec=spec, node=criteo_node(spec), quality=criteo_quality())
+    evaluator = Evaluator(space.node, space.quality, queries=spec.queries)
+    rows = slowed_tails(space, evaluator, (100.0, 333.0, 500.0))
+    tails = {(row.stages, row.load_qps): row.tails_ms for row in rows if row.whole}
+    at = SHARES.index(1.0)
+    for stages, name in ((2, "two stages"), (3, "three stages")):
+        for load in (100.0, 333.0, 500.0):
+            ratio = tails[stages, load][at] / FIGURE_7[name].get(load, tails[stages, load][at])
+            assert 0.8 < ratio < 1.2, (name, load, ratio)
+    without = tails[2, 500.0][SHARES.index(0.0)] / FIGURE_7["two stages"][500]
+    assert without < 0.7
 
 
 def test_command_has_what_is_not_the_default() -> None:

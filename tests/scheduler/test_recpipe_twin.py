@@ -16,16 +16,22 @@ SPLIT = ("cpu", "gpu")
 SPREAD = np.random.default_rng(0).lognormal(sigma=0.5, size=100_000)
 
 
-def simpy_twin(arrivals, visits, servers, ratios):
-    """Latencies of queries that make `visits` one after another; ratios : by pool, of a query."""
+def simpy_twin(arrivals, visits, servers, ratios, slowdown):
+    """Latencies of queries that make `visits` one after another; ratios : by pool, of a query.
+
+    slowdown : by pool, of a request for each other server that is busy when it begins.
+    """
     environment = simpy.Environment()
     pools = {pool: simpy.Resource(environment, count) for pool, count in servers.items()}
     latency = np.zeros(len(arrivals))
 
     def request(pool, service_s):
         with pools[pool].request() as turn:
-            yield turn
-            yield environment.timeout(service_s)
+            others = pools[pool].count - 1
+            if not turn.triggered:
+                yield turn
+                others = pools[pool].count - 1
+            yield environment.timeout(service_s * (1 + slowdown.get(pool, 0.0) * others))
 
     def query(index):
         yield environment.timeout(arrivals[index])
@@ -73,12 +79,15 @@ def draw_visits(rng):
     return found
 
 
-def drawn(seed, pipelines=6, queries=120):
-    """A node of random pools, its pipelines, and an evaluator of them."""
+def drawn(seed, pipelines=6, queries=120, slowdown=0.0):
+    """A node of random pools, its pipelines, and an evaluator of them. slowdown : of SPLIT."""
     rng = np.random.default_rng(seed)
     given = node(
         servers={pool: int(rng.integers(1, 6)) for pool in POOLS[1:]},
-        hosts={pool: HostTimes(table_s={}, ratios={"small": SPREAD}) for pool in SPLIT},
+        hosts={
+            pool: HostTimes(table_s={}, ratios={"small": SPREAD}, slowdown=slowdown)
+            for pool in SPLIT
+        },
     )
     given = _Given(**{name: getattr(given, name) for name in Node.__dataclass_fields__})
     PIPELINES.clear()
@@ -92,12 +101,14 @@ def twin_latencies(found, visits, load_qps, draw=poisson_arrivals_s, queries=Non
     """The twin's of the evaluator's queries at a load."""
     arrivals = draw(queries or found.queries, load_qps, found.seed)
     ratios = dict(zip(POOLS, found.node.ratios(found.queries, found.seed), strict=True))
-    return simpy_twin(arrivals, visits, {"link": 1, **found.node.servers}, ratios)
+    slowdown = {pool: host.slowdown for pool, host in found.node.hosts.items()}
+    return simpy_twin(arrivals, visits, {"link": 1, **found.node.servers}, ratios, slowdown)
 
 
+@pytest.mark.parametrize("slowdown", [0.0, 0.3])
 @pytest.mark.parametrize("seed", range(8))
-def test_random_pipelines_match_simpy(seed) -> None:
-    found, designs = drawn(seed)
+def test_random_pipelines_match_simpy(seed, slowdown) -> None:
+    found, designs = drawn(seed, slowdown=slowdown)
     table = found.table(designs)
     for share in (0.5, 0.9, 1.3):  # of the load that saturates; above it queues only grow
         loads = share * table.capacity_qps
