@@ -146,10 +146,14 @@ def retrieve(corpus: Corpus, query: CorpusQuery) -> Found:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowWrite:
-    """An update of a row's bytes. values : int8[d]. count : append: of rows, with this one."""
+    """An update of a row's bytes from `offset` on: of all, or of a piece of a long row.
+
+    values : int8[<= d - offset]. count : append: of rows, with this one.
+    """
 
     row: int
     values: npt.NDArray[np.int8]
+    offset: int = 0
     count: int | None = None
 
 
@@ -187,7 +191,7 @@ def after(corpus: Corpus, updates: Sequence[Update], epoch: int) -> Corpus:
             case RowWrite():
                 if update.count is not None and update.count <= count:
                     continue
-                rows[update.row] = update.values
+                rows[update.row, update.offset :][: len(update.values)] = update.values
                 count = count if update.count is None else update.count
             case ScaleWrite():
                 part = scales[SCALES * update.word :][:SCALES]

@@ -48,7 +48,7 @@ class Corpus:
 
     Any number of threads may change it while queries run. A scan sees exactly the updates that were
     dealt with before it (its epoch). The updates of one change reach the device by one doorbell, so
-    a scan sees all of them or none.
+    a scan sees all of them or none: a row longer than one update writes is changed by several.
 
     Parameters
     ----------
@@ -152,14 +152,15 @@ class Corpus:
     def append(self, values: Int8) -> Change:
         """Queue a row behind the last one, int8[dim]; queries see it from the next scan on.
 
-        Raises ValueError if there is no room, or for a row that does not fit.
+        Raises ValueError if there is no room, for a row that does not fit, or a queue too short for
+        the updates of one row.
         """
         row = self._padded(values)
         with self._lock:
             if self.count == self.capacity:
                 raise ValueError(f"capacity must be more than {self.capacity} rows for an append")
             place = self.count
-            updates = (*self._scale(place, row), RowWrite(row=place, values=row, count=place + 1))
+            updates = (*self._scale(place, row), *self._pieces(place, row, place + 1))
             change = self._submit(place, updates)
             self.count += 1
         return change
@@ -169,7 +170,7 @@ class Corpus:
         new = self._padded(values)
         with self._lock:
             self._check_row(row)
-            return self._submit(row, (*self._scale(row, new), RowWrite(row=row, values=new)))
+            return self._submit(row, (*self._scale(row, new), *self._pieces(row, new)))
 
     def delete(self, row: int) -> Change:
         """Queue a row's deletion: its id is not used again."""
@@ -204,11 +205,30 @@ class Corpus:
         pair[place] = int(cosine_scales(values[None])[0])
         return (ScaleWrite(word=word, scales=(pair[0], pair[1])),)
 
+    def _pieces(self, row: int, values: Int8, count: int | None = None) -> tuple[RowWrite, ...]:
+        """Return the updates that write a row; the last one makes it one of `count` rows."""
+        step = self.driver.config.update_bytes_max
+        last = (len(values) - 1) // step * step
+        return tuple(
+            RowWrite(
+                row=row,
+                values=values[offset : offset + step],
+                offset=offset,
+                count=count if offset == last else None,
+            )
+            for offset in range(0, len(values), step)
+        )
+
     def _submit(self, row: int, updates: tuple[Update, ...]) -> Change:
         """Queue updates, then note them; called with the lock, so that both are in one order."""
         queue = self.driver.updates
         if queue is None:
             raise ValueError("update_depth must be at least 1 for row updates, not 0")
+        if len(updates) > queue.depth:
+            raise ValueError(
+                f"update_depth must be at least {len(updates)} for a row of {self.row_bytes} bytes "
+                f"({self.driver.config.update_bytes_max} in an update), not {queue.depth}"
+            )
         tickets = queue.submit_together([self._placed(update) for update in updates])
         for update in updates:
             match update:
@@ -222,7 +242,7 @@ class Corpus:
         match update:
             case RowWrite():
                 return PlacedUpdate(
-                    address=self._base + update.row * self.row_bytes,
+                    address=self._base + update.row * self.row_bytes + update.offset,
                     payload=update.values.tobytes(),
                     version=update.count or 0,
                     version_address=0 if update.count is None else self._header,

@@ -212,7 +212,7 @@ class SoftwareDevice(SoftwareMemory):
         raw = self._fetch(address, self.config.update_entry_bytes).tobytes()
         entry = ROW_UPDATE.from_bytes(raw[: ROW_UPDATE.bytes])
         length, row, version = entry["row_bytes"], entry["row_address"], entry["version_address"]
-        largest = self.config.row_beats_max * self.config.beat_bytes
+        largest = self.config.update_bytes_max
         if not is_power_of_two(length) or not 4 <= length <= largest:
             return Status.BAD_UPDATE
         if row % length or version % 4:

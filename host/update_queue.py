@@ -62,6 +62,11 @@ class UpdateQueue:
         self._status: dict[int, Status] = {}
 
     @property
+    def depth(self) -> int:
+        """Entries, the most updates that can be submitted together."""
+        return self._depth
+
+    @property
     def in_flight(self) -> int:
         """Updates that the device has not dealt with, as far as is known."""
         return self._submitted - self._taken
@@ -99,7 +104,7 @@ class UpdateQueue:
                 self._wait()
 
     def _entry(self, update: PlacedUpdate, validate: bool) -> bytes:
-        largest = self._config.row_beats_max * self._config.beat_bytes
+        largest = self._config.update_bytes_max
         length = len(update.payload)
         if validate and (not is_power_of_two(length) or not 4 <= length <= largest):
             raise ValueError(f"row bytes must be a power of two in 4..{largest}, not {length}")

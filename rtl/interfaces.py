@@ -29,7 +29,7 @@ def struct(layout: PackedLayout) -> data.StructLayout:
 
 def row_size(config: AcceleratorConfig) -> range:
     """Return the shape of a row's size: 4 << size bytes."""
-    return range((config.row_beats_max * config.beat_bytes).bit_length() - 2)
+    return range(config.update_bytes_max.bit_length() - 2)
 
 
 def row_note_layout(config: AcceleratorConfig) -> data.StructLayout:

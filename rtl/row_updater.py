@@ -48,7 +48,7 @@ class RowUpdater(wiring.Component):
     have the row: none sees a part of it, and none that comes later sees the old one.
 
     The entry's status is written last, then `head` moves. BAD_UPDATE: row_bytes is no power of two
-    in 4..row_beats_max * beat_bytes, or an address is not aligned. REGION, MEMORY: an access; if
+    in 4..update_bytes_max, or an address is not aligned. REGION, MEMORY: an access; if
     it was the row's write, the row in memory may be half written, and copies keep the old version.
 
     Members
@@ -204,7 +204,7 @@ class RowUpdater(wiring.Component):
         """Give the row to memory, and then to its bank: a beat at a time, round the register."""
         port, row, beat_bits = self.write, self.row, self.config.axi_data_bits
         low_bits = self.config.beat_bytes.bit_length() - 1
-        row_bits = 8 * self.config.row_beats_max * self.config.beat_bytes
+        row_bits = 8 * self.config.update_bytes_max
         bytes_of_row = self.row_bytes[:row_bits]
         turned = Cat(bytes_of_row[beat_bits:], bytes_of_row[:beat_bits])
         m.d.comb += [

@@ -236,9 +236,14 @@ class AcceleratorConfig(BaseModel):
         return self.static_cache_lines * (self.beat_bytes // 8)
 
     @property
+    def update_bytes_max(self) -> int:
+        """Bytes that one row update writes at most: the largest embedding row, whole beats."""
+        return self.row_beats_max * self.beat_bytes
+
+    @property
     def update_entry_bytes(self) -> int:
         """Bytes of an entry of the queue of row updates: spec.isa.ROW_UPDATE and a row."""
-        return 1 << (ROW_UPDATE.bytes + self.row_beats_max * self.beat_bytes - 1).bit_length()
+        return 1 << (ROW_UPDATE.bytes + self.update_bytes_max - 1).bit_length()
 
     @property
     def beats_per_word(self) -> int:

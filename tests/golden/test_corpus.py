@@ -149,6 +149,22 @@ def test_epochs():
     assert 40 in retrieve(states[3], CorpusQuery(vector=row, k=1)).ids
 
 
+def test_a_long_row_comes_in_pieces():
+    rng = np.random.default_rng(7)
+    first, row = new_corpus(int8(rng, 3, 64), capacity=4), int8(rng, 64)
+    updates = [
+        RowWrite(row=3, values=row[:32]),
+        RowWrite(row=3, values=row[32:], offset=32, count=4),
+        RowWrite(row=1, values=row[16:32], offset=16),
+    ]
+    states = [after(first, updates, epoch) for epoch in range(4)]
+    assert [state.count for state in states] == [3, 3, 4, 4]
+    assert (states[2].rows[3] == row).all() and (states[2].rows[:3] == first.rows[:3]).all()
+    changed = np.flatnonzero((states[3].rows[1] == row) & (first.rows[1] != row))
+    assert 12 < len(changed) and set(changed) <= set(range(16, 32))
+    assert (states[3].rows[1, 32:] == first.rows[1, 32:]).all()
+
+
 def test_qualifies_is_strictly_behind_a_page():
     scores = np.array([5, 4, 4, 3])
     query = CorpusQuery(vector=np.zeros(1, np.int8), k=1, page=(4, 1))

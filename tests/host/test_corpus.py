@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rpaccel.golden.corpus import CorpusQuery, after, new_corpus, retrieve
+from rpaccel.golden.corpus import CorpusQuery, RowWrite, after, new_corpus, retrieve
 from rpaccel.host.corpus import Corpus
 from rpaccel.host.retrieval import Retrieval
 from rpaccel.spec.accelerator import load_accelerator
@@ -125,16 +125,25 @@ def test_changes_while_scans_run(metric):
     check_changes(metric, 3000, scans=40)
 
 
-def check_changes(metric, count, scans):
-    """Change some of `count` rows, and wait for nothing, while scans run."""
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("dim", [65, 256])
+def test_changes_of_rows_longer_than_an_update(dim):
+    updates = check_changes(Metric.COSINE, 600, scans=40, dim=dim)
+    step = machine().update_bytes_max
+    pieces = {update.offset // step for update in updates if isinstance(update, RowWrite)}
+    assert step == 64 and pieces == set(range({65: 2, 256: 4}[dim]))
+
+
+def check_changes(metric, count, scans, dim=DIM):
+    """Change some of `count` rows, and wait for nothing, while scans run; return the updates."""
     rng = np.random.default_rng(8)
     driver = open_driver()
-    corpus, rows, live = random_corpus(driver, rng, metric, rows=count)
+    corpus, rows, live = random_corpus(driver, rng, metric, rows=count, dim=dim)
     first = new_corpus(rows, metric, live=live, capacity=count + 40)
     changes, updates, asked, ends = [], [], [], {0}
 
     def change():
-        row, values = int(rng.integers(count)), random_rows(rng, 1, DIM, 3)[0]
+        row, values = int(rng.integers(count)), random_rows(rng, 1, dim, 3)[0]
         pick = int(rng.integers(3))
         done = (corpus.append(values) if pick == 0 else corpus.overwrite(row, values)
                 if pick == 1 else corpus.delete(row))  # fmt: skip
@@ -143,7 +152,7 @@ def check_changes(metric, count, scans):
         ends.add(len(updates))
 
     for _ in range(scans):
-        vector = random_rows(rng, 1, DIM, 3)[0]
+        vector = random_rows(rng, 1, dim, 3)[0]
         asked.append((vector, driver.submit(corpus.query(vector, 60))))
         change()
         change()
@@ -157,6 +166,7 @@ def check_changes(metric, count, scans):
     assert all(corpus.wait(each) is Status.OK for each in changes)
     assert epochs == sorted(epochs) and len(set(epochs)) > scans // 8
     assert set(epochs) <= ends  # all updates of a change, or none
+    return updates
 
 
 @pytest.mark.usefixtures("device")
@@ -323,9 +333,11 @@ def test_rejects():
         corpus.overwrite(0, np.zeros(9, dtype=np.int8))
     with pytest.raises(ValueError, match=r"^mask must have 1\.\.4 rows, not 5$"):
         corpus.mask(np.ones(5, dtype=bool))
-    wide = Corpus(driver, np.zeros((4, 200), dtype=np.int8), capacity=5)
-    with pytest.raises(ValueError, match=r"^row bytes must be a power of two in 4\.\.64, not 256$"):
+    wide = Corpus(open_driver(update_depth=2), np.zeros((4, 200), dtype=np.int8), capacity=5)
+    message = r"^update_depth must be at least 4 for a row of 256 bytes \(64 in an update\), not 2$"
+    with pytest.raises(ValueError, match=message):
         wide.append(np.zeros(200, dtype=np.int8))
+    assert wide.count == 4 and wide.wait(wide.delete(3)) is Status.OK
     frozen = Corpus(open_driver(update_depth=0), rows)
     with pytest.raises(ValueError, match=r"^update_depth must be at least 1 for row updates, not"):
         frozen.delete(0)

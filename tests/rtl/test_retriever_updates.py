@@ -22,6 +22,7 @@ class Writers:
         self.rng = np.random.default_rng(seed)
         self.memory = bytearray(bench.bytes)  # as it will be
         self.history = [store.state(self.memory)]
+        self.ends = {0}  # epochs behind a whole change
 
     async def write(self, ctx, address, payload, **version):
         bench, memory = self.bench, self.memory
@@ -38,7 +39,7 @@ class Writers:
         await self.write(ctx, place, word.to_bytes(4, "little"))
 
     async def replace(self, ctx, row):
-        """Write a row's scale, then the row; behind the last one, and its number."""
+        """Write a row's scale, then the row, in pieces; behind the last one, and its number."""
         store = self.store
         values = self.rng.integers(-3, 4, store.row_bytes).astype(np.int8)
         place, half = store.scales + row // 2 * 4, row % 2 * 2
@@ -49,7 +50,11 @@ class Writers:
         if row == self.rows:
             self.rows += 1
             version = {"version": self.rows, "version_address": store.header}
-        await self.write(ctx, store.base + row * store.row_bytes, values.tobytes(), **version)
+        step = min(store.row_bytes, CONFIG.update_bytes_max)
+        for offset in range(0, store.row_bytes, step):
+            last = version if offset + step == store.row_bytes else {}
+            raw = values[offset : offset + step].tobytes()
+            await self.write(ctx, store.base + row * store.row_bytes + offset, raw, **last)
 
     async def run(self, ctx):
         bench = self.bench
@@ -57,6 +62,7 @@ class Writers:
             await ctx.tick().repeat(int(self.rng.integers(1, 60)))
             if bench.updates - ctx.get(bench.dut.updater.head) > 24:
                 continue
+            self.ends.add(bench.updates)
             kind, row = self.rng.integers(4), int(self.rng.integers(self.rows))
             if kind == 0:
                 await self.delete(ctx, row)
@@ -69,8 +75,20 @@ class Writers:
 @pytest.mark.parametrize("metric", slow_but([], Metric, nightly=[Metric.COSINE]))
 @pytest.mark.parametrize("stall", slow_but(["both"], ["none", "both"], nightly=["none"]))
 def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
+    follow_epochs(metric, stall, monkeypatch, 32)
+
+
+@pytest.mark.parametrize("row_bytes", slow_but([128], [128, 256]))
+def test_rows_longer_than_an_update(row_bytes, monkeypatch):
+    """No scan sees a row of which some pieces are new."""
+    assert row_bytes > CONFIG.update_bytes_max
+    follow_epochs(Metric.COSINE, "both", monkeypatch, row_bytes)
+
+
+def follow_epochs(metric, stall, monkeypatch, row_bytes):
+    """Change rows at random times while scans run; each sees what is there at its epoch."""
     bench = Bench(CONFIG, monkeypatch, seed=5)
-    store = bench.corpus(40, 32, metric, room=8)
+    store = bench.corpus(40, row_bytes, metric, room=8)
     for number in range(8):
         bench.query(store, k=48, stages=1 + number % 2)
     writers = Writers(bench, store, 9)
@@ -89,6 +107,7 @@ def test_every_scan_sees_the_corpus_of_its_epoch(metric, stall, monkeypatch):
         )
         check(bench, query, writers.history[epochs[-1]])
     assert len(set(epochs)) >= 4 and max(epochs) > 20
+    assert set(epochs) <= writers.ends  # all updates of a change, or none
 
 
 def test_an_entry_waits_for_each_of_its_bytes(monkeypatch):
