@@ -14,9 +14,10 @@ from rpaccel.host.retrieval_simulator import (
     run_retrieval,
 )
 from rpaccel.spec.isa import Status
-from rpaccel.spec.retrieval import Metric
+from rpaccel.spec.retrieval import K_LIMIT, LANES_LIMIT, Metric
 from rpaccel.spec.stripe import port_of
 from tests.rtl.retrieval_engine_bench import machine
+from tests.streams import slow_but
 
 SCORES = {Metric.INNER_PRODUCT: retrieval.inner_product, Metric.L2: retrieval.l2}
 SMALL = machine(2, 32, queries=2, k_max=64, retrieval_port_lanes=2)
@@ -44,19 +45,19 @@ def wanted(corpus, metric, query):
     return ids[best], scores[keep][best], len(ids)
 
 
-def random_corpus(rng, row_bytes):
-    rows = rng.integers(-128, 128, (int(rng.integers(1, 900)), row_bytes)).astype(np.int8)
+def random_corpus(rng, row_bytes, most=900):
+    rows = rng.integers(-128, 128, (int(rng.integers(1, most)), row_bytes)).astype(np.int8)
     live = rng.random(len(rows)) < 0.9 if rng.random() < 0.5 else None
     return rows, live, retrieval.cosine_scales(rows).astype(np.uint16)
 
 
-def random_query(rng, corpus, metric):
+def random_query(rng, corpus, metric, k_max=64):
     rows, _, scales = corpus
     vector = rng.integers(-128, 128, rows.shape[1]).astype(np.int8)
     scores = scores_of(rows, scales, metric, vector)
     return ScanQuery(
         vector=vector,
-        k=int(rng.integers(1, 65)),
+        k=int(rng.integers(1, k_max + 1)),
         base=int(rng.integers(-100_000, 100_000)),
         shift=int(rng.integers(0, 20)),
         bitmap=rng.random(len(rows)) < rng.choice([0.02, 0.5]) if rng.random() < 0.5 else None,
@@ -122,6 +123,91 @@ def test_queries_that_share_multipliers(ports, queries):
             asked[-1] = ScanQuery(vector=np.full(corpus[0].shape[1], -128, np.int8), k=64)
             tasks.append(ScanTask(corpus=number, metric=metric, queries=asked))
     run = run_retrieval(build_retrieval(config), config, corpora, tasks, MemoryTiming.of("hbm2"))
+    assert check(corpora, tasks, run) == 0
+
+
+STALLS = MemoryTiming(
+    in_order=False, jitter_cycles=60, hold_per_mille=30, stall_per_mille=200, seed=5
+)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("products", [1, 2])
+def test_five_queries_share_a_scan(products):
+    """A number of queries that no power of two is: random order, all stalls, places left empty."""
+    config = machine(
+        4, 32, queries=5, k_max=100, retrieval_port_lanes=2, retrieval_products_per_dsp=products
+    )
+    rng = np.random.default_rng(products)
+    corpora = [random_corpus(rng, row_bytes, 5000) for row_bytes in (16, 64, 512)]
+    tasks = []
+    for number in rng.permutation(36) % len(corpora):
+        metric, asking = Metric(int(rng.integers(3))), 5 if rng.random() < 0.7 else 3
+        asked = [random_query(rng, corpora[number], metric, 100) for _ in range(asking)]
+        tasks.append(ScanTask(corpus=int(number), metric=metric, queries=asked))
+    assert sum(len(task.queries) == 5 for task in tasks) > 15
+    run = run_retrieval(build_retrieval(config), config, corpora, tasks, STALLS, wait_per_mille=300)
+    assert check(corpora, tasks, run) == 0
+
+
+def test_the_largest_k():
+    """K up to 4096, of more rows and of fewer, in random and in rising order."""
+    config = machine(4, 32, queries=2, k_max=K_LIMIT, retrieval_port_lanes=2)
+    rng = np.random.default_rng(6)
+    corpora, tasks = [], []
+    for count in (30_000, 4096, 5000):
+        rows = rng.integers(-128, 128, (count, 16)).astype(np.int8)
+        vector = rng.integers(-128, 128, 16).astype(np.int8)
+        if count == 5000:
+            rows = rows[np.argsort(retrieval.inner_product(rows, vector), kind="stable")]
+        corpora.append((rows, None, None))
+        for pair in ((4096, 4095), (2049, 4096)):
+            asked = [ScanQuery(vector=vector, k=k, base=0, shift=9) for k in pair]
+            tasks.append(ScanTask(corpus=len(corpora) - 1, metric=Metric.L2, queries=asked))
+            tasks.append(
+                ScanTask(corpus=len(corpora) - 1, metric=Metric.INNER_PRODUCT, queries=asked)
+            )
+    run = run_retrieval(build_retrieval(config), config, corpora, tasks, MemoryTiming.of("hbm2"))
+    assert check(corpora, tasks, run) == 0
+    assert max(len(answer.ids) for answers in run.answers for answer in answers) == 4096
+
+
+def random_point(seed):
+    """Return a machine whose engine has sizes drawn from all that are allowed."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*values):
+        return int(rng.choice(values))
+
+    beat_bytes, ports = draw(16, 32, 64), draw(1, 2, 4, 8)
+    most = min(8, beat_bytes // 16, LANES_LIMIT // ports)
+    return machine(
+        ports,
+        beat_bytes,
+        queries=draw(*range(1, 8)),
+        k_max=draw(16, 17, 100, 511, 1000, 2048),
+        retrieval_port_lanes=draw(*(n for n in (1, 2, 4) if n <= most)),
+        retrieval_fifo_depth=draw(16, 32, 128, 512),
+        retrieval_products_per_dsp=draw(1, 2),
+        reads_in_flight=draw(4, 16, 64),
+    )
+
+
+@pytest.mark.parametrize("seed", slow_but([1, 2], range(1, 11), nightly=range(3, 11)))
+def test_random_design_points(seed):
+    """Rows of all sizes, all metrics, bitmaps, floors and deleted rows, against a full sort."""
+    config, rng = random_point(seed), np.random.default_rng(seed)
+    sizes = [n for n in (16, 32, 64, 128, 256, 512) if n <= config.retrieval_row_bytes_max]
+    corpora = [random_corpus(rng, row_bytes, 3000) for row_bytes in sizes]
+    tasks = []
+    for _ in range(24):
+        number, metric = int(rng.integers(len(corpora))), Metric(int(rng.integers(3)))
+        asked = [
+            random_query(rng, corpora[number], metric, config.retrieval_k_max)
+            for _ in range(int(rng.integers(1, config.retrieval_queries + 1)))
+        ]
+        tasks.append(ScanTask(corpus=number, metric=metric, queries=asked))
+    run = run_retrieval(build_retrieval(config), config, corpora, tasks, STALLS, wait_per_mille=100)
     assert check(corpora, tasks, run) == 0
 
 
