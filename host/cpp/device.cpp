@@ -41,7 +41,11 @@ struct Device {
         model->aresetn = 1;
         step();
     }
-    ~Device() { model->final(); }
+    ~Device() {
+        // The model's scopes leave the thread's context: of several devices, the one that ran last.
+        Verilated::threadContextp(&context);
+        model->final();
+    }
 
     int fail(const std::string& where, const std::string& what) {
         if (error.empty()) error = where + ": " + what + ", cycle " + std::to_string(cycles);
