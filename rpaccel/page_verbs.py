@@ -350,16 +350,31 @@ def retrieval_study(
     plots: Annotated[Path, typer.Option(help="Folder of figures and plots.")] = Path(
         "results/retrieval"
     ),
+    cpu: Annotated[
+        Path | None,
+        typer.Option(help="Faiss's times by `rpaccel profile scan`; default: measured here."),
+    ] = None,
+    gpu: Annotated[
+        Path, typer.Option(help="A GPU's times by `rpaccel profile scan`, if the file is there.")
+    ] = Path("build/scan_gpu.json"),
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
-    """Model the retrieval engine on a board, beside published ones and Faiss on this CPU."""
+    """Model the retrieval engine on a board, beside published ones, Faiss on this CPU, a GPU."""
+    from rpaccel.host.scan_profile import load_profile  # noqa: PLC0415
     from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values  # noqa: PLC0415
     from rpaccel.main_job.retrieval_plots import write_retrieval  # noqa: PLC0415
     from rpaccel.main_job.retrieval_study import run_retrieval_study  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    study = run_retrieval_study(rows=rows, seeds=seeds, seed=seed, progress=say)
+    study = run_retrieval_study(
+        rows=rows,
+        seeds=seeds,
+        cpu=None if cpu is None else load_profile(cpu),
+        gpu=load_profile(gpu) if gpu.exists() else None,
+        seed=seed,
+        progress=say,
+    )
     values = retrieval_values(study)
     write_retrieval(study, values, plots)
     show_page(out, retrieval_text(study), values if json else None)

@@ -75,6 +75,35 @@ def profile_gpu(
     _measure("gpu", model, batch, repeats, rounds, scale_rows, 1, tables, out, seed, json)
 
 
+@profile_app.command("scan")
+def profile_scan(
+    device: Annotated[
+        Literal["cpu", "gpu"], typer.Option(help="cpu: Faiss (extra `faiss`); gpu: PyTorch.")
+    ] = "cpu",
+    rows: Annotated[int, typer.Option(help="Of 128 bytes.", min=4096)] = 1_000_000,
+    k: Annotated[int, typer.Option(help="Rows found.", min=1)] = 1024,
+    batch: Annotated[str, typer.Option(help="Queries of a call, ascending.")] = "1,4,16,64,256",
+    repeats: Annotated[int, typer.Option(help="Calls of each; the least counts.", min=1)] = 3,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; default: build/scan_cpu.json or build/scan_gpu.json."),
+    ] = None,
+    seed: Seed = 1,
+    json: Json = False,
+) -> None:
+    """Measure exact search of a random corpus on this machine: Faiss, or product and top-k."""
+    from rpaccel.host.scan_profile import measure_scans, save_profile  # noqa: PLC0415
+
+    batches = _batches(batch)
+    say = functools.partial(print, file=sys.stderr if json else sys.stdout, flush=True)
+    profile = measure_scans(
+        device, rows=rows, k=k, batches=batches, repeats=repeats, seed=seed, progress=say
+    )
+    save_profile(out or Path(f"build/scan_{device}.json"), profile)
+    if json:
+        print_json(profile)
+
+
 @profile_app.command("operators")
 def profile_operators(
     model: Annotated[str, typer.Option(help="Models of DeepRecInfra, or `all`.")] = "all",

@@ -28,6 +28,7 @@ import numpy as np
 
 from rpaccel.golden.deeprec import DeeprecInputs
 from rpaccel.golden.dlrm import Float
+from rpaccel.host.gpu_timing import gpu_name
 from rpaccel.scheduler.cpu_profile import machine_description
 from rpaccel.scheduler.deeprec_models import DeeprecModel, require_runtime
 from rpaccel.scheduler.deeprec_tables import (
@@ -168,19 +169,7 @@ def require_gpu() -> str:
 
     Raises ModuleNotFoundError without PyTorch, RuntimeError without a GPU: both say what to do.
     """
-    instead = f"; without a GPU, schedule with the cited ones of {CITED}"
-    try:
-        import torch  # noqa: PLC0415  (optional)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "torch must be installed to measure a GPU: pip install 'rpaccel[train]'" + instead
-        ) from error
-    if not torch.cuda.is_available():
-        raise RuntimeError(
-            f"PyTorch {torch.__version__} must see a GPU, and sees none: run this command on a "
-            "machine with a GPU and its driver" + instead
-        )
-    return str(torch.cuda.get_device_name())
+    return gpu_name(f"; without a GPU, schedule with the cited ones of {CITED}")
 
 
 def _model(ask: ProfileAsk, config: DeeprecConfig, tables: MappedTables) -> Runnable:

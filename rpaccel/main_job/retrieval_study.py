@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.host import faiss_timing
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.faiss_timing import FaissTiming
 from rpaccel.host.fpga_parts import PARTS
 from rpaccel.host.ideal_requester import pattern_addresses, requester_report
+from rpaccel.host.scan_profile import BATCHES, ScanProfile, measure_scans
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.retrieval_costs import filter_area, unit_series
+from rpaccel.main_job.shard_runs import ShardStudy, shard_study
 from rpaccel.perfmodel import retrieval
 from rpaccel.perfmodel.retrieval_board import ROW_BYTES, ScanDesign
 from rpaccel.perfmodel.retrieval_budget import Area, UnitCosts
@@ -121,7 +121,10 @@ class ScaleRow:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalStudy:
-    """All figures of the page. costs : by (pseudo-channels, beat bytes, products per DSP)."""
+    """All figures of the page.
+
+    costs : by (pseudo-channels, beat bytes, products per DSP). gpu : None: not measured.
+    """
 
     rows: int
     k: int
@@ -136,7 +139,9 @@ class RetrievalStudy:
     faiss: list[FaissTiming]
     cpu: str
     merge_s_per_row: float
+    gpu: ScanProfile | None
     scale: list[ScaleRow]
+    simulated: ShardStudy
     rounds: list[tuple[int, int, float, float]]  # shards, kept, formula, simulated
     round_trials: int
 
@@ -299,22 +304,27 @@ def run_retrieval_study(
     seeds: int = 8,
     trials: int = 4000,
     repeats: int = 3,
-    batches: tuple[int, ...] = (1, 4, 16, 64, 256),
+    batches: tuple[int, ...] = BATCHES,
+    cpu: ScanProfile | None = None,
+    gpu: ScanProfile | None = None,
     seed: int = 1,
     folder: Path = BUILD_DIR / "retrieval",
     progress: Say = print,
 ) -> RetrievalStudy:
     """Return all figures. repeats : of a Faiss call, the least counts; trials : of a simulated cut.
 
-    Raises ModuleNotFoundError without faiss-cpu.
+    cpu : Faiss's times, measured before; None: here. gpu : a GPU's; None: not measured.
+    Raises ModuleNotFoundError without faiss-cpu, ValueError for times of another corpus or K.
     """
-    progress("Faiss on this machine's CPU")
-    rng = np.random.default_rng(seed)
-    corpus = rng.integers(-128, 128, (rows, ROW_BYTES), dtype=np.int8)
-    queries = rng.integers(-128, 128, (max(batches), ROW_BYTES), dtype=np.int8)
-    timings = faiss_timing.time_faiss(corpus, queries, k, batches, repeats, progress)
-    merge = faiss_timing.merge_seconds_per_row(k, DEVICES[-1])
-    del corpus
+    for profile, device in ((cpu, "cpu"), (gpu, "gpu")):
+        if profile is not None:
+            profile.check(device, rows, ROW_BYTES, k)
+    if cpu is None:
+        progress("Faiss on this machine's CPU")
+        cpu = measure_scans(
+            "cpu", rows=rows, row_bytes=ROW_BYTES, k=k, batches=batches, repeats=repeats,
+            seed=seed, progress=progress,
+        )  # fmt: skip
 
     progress("scans by the register-exact model")
     constants = {}
@@ -351,6 +361,8 @@ def run_retrieval_study(
         overhead_cycles=constant.total - constant.answer,
     )
     progress("units by Yosys")
+    costs = all_costs(k, folder, progress)
+    progress("devices by Verilator")
     return RetrievalStudy(
         rows=rows,
         k=k,
@@ -361,19 +373,13 @@ def run_retrieval_study(
         constants=constants,
         answers=answers,
         memory=memory_rows(20_000),
-        costs=all_costs(k, folder, progress),
-        faiss=timings,
-        cpu=_cpu_name(),
-        merge_s_per_row=merge,
-        scale=scale_rows(design, constant, rows, k, merge),
+        costs=costs,
+        faiss=list(cpu.timings),
+        cpu=cpu.name,
+        merge_s_per_row=cpu.merge_s_per_row,
+        gpu=gpu,
+        scale=scale_rows(design, constant, rows, k, cpu.merge_s_per_row),
+        simulated=shard_study(seed=seed, progress=progress),
         rounds=round_rows(rows, k, trials, seed),
         round_trials=trials,
     )
-
-
-def _cpu_name() -> str:
-    """Return the processor's name, or the architecture where there is none."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.machine()

@@ -33,7 +33,10 @@ from rpaccel.spec.retrieval import Metric
 from rpaccel.spec.retrieval_buckets import place_buckets, sample_places
 from rpaccel.spec.stripe import port_of
 
-__all__ = ["LatencyRow", "asked_of", "ideal_cycles", "latency_study", "latency_text", "path_of"]
+__all__ = [
+    "CLOCK_HZ", "LatencyRow", "asked_of", "counted", "ideal_cycles", "latency_study",
+    "latency_text", "path_of",
+]  # fmt: skip
 
 Int8 = npt.NDArray[np.int8]
 CLOCK_HZ = 250e6  # assumed
@@ -136,7 +139,7 @@ def ideal_cycles(
     return requester_report(timing, at, block, port_of(config, at)).cycles
 
 
-def _counted(
+def counted(
     config: AcceleratorConfig, scores: npt.NDArray[np.int64], query: ScanQuery, beats_per_row: int
 ) -> retrieval.ScanReport:
     """Return the filter's cycles of scores, int64[rows], that come as the ports give them.
@@ -173,11 +176,11 @@ def latency_study(
         asked = asked_of(corpus, vectors, k)
         scores = [inner_product(corpus, query.vector) for query in asked]
         beats_per_row = row_bytes // config.beat_bytes
-        counted = [
-            _counted(config, of_rows, query, beats_per_row)
+        reports = [
+            counted(config, of_rows, query, beats_per_row)
             for of_rows, query in zip(scores, asked, strict=True)
         ]
-        slowest = max(counted, key=lambda report: report.end_cycle)
+        slowest = max(reports, key=lambda report: report.end_cycle)
         tasks = [ScanTask(corpus=0, metric=Metric.INNER_PRODUCT, queries=asked)] * 2
         for memory in memories:
             timing, path = MemoryTiming.of(memory, clock_hz=CLOCK_HZ), path_of(config, memory)

@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from itertools import product
 
 import numpy as np
@@ -14,7 +15,7 @@ from rpaccel.workloads.quality import FLOAT_LARGE
 from tests.factories import cpu_profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
-         "profile cpu", "profile gpu", "profile operators", "schedule",
+         "profile cpu", "profile gpu", "profile scan", "profile operators", "schedule",
          "report", "redraw", "units", "fpga", "fpga-page", "synth", "synth-page", "efficiency",
          "layers", "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
@@ -111,6 +112,22 @@ def test_profile_of_a_model(rpaccel, tmp_path):
     assert measured["scale_rows"] == 0.001
     assert measured["profile"] == stored
     assert stored["batch"] == [1, 8]
+
+
+def test_profile_of_scans(rpaccel, tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    status, out, _ = rpaccel(
+        "profile", "scan", "--rows", "4096", "--k", "16", "--batch", "1", "--repeats", "1",
+        "--out", "s.json", "--json",
+    )  # fmt: skip
+    assert status == 0
+    stored = json.loads((tmp_path / "s.json").read_text())
+    assert stored.pop("version") == 1 and stored == json.loads(out)
+    line = one_line(rpaccel("retrieval-study", "--cpu", "s.json"))
+    assert "must be 1000000, not 4096" in line
+    monkeypatch.setitem(sys.modules, "torch", None)
+    line = one_line(rpaccel("profile", "scan", "--device", "gpu", "--rows", "4096"))
+    assert "torch must be installed to measure a GPU" in line
 
 
 def test_serve_refuses_pipelines_that_cannot_be(rpaccel):

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 
 from rpaccel.host.faiss_timing import FaissTiming, time_faiss
+from rpaccel.host.gpu_timing import GpuTiming
+from rpaccel.host.scan_profile import ScanProfile
 from rpaccel.main_job import retrieval_study as study
 from rpaccel.main_job.retrieval_area import AreaRow, area_rows, area_text, least_per_entry
 from rpaccel.main_job.retrieval_board_page import design_of, goal_batch, snary_at
 from rpaccel.main_job.retrieval_page import retrieval_text, retrieval_values
 from rpaccel.main_job.retrieval_plots import write_retrieval
+from rpaccel.main_job.scan_gpu_page import gpu_section
+from rpaccel.main_job.shard_runs import ShardRun, ShardStudy
 from rpaccel.perfmodel.retrieval_budget import Area, Growth, UnitArea, UnitCosts
 from rpaccel.perfmodel.retrieval_latency import Constant
 from rpaccel.results import to_json
@@ -25,9 +29,36 @@ def timing(**update):
     return FaissTiming(**{**values, **update})
 
 
+def gpu_timing(**update):
+    values = {"precision": "int8", "queries": 1, "k": K, "call_s": 1e-3, "product_s": 2e-4,
+              "memory_bytes_per_s": 1e12, "version": "9"}  # fmt: skip
+    return GpuTiming(**{**values, **update})
+
+
+def gpu_profile(*timings):
+    return ScanProfile(
+        device="gpu", name="a GPU", rows=ROWS, row_bytes=128, k=K, merge_s_per_row=0.0,
+        timings=timings,
+    )  # fmt: skip
+
+
+RUN = ShardRun(
+    devices=4,
+    shards=2,
+    kept=99,
+    latency_cycles=1500.4,
+    model_latency_cycles=1000.0,
+    queries_per_mcycle=190.0,
+    model_queries_per_mcycle=200.0,
+    queries=27,
+    again=3,
+    expected_again=2.4,
+)
+
+
 @pytest.fixture(scope="module")
 def small():
-    """A study of few rows; Faiss and Yosys did not run for it."""
+    """A study of few rows; Faiss, Yosys and Verilator did not run for it."""
     score = {
         products: UnitArea(
             areas=tuple(Area(lut=16 * 1700 * n, dsp=16 * 34 * n // products) for n in (1, 2)),
@@ -57,6 +88,8 @@ def small():
         faiss=[timing(), timing(index="int8", queries=4, call_s=2e-3), timing(index="int8")],
         cpu="a processor",
         merge_s_per_row=5e-8,
+        gpu=None,
+        simulated=ShardStudy(preset="edge", rows=64, row_bytes=32, k=K, queries=16, runs=(RUN,)),
         scale=[],
         rounds=study.round_rows(ROWS, K, 50, 1),
         round_trials=50,
@@ -73,7 +106,8 @@ def test_page_says_what_was_counted(small):
         assert f" {row.queued:,.0f} |" in text and f" {row.queued_formula:,.0f} |" in text
     for line in text.splitlines():
         assert "nan" not in line and "inf" not in line.split()
-    assert "No GPU was available" in text and "1.21 to 12.27" in text and "4.29" in text
+    assert "Not measured: `rpaccel profile scan --device gpu`" in text
+    assert "1.21 to 12.27" in text and "4.29" in text
     assert text.count("missed)") + text.count("reached)") == 1
 
 
@@ -116,6 +150,41 @@ def test_scale(small):
     for row in small.scale[1:]:
         assert row.short.merged_rows < row.shards.merged_rows
         assert 0 < row.again <= study.AGAIN
+
+
+def test_simulated_devices(small):
+    text = " ".join(retrieval_text(small).split())
+    assert "Netlists of `edge` (a port of 16 bytes, 2 queries per scan, DDR4)" in text
+    cells = "| 4 | 2 x 2 | 99 | 1,000 | 1,500 | +500 | 200.0 | 190.0 | -5.0 | 3 of 27 | 2.4 |"
+    assert cells in text
+
+
+def test_a_gpu_is_on_the_page(small):
+    profile = gpu_profile(
+        gpu_timing(call_s=2e-3),
+        gpu_timing(),
+        gpu_timing(queries=64, call_s=8e-3),
+        gpu_timing(queries=256, call_s=20e-3),  # late
+    )
+    page = retrieval_text(study.RetrievalStudy(**{**vars(small), "gpu": profile}))
+    assert "Not measured" not in page
+    section = page[page.index("## Beside a GPU") : page.index("## Several devices")]
+    section = " ".join(section.split())
+    ours = ROWS * 128 / 1e12 + CONSTANT.total / 250e6
+    assert f"the GPU's least over ours: {1e-3 / ours:.2f}." in section
+    assert f"the GPU's best 8,000/s: ours 1 in a scan {1 / ours:,.0f}/s, " in section
+    assert "| 80 |" in section and f"| {8e-3 / ours:.2f} |" in section
+
+
+def test_a_gpu_that_is_late_has_no_rate():
+    late = gpu_profile(gpu_timing(call_s=11e-3))
+    assert "No call of the GPU stays within 10 ms." in gpu_section(late, 1000, 250e6, (1,))
+    assert "Ours takes more than 10 ms." in gpu_section(late, 3e6, 250e6, (1,))
+
+
+def test_times_of_another_corpus_are_refused():
+    with pytest.raises(ValueError, match=r"^rows of the scan profile of 'a GPU' must be 9999, not"):
+        study.run_retrieval_study(rows=9999, gpu=gpu_profile(gpu_timing()))
 
 
 def test_memory_formula_is_near_the_bank_model():
