@@ -272,9 +272,9 @@ _HEAD = """\
 # The retrieval engine in the model
 
 Written by `rpaccel retrieval-study` (`make retrieval-study`); plots in results/retrieval/. From
-formulas, the register-exact model, the bank model of memory, Yosys and a measured CPU: nothing here
-ran on a board. {rows:,} rows of 128 bytes, K = {k}, {clock:.0f} MHz (assumed) unless a table says
-otherwise.
+formulas, the register-exact model, the bank model of memory, Yosys, Verilated netlists (simulated
+devices) and a measured CPU: nothing here ran on a board. {rows:,} rows of 128 bytes, K = {k},
+{clock:.0f} MHz (assumed) unless a table says otherwise.
 """
 
 _ASSUMPTIONS = """\

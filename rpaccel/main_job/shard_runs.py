@@ -27,7 +27,7 @@ MEMORY = "ddr4"
 CHANCES = (0.01, 0.5)  # of a second page, that shards with fewer than K rows are sized for
 SINGLES = 3  # queries that are asked one at a time
 
-_TEXT = """
+_TEXT = """\
 ### Simulated
 
 Netlists of `{preset}` (a port of {beat} bytes, {shared} queries per scan, {memory}), each with a
