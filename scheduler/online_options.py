@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rpaccel.scheduler.online import Option
+from rpaccel.scheduler.online_ladder import Option
 from rpaccel.scheduler.published_pipelines import (
     CPU,
     CPU_ENGINES,

@@ -17,15 +17,9 @@ from rpaccel.scheduler.arrivals import (
     diurnal_arrivals_s,
     diurnal_rate_qps,
 )
-from rpaccel.scheduler.online import (
-    Controller,
-    Hysteresis,
-    Ladder,
-    OnlineRun,
-    known_rate,
-    serve_online,
-    serve_static,
-)
+from rpaccel.scheduler.online import Controller, Hysteresis, known_rate
+from rpaccel.scheduler.online_ladder import Ladder
+from rpaccel.scheduler.online_node import OnlineRun, serve_online, serve_static
 
 __all__ = [
     "BURST_QUERIES", "BURST_RATIO", "BURST_SHARE", "KNOWN", "ON_LINE", "QUARTERS_OF_HOURS", "SWING",
@@ -132,27 +126,26 @@ def run_day(
     ladder: Ladder,
     day: Day,
     *,
-    shed: bool = False,
     hysteresis: Hysteresis | None = None,
     rungs: Sequence[int] | None = None,
 ) -> list[Score]:
     """Return the scores of the day: on-line, then who knows the rate, then every static choice.
 
-    shed : queries that would be late are refused by all alike. rungs : static choices; None: all.
-    On-line starts with what carries most, as it knows nothing yet.
+    Queries that would be late are refused by all alike if the ladder is of such a node. rungs :
+    static choices; None: all. On-line starts with what carries most, as it knows nothing yet.
     """
     guard = hysteresis or hysteresis_of(ladder)
     arrivals = day.arrivals_s(ladder)
     start = ladder.largest
     controller = Controller(ladder=ladder, hysteresis=guard, rung=start)
-    online = serve_online(ladder, controller, arrivals, guard.tick_s, first=start, shed=shed)
+    online = serve_online(ladder, controller, arrivals, guard.tick_s, first=start)
     knows = known_rate(ladder, day.rate_qps(ladder), guard.tick_s)
     first = knows(0.0, 0, 0)
-    known = serve_online(ladder, knows, arrivals, guard.tick_s, first=first, shed=shed)
+    known = serve_online(ladder, knows, arrivals, guard.tick_s, first=first)
     found = [score(ON_LINE, online), score(KNOWN, known)]
     for number in range(len(ladder.rungs)) if rungs is None else rungs:
         name = ladder.rungs[number].option.name
-        found.append(score(name, serve_static(ladder, number, arrivals, shed=shed)))
+        found.append(score(name, serve_static(ladder, number, arrivals)))
     return found
 
 
@@ -161,6 +154,7 @@ class Verdict:
     """On-line against the static choice that is best on each seed's own day, hindsight included.
 
     gains : quality of on-line less that of the best static choice, a seed each
+    changes, known_changes : of on-line and of who knows the rate, mean of the seeds
     """
 
     online: float
@@ -171,11 +165,17 @@ class Verdict:
     late: float
     static_late: float
     changes: float
+    known_changes: float
 
     @property
     def wins(self) -> bool:
         """Whether on-line beats every static choice on every seed."""
         return min(self.gains) > 0
+
+    @property
+    def constant(self) -> bool:
+        """Whether the load never asks for another option: who knows the rate makes no change."""
+        return self.known_changes == 0
 
 
 def verdict(days: Sequence[Sequence[Score]]) -> Verdict:
@@ -202,4 +202,5 @@ def verdict(days: Sequence[Sequence[Score]]) -> Verdict:
             [each.late for scores in days for each in scores if each.choice == best]
         )),
         changes=float(np.mean([scores[0].changes for scores in days])),
+        known_changes=float(np.mean([scores[1].changes for scores in days])),
     )  # fmt: skip

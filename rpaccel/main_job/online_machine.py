@@ -15,7 +15,7 @@ from rpaccel.main_job.paper_loads import criteo_pipelines
 from rpaccel.perfmodel.networks import RM_LARGE, RM_MED, RM_SMALL
 from rpaccel.scheduler.ablation import measure, saturated_qps
 from rpaccel.scheduler.arrivals import poisson_arrivals_s
-from rpaccel.scheduler.online import Option
+from rpaccel.scheduler.online_ladder import Option
 from rpaccel.scheduler.online_options import CHANGE_CYCLES, OptionSet, stage_items
 from rpaccel.scheduler.paper_pipelines import (
     Pipeline,

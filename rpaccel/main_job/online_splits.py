@@ -10,7 +10,7 @@ import numpy as np
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.scheduler.online import build_ladder
 from rpaccel.scheduler.online_options import split_options
-from rpaccel.scheduler.online_study import Day, Score, run_day
+from rpaccel.scheduler.online_study import TUNED_SEEDS, Day, Score, run_day
 
 __all__ = ["SPLIT_PEAKS", "SplitDay", "run_split_days", "split_days_text"]
 
@@ -53,7 +53,7 @@ def run_split_days(
 ) -> list[SplitDay]:
     """Run days of the splits at 4096 candidates; all queries are served."""
     options = split_options()
-    ladder = build_ladder(options.options, 1e-3 * options.sla_ms[0], seed=seed)
+    ladder = build_ladder(options.options, 1e-3 * options.sla_ms[0], seed=TUNED_SEEDS[0])
     found = []
     for peak in peaks:
         progress(f"{options.name}: a day, peak {peak:g} ...")

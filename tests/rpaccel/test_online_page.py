@@ -74,6 +74,9 @@ def test_verdict_by_hand():
     assert found.gains == pytest.approx((0.1, -0.05))
     assert not found.wins
     assert (found.late, found.static_late, found.changes) == pytest.approx((0.2, 0.1, 3))
+    assert found.constant and found.known_changes == 0
+    moved = [[days[0][0], replace(days[0][1], changes=1), *days[0][2:]], days[1]]
+    assert not verdict(moved).constant
     assert verdict(days[:1]).wins
     with pytest.raises(ValueError, match=r"^days must be at least one"):
         verdict([])
@@ -143,9 +146,16 @@ def test_what_is_lost_is_said(study):
     text = online_text(replace(study, cases=(lost, *others)))
     assert "in 1 of 2 cases of days" in text
     assert (
-        "Days on which a static choice is better, 1 of 1: card, 6 ms, peak 1.1: -0.250 (it is late "
-        "with 3.4 %). With peaks above 1 on-line is late with 10.0 to 10.0 % of the queries, the "
-        "best static choice with 3.4 to 3.4 %."
+        "Days on which a static choice is better, 1 of 1: card, 6 ms, peak 1.1: -0.2500 (it is "
+        "late with 3.4 %). With peaks above 1 on-line is late with 10.0 to 10.0 % of the queries, "
+        "the best static choice with 3.4 to 3.4 %."
+    ) in text
+    verdict = replace(verdict, gains=(0.0, -0.0004), static_late=0.0, known_changes=0.0)
+    lost = (replace(first, peak=0.1, verdict=verdict), lost)
+    text = online_text(replace(study, cases=(*lost, *others)))
+    assert (
+        "2 of 2: card, 6 ms, peak 0.1: -0.0004; card, 6 ms, peak 1.1: -0.2500 (it is late with "
+        "3.4 %). On 1 of them the load never asks for another option"
     ) in text
     (day,) = study.splits
     worse = tuple((replace(s[0], mean_ms=1e9), *s[1:]) for s in day.scores)
@@ -158,12 +168,12 @@ def test_page_json_and_plots(study, options, tmp_path):
     assert "Written by `rpaccel online`" in text
     assert "in 2 of 2 cases of days and in" in text
     assert "On-line is better on all 1 days." in text
-    assert "the rate of the last 2,000 arrivals" in text and "had 5 % of room" in text
+    assert "the rate of the last 2,000 arrivals" in text and "is\nworth more at 5 % above" in text
     assert "0.2 to 1.8 of its mean" in text and "of 4 times the calm\nrate" in text
     assert "(the log's cuts cost at most\n0.07)" in text
-    assert "with seeds 0 and 1, none of this page's" in text
+    assert "with seeds\n0 and 1, none of this page's" in text
     again = online_text(replace(study, seed=1))
-    assert "with seeds 0 and 1, some of this page's" in again
+    assert "with seeds\n0 and 1, some of this page's" in again
     peaks = [line.split("|")[4].strip() for line in text.splitlines() if " bursts |" in line]
     assert peaks == ["1.54", "1.54"]
     heads = [line for line in text.splitlines() if line.startswith("| machine")]

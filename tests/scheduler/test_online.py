@@ -9,17 +9,9 @@ from rpaccel.scheduler.arrivals import (
     diurnal_rate_qps,
     poisson_arrivals_s,
 )
-from rpaccel.scheduler.online import (
-    Controller,
-    Hysteresis,
-    Ladder,
-    Option,
-    Rung,
-    build_ladder,
-    known_rate,
-    serve_online,
-    serve_static,
-)
+from rpaccel.scheduler.online import Controller, Hysteresis, build_ladder, known_rate
+from rpaccel.scheduler.online_ladder import Ladder, Option, Rung
+from rpaccel.scheduler.online_node import serve_online, serve_static
 from rpaccel.scheduler.queueing import Station, finish_times_s
 
 SLA_S = 0.025
@@ -105,7 +97,7 @@ def test_a_static_choice_is_the_queueing_simulation(ladder, place):
 def test_nothing_is_lost_or_served_twice(ladder, seed, shed):
     arrivals = diurnal_arrivals_s(20_000, 900, seed, swing=0.8)
     rungs = np.random.default_rng(seed).integers(3, size=4000)
-    run = serve_online(ladder, sequence(rungs), arrivals, 0.05, shed=shed)
+    run = serve_online(replace(ladder, shed=shed), sequence(rungs), arrivals, 0.05)
     assert len(run.changes) > 100
     started = np.isfinite(run.finish_s)
     assert shed or started.all()
