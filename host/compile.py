@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.capacity import check_capacities
 from rpaccel.host.image import Section, encode_image
 from rpaccel.host.model_layout import ModelLayout, layout_model
 from rpaccel.host.program import SlotBases, slot_sections
@@ -31,16 +33,33 @@ IMAGE_ALIGN = 4096
 class PlacedTable:
     """An embedding table in device memory: rows of `row_bytes`, the first at `address`.
 
-    versions_address : of a uint32 for each row, its version; 0: rows are not updated.
+    values : int8[rows, dim]. versions_address : of a uint32 for each row, its version; 0: rows are
+    not updated.
     """
 
     model: str
     feature: str
     address: int
-    rows: int
     row_bytes: int
-    payload: bytes
+    values: npt.NDArray[np.int8]
     versions_address: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table."""
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.rows * self.row_bytes
+
+    @cached_property
+    def payload(self) -> bytes:
+        """The rows as they lie in memory, each followed by zeros."""
+        rows = np.zeros((self.rows, self.row_bytes), dtype=np.int8)
+        rows[:, : self.values.shape[1]] = self.values
+        return rows.tobytes()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,49 +170,20 @@ def _place_tables(
         row_bytes = layout.plan.row_bytes
         for feature in ranker.features:
             address = align(address, max(row_bytes, config.beat_bytes))
-            rows = np.zeros((feature.rows, row_bytes), dtype=np.int8)
-            rows[:, : ranker.dim] = feature.table
-            payload = rows.tobytes()
-            versions = align(address + len(payload), 64) if live else 0
+            end = address + feature.rows * row_bytes
+            versions = align(end, 64) if live else 0
             placed.append(
                 PlacedTable(
                     model=ranker.name,
                     feature=feature.name,
                     address=address,
-                    rows=feature.rows,
                     row_bytes=row_bytes,
-                    payload=payload,
+                    values=feature.table,
                     versions_address=versions,
                 )
             )
-            address = versions + 4 * feature.rows if live else address + len(payload)
+            address = versions + 4 * feature.rows if live else end
     return placed
-
-
-def _check_capacities(layouts: Sequence[ModelLayout], config: AcceleratorConfig) -> None:
-    if len(layouts) > config.model_slots:
-        raise ValueError(
-            f"{config.name}: model_slots must be at least {len(layouts)} for "
-            f"{', '.join(layout.name for layout in layouts)}, not {config.model_slots} "
-            f"({len(layouts) - config.model_slots} too few)"
-        )
-    needs = {
-        "weight_words": [layout.weight_words for layout in layouts],
-        "param_entries": [layout.param_entries for layout in layouts],
-        "pair_entries": [layout.pairs for layout in layouts],
-        "program_entries": [layout.program_entries for layout in layouts],
-        "feature_entries": [layout.features for layout in layouts],
-    }
-    for limit, parts in needs.items():
-        available = getattr(config, limit)
-        if sum(parts) > available:
-            listed = ", ".join(
-                f"{layout.name} {part}" for layout, part in zip(layouts, parts, strict=True)
-            )
-            raise ValueError(
-                f"{config.name}: {limit} must be at least {sum(parts)} ({listed}), "
-                f"not {available} ({sum(parts) - available} too few)"
-            )
 
 
 def compile_models(
@@ -214,15 +204,15 @@ def compile_models(
     live : rows have versions and may be updated while queries run.
     pins : rows for the static caches; None: none. They are those of the machine, not of a lane.
     beside : models of other lanes, loaded before, whose rows may be pinned as well.
-    Raises ValueError that names the limit, the need and the excess.
+    Raises ValueError that names every limit that is exceeded, the need and the excess.
     """
     names = tuple(ranker.name for ranker in rankers)
     if not names:
         raise ValueError("rankers must hold at least one ranker, not 0")
     if len(set(names)) != len(names):
         raise ValueError(f"model names must differ, not {', '.join(names)}")
+    check_capacities({ranker.name: ranker.sizes for ranker in rankers}, config)
     layouts = tuple(layout_model(ranker, config, sub_batch) for ranker in rankers)
-    _check_capacities(layouts, config)
     tables = _place_tables(rankers, layouts, config, base, live)
     addresses = {(table.model, table.feature): table.address for table in tables}
     if len(addresses) != len(tables):
@@ -239,7 +229,7 @@ def compile_models(
     sections.sort(key=lambda section: (section.target is Target.SLOT, section.target))
     image = encode_image(sections, config.image_bytes)
     last = tables[-1]
-    end = max(last.address + len(last.payload), last.versions_address + 4 * last.rows)
+    end = max(last.address + last.size, last.versions_address + 4 * last.rows)
     image_address = align(end, IMAGE_ALIGN)
     limit = align(image_address + len(image), IMAGE_ALIGN)
     space = 1 << config.axi_address_bits
@@ -321,7 +311,7 @@ def _manifest(
                 "address": table.address,
                 "rows": table.rows,
                 "row_bytes": table.row_bytes,
-                "bytes": len(table.payload),
+                "bytes": table.size,
                 "versions_address": table.versions_address or None,
             }
             for table in tables

@@ -77,12 +77,14 @@ def _model(slot: int, layout: ModelLayout, bases: SlotBases, compiled: CompiledM
         f"bound {100 * plan.macs / _streamed(plan):.1f} %",
         "  tables",
     ]
-    for table in compiled.tables:
-        if table.model == layout.name:
-            lines.append(
-                f"    {table.address:#010x}  {table.rows:>8} rows of {table.row_bytes:>3} B  "
-                f"{table.feature}"
-            )
+    ranker = compiled.rankers[slot]
+    tables = (table for table in compiled.tables if table.model == layout.name)
+    for table, feature in zip(tables, ranker.features, strict=True):
+        ids = "1 id" if not feature.multi_hot else f"{feature.max_ids} ids, {feature.pooling.name}"
+        lines.append(
+            f"    {table.address:#010x}  {table.rows:>8} rows of {table.row_bytes:>3} B  "
+            f"{table.feature}: {ids}, {feature.side} word {feature.word}"
+        )
     return lines
 
 

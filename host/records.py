@@ -20,13 +20,13 @@ def feature_words(schema: FeatureSchema, side: Side) -> dict[str, int]:
     return words
 
 
-def padded_record_bytes(schema: FeatureSchema, side: Side, config: AcceleratorConfig) -> int:
-    """Return the size of a record in memory [B].
+def padded_bytes(needed: int, side: Side, config: AcceleratorConfig) -> int:
+    """Return the size in memory of a record that `needed` bytes are read of [B].
 
     USER: a multiple of the beat. ITEM: a power of two, at least a beat.
     Raises ValueError if the machine's records are smaller.
     """
-    needed, beat = max(schema.record_bytes(side), WORD_BYTES), config.beat_bytes
+    beat = config.beat_bytes
     if side == "user":
         padded, limit = -(-needed // beat) * beat, config.user_record_bytes
     else:
@@ -37,6 +37,11 @@ def padded_record_bytes(schema: FeatureSchema, side: Side, config: AcceleratorCo
             f"({padded - limit} B too few)"
         )
     return padded
+
+
+def padded_record_bytes(schema: FeatureSchema, side: Side, config: AcceleratorConfig) -> int:
+    """Return `padded_bytes` of a schema's records."""
+    return padded_bytes(max(schema.record_bytes(side), WORD_BYTES), side, config)
 
 
 def build_records(data: FeatureData, side: Side, record_bytes: int) -> Bytes:

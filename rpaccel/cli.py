@@ -260,16 +260,28 @@ def train(
 @app.command(name="compile")
 def compile_command(
     data: Data = "ml-100k",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead: a YAML file, or one of workloads/models/; once per slot."),
+    ] = None,
     preset: Preset = "edge",
     out: Annotated[Path, typer.Option(help="Folder for image and manifest.")] = Path("build/image"),
     listing: Annotated[bool, typer.Option(help="Print the stage programs.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the parameters of `--model`.")] = 0,
     json: Json = False,
 ) -> None:
-    """Quantise both rankers and compile them to one memory image and a stage program."""
+    """Quantise both rankers and compile them to one memory image and a stage program.
+
+    With --model: rankers of your own shape (`spec/model_file.py`), parameters drawn.
+    """
+    from rpaccel.main_job.model_files import compile_files  # noqa: PLC0415
     from rpaccel.main_job.rankers import compile_rankers  # noqa: PLC0415
 
     with only_json(json):
-        report = compile_rankers(data, preset, out)
+        if model:
+            report = compile_files(model, preset, out, seed)
+        else:
+            report = compile_rankers(data, preset, out)
     if json:
         print_json(report.manifest)
     else:

@@ -222,6 +222,26 @@ class ModelPlan:
         return sum(layer.tiles for layer in self.layers)
 
     @property
+    def weight_rows(self) -> int:
+        """Rows of every weight bank."""
+        return self.tiles * self.config.block_size
+
+    @property
+    def weight_words(self) -> int:
+        """Entries of WEIGHT, over all block rows."""
+        return self.weight_rows * self.config.block_rows
+
+    @property
+    def param_entries(self) -> int:
+        """Entries of PARAM that the model takes in every block row."""
+        return sum(layer.n_steps for layer in self.layers) * self.config.channels_across
+
+    @property
+    def program_entries(self) -> int:
+        """Instructions with the interaction and END."""
+        return len(self.layers) + 2
+
+    @property
     def macs(self) -> int:
         """Useful MACs of the layers per item."""
         return sum(layer.macs for layer in self.layers)

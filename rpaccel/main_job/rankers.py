@@ -97,18 +97,23 @@ class CompileReport:
 def compile_rankers(data: str, preset: str, out: Path) -> CompileReport:
     """Compile the rankers of `data` for `preset`; write image.bin, manifest.json, listing.txt."""
     job = compile_job(load_inputs(data), load_accelerator(preset))
-    compiled = job.compiled
-    out.mkdir(parents=True, exist_ok=True)
-    text = listing(compiled)
-    (out / "image.bin").write_bytes(compiled.image)
-    (out / "manifest.json").write_text(to_json(compiled.manifest))
-    (out / "listing.txt").write_text(text)
     lines = [
         f"{name}: {describe(quantisation)}" for name, quantisation in job.quantisations.items()
     ]
-    tables = sum(len(table.payload) for table in compiled.tables)
-    lines.append(f"image {len(compiled.image)} bytes, tables {tables} bytes, in {out}")
-    return CompileReport(manifest=compiled.manifest, listing=text, text="\n".join(lines))
+    return write_compiled(job.compiled, out, listing(job.compiled), lines)
+
+
+def write_compiled(
+    compiled: CompiledModels, out: Path, text: str, lines: list[str]
+) -> CompileReport:
+    """Write image.bin, manifest.json, and `text` as listing.txt; `lines` come before the sizes."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "image.bin").write_bytes(compiled.image)
+    (out / "manifest.json").write_text(to_json(compiled.manifest))
+    (out / "listing.txt").write_text(text)
+    tables = sum(table.size for table in compiled.tables)
+    sizes = f"image {len(compiled.image)} bytes, tables {tables} bytes, in {out}"
+    return CompileReport(manifest=compiled.manifest, listing=text, text="\n".join([*lines, sizes]))
 
 
 def describe(quantisation: Quantisation) -> str:

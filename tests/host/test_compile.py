@@ -267,6 +267,21 @@ def test_capacities(update, message):
         compile_models([ranker], TINY.model_copy(update=update))
 
 
+def test_all_exceeded_limits_are_named_at_once():
+    ranker = random_models.random_ranker(np.random.default_rng(0), TINY, dim=8)
+    update = {"act_words": 1, "max_dim": 4, "weight_words": 100, "model_slots": 1}
+    rankers = [ranker, replace(ranker, name="other")]
+    with pytest.raises(ValueError, match=r"^tiny, model 'model': max_dim") as caught:
+        compile_models(rankers, TINY.model_copy(update=update))
+    parts = str(caught.value).split("; ")
+    assert [part.split(" must ")[0] for part in parts] == [
+        "tiny, model 'model': max_dim", "tiny, model 'model': act_words (one item)",
+        "tiny, model 'other': max_dim", "tiny, model 'other': act_words (one item)",
+        "tiny: model_slots", "tiny: weight_words",
+    ]  # fmt: skip
+    assert parts[-1].endswith("at least 224 (model 112, other 112), not 100 (124 too few)")
+
+
 def test_too_many_models():
     ranker = random_models.random_ranker(np.random.default_rng(0), WIDE)
     rankers = [replace(ranker, name=f"m{i}") for i in range(3)]
