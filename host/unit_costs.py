@@ -8,7 +8,8 @@ from typing import Any
 
 from amaranth.lib.wiring import Component
 
-from rpaccel.host.synthesis import synthesise
+from rpaccel.host.composition import instances_of, piece_costs, pieces_of
+from rpaccel.host.synthesis import family_named, synthesise
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.rtl.block import Block
 from rpaccel.rtl.bucket_filter import BucketFilter
@@ -25,6 +26,7 @@ from rpaccel.rtl.prefetcher import Prefetcher
 from rpaccel.rtl.registers import Registers
 from rpaccel.rtl.row_network import RowNetwork
 from rpaccel.rtl.row_updater import RowUpdater
+from rpaccel.rtl.rtlil_text import parse
 from rpaccel.rtl.systolic_array import SystolicArray
 from rpaccel.rtl.task_grant import TaskGrant
 from rpaccel.rtl.task_log import TaskLog
@@ -100,3 +102,30 @@ def unit_costs(
         report = synthesise(netlist, family, build_dir=build_dir, progress=progress)
         costs[name] = {resource: report[resource] for resource in RESOURCES}
     return costs
+
+
+def module_costs(
+    config: AcceleratorConfig,
+    unit: str,
+    family: str = "ecp5",
+    *,
+    build_dir: Path = BUILD_DIR,
+    progress: Callable[[str], None] = print,
+) -> dict[str, dict[str, int]]:
+    """Return what each distinct module of a unit costs, all its instances together.
+
+    By module: instances, lut, ff, dsp, bram, lutram; what its children cost is theirs. Modules are
+    synthesised apart: the sum is above the cost of the unit. Raises ValueError for an unknown unit.
+    """
+    target = family_named(family)
+    netlist = unit_netlist(config, unit, build_dir=build_dir, progress=progress)
+    pieces = pieces_of(parse(netlist.rtlil.read_text()))
+    costs = piece_costs(pieces.values(), target.apart, build_dir=build_dir, progress=progress)
+    found = {}
+    for name, number in instances_of(pieces).items():
+        cells = {kind: number * n for kind, n in costs[pieces[name].digest].cells.items()}
+        counts = target.count(cells)
+        own = {resource: counts.get(resource, 0) for resource in RESOURCES}
+        if any(own.values()):
+            found[name.removeprefix("\\")] = {"instances": number} | own
+    return dict(sorted(found.items(), key=lambda item: (-item[1]["lut"], item[0])))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from amaranth.lib.wiring import Component
 
-from rpaccel.host.composition import Piece, instances_of, piece_cells, pieces_of
+from rpaccel.host.composition import Piece, instances_of, piece_costs, pieces_of
 from rpaccel.host.synthesis import FAMILIES, synthesise
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.perfmodel.retrieval_budget import Area, Growth, UnitArea
@@ -48,7 +48,6 @@ _GROWTH = {
     "ReadCrossbar": Growth.SQUARE,
     **dict.fromkeys(("BlockScheduler", REST), Growth.PORTS),
 }
-_COMMAND = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
 _FAMILY = FAMILIES["xcup"]
 
 
@@ -83,14 +82,14 @@ def engine_areas(
         say(f"engine for {config.retrieval_queries} queries, {config.beat_bytes} B")
         engines.append(_units(config, folder / str(number)))
     wanted = [piece for units in engines for unit in units.values() for piece, _ in unit]
-    cells = piece_cells(wanted, _COMMAND, build_dir=build_dir, progress=say)
+    costs = piece_costs(wanted, _FAMILY.apart, build_dir=build_dir, progress=say)
     found = []
     for units in engines:
         areas = {}
         for name, unit in units.items():
             counts: Counter[str] = Counter()
             for piece, copies in unit:
-                counts.update({kind: copies * n for kind, n in cells[piece.digest].items()})
+                counts.update({kind: copies * n for kind, n in costs[piece.digest].cells.items()})
             areas[name] = _area(_FAMILY.count(counts))
         found.append(areas)
     return found

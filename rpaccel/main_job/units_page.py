@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rpaccel.host.unit_costs import RESOURCES
 from rpaccel.main_job.markdown import markdown_table
 
-__all__ = ["units_text"]
+__all__ = ["modules_text", "units_text"]
 
 
 def units_text(costs: Mapping[str, Mapping[str, int]], preset: str, family: str) -> str:
@@ -17,6 +17,29 @@ def units_text(costs: Mapping[str, Mapping[str, int]], preset: str, family: str)
         preset=preset, family=family, table=markdown_table(["unit", *RESOURCES], rows)
     )
 
+
+def modules_text(
+    costs: Mapping[str, Mapping[str, int]], unit: str, preset: str, family: str
+) -> str:
+    """Return the Markdown of `module_costs`; the same costs give the same bytes."""
+    names = ("instances", *RESOURCES)
+    rows = [[module, *(f"{cost[name]:,}" for name in names)] for module, cost in costs.items()]
+    sums = [f"{sum(cost[name] for cost in costs.values()):,}" for name in names]
+    return _MODULES.format(
+        unit=unit,
+        preset=preset,
+        family=family,
+        table=markdown_table(["module", *names], [*rows, ["sum", *sums]]),
+    )
+
+
+_MODULES = """\
+# What is inside `{unit}`
+
+Written by `rpaccel units --preset {preset} --family {family} --inside {unit}`: every distinct
+module is synthesised once by Yosys, apart from its children; a row is all its instances.
+
+{table}"""
 
 _TEXT = """\
 # What each unit costs

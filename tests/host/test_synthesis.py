@@ -9,13 +9,16 @@ from amaranth.lib.wiring import In, Out
 from typer.testing import CliRunner
 
 from rpaccel.cli import app
-from rpaccel.host.composition import instances_of, piece_cells, pieces_of, total
+from rpaccel.host.composition import instances_of, piece_costs, pieces_of, total
 from rpaccel.host.fpga_parts import PARTS, Resources, excess, smallest_part
 from rpaccel.host.part_choice import estimate, estimate_netlist, estimate_text
 from rpaccel.host.synthesis import FAMILIES, NetlistError, run_tool, run_yosys
+from rpaccel.host.unit_costs import module_costs, unit_costs
+from rpaccel.main_job.units_page import modules_text
 from rpaccel.rtl.netlist import write_netlist
 from rpaccel.rtl.rtlil_text import parse
 from rpaccel.spec.accelerator import load_accelerator
+from tests.markdown import table
 
 COMMAND = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
 XCUP = FAMILIES["xcup"]
@@ -190,14 +193,29 @@ def test_another_design_reuses_equal_modules(report, folder, tmp_path):
     other = write_netlist(Row(3), "row", tmp_path)
     pieces = pieces_of(parse(other.rtlil.read_text()))
     lines = []
-    cells = piece_cells(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
+    costs = piece_costs(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
     assert "modules 1-1 of 1 (2 known)" in lines[0]  # the machine's cell; a module of wires
     instances = instances_of(pieces)
-    counts = XCUP.count(total(instances, {n: cells[p.digest] for n, p in pieces.items()}))
+    counts = XCUP.count(total(instances, {n: costs[p.digest].cells for n, p in pieces.items()}))
     assert (counts["dsp"], counts["ff"]) == (3, 3 * (8 + 16 + 32))
     lines.clear()
-    piece_cells(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
+    piece_costs(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
     assert lines == []
+
+
+@pytest.mark.slow
+def test_the_modules_of_a_unit(tmp_path):
+    config = load_accelerator("tiny")
+    whole = unit_costs(config, units=("cells",), build_dir=tmp_path, progress=lambda _: None)
+    inside = module_costs(config, "cells", build_dir=tmp_path, progress=lambda _: None)
+    (cell,) = (name for name, cost in inside.items() if cost["dsp"])
+    assert (inside[cell]["instances"], inside[cell]["dsp"]) == (64, 64)
+    for resource in ("ff", "dsp", "bram"):
+        assert sum(cost[resource] for cost in inside.values()) == whole["cells"][resource]
+    assert sum(cost["lut"] for cost in inside.values()) >= whole["cells"]["lut"]
+    text = modules_text(inside, "cells", "tiny", "ecp5")
+    _, rows = table(text.splitlines(), "module")
+    assert rows[-1][0] == "sum" and rows[-1][4] == "64"
 
 
 @pytest.mark.parametrize(("flags", "macs"), [([], 1), (["--dsp-packing"], 2)])

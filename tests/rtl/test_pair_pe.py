@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rpaccel.host.composition import instances_of, piece_cells, pieces_of, total
+from rpaccel.host.composition import instances_of, piece_costs, pieces_of, total
 from rpaccel.host.synthesis import FAMILIES, run_yosys, synthesise
 from rpaccel.rtl.block import Block
 from rpaccel.rtl.delay_line import delayed
@@ -188,8 +188,8 @@ def test_a_block_is_pairs_of_one_kind(tmp_path):
     instances = instances_of(pieces)
     assert instances["\\b_pair_pe"] == size * size // 2
     command = "synth_xilinx -family xcup -top {top} -noiopad -noclkbuf"
-    cells = piece_cells(pieces.values(), command, build_dir=tmp_path)
-    whole = total(instances, {name: cells[piece.digest] for name, piece in pieces.items()})
+    costs = piece_costs(pieces.values(), command, build_dir=tmp_path)
+    whole = total(instances, {name: costs[piece.digest].cells for name, piece in pieces.items()})
     assert FAMILIES["xcup"].count(whole)["dsp"] == size * size // 2
 
 
