@@ -97,8 +97,11 @@ def rank(ranker: QuantisedRanker, user_record: bytes, features: Array, ids: Arra
         kind=ranker.interaction,
         user_vectors=len(ranker.user_features),
     )
+    first, end = ranker.dim, ranker.dim * (1 + ranker.late_products)
+    late, x = x[:, first:end], np.delete(x, np.s_[first:end], axis=1)
     for parameters in ranker.top[:-1]:
         x = layer(x, parameters)
+    x = np.concatenate([late, x], axis=1)
     found = np.concatenate([user.errors, item.errors])
     found = found[found != 0]
     error = Status(int(found[0])) if found.size else Status.OK

@@ -135,6 +135,8 @@ class QuantisedRanker:
         i = 1..F-1, j = 0..i-1, vector 0 being the bottom output. PRODUCT: the products. CONCAT:
         none.
     top : the last layer has 1 output, the logit, and no ReLU.
+    late_products : of a PRODUCT, so many products, the first ones, are inputs of the last top
+        layer instead of the first one, in front of what the layer before gives.
     edges : int16[15], ascending; threshold : int16 logit. Used by `bucket_filter`.
     """
 
@@ -150,11 +152,13 @@ class QuantisedRanker:
     edges: Array
     threshold: int = -32768
     interaction: Interaction = Interaction.DOT
+    late_products: int = 0
 
     def __post_init__(self) -> None:
         self._check_features()
         self._check_chain("bottom", self.bottom, self.user_dense + self.item_dense, self.dim)
-        self._check_chain("top", self.top, self.top_inputs, 1)
+        self._check_late()
+        self._check_chain("top", self.top, self.top_inputs, 1, self.late_products * self.dim)
         if self.top[-1].relu:
             raise ValueError(f"{self.name}: the last top layer must have no ReLU")
         _check_array("pair_multiplier", self.pair_multiplier, "uint16", (self.pairs,))
@@ -188,12 +192,29 @@ class QuantisedRanker:
                 "is the output of its bottom MLP"
             )
 
+    def _check_late(self) -> None:
+        most = self.pairs if self.interaction is Interaction.PRODUCT else 0
+        if not 0 <= self.late_products <= most:
+            raise ValueError(
+                f"{self.name}: late_products must be in 0..{most} (products), "
+                f"not {self.late_products}"
+            )
+        if self.late_products and len(self.top) < 2:
+            raise ValueError(f"{self.name}: late_products must be 0 with one top layer")
+
     def _check_chain(
-        self, part: str, layers: tuple[QuantisedLayer, ...], inputs: int, outputs: int
+        self,
+        part: str,
+        layers: tuple[QuantisedLayer, ...],
+        inputs: int,
+        outputs: int,
+        late_inputs: int = 0,
     ) -> None:
         if not layers:
             raise ValueError(f"{self.name}: the {part} MLP must have at least one layer")
         for index, layer in enumerate(layers):
+            if index == len(layers) - 1:
+                inputs += late_inputs
             if layer.inputs != inputs:
                 raise ValueError(
                     f"{self.name}: {part} layer {index} must have {inputs} inputs, "
@@ -217,6 +238,7 @@ class QuantisedRanker:
             bottom=tuple(layer.outputs for layer in self.bottom),
             top=tuple(layer.outputs for layer in self.top),
             interaction=self.interaction,
+            late_products=self.late_products,
         )
 
     @property
@@ -228,10 +250,11 @@ class QuantisedRanker:
 
     @property
     def top_inputs(self) -> int:
-        """Inputs of the top MLP."""
-        return interaction_width(
+        """Inputs of the first top layer."""
+        width = interaction_width(
             self.interaction, self.dim, len(self.user_features), len(self.item_features)
         )
+        return width - self.late_products * self.dim
 
     @property
     def user_features(self) -> tuple[QuantisedFeature, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
@@ -27,7 +28,7 @@ from rpaccel.spec.isa import (
     Target,
     target_bits,
 )
-from rpaccel.spec.program_plan import ModelSizes, cross_rows, pair_params
+from rpaccel.spec.program_plan import ModelSizes, cross_rows, late_rows, pair_params
 
 Memory = npt.NDArray[np.uint8]
 Fields = dict[str, int]
@@ -115,6 +116,7 @@ class OnChip:
             bottom=(),
             top=(),
             interaction=Interaction(interact["kind"]),
+            late_products=interact["words_a"],
         )
         dense_rows = [*range(sizes.user_dense), *range(start, start + sizes.item_dense)]
         multiplier, shift = self._pairs(interact["param_base"], pair_params(sizes))
@@ -127,9 +129,10 @@ class OnChip:
             features=features,
             bottom=self._mlp(bottom, dense_rows, Destination.BOTTOM, dim),
             interaction=sizes.interaction,
+            late_products=sizes.late_products,
             pair_multiplier=multiplier,
             pair_shift=shift,
-            top=self._mlp(top, list(cross_rows(sizes)), Destination.SCORE, 1),
+            top=self._mlp(top, list(cross_rows(sizes)), Destination.SCORE, 1, late_rows(sizes)),
             edges=np.array([edges[f"edge{i}"] for i in range(BINS - 1)], dtype=np.int16),
             threshold=edges["threshold"],
         )
@@ -170,18 +173,28 @@ class OnChip:
         return tuple(features)
 
     def _mlp(
-        self, steps: list[Fields], rows: list[int], destination: Destination, outputs: int
+        self,
+        steps: list[Fields],
+        rows: list[int],
+        destination: Destination,
+        outputs: int,
+        late: Sequence[int] = (),
     ) -> tuple[QuantisedLayer, ...]:
         """Return the layers of `steps`.
 
         The first reads `rows`; the last gives `outputs` channels to `destination`. Between them
-        a layer is as wide as what the next one reads.
+        a layer is as wide as what the next one reads. late : bytes of CROSS that the last layer
+        reads in front of that.
         """
         if not steps or steps[-1]["destination"] != destination:
             raise ValueError(f"the last layer of an MLP must write {destination.name}")
         layers = []
+        size = self.config.array_size
         for step, following in zip_longest(steps, steps[1:]):
-            width = following["words_b"] * self.config.array_size if following else outputs
+            width = following["words_b"] * size if following else outputs
+            if following is None and late:
+                behind = (step["words_a"] * size + row for row in rows)
+                rows = [*(row - step["offset_a"] * size for row in late), *behind]
             layers.append(self._layer(step, rows, width))
             rows = list(range(width))
         return tuple(layers)

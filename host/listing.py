@@ -7,7 +7,7 @@ from rpaccel.host.decode import memory_entries
 from rpaccel.host.model_layout import ModelLayout
 from rpaccel.host.program import SlotBases, instructions
 from rpaccel.spec.accelerator import AcceleratorConfig
-from rpaccel.spec.isa import Destination, Interaction, Op, Source, Target, target_bits
+from rpaccel.spec.isa import Destination, Interaction, Op, Target, target_bits
 from rpaccel.spec.program_plan import LayerPlan, ModelPlan
 
 _HEAD = "op        reads               writes    inputs outputs  K  steps x words  tiles   bound %"
@@ -107,7 +107,7 @@ def _program(layout: ModelLayout, bases: SlotBases) -> list[str]:
 
 def _layer(step: dict[str, int], layer: LayerPlan, config: AcceleratorConfig) -> str:
     parts = (
-        (Source.USER, layer.words_a),
+        (layer.source_a, layer.words_a),
         (layer.source, layer.words_b),
     )
     reads = " + ".join(f"{source.name} {words}" for source, words in parts if words)
@@ -125,7 +125,8 @@ def _layer(step: dict[str, int], layer: LayerPlan, config: AcceleratorConfig) ->
 def _interact(step: dict[str, int]) -> str:
     vectors = f"1+{step['user_vectors']}+{step['item_vectors']} vectors"
     kind = Interaction(step["kind"]).name
+    late = f" ({step['words_a']} for the last layer)" if step["words_a"] else ""
     return (
-        f"INTERACT  {vectors:<18}  CROSS[{step['destination_stride']}] {kind}, "
+        f"INTERACT  {vectors:<18}  CROSS[{step['destination_stride']}] {kind}{late}, "
         f"{Target.PAIR.name}+{step['param_base']}"
     )

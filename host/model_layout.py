@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rpaccel.golden.quantised import QuantisedLayer, QuantisedRanker
@@ -12,6 +12,7 @@ from rpaccel.spec.program_plan import (
     LayerPlan,
     ModelPlan,
     cross_rows,
+    late_rows,
     pair_params,
     plan_model,
     row_bytes_of,
@@ -117,8 +118,21 @@ def layout_model(
         plan=plan,
         sub_batch=sub_batch or best_sub_batch(plan),
         bottom=_layers(plan.bottom, ranker.bottom, dense_rows),
-        top=_layers(plan.top, ranker.top, cross_rows(ranker.sizes)),
+        top=_top(plan, ranker),
     )
+
+
+def _top(plan: ModelPlan, ranker: QuantisedRanker) -> tuple[LayerLayout, ...]:
+    """Return the layers of the top MLP; late products come into the last one in front."""
+    layers = _layers(plan.top, ranker.top, cross_rows(plan.sizes))
+    late = late_rows(plan.sizes)
+    if not late:
+        return layers
+    *others, last = layers
+    size = plan.config.array_size
+    rows = tuple(row - last.plan.offset_a * size for row in late)
+    behind = range(last.plan.words_a * size, last.plan.words_a * size + ranker.top[-2].outputs)
+    return (*others, replace(last, rows=(*rows, *behind)))
 
 
 def _layers(

@@ -254,6 +254,7 @@ INSTRUCTION = PackedLayout(
         ("stack", 3),  # LAYER: log2 of the groups of block rows that hold N folds of their own
         ("reserved", 2),
         ("source_a", 4), ("source_b", 4),
+        # INTERACT: words_a products go to the last layer alone (only software reads that).
         ("words_a", 12), ("stride_a", 12), ("offset_a", 12),
         ("words_b", 12), ("stride_b", 12), ("offset_b", 12),
         ("n_steps", 12),  # LAYER: passes of N folds; each gives 2**stack words per item

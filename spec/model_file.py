@@ -26,15 +26,25 @@ class TableGroup(BaseModel):
     """Equal embedding tables: one named `name`, or `name`0, `name`1, ...
 
     ids : most ids of an item (of a user) in each, whose rows are pooled into one vector.
+    ones : a single row of ones: its product with a vector is that vector.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(min_length=1)
     tables: int = Field(default=1, ge=1, le=64)
-    rows: int = Field(ge=1, le=_MAX_ROWS)  # of one table
+    rows: int = Field(default=1, ge=1, le=_MAX_ROWS)  # of one table
     ids: int = Field(default=1, ge=1, le=MAX_IDS)
     pooling: Literal["sum", "mean"] = "sum"
+    ones: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ones and (self.rows, self.ids) != (1, 1):
+            raise ValueError(
+                f"a table of ones must have 1 row and 1 id, not {self.rows} and {self.ids}"
+            )
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,6 +60,8 @@ class ModelFile(BaseModel):
     bottom : reads the user's dense values, then the item's; ends with `dim`.
     top : reads what `interaction` makes of the bottom output and the tables' vectors, the user's
         first (`RankerConfig` says what); ends with 1, the logit.
+    late_products : so many of the products go past `top` to its last layer, the first ones. What
+        is to pass instead of being multiplied is multiplied by ones (workloads/models/neumf.yaml).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -63,6 +75,7 @@ class ModelFile(BaseModel):
     bottom: tuple[int, ...] = Field(min_length=1)
     top: tuple[int, ...] = Field(min_length=1)
     interaction: InteractionName = "dot"
+    late_products: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -6,20 +6,24 @@ The compiler fills these programs with weights and addresses; the performance mo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Destination, Interaction, Op, Source
 
 __all__ = [
-    "LayerPlan", "ModelPlan", "ModelSizes", "cross_bytes", "cross_rows", "pair_params",
-    "plan_model", "row_bytes_of", "stack_of",
+    "LayerPlan", "ModelPlan", "ModelSizes", "cross_bytes", "cross_rows", "late_rows",
+    "pair_params", "plan_model", "row_bytes_of", "stack_of",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSizes:
-    """A ranker's shape. bottom, top : output widths of the layers."""
+    """A ranker's shape.
+
+    bottom, top : output widths of the layers. late_products : of a PRODUCT, so many of the
+    products, the first ones, go past the top MLP to its last layer (NeuMF).
+    """
 
     dim: int
     user_dense: int
@@ -29,6 +33,7 @@ class ModelSizes:
     bottom: tuple[int, ...]
     top: tuple[int, ...]
     interaction: Interaction = Interaction.DOT
+    late_products: int = 0
 
     @property
     def tables(self) -> int:
@@ -65,10 +70,17 @@ def cross_bytes(sizes: ModelSizes) -> int:
 
 def cross_rows(sizes: ModelSizes) -> tuple[int, ...]:
     """Return the byte of a CROSS row that holds each input of the first top layer."""
+    row_bytes, vectors = row_bytes_of(sizes.dim), _cross_vectors(sizes)
+    early = [0, *range(1 + sizes.late_products, vectors)]
+    rows = tuple(v * row_bytes + x for v in early for x in range(sizes.dim))
+    return rows + tuple(range(vectors * row_bytes, cross_bytes(sizes)))
+
+
+def late_rows(sizes: ModelSizes) -> tuple[int, ...]:
+    """Return the bytes of a CROSS row that the last top layer reads before the layer before."""
     row_bytes = row_bytes_of(sizes.dim)
-    vectors = range(_cross_vectors(sizes))
-    rows = tuple(v * row_bytes + x for v in vectors for x in range(sizes.dim))
-    return rows + tuple(range(len(vectors) * row_bytes, cross_bytes(sizes)))
+    late = range(1, 1 + sizes.late_products)
+    return tuple(v * row_bytes + x for v in late for x in range(sizes.dim))
 
 
 def least_stack(config: AcceleratorConfig) -> int:
@@ -97,7 +109,8 @@ def stack_of(k_folds: int, used_rows: int, words: int, config: AcceleratorConfig
 class LayerPlan:
     """One LAYER instruction without its bases.
 
-    inputs, outputs : of the layer; words_a : of USER; words_b : of `source`, `stride` apart.
+    inputs, outputs : of the layer; words_a : of USER, or of CROSS from word `offset_a` of an item
+    on, `stride_a` apart; words_b : of `source`, `stride` apart.
     step_words : that a step gives, one per group; 1 if the layer ends a chain.
     """
 
@@ -112,6 +125,9 @@ class LayerPlan:
     n_steps: int
     stack: int
     step_words: int
+    source_a: Source = Source.USER
+    offset_a: int = 0
+    stride_a: int = 0
 
     @property
     def k_folds(self) -> int:
@@ -138,7 +154,8 @@ class LayerPlan:
         """INSTRUCTION fields."""
         return {
             "op": Op.LAYER, "stack": self.stack, "n_steps": self.n_steps,
-            "source_a": Source.USER, "words_a": self.words_a,
+            "source_a": self.source_a, "words_a": self.words_a,
+            "stride_a": self.stride_a, "offset_a": self.offset_a,
             "source_b": self.source, "words_b": self.words_b, "stride_b": self.stride,
             "destination": self.destination, "destination_stride": self.destination_stride,
         }  # fmt: skip
@@ -256,6 +273,7 @@ class ModelPlan:
             "op": Op.INTERACT, "kind": kind,
             "destination_stride": self.cross_stride,
             "user_vectors": self.sizes.user_tables, "item_vectors": self.sizes.item_tables,
+            "words_a": self.sizes.late_products,
         }  # fmt: skip
         return [*(x.fields for x in self.bottom), interact, *(x.fields for x in self.top)]
 
@@ -338,6 +356,14 @@ def plan_model(sizes: ModelSizes, config: AcceleratorConfig) -> ModelPlan:
     used_rows = words_a * a + dense[1] if words_b else dense[0]
     rows, cross = cross_rows(sizes), _cross_stride(sizes, config)
     bottom_words = -(-row_bytes_of(sizes.dim) // a)
+    top = _chain(
+        "top",
+        sizes.top,
+        (len(rows), rows[-1] + 1, 0, cross, cross),
+        Source.CROSS,
+        (Destination.SCORE, 1),
+        config,
+    )
     return ModelPlan(
         sizes=sizes,
         config=config,
@@ -349,12 +375,19 @@ def plan_model(sizes: ModelSizes, config: AcceleratorConfig) -> ModelPlan:
             (Destination.BOTTOM, bottom_words),
             config,
         ),
-        top=_chain(
-            "top",
-            sizes.top,
-            (len(rows), rows[-1] + 1, 0, cross, cross),
-            Source.CROSS,
-            (Destination.SCORE, 1),
-            config,
-        ),
+        top=(*top[:-1], _joined(top[-1], sizes, config)) if sizes.late_products else top,
+    )
+
+
+def _joined(last: LayerPlan, sizes: ModelSizes, config: AcceleratorConfig) -> LayerPlan:
+    """Return the last top layer with the late products in front of its inputs."""
+    rows, a = late_rows(sizes), config.array_size
+    first = rows[0] // a
+    return replace(
+        last,
+        inputs=len(rows) + last.inputs,
+        source_a=Source.CROSS,
+        words_a=rows[-1] // a + 1 - first,
+        offset_a=first,
+        stride_a=_cross_stride(sizes, config),
     )

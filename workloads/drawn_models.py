@@ -71,11 +71,12 @@ def _draw(
     for side, group in model.groups:
         for name in group.names:
             multiplier, shift = scales(rng, 1, 73.0 * float(np.sqrt(group.ids)))
+            row = np.ones((1, model.dim), np.int8) if group.ones else int8(rng, (1, model.dim))
             features.append(
                 QuantisedFeature(
                     name=name,
                     side=side,
-                    table=np.broadcast_to(int8(rng, (1, model.dim)), (group.rows, model.dim)),
+                    table=np.broadcast_to(row, (group.rows, model.dim)),
                     word=words[side, name],
                     multi_hot=group.ids > 1,
                     max_ids=group.ids,
@@ -84,9 +85,17 @@ def _draw(
                     shift=int(shift[0]),
                 )
             )
-    sides = [feature.side for feature in features]
-    tables = sides.count("user"), sides.count("item")
+    ones = [
+        [group.ones for its, group in model.groups if its == side for _ in group.names]
+        for side in ("user", "item")
+    ]
+    tables = len(ones[0]), len(ones[1])
     multiplier, shift = random_pairs(rng, kind, model.dim, *tables)
+    if kind is Interaction.PRODUCT:
+        passes = np.array([any(pair) for pair in zip(*ones, strict=False)], dtype=bool)
+        multiplier[passes], shift[passes] = 1, 0
+    late = model.late_products * model.dim
+    inputs = interaction_width(kind, model.dim, *tables) - late
     return QuantisedRanker(
         name=model.name,
         dim=model.dim,
@@ -97,18 +106,28 @@ def _draw(
         interaction=kind,
         pair_multiplier=multiplier,
         pair_shift=shift,
-        top=_chain(rng, interaction_width(kind, model.dim, *tables), model.top, logit=True),
+        late_products=model.late_products,
+        top=_chain(rng, inputs, model.top, logit=True, late_inputs=late),
         edges=random_edges(rng),
     )
 
 
 def _chain(
-    rng: np.random.Generator, inputs: int, widths: Sequence[int], *, logit: bool = False
+    rng: np.random.Generator,
+    inputs: int,
+    widths: Sequence[int],
+    *,
+    logit: bool = False,
+    late_inputs: int = 0,
 ) -> tuple[QuantisedLayer, ...]:
-    """Return the layers of an MLP, all with ReLU but the one that gives the logit."""
+    """Return the layers of an MLP, all with ReLU but the one that gives the logit.
+
+    late_inputs : more inputs of the last layer.
+    """
     layers = []
     for index, outputs in enumerate(widths):
-        last = logit and index == len(widths) - 1
+        end = index == len(widths) - 1
+        last, inputs = logit and end, inputs + late_inputs * end
         target = 8000.0 if last else 50.0  # a logit has 16 bits
         layers.append(random_layer(rng, inputs, outputs, relu=not last, target=target))
         inputs = outputs

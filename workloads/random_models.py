@@ -90,11 +90,17 @@ def random_features(
     return tuple(features)
 
 
-def random_chain(rng: Rng, sizes: list[int], *, logit: bool = False) -> tuple[QuantisedLayer, ...]:
-    """Return layers of these widths; with `logit` the last one has no ReLU and 16 bits."""
+def random_chain(
+    rng: Rng, sizes: list[int], *, logit: bool = False, late_inputs: int = 0
+) -> tuple[QuantisedLayer, ...]:
+    """Return layers of these widths; with `logit` the last one has no ReLU and 16 bits.
+
+    late_inputs : more inputs of the last layer.
+    """
     layers = []
-    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
-        last = logit and index == len(sizes) - 2
+    for index, (before, outputs) in enumerate(pairwise(sizes)):
+        end = index == len(sizes) - 2
+        last, inputs = logit and end, before + late_inputs * end
         relu = not last and bool(rng.integers(4))
         layers.append(
             random_layer(rng, inputs, outputs, relu=relu, target=8000.0 if last else 50.0)
@@ -137,13 +143,14 @@ def random_ranker(
     max_ids: int = 4,
     threshold: int | None = None,
     interaction: Interaction | None = Interaction.DOT,
+    late_products: int = 0,
 ) -> QuantisedRanker:
     """Return a ranker for `config`.
 
     dim : embedding width, by default min(max_dim, array_size). bottom, top : hidden widths
     (the bottom MLP ends at `dim`, the top MLP at the logit). max_ids : most ids of a multi-hot
     feature; 1 gives single-hot features only. threshold : by default one that drops little.
-    interaction : None draws one.
+    interaction : None draws one. late_products : of a PRODUCT, with at least one width in `top`.
     """
     width = min(config.max_dim, config.array_size) if dim is None else dim
     features = random_features(
@@ -158,7 +165,8 @@ def random_ranker(
     )
     kind = random_kind(rng) if interaction is None else interaction
     multiplier, shift = random_pairs(rng, kind, width, user_tables, item_tables)
-    inputs = interaction_width(kind, width, user_tables, item_tables)
+    late = late_products * width
+    inputs = interaction_width(kind, width, user_tables, item_tables) - late
     return QuantisedRanker(
         name=name,
         dim=width,
@@ -169,7 +177,8 @@ def random_ranker(
         interaction=kind,
         pair_multiplier=multiplier,
         pair_shift=shift,
-        top=random_chain(rng, [inputs, *top, 1], logit=True),
+        late_products=late_products,
+        top=random_chain(rng, [inputs, *top, 1], logit=True, late_inputs=late),
         edges=random_edges(rng),
         threshold=int(rng.integers(-32768, -15000)) if threshold is None else threshold,
     )

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.bucket_filter import bucket_filter
+from rpaccel.golden.gather import gather_side, item_records, records_of
+from rpaccel.golden.interaction import interact
 from rpaccel.golden.lane import StageScores, rank, run_query, survivors
 from rpaccel.golden.sigmoid import ctr
+from rpaccel.golden.vector_unit import layer, score_layer
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Interaction, StageMode, Status, StatusFlag
 from rpaccel.spec.stage_tasks import StageTasks
@@ -76,6 +79,33 @@ def test_a_ranker_by_hand(kind, tables):
         assert plain_mlp(small.top, x + crossed, logit=True) == [logit]
 
 
+@pytest.mark.parametrize("late", [1, 2])
+def test_late_products_are_inputs_of_the_last_layer(late):
+    rng = np.random.default_rng(late)
+    ranker = random_models.random_ranker(
+        rng, TINY, user_tables=2, item_tables=3, interaction=Interaction.PRODUCT,
+        late_products=late, top=(9, 6),
+    )  # fmt: skip
+    query = random_models.random_query(rng, TINY, [ranker], items=8)
+    logits = rank(ranker, query.user_record, query.features, query.candidates).logits
+    dim, end = ranker.dim, ranker.dim * (1 + late)
+    user, item = (
+        gather_side(ranker, "user", records_of(query.user_record, len(query.user_record))),
+        gather_side(ranker, "item", *item_records(query.features, query.candidates)),
+    )
+    x = np.concatenate([np.repeat(user.dense, 8, axis=0), item.dense], axis=1)
+    for each in ranker.bottom:
+        x = layer(x, each)
+    vectors = np.concatenate([x[:, None], np.repeat(user.vectors, 8, axis=0), item.vectors], axis=1)
+    row = interact(vectors, ranker.pair_multiplier, ranker.pair_shift, ranker.interaction, 2)
+    x = np.concatenate([row[:, :dim], row[:, end:]], axis=1)
+    for each in ranker.top[:-1]:
+        x = layer(x, each)
+    expected = score_layer(np.concatenate([row[:, dim:end], x], axis=1), ranker.top[-1])
+    assert logits.tolist() == expected.tolist()
+    assert np.ptp(expected) > 0
+
+
 def plain_interaction(ranker, user, item, x):
     scales = zip(ranker.pair_multiplier.tolist(), ranker.pair_shift.tolist(), strict=True)
     if ranker.interaction == Interaction.CONCAT:
@@ -118,19 +148,19 @@ def plain_vector(feature, words):
 
 
 def plain_mlp(layers, x, *, logit=False):
-    for index, layer in enumerate(layers):
+    for index, one in enumerate(layers):
         last = logit and index == len(layers) - 1
-        low, high = (-32768, 32767) if last else (0 if layer.relu else -127, 127)
+        low, high = (-32768, 32767) if last else (0 if one.relu else -127, 127)
         x = [
             plain_scale(
-                sum(v * int(w) for v, w in zip(x, layer.weights[:, c], strict=True))
-                + int(layer.bias[c]),
-                int(layer.multiplier[c]),
-                int(layer.shift[c]),
+                sum(v * int(w) for v, w in zip(x, one.weights[:, c], strict=True))
+                + int(one.bias[c]),
+                int(one.multiplier[c]),
+                int(one.shift[c]),
                 low,
                 high,
             )
-            for c in range(layer.outputs)
+            for c in range(one.outputs)
         ]
     return x
 

@@ -6,7 +6,7 @@ import pytest
 from rpaccel.golden.quantised import QuantisedFeature, record_bytes_needed
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Interaction
-from rpaccel.spec.program_plan import cross_rows, pair_params
+from rpaccel.spec.program_plan import cross_rows, late_rows, pair_params
 from rpaccel.workloads import random_models
 
 TINY = load_accelerator("tiny")
@@ -35,6 +35,7 @@ def test_record_bytes():
         ({"pair_shift": np.zeros(9, np.uint8)}, r"pair_shift must be uint8\[10\], not uint8\[9\]"),
         ({"interaction": Interaction.CONCAT}, r"top layer 0 must have 40 inputs, not 18"),
         ({"interaction": Interaction.PRODUCT}, r"top layer 0 must have 24 inputs, not 18"),
+        ({"late_products": 1}, r"late_products must be in 0\.\.0 \(products\), not 1"),
     ],
 )
 def test_rejects(change, message):
@@ -49,6 +50,17 @@ def test_the_plan_counts_as_the_golden_model(kind, tables):
     made = ranker(interaction=kind, user_tables=tables[0], item_tables=tables[1], dim=6)
     assert pair_params(made.sizes) == made.pairs == len(made.pair_shift)
     assert len(cross_rows(made.sizes)) == made.top_inputs == made.top[0].inputs
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_late_products_leave_the_first_layer(late):
+    sizes = {"user_tables": 2, "item_tables": 3, "dim": 6, "interaction": Interaction.PRODUCT}
+    made = ranker(**sizes, late_products=late)
+    assert list(late_rows(made.sizes)) == [*range(8, 14), *range(16, 22)][: 6 * late]
+    assert len(cross_rows(made.sizes)) == made.top_inputs == 6 * (4 - late)
+    assert made.top[-1].inputs == made.top[-2].outputs + 6 * late
+    with pytest.raises(ValueError, match=r"late_products must be 0 with one top layer$"):
+        replace(made, top=made.top[-1:])
 
 
 def test_rejects_item_features_before_user_features():

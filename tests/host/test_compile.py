@@ -71,10 +71,28 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("config", [WIDE, GRID, *LANES], ids=lambda config: config.name)
+CONFIGS = pytest.mark.parametrize("config", [WIDE, GRID, *LANES], ids=lambda c: c.name)
+LATE_SHAPES = [
+    {"dim": 4, "user_tables": 1, "item_tables": 1, "late_products": 1},
+    {"dim": 4, "user_tables": 5, "item_tables": 4, "late_products": 2},
+    {"dim": 33, "user_tables": 3, "item_tables": 4, "late_products": 3, "top": (70, 9)},
+]
+
+
+@CONFIGS
 @pytest.mark.parametrize("kind", list(Interaction), ids=lambda kind: kind.name)
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_image_means_the_same_ranker(sizes, kind, config):
+    means_the_same(sizes, kind, config)
+
+
+@CONFIGS
+@pytest.mark.parametrize("sizes", LATE_SHAPES)
+def test_image_means_the_same_late_products(sizes, config):
+    means_the_same(sizes, Interaction.PRODUCT, config)
+
+
+def means_the_same(sizes, kind, config):
     rng = np.random.default_rng(len(str(sizes)))
     ranker = random_models.random_ranker(rng, config, interaction=kind, **sizes)
     query = random_models.random_query(rng, config, [ranker], items=20)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,13 @@ TINY = load_accelerator("tiny").model_copy(
     }
 )  # fmt: skip
 
+WIDE = TINY.model_copy(
+    update={
+        "name": "wide8", "weight_words": 1 << 16, "param_entries": 8192, "act_words": 4096,
+        "cross_words": 4096, "pair_entries": 4096, "feature_entries": 64,
+    }
+)  # fmt: skip
+
 pytestmark = pytest.mark.slow  # a netlist of its own
 
 
@@ -41,9 +50,11 @@ def any_ranker(rng):
         return tuple(rng.integers(1, 40, size=rng.integers(1, 4)).tolist())
 
     kind = Interaction(int(rng.integers(len(Interaction))))
+    users, items = int(rng.integers(4)), int(rng.integers(1, 6))
+    late = int(rng.integers(min(users, items) + 1)) if kind is Interaction.PRODUCT else 0
     return random_ranker(
         rng, TINY, interaction=kind, dim=4 << int(rng.integers(4)), bottom=widths(), top=widths(),
-        user_tables=int(rng.integers(4)), item_tables=int(rng.integers(1, 6)),
+        user_tables=users, item_tables=items, late_products=late,
         user_dense=int(rng.integers(10)), item_dense=int(rng.integers(1, 20)),
     )  # fmt: skip
 
@@ -77,6 +88,36 @@ def test_with_all_data_ready(core, seed):
     run = run_core(core, workload, some_counts(rng, ranker))
     assert not run.writes.any()
     check(workload, run)
+
+
+def test_layers_of_4096_and_64_tables():
+    ranker = random_ranker(
+        np.random.default_rng(0), WIDE, dim=4, bottom=(4096,), top=(100,), user_tables=9,
+        item_tables=55, user_dense=0, item_dense=11, max_ids=1, max_rows=4,
+    )  # fmt: skip
+    plan = plan_model(ranker.sizes, WIDE)
+    assert [layer.n_steps for layer in plan.bottom] == [512, 1]
+    assert [layer.k_folds for layer in plan.layers] == [2, 512, 261, 13]
+    workload = Workload(WIDE, ranker, [plan.most_items, 1, plan.most_items - 1])
+    run = run_core(build_core(WIDE), workload)
+    assert len(set(run.logits.tolist())) > plan.most_items
+    check(workload, run)
+
+
+def test_late_products(core):
+    """Of a NeuMF, whose last layer reads what the interaction made and what the MLP made."""
+    ranker = random_ranker(
+        np.random.default_rng(1), TINY, interaction=Interaction.PRODUCT, dim=16, bottom=(),
+        top=(30, 20, 9), user_tables=2, item_tables=2, late_products=1,
+    )  # fmt: skip
+    largest = plan_model(ranker.sizes, TINY).most_items
+    run = run_core(core, workload := Workload(TINY, ranker, [largest, 1, 3, largest]))
+    check(workload, run)
+    weights = ranker.top[-1].weights.copy()
+    weights[:16] = 0
+    without = replace(ranker, top=(*ranker.top[:-1], replace(ranker.top[-1], weights=weights)))
+    other = Workload(TINY, without, workload.counts, query=workload.query)
+    assert run.logits.tolist() != [each["logit"] for each in other.expected]
 
 
 def test_missing_scores_are_an_error(core):

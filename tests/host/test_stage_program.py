@@ -56,9 +56,9 @@ class Machine:
             padded = np.pad(row, (0, words * size - len(row))).reshape(words, size)
             self.memory[memory][n * stride : n * stride + words] = padded
 
-    def read(self, memory, words, stride):
+    def read(self, memory, words, stride, offset=0):
         """Return int64[items, words * A]."""
-        rows = np.arange(ITEMS)[:, None] * stride + np.arange(words)
+        rows = offset + np.arange(ITEMS)[:, None] * stride + np.arange(words)
         return self.memory[memory][rows].reshape(ITEMS, -1)
 
     def run(self, vectors):
@@ -101,7 +101,8 @@ class Machine:
         parts = [np.zeros((ITEMS, 0), np.int64)]
         for letter in "ab":
             stride = 0 if step[f"source_{letter}"] == Source.USER else step[f"stride_{letter}"]
-            parts.append(self.read(step[f"source_{letter}"], step[f"words_{letter}"], stride))
+            words, offset = step[f"words_{letter}"], step[f"offset_{letter}"]
+            parts.append(self.read(step[f"source_{letter}"], words, stride, offset))
         x = np.concatenate(parts, axis=1)
         down, folds = 1 << step["stack"], x.shape[1] // a
         across, height = config.groups_across, config.block_rows // down
@@ -145,10 +146,30 @@ SHAPES = [
 ]
 
 
+CONFIGS = pytest.mark.parametrize("config", [TINY, GRID, *LANES], ids=lambda c: c.name)
+
+
 @pytest.mark.parametrize("kind", list(Interaction), ids=lambda kind: kind.name)
-@pytest.mark.parametrize("config", [TINY, GRID, *LANES], ids=lambda config: config.name)
+@CONFIGS
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_a_slot_run_by_its_instructions(sizes, config, kind):
+    run_by_instructions(sizes, config, kind)
+
+
+LATE_SHAPES = [
+    {"dim": 4, "user_tables": 1, "item_tables": 1, "late_products": 1},
+    {"dim": 20, "user_tables": 3, "item_tables": 4, "late_products": 2, "top": (70, 9)},
+    {"dim": 5, "user_tables": 4, "item_tables": 3, "late_products": 3, "top": (3, 40)},
+]
+
+
+@CONFIGS
+@pytest.mark.parametrize("sizes", LATE_SHAPES)
+def test_late_products_reach_the_last_layer(sizes, config):
+    run_by_instructions(sizes, config, Interaction.PRODUCT)
+
+
+def run_by_instructions(sizes, config, kind):
     rng = np.random.default_rng(len(str(sizes)))
     other = random_models.random_ranker(rng, config, name="other")
     ranker = random_models.random_ranker(rng, config, interaction=kind, **sizes)

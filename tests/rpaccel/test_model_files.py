@@ -61,6 +61,16 @@ def test_the_seed_draws_parameters_only(rpaccel, own, tmp_path):
     assert texts[0][1] != texts[2][1]
 
 
+def test_a_late_join_is_listed(rpaccel, tmp_path):
+    status, text, _ = rpaccel(
+        "compile", "--model", "neumf", "--preset", "default", "--listing", "--out", tmp_path / "a"
+    )
+    assert status == 0
+    # Vectors of 64 B, two words each: the product lies behind vector 0.
+    assert "INTERACT  1+3+3 vectors       CROSS[8] PRODUCT (1 for the last layer), PAIR+0" in text
+    assert "LAYER     CROSS 2 + ACT0 2    SCORE[1]     128       1  4" in text
+
+
 def test_every_exceeded_limit_is_named(rpaccel, own):
     path = own(top=[4096, 4096, 1], item_dense=300)
     status, _, error = rpaccel("compile", "--model", path, "--preset", "tiny")
@@ -86,6 +96,6 @@ def test_records_have_limits_too(rpaccel, own):
 
 def test_an_unknown_model(rpaccel):
     status, _, error = rpaccel("compile", "--model", "huge")
-    assert (status, error) == (2, "error: model must be one of rmlarge, not 'huge'\n")
+    assert (status, error) == (2, "error: model must be one of neumf, rmlarge, not 'huge'\n")
     status, _, error = rpaccel("compile", "--model", "none.yaml")
     assert (status, error) == (2, "error: none.yaml: No such file or directory\n")

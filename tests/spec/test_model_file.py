@@ -42,6 +42,8 @@ def test_shipped_models_are_named_as_their_files(name):
         ({"user_tables": [{"name": "tag1", "rows": 1}]}, r"must differ, not repeat 'tag1'"),
         ({"user_tables": [{"name": "x", "rows": 0}]}, r"user_tables.0.rows\n"),
         ({"user_tables": [{"name": "x", "rows": 1, "ids": 129}]}, r"user_tables.0.ids\n"),
+        ({"late_products": -1}, r"late_products\n"),
+        ({"user_tables": [{"name": "x", "ones": True, "rows": 2}]}, r"1 row and 1 id, not 2 and 1"),
         ({"user_tables": [{"rows": 1}]}, r"user_tables.0.name\n +Field required"),
     ],
 )

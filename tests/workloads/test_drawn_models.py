@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.lane import rank
+from rpaccel.golden.requantise import requantise
+from rpaccel.golden.vector_unit import layer, score_layer
 from rpaccel.host.compile import compile_models
 from rpaccel.host.decode import OnChip
 from rpaccel.host.image import decode_image
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.model_file import ModelFile
+from rpaccel.spec.model_file import ModelFile, load_model
 from rpaccel.workloads.drawn_models import draw_rankers
 from rpaccel.workloads.random_models import random_query
 
+EDGE = load_accelerator("edge")
 SMALL = {
     "name": "small", "dim": 4, "item_dense": 3, "bottom": [4], "top": [8, 1],
     "user_tables": [{"name": "user", "rows": 50}],
@@ -68,6 +71,30 @@ def test_the_image_means_what_was_drawn(preset):
         got = rank(decoded, query.user_record, query.features, query.candidates).logits
         assert got.tolist() == expected.tolist()
         assert np.ptp(expected) > 0
+
+
+def test_neumf_by_its_formula():
+    (neumf,) = draw_rankers([load_model("neumf")], 4)
+    query = random_query(np.random.default_rng(2), EDGE, [neumf], items=12)
+    logits = rank(neumf, query.user_record, query.features, query.candidates).logits
+    words = query.features.view("<u4")[query.candidates]
+    user = np.frombuffer(query.user_record, dtype="<u4")
+
+    def vectors(name):
+        (feature,) = (each for each in neumf.features if each.name == name)
+        ids = words[:, feature.word] if feature.side == "item" else user[feature.word]
+        return np.broadcast_to(feature.table[ids], (12, 64)).astype(np.int64)
+
+    dense = np.frombuffer(query.user_record, np.int8)[:1]
+    x0 = layer(np.repeat(dense[None], 12, axis=0), neumf.bottom[0])
+    scale = neumf.pair_multiplier[0].astype(np.int64), neumf.pair_shift[0].astype(np.int64)
+    factors = requantise(vectors("user_mf") * vectors("item_mf"), *scale, -127, 127)
+    x = np.concatenate([x0, vectors("user_mlp"), vectors("item_mlp")], axis=1)
+    for each in neumf.top[:-1]:
+        x = layer(x, each)
+    expected = score_layer(np.concatenate([factors, x], axis=1), neumf.top[-1])
+    assert logits.tolist() == expected.tolist()
+    assert np.ptp(factors) > 0
 
 
 def test_large_tables_take_no_memory():
