@@ -156,7 +156,7 @@ def units(
         text = units_text(costs, preset, family)
     else:
         costs = module_costs(config, inside, family, progress=say)
-        text = modules_text(costs, inside, preset, family)
+        text = modules_text(costs, inside, preset, family, config.array_macs)
     show_page(out, text, costs if json else None)
 
 

@@ -19,9 +19,12 @@ def units_text(costs: Mapping[str, Mapping[str, int]], preset: str, family: str)
 
 
 def modules_text(
-    costs: Mapping[str, Mapping[str, int]], unit: str, preset: str, family: str
+    costs: Mapping[str, Mapping[str, int]], unit: str, preset: str, family: str, macs: int
 ) -> str:
-    """Return the Markdown of `module_costs`; the same costs give the same bytes."""
+    """Return the Markdown of `module_costs`; the same costs give the same bytes.
+
+    macs : of the preset's array.
+    """
     names = ("instances", *RESOURCES)
     rows = [[module, *(f"{cost[name]:,}" for name in names)] for module, cost in costs.items()]
     sums = [f"{sum(cost[name] for cost in costs.values()):,}" for name in names]
@@ -29,6 +32,8 @@ def modules_text(
         unit=unit,
         preset=preset,
         family=family,
+        macs=macs,
+        per_mac=sum(cost["lut"] for cost in costs.values()) / macs,
         table=markdown_table(["module", *names], [*rows, ["sum", *sums]]),
     )
 
@@ -37,7 +42,8 @@ _MODULES = """\
 # What is inside `{unit}`
 
 Written by `rpaccel units --preset {preset} --family {family} --inside {unit}`: every distinct
-module is synthesised once by Yosys, apart from its children; a row is all its instances.
+module is synthesised once by Yosys, apart from its children; a row is all its instances. In all
+{per_mac:.1f} LUT for each of the array's {macs:,} MACs.
 
 {table}"""
 

@@ -177,7 +177,7 @@ def test_the_second_time_comes_from_the_cache(netlist, folder, report):
     lines = []
     assert estimate_netlist(netlist, build_dir=folder, progress=lines.append) == report
     assert lines == []
-    assert 0 < report["cpu_seconds"] < 600
+    assert 0 < report["cpu_seconds"] < 600  # kept with the modules
 
 
 @pytest.mark.slow
@@ -204,6 +204,31 @@ def test_another_design_reuses_equal_modules(report, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_tiny_is_composed_by_its_instances():
+    config = load_accelerator("tiny")
+    plain, packed = (
+        estimate(config.model_copy(update={"macs_per_dsp": macs}), progress=lambda _: None)
+        for macs in (1, 2)
+    )
+    for report, cell, macs in ((plain, "rpaccel_pe", 1), (packed, "rpaccel_pair_pe", 2)):
+        rows = {row["module"]: row for row in report["modules"]}
+        assert rows["rpaccel"]["instances"] == 1
+        assert rows["rpaccel_tile"]["instances"] == config.blocks**2
+        assert rows[cell]["instances"] == config.array_macs // macs
+        assert rows[cell]["dsp"] == 1
+        for name, value in report["uram"].items():
+            assert sum(row["instances"] * row[name] for row in rows.values()) == value
+        needs = [Resources(**report[memories]) for memories in ("uram", "block_ram")]
+        part = list(PARTS).index(report["part"])
+        assert report["verdict"] == f"fits {report['part']}"
+        assert any(not excess(need, list(PARTS.values())[part]) for need in needs)
+        assert all(excess(need, less) for less in list(PARTS.values())[:part] for need in needs)
+    assert plain["uram"]["dsp"] - packed["uram"]["dsp"] == config.array_macs // 2
+    assert plain["uram"]["bram36"] == packed["uram"]["bram36"] > 0
+    assert 0 < packed["cpu_seconds"] < 1200
+
+
+@pytest.mark.slow
 def test_the_modules_of_a_unit(tmp_path):
     config = load_accelerator("tiny")
     whole = unit_costs(config, units=("cells",), build_dir=tmp_path, progress=lambda _: None)
@@ -213,7 +238,7 @@ def test_the_modules_of_a_unit(tmp_path):
     for resource in ("ff", "dsp", "bram"):
         assert sum(cost[resource] for cost in inside.values()) == whole["cells"][resource]
     assert sum(cost["lut"] for cost in inside.values()) >= whole["cells"]["lut"]
-    text = modules_text(inside, "cells", "tiny", "ecp5")
+    text = modules_text(inside, "cells", "tiny", "ecp5", 64)
     _, rows = table(text.splitlines(), "module")
     assert rows[-1][0] == "sum" and rows[-1][4] == "64"
 
