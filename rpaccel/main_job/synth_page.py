@@ -40,9 +40,10 @@ _TEXT = """\
 Written by `rpaccel synth-page --presets {presets}` (`make synth-page`): whole machines, every
 distinct module synthesised once by Yosys, counts composed over the instances; nothing is placed.
 LUTs, with those that hold memory, and flip-flops are upper bounds: modules are apart, and nothing
-but the product goes into a DSP48E2. DSP48E2 and block RAMs are what the RTL asks for. Two MACs per
-DSP: `--dsp-packing`. Large memories are in URAM, or in block RAM where only that fits the smallest
-part. CPU seconds are Yosys', for all distinct modules of the row; those that are equal in several
-rows were made once. The parts: `host/fpga_parts.py`.
+but the product goes into a DSP48E2; lone inverters are left to the LUTs around them. DSP48E2 and
+block RAMs are what the RTL asks for. Two MACs per DSP: `--dsp-packing`. Large memories are in
+URAM, or in block RAM where only that fits the smallest part. CPU seconds are Yosys', for all
+distinct modules of the row; those that are equal in several rows were made once. The parts:
+`host/fpga_parts.py`.
 
 {table}"""
