@@ -61,7 +61,7 @@ fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside th
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)
 	$(BIN)/rpaccel synth --preset $(PRESET) $(ARGS)
 
-synth-page: setup ## the same of every preset, a row each with one and with two MACs per DSP (docs/generated/synth.md; 7 minutes for `tiny` and `edge` at first, more for the others; ARGS="--presets tiny,edge")
+synth-page: setup ## the same of every preset, a row each with one and with two MACs per DSP (docs/generated/synth.md; half an hour at first, more with `paper`; ARGS="--presets tiny,edge")
 	$(BIN)/rpaccel synth-page $(ARGS)
 
 sweep: setup ## evaluate the design space SPEC with the performance model (SPEC=criteo_10m, or a YAML file)

@@ -216,8 +216,14 @@ def test_tiny_is_composed_by_its_instances():
         assert rows["rpaccel_tile"]["instances"] == config.blocks**2
         assert rows[cell]["instances"] == config.array_macs // macs
         assert rows[cell]["dsp"] == 1
-        for name, value in report["uram"].items():
-            assert sum(row["instances"] * row[name] for row in rows.values()) == value
+        sums = {
+            name: sum(row["instances"] * row[name] for row in rows.values())
+            for name in report["uram"]
+        }
+        # Two block RAMs of 18 Kbit share one of 36: a module's half is rounded up in its row alone.
+        halves = sum(row["instances"] for row in rows.values() if row["bram36"]) / 2
+        assert 0 <= sums.pop("bram36") - report["uram"]["bram36"] <= halves
+        assert sums == {name: report["uram"][name] for name in sums}
         needs = [Resources(**report[memories]) for memories in ("uram", "block_ram")]
         part = list(PARTS).index(report["part"])
         assert report["verdict"] == f"fits {report['part']}"
