@@ -8,7 +8,7 @@ from rpaccel.rtl.tokens import tile_output_layout
 from tests.host.array_netlist import ArrayNetlist
 from tests.rtl.array_bench import corner, partitions, random_bursts
 from tests.rtl.conftest import small
-from tests.streams import NIGHTLY
+from tests.streams import slow_but
 
 A64 = {"weight_words": 4096, "param_entries": 2048, "sub_batch_max": 128}
 CONFIGS = {
@@ -18,10 +18,8 @@ CONFIGS = {
 }
 LANES = {4: 16, 8: 24}  # by blocks of a side
 
-pytestmark = [*NIGHTLY]
 
-
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=slow_but((), CONFIGS, nightly=list(CONFIGS)[1:]))
 def config(request):
     return CONFIGS[request.param]
 
