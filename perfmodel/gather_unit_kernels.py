@@ -1,4 +1,4 @@
-"""A lane's gather unit a cycle at a time, with list reader, row network and memory, compiled.
+"""Lanes' gather units a cycle at a time, with list readers, row network and memory, compiled.
 
 Names are those of rtl.gather and of its parts. A cycle's steps read registers as they were when it
 began: who takes from a queue goes before who fills it.
@@ -19,12 +19,18 @@ from rpaccel.perfmodel.fabric_reader_kernels import (
     offer_burst,
 )
 from rpaccel.perfmodel.gather_unit_state import (
+    BATCH_ENDED,
     DENSE,
+    IDS_TAKEN,
     MOST_BATCHES,
+    NEVER,
+    RELEASES,
     GatherSizes,
     GatherState,
     GatherTrace,
+    Network,
     OrderState,
+    Traces,
 )
 from rpaccel.perfmodel.record_kernels import (
     ask_records,
@@ -33,14 +39,15 @@ from rpaccel.perfmodel.record_kernels import (
     take_answer,
 )
 from rpaccel.perfmodel.row_bank_kernels import step_bank
-from rpaccel.perfmodel.row_bank_state import NONE, Ints, RowSizes, RowState, RowTrace
+from rpaccel.perfmodel.row_bank_state import NONE, RowState
 from rpaccel.perfmodel.row_port_kernels import answer_beats, check_bursts, send_burst
 from rpaccel.perfmodel.row_reader_kernels import collect_answers, fetch_beats, offer_rows
 from rpaccel.perfmodel.walk_kernels import leaves, pool, resolve, walk
 
-__all__ = ["run_gather"]
+__all__ = [
+    "begin_gather", "free_bank", "release_gather", "run_gather", "start_gather", "step_gathers",
+]  # fmt: skip
 
-LIST = 0  # number of the list's reader; then those of records
 BURST_BEATS = 16
 ROWS_BUFFERED = 2  # a StreamBuffer's places
 
@@ -55,33 +62,33 @@ def _list_beats(sizes: GatherSizes, unit: Any) -> int:
 
 
 @fast
-def _offer(sizes: GatherSizes, state: GatherState, fabric: OrderState) -> None:
+def _offer(sizes: GatherSizes, unit: Any, state: GatherState, fabric: OrderState) -> None:
     """Offer the bursts of this cycle: list and records."""
-    unit = state.unit[0]
-    offer_burst(sizes, fabric.orders[LIST], unit.beats > 0, unit.address, _list_beats(sizes, unit))
-    for i in range(sizes.shares):
-        offer_records(sizes, state, fabric.orders[1 + i], i)
+    order = fabric.orders[unit.order]
+    offer_burst(sizes, order, unit.beats > 0, unit.address, _list_beats(sizes, unit))
+    for i in range(unit.shares):
+        offer_records(sizes, state, fabric.orders[unit.order + 1 + i], unit.share + i)
 
 
 @fast
-def _pop(sizes: GatherSizes, state: GatherState, fabric: OrderState) -> None:
+def _pop(sizes: GatherSizes, unit: Any, state: GatherState, fabric: OrderState) -> None:
     """Drop the bursts that went."""
-    unit, order = state.unit[0], fabric.orders[LIST]
+    order = fabric.orders[unit.order]
     if order.granted:
         unit.beats -= order.beats
         unit.address += order.beats * sizes.beat_bytes
-    for i in range(sizes.shares):
-        if fabric.orders[1 + i].granted:
-            pop_record_burst(state, i)
+    for i in range(unit.shares):
+        if fabric.orders[unit.order + 1 + i].granted:
+            pop_record_burst(state, unit.share + i)
 
 
 @fast
-def _queue_ids(sizes: GatherSizes, state: GatherState, fabric: OrderState, taken: bool) -> bool:
+def _queue_ids(sizes: GatherSizes, unit: Any, fabric: OrderState, taken: bool, now: int) -> bool:
     """Move the queue of ids; return whether an answer of the list's is taken."""
-    unit, order = state.unit[0], fabric.orders[LIST]
-    room = unit.ids_inner < sizes.ids
+    order = fabric.orders[unit.order]
+    room = unit.ids_inner < unit.ids
     takes = pushed = False
-    if sizes.list_beats:
+    if unit.listed:
         pushed = order.full > 0 and unit.words > 0 and room
         ends = unit.word == sizes.words - 1 or unit.words == 1
         takes = (pushed and ends) or unit.words == 0
@@ -89,7 +96,10 @@ def _queue_ids(sizes: GatherSizes, state: GatherState, fabric: OrderState, taken
             unit.words -= 1
             unit.word = 0 if ends else unit.word + 1
     else:
-        pushed = unit.ids_left > 0 and room
+        late = (
+            unit.ids_left <= unit.ids_late and now < unit.ids_from + unit.ids_late - unit.ids_left
+        )
+        pushed = unit.ids_left > 0 and room and not late
         unit.ids_left -= pushed
     out = unit.ids_out and not taken
     if unit.ids_inner and not out:
@@ -101,12 +111,12 @@ def _queue_ids(sizes: GatherSizes, state: GatherState, fabric: OrderState, taken
 
 
 @fast
-def _dense_turn(sizes: GatherSizes, state: GatherState) -> int:
-    """Return the share whose dense beat goes, or NONE."""
-    unit, turn = state.unit[0], NONE
+def _dense_turn(unit: Any, state: GatherState) -> int:
+    """Return the share whose dense beat goes, counted from the lane's first, or NONE."""
+    turn = NONE
     asks = False
-    for i in range(sizes.shares):
-        if state.shares[i].two == DENSE:
+    for i in range(unit.shares):
+        if state.shares[unit.share + i].two == DENSE:
             asks = True
             if i == unit.dense_turn:
                 turn = i
@@ -114,11 +124,11 @@ def _dense_turn(sizes: GatherSizes, state: GatherState) -> int:
         unit.dense_turn = NONE
         return NONE
     if turn == NONE:
-        for i in range(sizes.shares):
-            if state.shares[i].two == DENSE and (
+        for i in range(unit.shares):
+            if state.shares[unit.share + i].two == DENSE and (
                 turn == NONE
-                or distance(i, unit.dense_last, sizes.shares)
-                < distance(turn, unit.dense_last, sizes.shares)
+                or distance(i, unit.dense_last, unit.shares)
+                < distance(turn, unit.dense_last, unit.shares)
             ):
                 turn = i
         unit.dense_last = turn
@@ -127,24 +137,23 @@ def _dense_turn(sizes: GatherSizes, state: GatherState) -> int:
 
 
 @fast
-def _deal(sizes: GatherSizes, state: GatherState) -> int:
+def _deal(unit: Any) -> int:
     """Return the share that is offered a candidate in this cycle, or NONE."""
-    unit = state.unit[0]
     if not unit.deal_left:
         return NONE
-    batch = min(unit.deal_left, sizes.sub_batch)
+    batch = min(unit.deal_left, unit.sub_batch)
     if unit.deal_place < batch and not unit.ids_out:
         return NONE
-    return unit.deal_place % sizes.shares
+    return unit.deal_place % unit.shares
 
 
 @fast
-def _dealt(sizes: GatherSizes, unit: Any) -> bool:
+def _dealt(unit: Any) -> bool:
     """Go to the next candidate; return whether it was an item."""
-    batch = min(unit.deal_left, sizes.sub_batch)
+    batch = min(unit.deal_left, unit.sub_batch)
     real = unit.deal_place < batch
     unit.deal_place += 1
-    if unit.deal_place >= batch and unit.deal_place >= sizes.shares:
+    if unit.deal_place >= batch and unit.deal_place >= unit.shares:
         unit.deal_left -= batch
         unit.deal_place = 0
     return bool(real)
@@ -152,98 +161,183 @@ def _dealt(sizes: GatherSizes, unit: Any) -> bool:
 
 @fast
 def _step_shares(
-    sizes: GatherSizes, state: GatherState, trace: GatherTrace, rows: RowState,
-    fabric: OrderState, released: int, now: int,
+    sizes: GatherSizes, unit: Any, state: GatherState, trace: GatherTrace, rows: RowState,
+    fabric: OrderState, now: int,
 ) -> bool:  # fmt: skip
-    """Move all shares on; return whether an id is taken. released : a bank is free again."""
-    unit, several = state.unit[0], sizes.shares > 1
-    turn = _dense_turn(sizes, state) if several else 0
-    offered = _deal(sizes, state) if several else (0 if unit.ids_out else NONE)
+    """Move all shares of a lane on; return whether an id is taken."""
+    several = unit.shares > 1
+    turn = _dense_turn(unit, state) if several else 0
+    offered = _deal(unit) if several else (0 if unit.ids_out else NONE)
     hold = several and not unit.pooled
     past_user = taken = False
-    for i in range(sizes.shares):
+    for k in range(unit.shares):
+        i = unit.share + k
         share, reader = state.shares[i], rows.readers[i]
-        goes = share.two == DENSE and turn == i
-        advances = goes if share.two == DENSE else leaves(sizes, share)
-        if i == 0 and share.tickets_out:
+        goes = share.two == DENSE and turn == k
+        advances = goes if share.two == DENSE else leaves(unit, share)
+        if k == 0 and share.tickets_out:
             past_user = not state.tickets[i, share.tickets_head].user
-        pool(sizes, state, reader, i, goes or (hold and i > 0), now)
-        asked = ask_records(sizes, state, trace, i, offered == i)
+        pool(unit, state, reader, i, goes or (hold and k > 0), now)
+        asked = ask_records(sizes, unit, state, trace, i, offered == k)
         if advances:
             resolve(state, reader, i)
-        walk(sizes, state, trace, i, advances, released)
-        take_answer(sizes, state, fabric.orders[1 + i], i)
+        walk(unit, state, trace, i, advances)
+        take_answer(unit, state, fabric.orders[unit.order + 1 + k], i)
         if asked:
-            taken = _dealt(sizes, unit) if several else True
+            taken = _dealt(unit) if several else True
     if past_user:
         unit.pooled = 1
     return taken
 
 
 @fast
-def _join(sizes: GatherSizes, state: GatherState, now: int) -> bool:
+def _join(unit: Any, state: GatherState, now: int) -> bool:
     """Return whether all shares have written their part of the next sub-batch."""
-    for i in range(sizes.shares):
+    for i in range(unit.share, unit.share + unit.shares):
         share = state.shares[i]
         if not share.batches or state.batches[i, share.batches_head] > now:
             return False
-    for i in range(sizes.shares):
+    for i in range(unit.share, unit.share + unit.shares):
         share = state.shares[i]
         share.batches -= 1
         share.batches_head = wrap(share.batches_head + 1, MOST_BATCHES)
+    unit.batches -= 1
+    if unit.batches == 0:
+        unit.on = 0
     return True
+
+
+@fast
+def _release(unit: Any, state: GatherState, n: int, now: int) -> None:
+    """Free the banks that become free by this cycle: cycles in which all is quiet are left out."""
+    while state.releases[n, unit.released] <= now:
+        state.releases[n, unit.released] = NEVER
+        unit.released = wrap(unit.released + 1, RELEASES)
+        for i in range(unit.share, unit.share + unit.shares):
+            state.shares[i].banks -= 1
+
+
+@fast
+def free_bank(state: GatherState, n: int, cycle: int) -> None:
+    """Let the oldest bank in use of lane `n` become free in `cycle`, which is yet to come."""
+    place = state.units[n].released
+    while state.releases[n, place] != NEVER:
+        place = wrap(place + 1, RELEASES)
+    state.releases[n, place] = cycle
+
+
+@fast
+def start_gather(network: Network, trace: GatherTrace, n: int, task: int, now: int) -> None:
+    """Begin a task on lane `n`: cycle `now` is that in which the unit takes its start.
+
+    task : of trace.tasks. The last sub-batch of the task before has ended.
+    """
+    state, rows = network.gathers, network.rows
+    unit, asked = state.units[n], trace.tasks[task]
+    stage = trace.stages[asked.stage]
+    unit.user_beats, unit.item_beats = stage.user_beats, stage.item_beats
+    unit.row_beats, unit.sub_batch = stage.row_beats, stage.sub_batch
+    unit.item_banks = stage.item_banks
+    unit.on, unit.since = 1, now + 1
+    unit.listed = asked.list_beats > 0
+    unit.beats, unit.address, unit.word = asked.list_beats, asked.address, 0
+    unit.words = asked.items if unit.listed else 0
+    unit.ids_left, unit.ids_late = 0 if unit.listed else asked.items, 0
+    unit.deal_left, unit.deal_place = asked.items, 0
+    unit.pooled, unit.dense_turn, unit.dense_last = 0, NONE, NONE
+    unit.batches = (asked.items + stage.sub_batch - 1) // stage.sub_batch
+    for k in range(unit.shares):
+        share, reader = state.shares[unit.share + k], rows.readers[unit.share + k]
+        mine = trace.shares[asked.share + k]
+        share.walk = share.state = 1
+        share.record = share.begin = mine.begin
+        share.end = mine.end
+        share.left = stage.user_beats if k == 0 else 0
+        share.address = trace.address[mine.begin]
+        share.room = unit.ring_beats
+        share.due = share.left if share.left else stage.item_beats
+        reader.first = mine.row
+        reader.rows = reader.asked = reader.answered = reader.next = 0
+
+
+@fast
+def _step_unit(network: Network, trace: GatherTrace, unit: Any, now: int) -> None:
+    """Move a unit that is at work on by cycle `now`."""
+    sizes, fabric, taken = network.sizes, network.fabric, False
+    if now > unit.since:
+        taken = _step_shares(sizes, unit, network.gathers, trace, network.rows, fabric, now)
+    fetch_answer(fabric, unit.order, _queue_ids(sizes, unit, fabric, taken, now))
+    for i in range(unit.shares):
+        fetch_answer(fabric, unit.order + 1 + i, True)
+    if unit.tells and unit.ids_left == 0:
+        unit.tells, unit.ended = 0, IDS_TAKEN
+
+
+@fast
+def step_gathers(network: Network, traces: Traces, book: Any, now: int) -> bool:
+    """Move all units, banks and ports on by cycle `now`; return whether units.ended tells more."""
+    sizes, row_sizes, state = network.sizes, network.row_sizes, network.gathers
+    rows, fabric = network.rows, network.fabric
+    for n in range(len(state.units)):
+        unit = state.units[n]
+        unit.ended = 0
+        if unit.on and now >= unit.since:
+            for i in range(unit.share, unit.share + unit.shares):
+                reader = rows.readers[i]
+                state.shares[i].rows_room = reader.rows - reader.asked < ROWS_BUFFERED
+            _offer(sizes, unit, state, fabric)
+    offer_rows(row_sizes, traces.rows, rows, now)
+    for n in range(len(state.units)):
+        unit = state.units[n]
+        if unit.on and now >= unit.since:
+            _step_unit(network, traces.walk, unit, now)
+        _release(unit, state, n, now)
+    fetch_beats(row_sizes, traces.rows, rows, now)
+    collect_answers(row_sizes, rows)
+    answered = choose_answers(fabric, sizes.ports)
+    for p in range(sizes.ports):
+        answer_beats(row_sizes, rows, fabric, p, now, answered >> p & 1)
+        send_burst(row_sizes, rows, p, now, book, network.memories[p])
+        check_bursts(row_sizes, rows, fabric, p)
+    for b in range(row_sizes.banks):
+        if rows.banks[b].active:
+            step_bank(row_sizes, traces.rows, rows, b, True)
+    enter_requests(fabric)
+    ended = 0
+    for n in range(len(state.units)):
+        unit = state.units[n]
+        if unit.on and now >= unit.since:
+            _pop(sizes, unit, state, fabric)
+            if _join(unit, state, now):
+                unit.ended |= BATCH_ENDED
+        ended |= unit.ended
+    return ended > 0
+
+
+@njit(**ENTRY)
+def begin_gather(
+    network: Network, traces: Traces, task: int, now: int, _sources: int = _SOURCES
+) -> None:
+    """Begin a task on the first lane: see `start_gather`. _sources : never given."""
+    start_gather(network, traces.walk, 0, task, now)
+
+
+@njit(**ENTRY)
+def release_gather(network: Network, cycle: int, _sources: int = _SOURCES) -> None:
+    """Free a bank of the first lane: see `free_bank`. _sources : never given."""
+    free_bank(network.gathers, 0, cycle)
 
 
 @njit(**ENTRY)
 def run_gather(
-    sizes: GatherSizes,
-    row_sizes: RowSizes,
-    trace: GatherTrace,
-    row_trace: RowTrace,
-    state: GatherState,
-    rows: RowState,
-    fabric: OrderState,
-    book: Any,
-    memories: Ints,
-    releases: Ints,
-    now: int,
-    until: int,
-    _sources: int = _SOURCES,
-) -> int:
-    """Run from cycle `now` on; return the cycle after the end of the next sub-batch, or `until`.
+    network: Network, traces: Traces, book: Any, until: int, _sources: int = _SOURCES
+) -> bool:
+    """Run until the next sub-batch of the first lane ends, or up to `until`; return if one ended.
 
-    unit.ended tells which. releases : cycles in which banks become free, ascending, `until` or
-    later ones behind them. _sources : never given, see perfmodel.compiled.
+    _sources : never given, see perfmodel.compiled.
     """
-    unit = state.unit[0]
-    unit.ended = 0
-    while now < until and not unit.ended:
-        released = releases[unit.released] == now
-        unit.released += released
-        for i in range(sizes.shares):
-            reader = rows.readers[i]
-            state.shares[i].rows_room = reader.rows - reader.asked < ROWS_BUFFERED
-        _offer(sizes, state, fabric)
-        offer_rows(row_sizes, row_trace, rows, now)
-        taken = False
-        if unit.begun:
-            taken = _step_shares(sizes, state, trace, rows, fabric, released, now)
-        unit.begun = 1
-        fetch_answer(fabric, LIST, _queue_ids(sizes, state, fabric, taken))
-        for i in range(sizes.shares):
-            fetch_answer(fabric, 1 + i, True)
-        fetch_beats(row_sizes, row_trace, rows, now)
-        collect_answers(row_sizes, rows)
-        answered = choose_answers(fabric, sizes.ports)
-        for p in range(sizes.ports):
-            answer_beats(row_sizes, rows, fabric, p, now, answered >> p & 1)
-            send_burst(row_sizes, rows, p, now, book, memories[p])
-            check_bursts(row_sizes, rows, fabric, p)
-        for b in range(row_sizes.banks):
-            if rows.banks[b].active:
-                step_bank(row_sizes, row_trace, rows, b, True)
-        enter_requests(fabric)
-        _pop(sizes, state, fabric)
-        unit.ended = _join(sizes, state, now)
-        now += 1
-    return now
+    clock, ended = network.clock, False
+    while clock[0] < until and not ended:
+        ended = step_gathers(network, traces, book, clock[0])
+        clock[0] += 1
+    return ended

@@ -1,4 +1,4 @@
-"""What a lane's gather holds in a cycle: registers and queues of `gather_unit_kernels`."""
+"""What lanes' gathers hold in a cycle: registers and queues of `gather_unit_kernels`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,29 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rpaccel.perfmodel.row_bank_state import RowSizes, RowState, RowTrace
+
 __all__ = [
     "BATCH",
+    "BATCH_ENDED",
     "COUNT",
     "DENSE",
+    "IDS_TAKEN",
+    "NEVER",
     "NOTHING",
+    "RELEASES",
     "ROW",
+    "SHARE_TRACE",
+    "STAGE_TRACE",
+    "TASK_TRACE",
+    "UNIT",
     "ZERO",
     "GatherSizes",
     "GatherState",
     "GatherTrace",
+    "Network",
     "OrderState",
+    "Traces",
     "new_gather_state",
     "new_order_state",
 ]
@@ -28,6 +40,9 @@ Records = npt.NDArray[np.void]
 NONE = -1
 BUFFER_PLACES = 2  # of a StreamBuffer
 MOST_BATCHES = 4  # ends of sub-batches on their way through a pooler
+RELEASES = 8  # places for those to come, of which there are at most QUARTERS
+NEVER = 1 << 50
+BATCH_ENDED, IDS_TAKEN = 1, 2
 
 # What a step of the walk makes: nothing, a dense beat, a row that is read, a row of zeros, the
 # count of a list, the end of a sub-batch.
@@ -35,34 +50,15 @@ NOTHING, DENSE, ROW, ZERO, COUNT, BATCH = range(6)
 
 
 class GatherSizes(NamedTuple):
-    """Sizes of a gather unit and of the stage that it works on.
+    """Sizes that all gather units of a machine share.
 
-    shares : gather ports. ids : that wait before it. tickets, records : that their queues hold.
-    in_flight : bursts of a reader of records. ring_beats : of records. user_beats, item_beats : of
-    a record. record_burst : beats of the longest burst of records. row_beats : of a row.
-    boundary_beats : that no burst crosses. list_beats : of the candidate list, 0 for a later stage.
-    words : ids per beat of it. items, sub_batch : of the stage. item_banks : of its
-    sub-batches. ports, stripe_shift, bank_bits, bank_slices : the map of addresses
-    to memory ports, spec.stripe.
+    words : ids per beat of a candidate list. boundary_beats : that no burst crosses. ports,
+    stripe_shift, bank_bits, bank_slices : the map of addresses to memory ports, spec.stripe.
     """
 
-    shares: int
-    ids: int
-    tickets: int
-    records: int
-    in_flight: int
-    ring_beats: int
-    user_beats: int
-    item_beats: int
-    record_burst: int
-    row_beats: int
-    boundary_beats: int
-    beat_bytes: int
-    list_beats: int
     words: int
-    items: int
-    sub_batch: int
-    item_banks: int
+    beat_bytes: int
+    boundary_beats: int
     ports: int
     stripe_shift: int
     bank_bits: int
@@ -70,12 +66,13 @@ class GatherSizes(NamedTuple):
 
 
 class GatherTrace(NamedTuple):
-    """What a stage's records make of the walk: one share's records after the other's.
+    """What records make of the walk, of all tasks: one share's records of one after the other's.
 
     steps : int64[steps]  NOTHING..COUNT, of all records. begin : int64[records + 1]  first step of
     each. address : int64[records]  in memory [bytes]; of a share's first record, the user's.
     bad : uint8[records]  without data. first, last : of a sub-batch.
-    share_begin : int64[shares + 1]  first record of each share, the user's.
+    shares : SHARE_TRACE[tasks and their shares]. tasks : TASK_TRACE[tasks]. stages :
+    STAGE_TRACE[stages].
     """
 
     steps: Ints
@@ -84,7 +81,9 @@ class GatherTrace(NamedTuple):
     bad: npt.NDArray[np.uint8]
     first: npt.NDArray[np.uint8]
     last: npt.NDArray[np.uint8]
-    share_begin: Ints
+    shares: Records
+    tasks: Records
+    stages: Records
 
 
 def _record(names: str) -> np.dtype[np.void]:
@@ -98,24 +97,43 @@ ORDER = _record(
 )
 BEAT = _record("owner place ends id")
 
-# walk: the walker's state; step: its next one; record: that it walks or takes next. one, two: the
-# resolver's registers, and whether they are the user's. rows_room: a row may be asked for.
-# state: the record reader's; left: beats of the user's record to ask for. waiting: records that
-# have been asked for. buffered: bursts before the fabric. due: beats of the next record.
+# A share's part of a task: its first record, the user's, and the one after its last; its first row.
+SHARE_TRACE = _record("begin end row")
+# stage : of STAGE_TRACE. list_beats : of its candidates' list, 0 for a later stage; address : of
+# that [bytes]. share : of SHARE_TRACE, its first.
+TASK_TRACE = _record("stage items list_beats address share")
+# user_beats, item_beats : of a record. row_beats : of a row. sub_batch : items. item_banks : of its
+# sub-batches.
+STAGE_TRACE = _record("user_beats item_beats row_beats sub_batch item_banks")
+
+# walk: the walker's state; step: its next one; record: that it walks or takes next; begin, end: the
+# task's first one, and the one after its last. banks: in use, of `item_banks` as of the sub-batch
+# before. one, two: the resolver's registers, and whether they are the user's. rows_room: a row may
+# be asked for. state: the record reader's; left: beats of the user's record to ask for. waiting:
+# records that have been asked for. buffered: bursts before the fabric. due: beats of the next
+# record.
 SHARE = _record(
-    "walk step record banks rows_room one one_user two two_user "
+    "walk step record begin end banks item_banks rows_room one one_user two two_user "
     "tickets_inner tickets_out tickets_head beat batches batches_head "
     "state left address asked_record pushed reading room waiting_inner waiting_out "
     "buffered buffered_head due complete"
 )
 TICKET = _record("kind user")
 BURST = _record("address beats")
-# One. beats, words, word : of the list: left to ask for, to take, in the beat. ids : their queue;
-# ids_left : that a later stage still gets. deal_left, deal_place : of rtl.gather_deal.
-# pooled: the user's rows are. released: banks so far. ended: a sub-batch, in the last cycle.
+# One lane's. share, shares : its first one, and how many. order : of its list, before those of its
+# records. ids : that wait before it. tickets, records : that queues hold. in_flight : bursts of a
+# reader of records. ring_beats : of records. record_burst : beats of the longest burst of them.
+# Of the task at work: as in STAGE_TRACE and TASK_TRACE. on : one is, from `since` on.
+# beats, words, word : of the list: left to ask for, to take, in the beat. ids_left : that a later
+# stage still gets, the last `ids_late` of them one a cycle from `ids_from` on. deal_left,
+# deal_place : of rtl.gather_deal. pooled: the user's rows are. released: of RELEASES, the next one.
+# batches : of the task, to end. tells : when the last id of a later stage is taken. ended:
+# BATCH_ENDED or IDS_TAKEN, in the last cycle.
 UNIT = _record(
-    "beats words word address ids_left ids_inner ids_out deal_left deal_place begun "
-    "pooled dense_turn dense_last released ended"
+    "share shares order ids tickets records in_flight ring_beats record_burst "
+    "user_beats item_beats row_beats sub_batch item_banks listed on since "
+    "beats words word address ids_left ids_late ids_from ids_inner ids_out deal_left deal_place "
+    "pooled dense_turn dense_last released batches tells ended"
 )
 
 
@@ -134,16 +152,41 @@ class OrderState(NamedTuple):
 
 
 class GatherState(NamedTuple):
-    """All that changes in a gather unit. First dimension: share.
+    """All that changes in gather units. First dimension: share, those of lanes in their order.
 
-    batches : int64[shares, MOST_BATCHES]  cycles in which the last ends of sub-batches leave.
+    units : UNIT[lanes]. batches : int64[shares, MOST_BATCHES]  cycles in which the last ends of
+    sub-batches leave. releases : int64[lanes, RELEASES]  cycles in which banks become free, a ring;
+    `units.released` is the place of the next one.
     """
 
     shares: Records
     tickets: Records
     batches: Ints
     bursts: Records
-    unit: Records
+    units: Records
+    releases: Ints
+
+
+class Network(NamedTuple):
+    """Gather units, row network and memory fabric. memories : uint64[ports], what `book` is given.
+
+    clock : int64[2], the next cycle, and the one after the last in which a unit was at work.
+    """
+
+    sizes: GatherSizes
+    row_sizes: RowSizes
+    gathers: GatherState
+    rows: RowState
+    fabric: OrderState
+    memories: npt.NDArray[np.uint64]
+    clock: Ints
+
+
+class Traces(NamedTuple):
+    """What tasks gather: steps, and the rows that they read."""
+
+    walk: GatherTrace
+    rows: RowTrace
 
 
 def new_order_state(readers: list[tuple[int, int]], ports: int) -> OrderState:
@@ -163,14 +206,15 @@ def new_order_state(readers: list[tuple[int, int]], ports: int) -> OrderState:
     )
 
 
-def new_gather_state(shares: int, tickets: int) -> GatherState:
-    """Return a gather unit after reset. tickets : that wait for their rows, of a share."""
-    unit = np.zeros(1, UNIT)
-    unit["dense_turn"] = unit["dense_last"] = NONE
+def new_gather_state(units: Records) -> GatherState:
+    """Return gather units after reset. units : UNIT[lanes], with their sizes."""
+    units["dense_turn"] = units["dense_last"] = NONE
+    count = int(units["shares"].sum())
     return GatherState(
-        shares=np.zeros(shares, SHARE),
-        tickets=np.zeros((shares, tickets), TICKET),
-        batches=np.zeros((shares, MOST_BATCHES), np.int64),
-        bursts=np.zeros((shares, BUFFER_PLACES), BURST),
-        unit=unit,
+        shares=np.zeros(count, SHARE),
+        tickets=np.zeros((count, int(units["tickets"].max()) + 1), TICKET),
+        batches=np.zeros((count, MOST_BATCHES), np.int64),
+        bursts=np.zeros((count, BUFFER_PLACES), BURST),
+        units=units,
+        releases=np.full((len(units), RELEASES), NEVER),
     )

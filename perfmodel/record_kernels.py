@@ -51,49 +51,49 @@ def _ask(state: GatherState, i: int, address: int, beats: int) -> None:
 
 @fast
 def ask_records(
-    sizes: GatherSizes, state: GatherState, trace: GatherTrace, i: int, offered: bool
+    sizes: GatherSizes, unit: Record, state: GatherState, trace: GatherTrace, i: int, offered: bool
 ) -> bool:
     """Ask for the user's record, then for items'; return whether a candidate is taken.
 
     offered : there is one. What waits for its data is `pushed` until `take_answer`.
     """
     share = state.shares[i]
-    may = share.buffered < BUFFER_PLACES and share.reading < sizes.in_flight
+    may = share.buffered < BUFFER_PLACES and share.reading < unit.in_flight
     share.pushed = 0
     if share.state == USER:
         if not share.left:
             share.pushed, share.state = 1, ITEMS
-            share.asked_record = trace.share_begin[i] + 1
+            share.asked_record = share.begin + 1
             return False
         place = share.address // sizes.beat_bytes % sizes.boundary_beats
-        beats = min(share.left, sizes.record_burst, sizes.boundary_beats - place)
+        beats = min(share.left, unit.record_burst, sizes.boundary_beats - place)
         if may and share.room >= beats:
             _ask(state, i, share.address, beats)
             share.address += beats * sizes.beat_bytes
             share.left -= beats
         return False
     record = share.asked_record
-    if share.state == IDLE or not offered or record == trace.share_begin[i + 1]:
+    if share.state == IDLE or not offered or record == share.end:
         return False
-    if share.waiting_inner == sizes.records:
+    if share.waiting_inner == unit.records:
         return False
     if not trace.bad[record]:
-        if not may or share.room < sizes.item_beats:
+        if not may or share.room < unit.item_beats:
             return False
-        _ask(state, i, trace.address[record], sizes.item_beats)
+        _ask(state, i, trace.address[record], unit.item_beats)
     share.pushed = 1
     share.asked_record += 1
     return True
 
 
 @fast
-def take_answer(sizes: GatherSizes, state: GatherState, order: Record, i: int) -> None:
+def take_answer(unit: Record, state: GatherState, order: Record, i: int) -> None:
     """Take the beat that has come, and let what was asked for wait."""
     share = state.shares[i]
     if order.full:
         share.due -= 1
         if share.due == 0:
             share.complete += 1
-            share.due = sizes.item_beats
+            share.due = unit.item_beats
         share.reading -= order.ends
     share.waiting_inner += share.pushed

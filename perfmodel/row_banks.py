@@ -257,15 +257,12 @@ def _trace(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) ->
 def row_trace(
     config: AcceleratorConfig,
     addresses: Ints,
-    beats: int,
-    stage: int,
+    beats: npt.ArrayLike,
+    stages: npt.ArrayLike,
     pinned: PinnedRows | None = None,
 ) -> RowTrace:
-    """Return what the kernels know of rows at `addresses` [bytes], all of one length and stage.
-
-    stage : 0 front end, 1 later ones.
-    """
-    return _trace(config, _whole(addresses, beats, stage, 0, 0), pinned)
+    """Return what the kernels know of rows at `addresses` [bytes]; see AskedRows."""
+    return _trace(config, _whole(addresses, beats, stages, 0, 0), pinned)
 
 
 def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:

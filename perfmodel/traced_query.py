@@ -20,6 +20,7 @@ from rpaccel.perfmodel.core_kernels import (
     take_chain,
     work_row,
 )
+from rpaccel.perfmodel.gather_traces import GatherStage
 from rpaccel.perfmodel.lane import (
     END_CYCLES,
     GRANT_CYCLES,
@@ -33,7 +34,7 @@ from rpaccel.perfmodel.lane_core import SubBatchWork, sub_batch_work
 from rpaccel.perfmodel.report import QueryReport, StageReport, SubBatchReport
 from rpaccel.perfmodel.row_banks import PinnedRows, RowMemory
 from rpaccel.perfmodel.sequencer import ProgramShape
-from rpaccel.perfmodel.traced_gather import GatherStage, TracedGather
+from rpaccel.perfmodel.traced_gather import TracedGather
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import MAX_STAGES
 
@@ -161,6 +162,6 @@ class TracedLane:
                     gathered.append(end)
                     continue
             bottom = take_chain(cores, table, rows, HANDOVER_CYCLES, due, times)
-            if bottom and len(gathered) < len(works):
+            if bottom:
                 gather.release(int(times["crossed"][cores["taken"][0] - 1]) - 1)
         return gathered, times

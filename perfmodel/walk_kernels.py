@@ -15,7 +15,6 @@ from rpaccel.perfmodel.gather_unit_state import (
     NOTHING,
     ROW,
     ZERO,
-    GatherSizes,
     GatherState,
     GatherTrace,
 )
@@ -29,17 +28,15 @@ Record = Any
 
 
 @fast
-def leaves(sizes: GatherSizes, share: Record) -> bool:
+def leaves(unit: Record, share: Record) -> bool:
     """Return whether what the resolver holds, if not a dense beat, can leave in this cycle."""
     if share.two in (NOTHING, COUNT):
         return True
-    return share.tickets_inner < sizes.tickets and (share.two != ROW or share.rows_room > 0)
+    return share.tickets_inner < unit.tickets and (share.two != ROW or share.rows_room > 0)
 
 
 @fast
-def pool(
-    sizes: GatherSizes, state: GatherState, reader: Record, i: int, blocked: bool, now: int
-) -> None:
+def pool(unit: Record, state: GatherState, reader: Record, i: int, blocked: bool, now: int) -> None:
     """Take the beat of the oldest ticket, or pass without one. blocked : not in this cycle."""
     share = state.shares[i]
     reader.takes = 0
@@ -48,7 +45,7 @@ def pool(
         if kind != ROW or reader.full:
             reader.takes = kind == ROW
             share.beat += 1
-            if kind == BATCH or share.beat == sizes.row_beats:
+            if kind == BATCH or share.beat == unit.row_beats:
                 share.beat = share.tickets_out = 0
                 share.tickets_head = wrap(share.tickets_head + 1, state.tickets.shape[1])
             if kind == BATCH:
@@ -75,41 +72,44 @@ def resolve(state: GatherState, reader: Record, i: int) -> None:
 
 
 @fast
-def walk(
-    sizes: GatherSizes,
-    state: GatherState,
-    trace: GatherTrace,
-    i: int,
-    advances: bool,
-    released: int,
-) -> None:
-    """Make the next step of the walk. released : banks that are free again."""
+def walk(unit: Record, state: GatherState, trace: GatherTrace, i: int, advances: bool) -> None:
+    """Make the next step of the walk."""
     share = state.shares[i]
-    opened = popped = False
+    popped = False
     record = share.record
     if share.walk == ACQUIRE:
         bad, first = trace.bad[record], trace.first[record]
-        may = advances and not (first and share.banks == sizes.item_banks)
+        may = advances and not (first and _no_bank(unit, share))
         if may and share.waiting_out and (bad or share.complete):
-            popped, opened = True, first > 0
+            popped = True
             share.complete -= not bad
             share.step = trace.begin[record]
             share.walk = FINISH if share.step == trace.begin[record + 1] else STEPS
+            if first:
+                share.banks += 1
+                share.item_banks = unit.item_banks
     elif share.walk == STEPS and advances:
         share.one = trace.steps[share.step]
-        share.one_user = i == 0 and record == 0
+        share.one_user = record == share.begin
         share.step += 1
         if share.step == trace.begin[record + 1]:
             share.walk = FINISH
     elif share.walk == FINISH and advances:
         share.one, share.one_user = (BATCH if trace.last[record] else NOTHING), 0
         if not trace.bad[record]:
-            share.room += sizes.user_beats if record == trace.share_begin[i] else sizes.item_beats
+            share.room += unit.user_beats if record == share.begin else unit.item_beats
         share.record += 1
-        share.walk = IDLE if share.record == trace.share_begin[i + 1] else ACQUIRE
-    share.banks += opened - released
+        share.walk = IDLE if share.record == share.end else ACQUIRE
     if popped:
         share.waiting_out = 0
     if share.waiting_inner and not share.waiting_out:
         share.waiting_inner -= 1
         share.waiting_out = 1
+
+
+@fast
+def _no_bank(unit: Record, share: Record) -> bool:
+    """Return whether a sub-batch has no bank. Another number of banks begins with all free."""
+    if share.item_banks == unit.item_banks:
+        return bool(share.banks == unit.item_banks)
+    return bool(share.banks != 0)

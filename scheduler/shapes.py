@@ -10,12 +10,12 @@ import numpy.typing as npt
 from rpaccel.golden.quantised import QuantisedFeature
 from rpaccel.host.compile import CompiledModels
 from rpaccel.host.program import SlotBases, instructions, slot_fields
+from rpaccel.perfmodel.gather_traces import GatherStage, TracedFeature, TracedRecords
 from rpaccel.perfmodel.lane import StageInput, predict_query
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.report import QueryReport
 from rpaccel.perfmodel.sequencer import item_banks
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
-from rpaccel.perfmodel.traced_gather import GatherStage, TracedFeature, TracedRecords
 from rpaccel.perfmodel.traced_query import TracedStage
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, Op
@@ -123,44 +123,75 @@ def traced_request(
 
     user_address, features_address, list_address : where the driver put them [bytes].
     """
-    user = np.frombuffer(user_record, "<u4")[None, :]
-    stages = []
-    for index, (model, ids) in enumerate(zip(models, candidates, strict=True)):
-        slot = compiled.slot(model)
-        ranker, shape = compiled.rankers[slot], compiled_shape(compiled, model)
-        beats = {
-            side: -(-shape.slot[f"{side}_dense_words"] * compiled.config.array_size
-                    // compiled.config.beat_bytes)
-            for side in ("user", "item")
-        }  # fmt: skip
-        stage = StageInput(
-            shape=shape,
-            items=len(ids),
-            sub_batch=sub_batch,
-            bins_scanned=scans[index] if index < len(scans) else BINS,
-        )
-        rows = np.ascontiguousarray(features[ids]).view("<u4")
-        gather = GatherStage(
-            user=TracedRecords(
-                words=user,
-                addresses=np.array([user_address], np.int64),
-                dense_beats=beats["user"],
-                features=_traced(compiled, ranker.user_features, model),
+    return [
+        TracedStage(
+            stage=StageInput(
+                shape=compiled_shape(compiled, model),
+                items=len(ids),
+                sub_batch=sub_batch,
+                bins_scanned=scans[index] if index < len(scans) else BINS,
             ),
-            items=TracedRecords(
-                words=rows,
-                addresses=features_address + np.asarray(ids, np.int64) * features.shape[1],
-                dense_beats=beats["item"],
-                features=_traced(compiled, ranker.item_features, model),
+            gather=gather_stage(
+                compiled,
+                model,
+                index,
+                user_record=user_record,
+                user_address=user_address,
+                features=features,
+                features_address=features_address,
+                list_address=list_address,
+                ids=ids,
+                sub_batch=sub_batch,
             ),
-            row_bytes=shape.slot["row_bytes"],
-            sub_batch=stage.batch_items,
-            banks=item_banks(shape.slot, stage.batch_items),
-            list_address=list_address if index == 0 else None,
-            number=min(index, 1),
         )
-        stages.append(TracedStage(stage=stage, gather=gather))
-    return stages
+        for index, (model, ids) in enumerate(zip(models, candidates, strict=True))
+    ]
+
+
+def gather_stage(
+    compiled: CompiledModels,
+    model: str,
+    index: int,
+    *,
+    user_record: bytes,
+    user_address: int,
+    features: Bytes,
+    features_address: int,
+    list_address: int,
+    ids: npt.NDArray[np.integer],
+    sub_batch: int = 0,
+) -> GatherStage:
+    """Return what stage `index` of a real query gathers; see `traced_request`.
+
+    ids : of the items that enter it.
+    """
+    slot = compiled.slot(model)
+    ranker, fields = compiled.rankers[slot], compiled_shape(compiled, model).slot
+    beats = {
+        side: -(-fields[f"{side}_dense_words"] * compiled.config.array_size
+                // compiled.config.beat_bytes)
+        for side in ("user", "item")
+    }  # fmt: skip
+    size = min(sub_batch or fields["sub_batch"], fields["sub_batch"])
+    return GatherStage(
+        user=TracedRecords(
+            words=np.frombuffer(user_record, "<u4")[None, :],
+            addresses=np.array([user_address], np.int64),
+            dense_beats=beats["user"],
+            features=_traced(compiled, ranker.user_features, model),
+        ),
+        items=TracedRecords(
+            words=np.ascontiguousarray(features[ids]).view("<u4"),
+            addresses=features_address + np.asarray(ids, np.int64) * features.shape[1],
+            dense_beats=beats["item"],
+            features=_traced(compiled, ranker.item_features, model),
+        ),
+        row_bytes=fields["row_bytes"],
+        sub_batch=size,
+        banks=item_banks(fields, size),
+        list_address=list_address if index == 0 else None,
+        number=min(index, 1),
+    )
 
 
 def _traced(

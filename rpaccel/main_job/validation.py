@@ -19,9 +19,9 @@ from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.error_cells import relative_errors
 from rpaccel.main_job.random_queries import Sizes, draw_rankers, draw_sizes
 from rpaccel.main_job.session import Session
+from rpaccel.perfmodel.gather_traces import rows_named
 from rpaccel.perfmodel.report import UNIT_FIELDS, QueryReport
 from rpaccel.perfmodel.row_hits import bank_skew
-from rpaccel.perfmodel.traced_gather import rows_named
 from rpaccel.perfmodel.traced_query import TracedLane, TracedStage
 from rpaccel.scheduler.shapes import bins_scanned, predict_request, traced_request
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from rpaccel.main_job.validation import MACHINES, UNITS, errors, validate_machine
-from rpaccel.perfmodel.row_banks import constant_memory
-from rpaccel.perfmodel.sequencer import LONG_AGO, score_room
-from rpaccel.perfmodel.traced_gather import (
+from rpaccel.perfmodel.gather_traces import (
     GatherStage,
     TracedFeature,
-    TracedGather,
     TracedRecords,
     rows_named,
 )
+from rpaccel.perfmodel.row_banks import constant_memory
+from rpaccel.perfmodel.sequencer import LONG_AGO, score_room
+from rpaccel.perfmodel.traced_gather import TracedGather
 from rpaccel.perfmodel.traced_query import TracedLane
 from rpaccel.spec.accelerator import load_accelerator
 from tests.streams import slow_but
