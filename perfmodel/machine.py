@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from rpaccel.perfmodel.machine_faults import check_report
 from rpaccel.perfmodel.machine_kernels import (
+    DONE,
     FEW_RELEASES,
     MANY_TASKS,
     NO_PROFILE,
@@ -27,7 +28,7 @@ from rpaccel.perfmodel.machine_plan import MachinePlan
 from rpaccel.perfmodel.machine_report import MachineReport
 from rpaccel.perfmodel.machine_state import MachineState
 
-__all__ = ["simulate"]
+__all__ = ["finish_run", "simulate"]
 
 EVENTS = 1 << 10  # places at first
 BATCHES = 1 << 13  # of the log
@@ -51,19 +52,24 @@ def simulate(
         state = plan.new_state(events, batches)
         why = _run(plan, state)
         if why != SMALL:
-            break
+            return finish_run(plan, state, why)
         events, batches = 2 * events, 2 * batches
+
+
+def finish_run(plan: MachinePlan, state: MachineState, why: int) -> MachineReport:
+    """Return the report of a run that is over. why : it is; raises as `simulate` says."""
     if why == FEW_RELEASES:
         raise ValueError("releases must be as many as the tasks of their stage, not fewer")
     if why == MANY_TASKS:
         raise RuntimeError(f"tasks must be at most {len(state.log)}, as planned, not more")
     if why == PAST:
         raise RuntimeError("an event must not be before the events of now")
+    assert why == DONE, "there is room for all events and sub-batches"
     run = state.run[0]
     ended = int((state.queries["end"] > 0).sum())
     assert run["waiting"] == ended, "queries wait and nothing moves"
-    if ended < len(queries):
-        lost = {query.after for query, end in zip(queries, state.queries["end"], strict=True)
+    if ended < len(plan.queries):
+        lost = {query.after for query, end in zip(plan.queries, state.queries["end"], strict=True)
                 if not end}  # fmt: skip
         raise ValueError(f"after must be a query that ends, not {sorted(lost, key=repr)}")
     report = MachineReport(
@@ -86,6 +92,4 @@ def _run(plan: MachinePlan, state: MachineState) -> int:
         why = int(run_machine(plan.tables, state))
         if why != NO_PROFILE:
             return why
-        run = state.run[0]
-        kind = int(state.stages["kind"][run["asks_stage"]])
-        plan.add_profile(kind, int(run["asks_lane"]), int(run["asks_items"]))
+        plan.add_asked(state)

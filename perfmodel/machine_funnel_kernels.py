@@ -10,8 +10,8 @@ from rpaccel.perfmodel.event_kernels import ARRIVE, COUNTED, FREE, OFFER, WAKE, 
 from rpaccel.perfmodel.machine_cycles import (
     ACCEPT_CYCLES,
     ANSWER_CYCLES,
+    IDS_QUEUED_CYCLES,
     OFFER_CYCLES,
-    RELEASE_CYCLES,
 )
 from rpaccel.perfmodel.machine_state import NONE, MachineState, MachineTables
 
@@ -106,6 +106,11 @@ def count_survivors(
 ) -> None:
     """Make survivors items of the next stage. ids : twice those, and 1 if they are the last."""
     stage, following = state.stages[place], state.stages[place + 1]
+    kind, exact = tables.stage_kinds[stage.kind], 0
+    if kind.releases:
+        exact = tables.releases[kind.release + stage.counted, 2]
+    stage.counted += 1
+    stage.before, stage.leaves = following.there, now + exact + IDS_QUEUED_CYCLES
     following.there += ids >> 1
     following.known = ids & 1
     if following.known:
@@ -132,6 +137,7 @@ def release_survivors(
                 return False
             ids = tables.releases[kind.release + stage.releases, 0]
             cycles = tables.releases[kind.release + stage.releases, 1]
+            exact = tables.releases[kind.release + stage.releases, 2]
             stage.releases += 1
         else:
             items = _UNKNOWN if stage.number else stage.there
@@ -139,9 +145,8 @@ def release_survivors(
                 kind.mode, kind.k, kind.task_k, stage.tasks - 1, stage.scored, stage.left, items,
                 final,
             )  # fmt: skip
-            cycles = _FIRST_SURVIVOR
+            cycles, exact = _FIRST_SURVIVOR, 0
         stage.left += ids
-        counted = scored + cycles
-        stage.open = counted + ids + RELEASE_CYCLES
-        push_event(state, counted, COUNTED, place, 2 * ids + final)
+        stage.open = scored + cycles + ids
+        push_event(state, scored + cycles - exact, COUNTED, place, 2 * ids + final)
     return True

@@ -58,19 +58,20 @@ from rpaccel.perfmodel.machine_state import NONE, MachineState, MachineTables
 from rpaccel.perfmodel.sequencer import NEVER, SCORE_CYCLES
 
 __all__ = [
-    "DONE", "FEW_RELEASES", "MANY_TASKS", "NO_PROFILE", "PAST", "SMALL", "run_machine",
+    "DONE", "FEW_RELEASES", "GO_ON", "MANY_TASKS", "NO_PROFILE", "PAST", "SMALL", "follow_move",
+    "grant_stage", "grant_task", "run_machine", "serve_event", "take_event",
 ]  # fmt: skip
 
 # Why a run stops: all is over; a profile lacks, which `run.asks` says: goes on when it is there;
 # something has no room: to be run anew with more; a stage has more tasks than releases; there are
-# more tasks than the load can have; something was to be in the past.
-DONE, NO_PROFILE, SMALL, FEW_RELEASES, MANY_TASKS, PAST = range(6)
+# more tasks than the load can have; something was to be in the past. GO_ON : it does not.
+DONE, NO_PROFILE, SMALL, FEW_RELEASES, MANY_TASKS, PAST, GO_ON = range(7)
 
 _SOURCES = sources(sys.modules[__name__])
 
 
 @fast
-def _schedule(tables: MachineTables, state: MachineState, n: int) -> None:
+def schedule_chain(tables: MachineTables, state: MachineState, n: int) -> None:
     """Note when the lane's core chooses next."""
     due = next_cycle(tables, state, n)
     if due < NEVER and due != state.lanes[n].due:
@@ -79,7 +80,7 @@ def _schedule(tables: MachineTables, state: MachineState, n: int) -> None:
 
 
 @fast
-def _flow(tables: MachineTables, state: MachineState, place: int) -> bool:
+def flow_stage(tables: MachineTables, state: MachineState, place: int) -> bool:
     """Take the scores of the tasks whose turn it is, in their stage and in their lane.
 
     Return whether every release is known.
@@ -99,7 +100,7 @@ def _flow(tables: MachineTables, state: MachineState, place: int) -> bool:
         opened = max(stage.open, lane.score)
         if not task.flows:
             flow_scores(state, stage.first, opened)
-            _schedule(tables, state, task.lane)
+            schedule_chain(tables, state, task.lane)
         if task.end == NEVER:
             depth -= 1
             continue
@@ -171,6 +172,7 @@ def _grant(tables: MachineTables, state: MachineState, query: Any, n: int, profi
     task.stage, task.lane, task.final, task.items = query.offer, n, query.final, query.offer_items
     task.model, task.profile = tables.models[stage.kind, n], profile
     task.start, task.held, task.flows, task.next = now + TASK_CYCLES, 0, 0, NONE
+    task.first, task.wait = stage.given, 0
     task.begin = task.gathered = task.computing = task.end = NEVER
     run.next_choice = query.valid = now + GRANT_GAP_CYCLES
     query.offer = NONE
@@ -184,15 +186,13 @@ def _grant(tables: MachineTables, state: MachineState, query: Any, n: int, profi
         state.tasks[stage.last].next = place
     stage.last = place
     run.memory += tables.profiles[profile].memory
+    stage.receiving = NEVER if stage.number else 0
     _give(tables, state, n, task, place)
     run.ready &= ~(1 << n)
-    if stage.number:
-        stage.receiving = task.start + task.items
-        push_event(state, stage.receiving, OFFER, stage.query, 0)
 
 
 @fast
-def _choose(tables: MachineTables, state: MachineState) -> int:
+def grant_task(tables: MachineTables, state: MachineState) -> int:
     """Grant a task of the oldest query that has one for a lane that is ready; return the lane.
 
     NONE if there is none, or if its profile lacks: then `run.asks_stage` says of what.
@@ -250,23 +250,32 @@ def _chain(tables: MachineTables, state: MachineState, n: int, now: int) -> int:
 
 
 @fast
-def _serve(  # noqa: PLR0912  (one for each kind of event)
-    tables: MachineTables, state: MachineState, now: int
-) -> tuple[int, int]:
-    """Take the next event; return the lane in which it moves something, and the stage; or NONE."""
+def take_event(state: MachineState, now: int) -> tuple[int, int, int]:
+    """Return kind and two numbers of the next event, which is now; queries come before all else."""
     run = state.run[0]
     if run.arrivals < len(state.arrivals):
         number = state.arrivals[run.arrivals]
-        if state.queries[number].arrival == now:  # made before all other events
+        if state.queries[number].arrival == now:
             run.arrivals += 1
-            arrive(state, number, now)
-            return NONE, NONE
+            return ARRIVE, number, 0
     kind, one, other = (
         state.heap[0, EVENT_KIND],
         state.heap[0, EVENT_ONE],
         state.heap[0, EVENT_OTHER],
     )
     drop_event(state)
+    return kind, one, other
+
+
+@fast
+def serve_event(
+    tables: MachineTables, state: MachineState, kind: int, one: int, other: int, now: int
+) -> tuple[int, int]:
+    """Do what an event that is not of a gather comes to.
+
+    Return the lane in which it moves something, and the stage whose scores may flow; or NONE.
+    """
+    run = state.run[0]
     if kind == CHAIN:
         due = state.lanes[one].due
         if due <= now and next_cycle(tables, state, one) == due:
@@ -290,11 +299,31 @@ def _serve(  # noqa: PLR0912  (one for each kind of event)
         _computed(tables, state, one, now)
         _look(state, one)
         return one, NONE
-    elif kind == GATHER:
-        start_gather(tables, state, one, now)
-    elif kind == GATHERED:
-        return end_gather(tables, state, now), NONE
     return NONE, NONE
+
+
+@fast
+def follow_move(tables: MachineTables, state: MachineState, lane: int, stage: int) -> int:
+    """Follow what moved in a lane, and scores that may flow; return why a run stops, or GO_ON.
+
+    lane, stage : or NONE.
+    """
+    run = state.run[0]
+    if stage != NONE and not flow_stage(tables, state, stage):
+        return FEW_RELEASES
+    if lane != NONE:
+        schedule_chain(tables, state, lane)
+    if run.full:
+        return MANY_TASKS
+    if run.small:
+        return SMALL
+    return PAST if run.past else GO_ON
+
+
+@fast
+def grant_stage(state: MachineState, lane: int) -> int:
+    """Return the stage of the task that a lane was given last."""
+    return int(state.tasks[task_of(lane, state.lanes[lane].given - 1)].stage)
 
 
 @njit(**ENTRY)
@@ -310,15 +339,21 @@ def run_machine(  # noqa: PLR0912  (one for each reason to stop)
         time = next_time(state)
         lane = stage = NONE
         if time == run.now:
-            lane, stage = _serve(tables, state, time)
+            kind, one, other = take_event(state, time)
+            if kind == GATHER:
+                start_gather(tables, state, one, time)
+            elif kind == GATHERED:
+                lane = end_gather(tables, state, time)
+            else:
+                lane, stage = serve_event(tables, state, kind, one, other, time)
         elif not run.chosen:
             run.asks_stage = NONE
             if run.now >= run.next_choice and run.ready:
-                lane = _choose(tables, state)
+                lane = grant_task(tables, state)
                 if run.asks_stage != NONE:
                     return NO_PROFILE
                 if lane != NONE:
-                    stage = state.tasks[task_of(lane, state.lanes[lane].given - 1)].stage
+                    stage = grant_stage(state, lane)
             run.chosen = 1
         elif time == NEVER:
             return DONE
@@ -328,10 +363,6 @@ def run_machine(  # noqa: PLR0912  (one for each reason to stop)
             run.now, run.chosen = time, 0
         if lane != NONE:
             gather_batch(tables, state, lane)
-            if stage != NONE and not _flow(tables, state, stage):
-                return FEW_RELEASES
-            _schedule(tables, state, lane)
-        if run.full:
-            return MANY_TASKS
-        if run.small:
-            return SMALL
+        why = follow_move(tables, state, lane, stage)
+        if why != GO_ON:
+            return why

@@ -15,8 +15,10 @@ from rpaccel.perfmodel.core_kernels import (
     place_bottom,
     place_top,
 )
-from rpaccel.perfmodel.event_kernels import GATHER, GATHERED, push_event
-from rpaccel.perfmodel.machine_state import FLYING, NONE, TASKS, MachineState, MachineTables
+from rpaccel.perfmodel.event_kernels import GATHER, GATHERED, OFFER, push_event
+from rpaccel.perfmodel.lane_core import LONG_AGO
+from rpaccel.perfmodel.machine_cycles import IDS_CYCLES
+from rpaccel.perfmodel.machine_state import DRAINS, FLYING, NONE, TASKS, MachineState, MachineTables
 from rpaccel.perfmodel.sequencer import NEVER, SCORE_CYCLES
 from rpaccel.perfmodel.shared_memory import (
     begin_read,
@@ -28,7 +30,7 @@ from rpaccel.perfmodel.shared_memory import (
 
 __all__ = [
     "begin_task", "choose_chain", "end_gather", "flow_scores", "gather_batch", "is_ready",
-    "next_cycle", "start_gather", "task_of",
+    "late_ids", "log_gather", "next_cycle", "note_batch", "start_gather", "task_of",
 ]  # fmt: skip
 
 USER_BANKS = 2  # rtl.lane: tasks gathered or computed
@@ -53,12 +55,29 @@ def is_ready(state: MachineState, n: int) -> bool:
 
 
 @fast
+def late_ids(state: MachineState, task: Any) -> tuple[int, int]:
+    """Return how many ids of a later stage's task, its last ones, leave the filter one a cycle.
+
+    And the cycle in which the lane can be given the first of them.
+    """
+    filtered = state.stages[task.stage - 1]
+    skipped = task.first - filtered.before  # ids of the last release that went to others
+    return max(0, task.items + min(0, skipped)), filtered.leaves + max(0, skipped)
+
+
+@fast
 def begin_task(tables: MachineTables, state: MachineState, n: int, place: int, begin: int) -> None:
-    """Let a task of lane `n` begin: its sub-batches wait to be gathered."""
+    """Let a task of lane `n` begin: its sub-batches wait to be gathered, its ids are taken."""
     lane, task = state.lanes[n], state.tasks[place]
     task.begin = begin
     lane.model = task.model
     lane.batches += tables.profiles[task.profile].batches
+    stage = state.stages[task.stage]
+    if stage.number:
+        late, first = late_ids(state, task)
+        task.wait = max(0, first + late - task.items - begin - IDS_CYCLES)
+        stage.receiving = begin + IDS_CYCLES + task.wait + task.items
+        push_event(state, stage.receiving, OFFER, stage.query, 0)
 
 
 @fast
@@ -68,16 +87,20 @@ def _flying(state: MachineState, n: int, number: int) -> int:
 
 
 @fast
-def _log_gather(state: MachineState, n: int, task: Any, items: int, start: int) -> None:
-    """Note a gather that may start."""
-    run = state.run[0]
+def log_gather(tables: MachineTables, state: MachineState, n: int, start: int) -> None:
+    """Note that lane `n` may gather its next sub-batch from `start` on, if that is kept."""
+    run, lane = state.run[0], state.lanes[n]
+    if not len(state.batch_log):
+        return
     if run.batches == len(state.batch_log):
         run.small = 1
         return
+    task = state.tasks[task_of(n, lane.gather_task)]
+    batch = tables.batches[tables.profiles[task.profile].batch + lane.gather_batch]
     state.flying[n, state.cores[n].gathered % FLYING] = run.batches
     entry, stage = state.batch_log[run.batches], state.stages[task.stage]
     entry.query, entry.stage, entry.lane = stage.query, stage.number, n
-    entry.items, entry.gathering = items, start
+    entry.items, entry.gathering = tables.works[batch.work, WORK_ITEMS], start
     run.batches += 1
 
 
@@ -92,7 +115,7 @@ def gather_batch(tables: MachineTables, state: MachineState, n: int) -> None:
     free = bank_free(core, profile.banks)
     if free == NEVER:
         return
-    start = task.begin + profile.start if lane.gather_batch == 0 else lane.gathered
+    start = task.begin + task.wait + profile.start if lane.gather_batch == 0 else lane.gathered
     lane.gathering = 1
     push_event(state, max(start, free), GATHER, n, 0)
 
@@ -103,8 +126,7 @@ def start_gather(tables: MachineTables, state: MachineState, n: int, now: int) -
     lane = state.lanes[n]
     task = state.tasks[task_of(n, lane.gather_task)]
     batch = tables.batches[tables.profiles[task.profile].batch + lane.gather_batch]
-    if len(state.batch_log):
-        _log_gather(state, n, task, tables.works[batch.work, WORK_ITEMS], now)
+    log_gather(tables, state, n, now)
     _go_on(state, now)
     begin_read(state.reads, n, batch.walk, batch.memory)
     _share(state)
@@ -143,18 +165,27 @@ def end_gather(tables: MachineTables, state: MachineState, now: int) -> int:
     end_read(state.reads, n)
     run.read_due = NONE
     _share(state)
-    run.steps += 1
+    state.lanes[n].gathering = 0
+    note_batch(tables, state, n, now)
+    return n
+
+
+@fast
+def note_batch(tables: MachineTables, state: MachineState, n: int, now: int) -> bool:
+    """Note a sub-batch of lane `n` that is gathered now; return whether it is its task's last."""
     lane, core = state.lanes[n], state.cores[n]
-    lane.gathering, lane.gathered = 0, now
+    state.run[0].steps += 1
+    lane.gathered = now
     if len(state.batch_log):
         state.batch_log[_flying(state, n, core.gathered)].gathered = now
     note_gathered(core, now)
     task = state.tasks[task_of(n, lane.gather_task)]
     lane.gather_batch += 1
-    if lane.gather_batch == tables.profiles[task.profile].batches:
-        task.gathered = now
-        lane.gather_task, lane.gather_batch = lane.gather_task + 1, 0
-    return n
+    if lane.gather_batch < tables.profiles[task.profile].batches:
+        return False
+    task.gathered = now
+    lane.gather_task, lane.gather_batch = lane.gather_task + 1, 0
+    return True
 
 
 @fast
@@ -200,12 +231,39 @@ def next_cycle(tables: MachineTables, state: MachineState, n: int) -> int:
 
 @fast
 def flow_scores(state: MachineState, place: int, opened: int) -> None:
-    """Let the scores of a task be taken as they come. opened : from then on."""
+    """Let the scores of a task be taken as they come, from the cycle after `opened` on."""
     task = state.tasks[place]
     lane = state.lanes[task.lane]
     task.flows = 1
+    _take_scores(state, task.lane, task.held, opened + task.held)
     lane.held -= task.held
-    lane.drained = max(lane.drained, opened) + task.held
+
+
+@fast
+def _take_scores(state: MachineState, n: int, count: int, last: int) -> None:
+    """Let `count` scores that are behind all others be taken, one a cycle, the last not before."""
+    lane = state.lanes[n]
+    if lane.drained + count < last:
+        row = state.drains[n, lane.drains % DRAINS]
+        row[0], row[1] = last - count, lane.placed - lane.held
+        lane.drains += 1
+        lane.drained = last - count
+    lane.drained += count
+
+
+@fast
+def _score_room(state: MachineState, n: int, items: int) -> int:
+    """Return the cycle from which on the scores of `items` more have a place in lane `n`'s queue.
+
+    None of those before waits for its turn, or all of these find a place beside it.
+    """
+    lane = state.lanes[n]
+    most = lane.placed + items - state.cores[n].depth  # so many are taken before
+    for back in range(1, min(lane.drains, DRAINS) + 1):
+        row = state.drains[n, (lane.drains - back) % DRAINS]
+        if row[1] < most:
+            return row[0] + most - row[1] + 1
+    return LONG_AGO
 
 
 @fast
@@ -237,16 +295,17 @@ def choose_chain(tables: MachineTables, state: MachineState, n: int, now: int) -
     profile = tables.profiles[task.profile]
     work = tables.batches[profile.batch + lane.top_batch].work
     items = tables.works[work, WORK_ITEMS]
-    room = lane.drained + 1 + lane.held + items - core.depth
+    room = _score_room(state, n, items)
     logit = place_top(core, tables.works, work, now, room)
     if len(state.batch_log):
         entry = state.batch_log[_flying(state, n, core.scored - 1)]
         entry.chosen, entry.logit = now, logit
     if task.flows:
-        lane.drained = max(lane.drained + items, logit + SCORE_CYCLES)
+        _take_scores(state, n, items, logit + SCORE_CYCLES)
     else:
         task.held += items
         lane.held += items
+    lane.placed += items
     lane.top_batch += 1
     if lane.top_batch < profile.batches:
         return NONE, True

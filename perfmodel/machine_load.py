@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
+from rpaccel.perfmodel.bucket_filter import exact_cycles, first_survivor_cycles
 from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.spec.accelerator import AcceleratorConfig
@@ -24,10 +24,18 @@ class Release:
     """What leaves a filter at a time.
 
     cycles : from the last score taken to the first id, perfmodel.bucket_filter.
+    exact : of those, cycles in which a bin is cut to an exact k: ids have been counted before.
     """
 
     ids: int
     cycles: int = first_survivor_cycles()
+    exact: int = 0
+
+    @classmethod
+    def of(cls, ids: int, bins_scanned: int, passes: Sequence[tuple[int, int]] = ()) -> Release:
+        """Return a release. bins_scanned, passes : see perfmodel.bucket_filter."""
+        cycles = first_survivor_cycles(bins_scanned, passes=passes)
+        return cls(ids=ids, cycles=cycles, exact=exact_cycles(passes))
 
 
 @dataclass(frozen=True, kw_only=True)

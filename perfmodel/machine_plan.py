@@ -14,6 +14,7 @@ from rpaccel.perfmodel.machine_load import Machine, QueryLoad, StageLoad
 from rpaccel.perfmodel.machine_state import (
     BATCH,
     BATCH_LOG,
+    DRAINS,
     EVENT_FIELDS,
     FLYING,
     LANE,
@@ -33,7 +34,7 @@ from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.sequencer import NEVER
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.perfmodel.shared_memory import READ_FIELDS
-from rpaccel.perfmodel.task_profile import task_profile
+from rpaccel.perfmodel.task_profile import TaskProfile, task_profile, told_profile
 
 __all__ = ["MachinePlan"]
 
@@ -47,20 +48,25 @@ class MachinePlan:
     ----------
     machine : Machine
     queries : Sequence[QueryLoad]
+    handover : gathers are told by others, and the array may take their sub-batches so many cycles
+        later; None: gathers are those of costs.
 
     Raises ValueError if a stage has no lane, or one without its model.
     """
 
-    def __init__(self, machine: Machine, queries: Sequence[QueryLoad]) -> None:
+    def __init__(
+        self, machine: Machine, queries: Sequence[QueryLoad], handover: int | None = None
+    ) -> None:
         self.machine, self.queries = machine, queries
+        self._handover = handover
         self.lanes = sorted(machine.lanes)
         self._configs = [machine.config.lane(lane) for lane in self.lanes]
         self._models: dict[str, int] = {}
-        self._works: dict[SubBatchWork, int] = {}
+        self._works: dict[int, tuple[int, SubBatchWork]] = {}  # by id, which is kept
         self._asked: list[tuple[ModelShape, StageLoad, RecordSizes, int, bool]] = []
         self._profile_kinds: dict[tuple[object, ...], int] = {}
         self._kinds: list[list[int]] = []  # rows of STAGE_KIND, profile_kinds, models
-        self._releases: list[tuple[int, int]] = []
+        self._releases: list[tuple[int, int, int]] = []
         plans: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._plans: list[tuple[int, ...]] = []  # stage kinds of each query
         for query in queries:
@@ -78,7 +84,7 @@ class MachinePlan:
             kinds[name] = rows[:, place]
         self.tables = MachineTables(
             stage_kinds=kinds,
-            releases=np.array(self._releases, np.int64).reshape(-1, 2),
+            releases=np.array(self._releases, np.int64).reshape(-1, 3),
             profile_kinds=np.ascontiguousarray(rows[:, len(names) : len(names) + count]),
             models=np.ascontiguousarray(rows[:, len(names) + count :]),
             newest=np.full(len(self._asked), NONE),
@@ -107,25 +113,20 @@ class MachinePlan:
             sum({1 << place for place in places}), tasks.task_items, tasks.task_k, int(tasks.mode),
             stage.k, len(self._releases), len(stage.releases),
         ]  # fmt: skip
-        self._releases += [(release.ids, release.cycles) for release in stage.releases]
+        self._releases += [(each.ids, each.cycles, each.exact) for each in stage.releases]
         self._kinds.append([*row, *asked, *models])
         return len(self._kinds) - 1
+
+    def add_asked(self, state: MachineState) -> None:
+        """Add the profile that a run has stopped for."""
+        run = state.run[0]
+        kind = int(state.stages["kind"][run["asks_stage"]])
+        self.add_profile(kind, int(run["asks_lane"]), int(run["asks_items"]))
 
     def add_profile(self, stage_kind: int, lane: int, items: int) -> None:
         """Add the profile of a task of `items` of a stage kind on a lane, given by its place."""
         kind = int(self.tables.profile_kinds[stage_kind, lane])
-        shape, stage, records, place, first = self._asked[kind]
-        profile = task_profile(
-            self._configs[place],
-            shape,
-            items,
-            stage.sub_batch,
-            self.machine.memory,
-            records,
-            first=first,
-            row_hits=self.machine.row_hits.get(stage.model, 0.0),
-            bank_skew=self.machine.bank_skews.get(stage.model, 1.0),
-        )
+        profile = self._profile(kind, items)
         batches = [(self._work(work), walk, memory) for work, walk, memory in profile.batches]
         end = self._batches + len(batches)
         tables = self.tables._replace(
@@ -141,9 +142,31 @@ class MachinePlan:
         self._profiles, self._batches = self._profiles + 1, end
         self.tables = tables
 
+    def _profile(self, kind: int, items: int) -> TaskProfile:
+        """Return the profile of a task of `items` of a profile kind."""
+        shape, stage, records, place, first = self._asked[kind]
+        config = self._configs[place]
+        if self._handover is not None:
+            return told_profile(config, shape, items, stage.sub_batch, self._handover)
+        return task_profile(
+            config,
+            shape,
+            items,
+            stage.sub_batch,
+            self.machine.memory,
+            records,
+            first=first,
+            row_hits=self.machine.row_hits.get(stage.model, 0.0),
+            bank_skew=self.machine.bank_skews.get(stage.model, 1.0),
+        )
+
     def _work(self, work: SubBatchWork) -> int:
-        place = self._works.setdefault(work, len(self._works))
-        works = _grown(self.tables.works, len(self._works))
+        """Return the place of a row of works. Works that are equal are mostly the same one."""
+        if id(work) in self._works:
+            return self._works[id(work)][0]
+        place = len(self._works)
+        self._works[id(work)] = place, work
+        works = _grown(self.tables.works, place + 1)
         works[place] = work_row(work)
         self.tables = self.tables._replace(works=works)
         return place
@@ -177,6 +200,7 @@ class MachinePlan:
             log=np.zeros(self._most_tasks(), TASK_LOG),
             batch_log=np.zeros(batches, BATCH_LOG),
             flying=np.zeros((lanes, FLYING), np.int64),
+            drains=np.zeros((lanes, DRAINS, 2), np.int64),
             reads=np.zeros((lanes, READ_FIELDS)),
             turns=np.zeros(lanes * TASKS + 1, np.int64),
         )

@@ -88,7 +88,7 @@ _OFFER, _TASK, _GAP = (
     machine_cycles.GRANT_GAP_CYCLES,
 )
 _COMPUTED = machine_cycles.COMPUTED_CYCLES
-_RELEASE, _ANSWER = machine_cycles.RELEASE_CYCLES, machine_cycles.ANSWER_CYCLES
+_IDS, _ANSWER = machine_cycles.IDS_CYCLES, machine_cycles.ANSWER_CYCLES
 _COUNTED = bucket_filter.first_survivor_cycles()
 _LISTED = ordered_top_n.LATENCY_CYCLES + 1
 _NEVER = sequencer.NEVER
@@ -205,8 +205,8 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
                 due = min(front[TASK_K] * front_scored, due)
             due = min(due, (front_scored - 1) * front[SIZE] + size)
             counted = scored + _COUNTED
-            front_open = counted + due - left + _RELEASE
-            serial += due - left + _RELEASE
+            front_open = counted + due - left
+            serial += due - left
             left = due
             releases[front_scored - 1, 0], releases[front_scored - 1, 1] = counted, due
         while back_scored < back_given and is_scored(
@@ -273,7 +273,8 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             front_given += 1
         else:
             gone += size
-            receiving = grant + _TASK + size
+            receiving = start + _IDS + size
+            serial += _IDS
             back_given += 1
         one[GIVEN_ITEMS] = size
         demand += task[MEMORY]

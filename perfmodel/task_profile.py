@@ -80,6 +80,27 @@ def task_profile(
     )
 
 
+def told_profile(
+    config: AcceleratorConfig, shape: ModelShape, items: int, sub_batch: int, handover: int
+) -> TaskProfile:
+    """Return the profile of a task whose gathers others tell; see `task_profile`.
+
+    handover : from a sub-batch's end to the first possible transfer [cycles].
+    """
+    most = shape.slot["sub_batch"]
+    size = min(sub_batch or most, most)
+    program = ProgramShape.of(shape.program, shape.slot["row_bytes"])
+    return TaskProfile(
+        start=TAKE_CYCLES,
+        batches=tuple(
+            (sub_batch_work(config, program, size), 0, 0.0) for size in split_items(items, size)
+        ),
+        handover=handover,
+        array=program.tiles * items,
+        banks=item_banks(shape.slot, size),
+    )
+
+
 def memory_cycles(
     machine: GatherMachine, shape: ModelShape, items: int, records: RecordSizes, *, first: bool
 ) -> Number:

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from rpaccel.golden.lane import Query, QueryResult, run_query, survivors
 from rpaccel.main_job.ablation_rtl_machine import Place, Questions, Times
-from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
 from rpaccel.perfmodel.memory import RecordSizes
@@ -114,11 +113,7 @@ def _load(place: Place, questions: Questions, part: _Part) -> QueryLoad:
                 tasks=tasks,
                 lanes=place.image_of(ranker.name)[1],
                 releases=tuple(
-                    Release(
-                        ids=len(each.ids),
-                        cycles=first_survivor_cycles(each.bins_scanned, passes=each.passes),
-                    )
-                    for each in found
+                    Release.of(len(each.ids), each.bins_scanned, each.passes) for each in found
                 ),
             )
         )

@@ -12,7 +12,6 @@ from rpaccel.host.driver import Completion
 from rpaccel.host.row_memory import row_memory
 from rpaccel.main_job.netlist import STAGES, TOP_N, NetlistRun
 from rpaccel.main_job.rankers import CompiledJob
-from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
 from rpaccel.perfmodel.machine_report import MachineReport
@@ -124,8 +123,8 @@ def predict_overlap(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> 
             shapes[f"{number}.{index}"] = compiled_shape(job.compiled, name, record[None, :], items)
         logits = golden.stages[0].logits
         passed = logits[logits >= small.threshold]
-        cycles = first_survivor_cycles(bins_scanned(passed, small.edges, STAGES[0][1]))
-        release = Release(ids=len(golden.stages[1].ids), cycles=cycles)
+        scanned = bins_scanned(passed, small.edges, STAGES[0][1])
+        release = Release.of(len(golden.stages[1].ids), scanned)
         loads.append(
             QueryLoad(
                 arrival=run.fetched[number] - min(run.fetched),
