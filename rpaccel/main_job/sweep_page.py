@@ -28,12 +28,13 @@ from rpaccel.main_job.sweep_session import (
     LOAD_QUERIES,
     SUB_BATCHES,
 )
-from rpaccel.main_job.sweep_validation import LEVELS, OWN, LoadPoint, SweepPoint
+from rpaccel.main_job.sweep_validation import LEVELS, OWN, TOLD, LoadPoint, SweepPoint
 from rpaccel.perfmodel.report import UNIT_FIELDS
 
-__all__ = ["level_errors", "sweep_text"]
+__all__ = ["TOLD_NAME", "level_errors", "sweep_text"]
 
 Floats = npt.NDArray[np.float64]
+TOLD_NAME = "`event`, told its records"
 CLOSE = 0.03  # of a share of hits
 FEW_ITEMS = 256
 # Mean and worst size of the error that are wanted end to end.
@@ -64,6 +65,15 @@ proportion. A sweep that looks for a machine does not know it.
 
 {own_table}
 {own_goals}
+
+### Told its records
+`perfmodel/traced_machine.py` beside the same counters: the events of `event`, whose gathers are not
+means but those of the query's records. All lanes' gather units, row banks, memory fabric and memory
+go on a cycle at a time; what leaves the filters, and when, is golden's. What the banks hold stays
+from query to query, from the load of the rankers and the query that warms the caches on.
+
+{told_table}
+{told_goals}
 
 ### Stages and units
 Cycles of each stage, and in which its units are busy, of all its tasks: the completion's counters.
@@ -96,13 +106,14 @@ Place: in the order in which the load's queries end, from 0 on, measured and by 
 """
 _HEAD = ("machine", "level", *ERROR_HEAD)
 _UNIT_HEAD = ("cycles of", "level", *ERROR_HEAD)
+_TOLD_HEAD = ("machine", "counter", *ERROR_HEAD, "difference in all")
 _PART_HEAD = (
     "points", "number", "analytic, mean size [%]", "worst [%]", "event, mean size [%]", "worst [%]"
 )  # fmt: skip
 
 
 def level_errors(points: Sequence[SweepPoint], level: str) -> Floats:
-    """Return predicted / measured - 1 of one of LEVELS or OWN, float64[n]."""
+    """Return predicted / measured - 1 of one of LEVELS or OWN, or of TOLD, float64[n]."""
     return relative_errors(
         [getattr(point, level) for point in points], [point.measured for point in points]
     )  # fmt: skip
@@ -146,6 +157,8 @@ def sweep_text(points: Sequence[SweepPoint], loads: Sequence[LoadPoint], records
                 for level in LEVELS
             }
         ),
+        told_table=markdown_table(_TOLD_HEAD, _told_rows(points, every)),
+        told_goals=_goals({TOLD_NAME: ("event", level_errors(points, TOLD))}),
         unit_table=markdown_table(_UNIT_HEAD, _unit_rows(points)),
         parts=markdown_table(_PART_HEAD, _parts(points)),
         analytic_cases=worst_text(points, "analytic"),
@@ -205,6 +218,24 @@ def _level_row(points: Sequence[SweepPoint], name: str, field: str, label: str) 
     mine = [point for point in points if name in ("all", point.machine)]
     said, real = [getattr(point, field) for point in mine], [point.measured for point in mine]
     return [name, label, *error_cells(said, real)]
+
+
+def _told_rows(points: Sequence[SweepPoint], names: Sequence[str]) -> list[list[str]]:
+    """Return a row per machine and counter of who is told the records."""
+    rows = []
+    for name in names:
+        mine = [point for point in points if name in ("all", point.machine)]
+        counters = {
+            "query, cycles": [(p.told, p.measured) for p in mine],
+            "front, cycles": [(p.traced[1], p.front[0]) for p in mine],
+            "back, cycles": [(p.traced[2], p.back[0]) for p in mine],
+            "rows, beats read": [(p.read[1], p.read[0]) for p in mine],
+        }
+        for counter, pairs in counters.items():
+            said, real = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            off = sum(abs(one - other) for one, other in pairs)
+            rows.append([name, counter, *error_cells(said, real), f"{off} of {sum(real)}"])
+    return rows
 
 
 def _unit_rows(points: Sequence[SweepPoint]) -> list[list[str]]:
@@ -282,4 +313,8 @@ def _load_rows(loads: Sequence[LoadPoint]) -> list[list[str]]:
         whole = error_cells([load.event for load in mine], [load.measured for load in mine])
         each = error_cells([pair[1] for pair in totals], [pair[0] for pair in totals])
         rows += [[name, "event, all", *whole], [name, "event, each", *each]]
+        whole = error_cells([load.traced for load in mine], [load.measured for load in mine])
+        said = [cycles for load in mine for cycles in load.traced_totals]
+        each = error_cells(said, [pair[0] for pair in totals])
+        rows += [[name, "told records, all", *whole], [name, "told records, each", *each]]
     return rows

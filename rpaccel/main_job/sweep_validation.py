@@ -1,7 +1,8 @@
 """Points of a sweep beside the counters of the netlist: random machine, model, query, dealing.
 
 A query alone is compared on the levels `analytic` and `event`, stage by stage, and on `event` unit
-by unit; queries at once on `event`.
+by unit; queries at once on `event`. All of them are compared with `perfmodel.traced_machine`, too,
+which is told their records.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from rpaccel.main_job.sweep_session import (
     SweepSession,
     measured_session,
 )
+from rpaccel.main_job.sweep_traced import SessionTraces, traced_session
 from rpaccel.main_job.sweep_units import event_units
 from rpaccel.perfmodel.analytic import evaluate
 from rpaccel.perfmodel.design_space import DesignPoint, DesignSpace
@@ -37,6 +39,7 @@ from rpaccel.spec.sweep import SweepSpec, load_sweep
 __all__ = [
     "LEVELS",
     "OWN",
+    "TOLD",
     "LoadPoint",
     "SweepPoint",
     "sweep_rates",
@@ -46,6 +49,7 @@ __all__ = [
 ]
 
 LEVELS = ("analytic", "event")
+TOLD = "told"  # perfmodel.traced_machine, which is told the records
 OWN = {level: f"{level}_own" for level in LEVELS}  # told the query's own share of hits
 RATE_SWEEP, RATE_POINTS = "criteo_10m", 500_000
 
@@ -59,7 +63,9 @@ class SweepPoint:
     of its beats that hit. front, back : of the stages, (measured, analytic, event). units : of each
     of UNIT_FIELDS, of both stages, (measured, event).
     hits : of both stages, as the models were told. shares : of the rows' beats that hit, as the
-    banks counted and as the models were told. event_s : of one core.
+    banks counted and as the models were told. event_s : of one core. traced : told the records,
+    (query, front, back). read : beats of rows from memory, (measured, traced). traced_s : of one
+    core, in which it went through so many sub-batches: traced_steps, three of each.
     """
 
     machine: str
@@ -83,6 +89,15 @@ class SweepPoint:
     hits: tuple[float, float]
     shares: tuple[float, float]
     event_s: float
+    traced: tuple[int, int, int]
+    read: tuple[int, int]
+    traced_s: float
+    traced_steps: int
+
+    @property
+    def told(self) -> int:
+        """What is said of the query by who is told its records."""
+        return self.traced[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +105,8 @@ class LoadPoint:
     """Queries at once: cycles from the first one's arrival to the last one's end, and each one's.
 
     totals : (measured, event) of each query, without its time in the queue. ends : the same of
-    when it ended, from the first one's arrival on.
+    when it ended, from the first one's arrival on. traced, traced_totals : told the records, of
+    all and of each.
     """
 
     machine: str
@@ -100,6 +116,8 @@ class LoadPoint:
     event: int
     totals: tuple[tuple[int, int], ...]
     ends: tuple[tuple[int, int], ...]
+    traced: int
+    traced_totals: tuple[int, ...]
 
 
 def table_addresses(session: SweepSession) -> tuple[dict[str, int], dict[str, int]]:
@@ -158,9 +176,11 @@ def validate_sweep(
     for number in range(sessions):
         session = SweepSession(machine, seed, number)
         alone, load = measured_session(session, library, build_dir)
-        for index, (asked, measured) in enumerate(zip(session.alone, alone, strict=True)):
-            yield _point(session, index, asked, measured)
-        yield _load(session, load)
+        with traced_session(session) as traces:
+            traces.run([session.warming])
+            for index, (asked, measured) in enumerate(zip(session.alone, alone, strict=True)):
+                yield _point(session, index, asked, measured, traces)
+            yield _load(session, load, traces)
         done = (number + 1) * SESSION_QUERIES
         say(f"{name}: {done} points, {time.monotonic() - begin:.0f} s")
 
@@ -174,9 +194,10 @@ def validate_sweeps(
 
 
 def sweep_rates(points: Sequence[SweepPoint | LoadPoint]) -> dict[str, float]:
-    """Return points per second of one core: `analytic` in a sweep, `event` one by one, in all.
+    """Return points per second of one core: `analytic` in a sweep, the others one by one, in all.
 
-    The first point of `event` is left out: code is compiled, or loaded, then.
+    `told` : who is told the records; "told steps", "told cycles" : sub-batches, three of each, and
+    cycles per second of it. The first point is left out: code is compiled, or loaded, then.
     """
     alone = [point for point in points if isinstance(point, SweepPoint)]
     if not alone:
@@ -188,7 +209,14 @@ def sweep_rates(points: Sequence[SweepPoint | LoadPoint]) -> dict[str, float]:
     analytic = RATE_POINTS / max(time.process_time() - begin, 1e-9)
     later = alone[1:] or alone
     event = len(later) / max(sum(point.event_s for point in later), 1e-9)
-    return {"analytic": analytic, "event": event}
+    told_s = max(sum(point.traced_s for point in later), 1e-9)
+    return {
+        "analytic": analytic,
+        "event": event,
+        TOLD: len(later) / told_s,
+        f"{TOLD} steps": sum(point.traced_steps for point in later) / told_s,
+        f"{TOLD} cycles": sum(point.told for point in later) / told_s,
+    }
 
 
 def _told(space: DesignSpace, hits: tuple[float, float]) -> float:
@@ -201,7 +229,12 @@ def _told(space: DesignSpace, hits: tuple[float, float]) -> float:
     return float(np.average(hits, weights=beats))
 
 
-def _point(session: SweepSession, index: int, asked: Asked, measured: Measured) -> SweepPoint:
+def _point(
+    session: SweepSession, index: int, asked: Asked, measured: Measured, traces: SessionTraces
+) -> SweepPoint:
+    before = traces.machine.row_beats()[1]
+    told, seconds = traces.run([asked])
+    traced = told.queries[0]
     dealing = asked.dealing
     space = _space(session, dealing, measured.entered)
     point = space.point(0)
@@ -237,6 +270,10 @@ def _point(session: SweepSession, index: int, asked: Asked, measured: Measured) 
         hits=hits,
         shares=shares,
         event_s=end - begin,
+        traced=(traced.total_cycles, traced.stages[0].cycles, traced.stages[1].cycles),
+        read=(measured.read, traces.machine.row_beats()[1] - before),
+        traced_s=seconds,
+        traced_steps=told.steps,
     )
 
 
@@ -276,7 +313,7 @@ def _named(space: DesignSpace, point: DesignPoint, number: int) -> tuple[Machine
     return told, replace(query, stages=stages)
 
 
-def _load(session: SweepSession, measured: list[Measured]) -> LoadPoint:
+def _load(session: SweepSession, measured: list[Measured], traces: SessionTraces) -> LoadPoint:
     lanes: dict[int, dict[str, object]] = {}
     hits: dict[str, float] = {}
     skews: dict[str, float] = {}
@@ -291,6 +328,8 @@ def _load(session: SweepSession, measured: list[Measured]) -> LoadPoint:
         queries.append(replace(query, arrival=found.arrival))
     whole = replace(machine, lanes=lanes, row_hits=hits, bank_skews=skews)  # type: ignore[arg-type]
     report = simulate(whole, queries)
+    told = traces.run(session.load, [found.arrival for found in measured]).report
+    fetched = told.queries[0].arrival - measured[0].arrival
     return LoadPoint(
         machine=session.machine.name,
         session=session.number,
@@ -305,4 +344,6 @@ def _load(session: SweepSession, measured: list[Measured]) -> LoadPoint:
             (found.arrival + found.queue + found.total, record.end)
             for found, record in zip(measured, report.queries, strict=True)
         ),
+        traced=told.cycles - fetched,
+        traced_totals=tuple(record.total_cycles for record in told.queries),
     )

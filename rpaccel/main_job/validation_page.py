@@ -12,8 +12,8 @@ import numpy as np
 
 from rpaccel.main_job.error_cells import ERROR_HEAD, error_cells, percent, relative_errors
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.main_job.sweep_page import level_errors, sweep_text
-from rpaccel.main_job.sweep_validation import LEVELS, LoadPoint, SweepPoint
+from rpaccel.main_job.sweep_page import TOLD_NAME, level_errors, sweep_text
+from rpaccel.main_job.sweep_validation import LEVELS, TOLD, LoadPoint, SweepPoint
 from rpaccel.main_job.validation import (
     LATENCIES,
     MACHINES,
@@ -36,6 +36,7 @@ PUBLISHED_SPEEDS = {
     "ZigZag": (0.1, 0.9),
     "LLMCompass": (0.006, 0.006),
 }
+WANTED_STEPS = 200_000  # events of sub-batches per second of the level `event`, three for each
 PUBLISHED_ERROR = 0.0023  # ONNXim against Gemmini's RTL, mean
 
 _TEXT = """\
@@ -95,7 +96,8 @@ def validation_text(
 ) -> str:
     """Return the page.
 
-    rates : "records", "means" [queries/s], "cycles" [1/s] of *records*, LEVELS [points/s].
+    rates : "records", "means" [queries/s], "cycles" [1/s] of *records*, and those of
+    sweep_validation.sweep_rates.
     figure : name of the picture beside the page.
     """
     alone = [point for point in sweep if isinstance(point, SweepPoint)]
@@ -122,9 +124,7 @@ def validation_text(
             f"{name} {low:,g}" if low == high else f"{name} {low:,g} to {high:,g}"
             for name, (low, high) in PUBLISHED_SPEEDS.items()
         ),
-        sweep_rates="".join(
-            f"; points by `{level}` {rates[level]:,.0f}" for level in LEVELS if level in rates
-        ),
+        sweep_rates=_sweep_rates(rates),
         figure=figure,
     )
 
@@ -141,6 +141,19 @@ def validation_values(
         "loads": [asdict(point) for point in sweep if isinstance(point, LoadPoint)],
         "rates": dict(rates),
     }
+
+
+def _sweep_rates(rates: Mapping[str, float]) -> str:
+    """Return the rates of points of a sweep."""
+    said = [f"; points by `{level}` {rates[level]:,.0f}" for level in LEVELS if level in rates]
+    if TOLD in rates:
+        steps = rates[f"{TOLD} steps"]
+        said.append(
+            f"; points by {TOLD_NAME} {rates[TOLD]:,.0f}, which is "
+            f"{rates[f'{TOLD} cycles'] / 1e6:.1f} million cycles and {steps:,.0f} events of "
+            f"sub-batches ({'kept' if steps >= WANTED_STEPS else 'missed'}: {WANTED_STEPS:,})"
+        )
+    return "".join(said)
 
 
 def _cases() -> list[tuple[str, str]]:
@@ -210,7 +223,7 @@ def draw_speeds(
     ours = {model: errors(points, model, "query") for model in MODELS}
     alone = [point for point in sweep if isinstance(point, SweepPoint)]
     if alone:
-        ours |= {level: level_errors(alone, level) for level in LEVELS}
+        ours |= {level: level_errors(alone, level) for level in (*LEVELS, TOLD)}
     for model, found in ours.items():
         error = 100 * float(np.abs(found).mean())
         axes.plot(rates[model], error, "o")

@@ -8,10 +8,9 @@ from rpaccel.golden.lane import run_query, survivors
 from rpaccel.host.query import fetched_after
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
-from rpaccel.perfmodel.bucket_filter import first_survivor_cycles
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
 from rpaccel.perfmodel.memory import RecordSizes
-from rpaccel.scheduler.shapes import compiled_shape
+from rpaccel.scheduler.shapes import compiled_shape, gather_stage
 from rpaccel.spec.platform import MemoryTiming
 from tests.host.funnel_machine import QUARTERS, SPLIT, random_ask
 
@@ -33,11 +32,7 @@ def load_of(session, query, request, arrival, name):
         if index < len(query.stages) - 1:
             found = survivors(scores, ranker, k, tasks, query.survivor_limit, index == 0)
             releases = tuple(
-                Release(
-                    ids=len(each.ids),
-                    cycles=first_survivor_cycles(each.bins_scanned, passes=each.passes),
-                )
-                for each in found
+                Release.of(len(each.ids), each.bins_scanned, each.passes) for each in found
             )
         stages.append(
             StageLoad(
@@ -60,10 +55,31 @@ def load_of(session, query, request, arrival, name):
     return load, shapes
 
 
-def measure(seed, count, depth=16):
+def gathers_of(session, query, request, block):
+    """Return what a query's stages gather. block : of its inputs."""
+    user_address, list_address = session.driver.input_addresses(block)
+    return tuple(
+        gather_stage(
+            session.compiled,
+            session.rankers[query.stages[index][0]].name,
+            index,
+            user_record=query.user_record,
+            user_address=user_address,
+            features=query.features,
+            features_address=request.features.address,
+            list_address=list_address,
+            ids=scores.ids,
+            sub_batch=request.sub_batch,
+        )
+        for index, scores in enumerate(run_query(query, session.rankers, session.config).stages)
+    )
+
+
+def measure(seed, count, depth=16, gathers=None):
     """Run `count` random queries, all at once; return their completions, machine and loads.
 
-    They arrive when the netlist fetched their descriptors, one after the other.
+    They arrive when the netlist fetched their descriptors, one after the other. gathers : a list
+    that gets what each query's stages gather.
     """
     library = build_simulator(SPLIT)
     with VerilatedDevice(SPLIT, memory_bytes=MEMORY_BYTES, library=library) as device:
@@ -76,6 +92,9 @@ def measure(seed, count, depth=16):
         completions = [session.driver.wait(tag) for tag in tags]
         for number, (completion, (query, _)) in enumerate(zip(completions, asks, strict=True)):
             session.check(completion, query, f"query {number}")
+        if gathers is not None:
+            found = enumerate(asks, start=1)  # the LOAD had the first block
+            gathers += [gathers_of(session, *ask, block) for block, ask in found]
     fetched = fetched_after(completions)
     loads, shapes = [], {}
     for number, (query, request) in enumerate(asks):

@@ -40,7 +40,8 @@ POINT = SweepPoint(
     back_sub_batch=8, front_task=64, back_task=0, measured=1000, analytic=1100, event=990,
     analytic_own=1080, event_own=1003, front=(600, 700, 580), back=(400, 390, 410),
     units={name: ((100, 90), (40, 50)) for name in UNIT_FIELDS}, hits=(0.5, 0.25),
-    shares=(0.4, 0.45), event_s=0.01,
+    shares=(0.4, 0.45), event_s=0.01, traced=(1001, 598, 403), read=(70, 72), traced_s=0.02,
+    traced_steps=60,
 )  # fmt: skip
 LOAD = LoadPoint(
     machine="quarters",
@@ -50,10 +51,15 @@ LOAD = LoadPoint(
     event=1900,
     totals=((900, 990), (500, 470)),
     ends=((2000, 1900), (1500, 1400)),
+    traced=2020,
+    traced_totals=(909, 500),
 )
 
 NONE = np.zeros(0)
-RATES = {"records": 250.0, "means": 100.0, "cycles": 1e6, "analytic": 1e6, "event": 50.0}
+RATES = {
+    "records": 250.0, "means": 100.0, "cycles": 1e6, "analytic": 1e6, "event": 50.0, "told": 90.0,
+    "told steps": 12_345.0, "told cycles": 3.25e6,
+}  # fmt: skip
 
 
 def known(query, records, means):
@@ -96,6 +102,27 @@ def test_the_page_tells_stages_and_units():
     assert ["back", "event", "2", "2.50", "2.50"] in rows
     assert ["front, gather", "event", "2", "-10.00", "10.00"] in rows
     assert ["back, filter", "event", "2", "25.00", "25.00"] in rows
+
+
+def test_the_page_tells_how_far_off_it_is_that_knows_the_records():
+    text = sweep_text(
+        [POINT, replace(POINT, machine="whole", traced=(1000, 600, 400))], [LOAD], NONE
+    )
+    told = text.split("### Told its records")[1].split("### Stages")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines()]
+    assert ["all", "query, cycles", "2", "0.05", "0.05"] in [row[:5] for row in rows]
+    assert [row[-1] for row in rows if row[:2] == ["quarters", "query, cycles"]] == ["1 of 1000"]
+    assert [row[-1] for row in rows if row[:2] == ["all", "front, cycles"]] == ["2 of 1200"]
+    assert [row[-1] for row in rows if row[:2] == ["whole", "back, cycles"]] == ["0 of 400"]
+    assert [row[-1] for row in rows if row[:2] == ["all", "rows, beats read"]] == ["4 of 140"]
+    assert (
+        "* `event`, told its records: 0.05 % mean (kept: 0.25 %) and 0.10 % worst (kept: 2 %)\n"
+        in told
+    )
+    loads = [line.split("|")[2:5] for line in text.split("## Queries at once")[1].splitlines()]
+    cells = [[cell.strip() for cell in row] for row in loads]
+    assert ["told records, all", "1", "1.00"] in cells
+    assert ["told records, each", "2", "0.50"] in cells
 
 
 def test_the_page_tells_what_errors_are_left_with_the_right_share_of_hits():
@@ -141,6 +168,8 @@ def test_ceilings_are_exceeded_or_not():
     assert sizes["analytic"] == pytest.approx((0.075, 0.1))
     assert sizes["event_own"] == pytest.approx((0.003, 0.003))
     assert sizes["loads"] == pytest.approx((0.05, 0.05))
+    assert sizes["told"] == pytest.approx((0.001, 0.001))
+    assert sizes["told loads"] == pytest.approx((0.01, 0.01))
     assert sizes["records"] == (0.0, 0.0) and sizes["means"] == pytest.approx((0.1, 0.1))
     assert exceeded(sizes, {"analytic": (0.08, 0.11), "records": (0.0, 0.0)}) == []
     assert exceeded(sizes, {"analytic": (0.07, 0.09), "loads": (0.06, 0.04)}) == [
@@ -215,6 +244,10 @@ def test_the_page_says_what_the_worst_cases_have_in_common():
     page = validation_text(queries, [POINT], RATES, "speed.png")
     assert "Of these 2, 1 are too short; 2 on *tiny*." in page
     assert "MAESTRO 170,000, SCALE-Sim 3 0.006 to 0.4," in page
+    assert (
+        "told its records 90, which is 3.2 million cycles and 12,345 events of sub-batches "
+        "(missed: 200,000)" in page
+    )
     cells = [line.split()[1:6:2] for line in page.splitlines()]
     assert ["query", "records", "3"] in cells and ["query", "means", "2"] in cells
 
@@ -223,8 +256,12 @@ def test_the_rate_of_events_is_of_all_points(monkeypatch):
     """Not of the median: a few slow points are as slow in a sweep."""
     monkeypatch.setattr("rpaccel.main_job.sweep_validation.RATE_POINTS", 1)
     seconds = (9.0, 0.01, 0.01, 0.07)  # code is compiled in the first
-    points = [replace(POINT, event_s=each) for each in seconds]
-    assert sweep_rates([*points, LOAD])["event"] == pytest.approx(3 / 0.09)
+    points = [replace(POINT, event_s=each, traced_s=2 * each) for each in seconds]
+    rates = sweep_rates([*points, LOAD])
+    assert rates["event"] == pytest.approx(3 / 0.09)
+    assert rates["told"] == pytest.approx(3 / 0.18)
+    assert rates["told steps"] == pytest.approx(180 / 0.18)
+    assert rates["told cycles"] == pytest.approx(3003 / 0.18)
     assert sweep_rates([LOAD]) == {}
 
 

@@ -1,0 +1,164 @@
+"""Queries of a sweep's sessions as `perfmodel.traced_machine` is told them: with their records."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from rpaccel.golden.lane import StageScores, run_query, survivors
+from rpaccel.host.arena import Arena
+from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.compile import CompiledModels
+from rpaccel.host.memory_layout import lay_out
+from rpaccel.host.pinned_traces import PinLoads, pinned_rows
+from rpaccel.host.row_memory import row_memory
+from rpaccel.host.row_simulator import loads_of
+from rpaccel.main_job.sweep_session import DEPTH, MEMORY_BYTES, Asked, SweepSession
+from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
+from rpaccel.perfmodel.machine_report import MachineReport
+from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.row_banks import PinnedRows
+from rpaccel.perfmodel.shapes import ModelShape
+from rpaccel.perfmodel.traced_machine import TracedMachine, TracedQuery
+from rpaccel.scheduler.shapes import compiled_shape, gather_stage
+from rpaccel.spec.isa import Target
+from rpaccel.spec.platform import MemoryTiming as ModelTiming
+
+__all__ = ["SessionTraces", "TracedRun", "traced_session"]
+
+
+class TracedRun(NamedTuple):
+    """What became of a load, and the time that it took [s], of one core, without the golden one."""
+
+    report: MachineReport
+    seconds: float
+
+
+class SessionTraces:
+    """A session's machine, which gets the queries in the order in which the device gets them.
+
+    The addresses are those that `host.driver.Driver` gives them: a block of the inputs for each
+    descriptor in turn, and feature tables that are given back after each.
+    """
+
+    def __init__(self, session: SweepSession, machine: TracedMachine) -> None:
+        self.session, self.machine = session, machine
+        self._layout = lay_out(
+            session.config, MEMORY_BYTES, depth=DEPTH, update_depth=0, task_log_entries=0,
+            feature_bytes=MEMORY_BYTES // 4, corpus_bytes=0,
+        )  # fmt: skip
+        self._features = Arena("features", *self._layout.regions["features"])
+        self._blocks = deque(range(DEPTH))
+        self._blocks.rotate(-len(session.pinned_images))  # one for each LOAD
+
+    def run(self, load: Sequence[Asked], arrivals: Sequence[int] | None = None) -> TracedRun:
+        """Return what becomes of queries that are asked at once. arrivals : of each; None: 0."""
+        found, tables = [], []
+        for number, asked in enumerate(load):
+            features = asked.query.features
+            tables.append(self._features.allocate(features.size, max(64, features.shape[1])))
+            block = self._blocks[number]
+            arrival = arrivals[number] if arrivals else 0
+            found.append(self._query(asked, arrival, tables[-1], block))
+        self._blocks.rotate(-len(load))
+        for address in tables:
+            self._features.release(address)
+        begin = time.process_time()
+        report = self.machine.run(found)
+        return TracedRun(report, time.process_time() - begin)
+
+    def _query(self, asked: Asked, arrival: int, features: int, block: int) -> TracedQuery:
+        """Return a query. features : of its table [bytes]. block : of the inputs."""
+        session, query = self.session, asked.query
+        golden = run_query(query, session.rankers.both, session.config)
+        stages = tuple(
+            _stage(session, asked, index, golden.stages[index : index + 1])
+            for index in range(len(query.stages))
+        )
+        load = QueryLoad(
+            arrival=arrival,
+            items=len(query.candidates),
+            stages=stages,
+            records=RecordSizes(
+                user_bytes=len(query.user_record), item_bytes=query.features.shape[1]
+            ),
+            top_n=query.top_n,
+        )
+        base = self._layout.inputs(block)
+        gathers = tuple(
+            gather_stage(
+                _stage_place(session, index)[0],
+                stages[index].model,
+                index,
+                user_record=query.user_record,
+                user_address=base,
+                features=query.features,
+                features_address=features,
+                list_address=base + self._layout.candidate_offset,
+                ids=scores.ids,
+                sub_batch=asked.dealing.sub_batch,
+            )
+            for index, scores in enumerate(golden.stages)
+        )
+        return TracedQuery(load=load, gathers=gathers)
+
+
+def _stage(
+    session: SweepSession, asked: Asked, index: int, scores: Sequence[StageScores]
+) -> StageLoad:
+    """Return a stage. scores : of its items; none: nothing reached it."""
+    query, (slot, k) = asked.query, asked.query.stages[index]
+    ranker, tasks = session.rankers.both[slot], query.tasks_of(index)
+    releases = [
+        Release.of(len(each.ids), each.bins_scanned, each.passes)
+        for found in scores
+        if index < len(query.stages) - 1
+        for each in survivors(found, ranker, k, tasks, query.survivor_limit, index == 0)
+    ]
+    return StageLoad(
+        model=ranker.name,
+        k=k,
+        tasks=tasks,
+        lanes=tuple(_stage_place(session, index)[1]),
+        releases=tuple(releases),
+        sub_batch=asked.dealing.sub_batch,
+    )
+
+
+def _stage_place(session: SweepSession, index: int) -> tuple[CompiledModels, range]:
+    """Return the image and the lanes of a stage."""
+    lanes, back = len(session.machine.partition), session.machine.back_lane
+    if not back:
+        return session.pinned_images[0], range(lanes)
+    return session.pinned_images[min(index, 1)], range(back, lanes) if index else range(back)
+
+
+def _pinned(session: SweepSession) -> PinnedRows | None:
+    """Return what the static caches hold; the last image that is loaded says so."""
+    if not session.config.static_cache_lines:
+        return None
+    image = session.pinned_images[-1]
+    pins = [s for s in image.sections if s.target in (Target.PIN_LINE, Target.PIN_ENTRY)]
+    loads = PinLoads(loads=loads_of(pins), split=image.static_split)
+    return pinned_rows(session.config, loads)
+
+
+@contextmanager
+def traced_session(session: SweepSession) -> Iterator[SessionTraces]:
+    """Yield the queries of a session and a machine whose caches are as after a LOAD."""
+    config = session.config
+    lanes: dict[int, dict[str, ModelShape]] = {}
+    for index, ranker in enumerate(session.rankers.both):
+        image, places = _stage_place(session, index)
+        for lane in places:
+            lanes.setdefault(lane, {})[ranker.name] = compiled_shape(image, ranker.name)
+    machine = Machine(
+        config=config,
+        memory=ModelTiming(latency_cycles=session.latency, source="the simulated memory"),
+        lanes=lanes,
+    )
+    with row_memory(config, MemoryTiming(read_latency_cycles=session.latency)) as memory:
+        yield SessionTraces(session, TracedMachine(machine, memory, pinned=_pinned(session)))
