@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rpaccel.host.synthesis import children_cpu_seconds, run_yosys
+from rpaccel.host.synthesis import NetlistError, children_cpu_seconds, run_yosys
 from rpaccel.host.verilator import BUILD_DIR, digest_of, locked
 from rpaccel.rtl.rtlil_text import Cell, Process, RtlilModule, Wire, emit
 
@@ -23,6 +23,10 @@ __all__ = ["Piece", "PieceCost", "instances_of", "piece_costs", "pieces_of", "to
 
 _BATCH_ITEMS = 2_000  # cells and processes in one run of Yosys: a minute or so
 _BATCH_PIECES = 24  # abc9 looks at all modules of a run for each of them; a run begins in 3 s
+
+# Yosys 0.70 lists a LUT RAM of 16 address bits for UltraScale+ (lutrams_xcu.txt), which there is
+# not (UG574: RAM512X1S has 9), takes it for a deep memory of one port, and then cannot map it.
+_TOO_DEEP = "invalid OPTION_ABITS/WIDTH combination"
 
 Cells = dict[str, int]
 
@@ -192,6 +196,23 @@ def piece_costs(
 
 
 def _synthesise(
+    batch: list[Piece], command: str, folder: Path, progress: Callable[[str], None]
+) -> dict[str, PieceCost]:
+    """Return the costs of `batch`, of a module with too deep a LUT RAM with none at all."""
+    try:
+        return _run(batch, command, folder, progress)
+    except NetlistError as error:
+        if _TOO_DEEP not in str(error):
+            raise
+    if len(batch) == 1:
+        return _run(batch, f"{command} -nolutram", folder, progress)
+    middle = len(batch) // 2
+    halves = (batch[:middle], batch[middle:])
+    first, second = (_synthesise(half, command, folder, progress) for half in halves)
+    return first | second
+
+
+def _run(
     batch: list[Piece], command: str, folder: Path, progress: Callable[[str], None]
 ) -> dict[str, PieceCost]:
     before = children_cpu_seconds()

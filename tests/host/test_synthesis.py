@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import sys
 
@@ -109,6 +110,29 @@ class Machine(wiring.Component):
         return m
 
 
+class DeepMemory(wiring.Component):
+    """A memory of 4,096 words that is read or written at one address."""
+
+    address: In(12)
+    i_word: In(512)
+    write: In(1)
+    o_word: Out(512)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = store = memory.Memory(shape=512, depth=4096, init=[])
+        write, read = store.write_port(granularity=32), store.read_port()
+        m.d.comb += [
+            write.addr.eq(self.address),
+            write.data.eq(self.i_word),
+            write.en.eq(self.write.replicate(16)),
+            read.addr.eq(self.address),
+            read.en.eq(~self.write),
+            self.o_word.eq(read.data),
+        ]
+        return m
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("synthesis")
@@ -201,6 +225,23 @@ def test_another_design_reuses_equal_modules(report, folder, tmp_path):
     lines.clear()
     piece_costs(pieces.values(), COMMAND, build_dir=folder, progress=lines.append)
     assert lines == []
+
+
+@pytest.mark.slow
+def test_a_lut_ram_that_is_not_there_is_left_out(folder, tmp_path):
+    deep = write_netlist(DeepMemory(), "deep", tmp_path)
+    pieces = pieces_of(parse(deep.rtlil.read_text()))
+    (piece,) = (piece for piece in pieces.values() if "memory width" in piece.text)
+    (tmp_path / "deep.il").write_text(piece.text)
+    synthesis = COMMAND.format(top=f"piece_{piece.digest}")
+    with pytest.raises(NetlistError, match="invalid OPTION_ABITS/WIDTH combination"):
+        run_yosys(f"read_rtlil deep.il; {synthesis}", tmp_path / "yosys.log")
+    others = pieces_of(parse(write_netlist(Row(1), "row", tmp_path).rtlil.read_text()))
+    both = [*others.values(), *pieces.values()]
+    costs = piece_costs(both, COMMAND, build_dir=tmp_path, progress=lambda _: None)
+    counts = XCUP.count(costs[piece.digest].cells)
+    assert (counts["bram"], counts["lutram"]) == (math.ceil(4096 * 512 / 36864), 0)
+    assert sum(XCUP.count(costs[each.digest].cells)["dsp"] for each in others.values()) == 1
 
 
 @pytest.mark.slow
