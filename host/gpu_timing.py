@@ -84,7 +84,7 @@ def time_gpu(
     if len(rows) % INT8_ROWS:
         raise ValueError(f"rows must be a multiple of {INT8_ROWS}, not {len(rows)}")
     gpu_name()
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (optional)
 
     scores = inner_product(rows, queries[0])
     best = scores[top_k(scores, k)]

@@ -1,4 +1,4 @@
-"""Verbs of FPGAs: place and route on an ECP5, estimates for UltraScale+, a page of each."""
+"""Verbs of FPGAs: cost of units, place and route on an ECP5, UltraScale+; a page of each."""
 
 from __future__ import annotations
 
@@ -89,4 +89,28 @@ def synth_page(
     show_page(out, estimates_text(reports), reports if json else None)
 
 
-VERBS = (fpga, fpga_page, synth, synth_page)
+def units(
+    preset: Preset = "edge",
+    family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
+    inside: Annotated[
+        str | None, typer.Option(help="Instead: the modules of this unit, each apart.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, too.")] = None,
+    json: Json = False,
+) -> None:
+    """Synthesise every unit of a preset on its own and print what it costs."""
+    from rpaccel.host.unit_costs import module_costs, unit_costs  # noqa: PLC0415
+    from rpaccel.main_job.units_page import modules_text, units_text  # noqa: PLC0415
+    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
+
+    config = load_accelerator(preset)
+    if inside is None:
+        costs = unit_costs(config, family, progress=_say)
+        text = units_text(costs, preset, family)
+    else:
+        costs = module_costs(config, inside, family, progress=_say)
+        text = modules_text(costs, inside, preset, family, config.array_macs)
+    show_page(out, text, costs if json else None)
+
+
+VERBS = (units, fpga, fpga_page, synth, synth_page)

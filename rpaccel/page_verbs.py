@@ -135,31 +135,6 @@ def validate(
         raise RuntimeError("; ".join(lines))
 
 
-def units(
-    preset: Preset = "edge",
-    family: Annotated[str, typer.Option(help="ecp5 or xcup.")] = "ecp5",
-    inside: Annotated[
-        str | None, typer.Option(help="Instead: the modules of this unit, each apart.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, too.")] = None,
-    json: Json = False,
-) -> None:
-    """Synthesise every unit of a preset on its own and print what it costs."""
-    from rpaccel.host.unit_costs import module_costs, unit_costs  # noqa: PLC0415
-    from rpaccel.main_job.units_page import modules_text, units_text  # noqa: PLC0415
-    from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
-
-    say = functools.partial(print, file=sys.stderr)
-    config = load_accelerator(preset)
-    if inside is None:
-        costs = unit_costs(config, family, progress=say)
-        text = units_text(costs, preset, family)
-    else:
-        costs = module_costs(config, inside, family, progress=say)
-        text = modules_text(costs, inside, preset, family, config.array_macs)
-    show_page(out, text, costs if json else None)
-
-
 def calibrate(
     data: Data = "ml-100k",
     users: Annotated[int | None, typer.Option(help="Test users, drawn; default: all.")] = None,
@@ -409,6 +384,6 @@ def retrieval_area(
 
 
 VERBS = (
-    efficiency, layers, array_bench, units, calibrate, filter_study, row_study, row_caches,
+    efficiency, layers, array_bench, calibrate, filter_study, row_study, row_caches,
     row_model, retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate,
 )  # fmt: skip

@@ -42,8 +42,9 @@ distinct module synthesised once by Yosys, counts composed over the instances; n
 LUTs, with those that hold memory, and flip-flops are upper bounds: modules are apart, and nothing
 but the product goes into a DSP48E2; lone inverters are left to the LUTs around them. DSP48E2 and
 block RAMs are what the RTL asks for. Two MACs per DSP: `--dsp-packing`. Large memories are in
-URAM, or in block RAM where only that fits the smallest part. CPU seconds are Yosys', for all
-distinct modules of the row; those that are equal in several rows were made once. The parts:
-`host/fpga_parts.py`.
+URAM, or in block RAM where only that fits the smallest part. A module for which Yosys takes a LUT
+RAM that UltraScale+ does not have is made without any (`host/composition.py`). CPU seconds are
+Yosys', for all distinct modules of the row; those that are equal in several rows were made once.
+The parts: `host/fpga_parts.py`.
 
 {table}"""
