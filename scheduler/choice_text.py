@@ -126,10 +126,13 @@ def _runner_up(choice: Choice) -> str:
         "queueing": (second.wait_ms, best.wait_ms),
     }
     name, (theirs, ours) = max(parts.items(), key=lambda part: part[1][0] - part[1][1])
+    more, less = f"{theirs:.3g}", f"{ours:.3g}"
+    why = f"most of it {name}: on average {more} ms against {less} ms"
+    if theirs <= ours or more == less:
+        why = "not on average, where no part of it takes longer: its slowest queries meet others"
     return (
         f"{label} lost by {second.tail_ms - best.tail_ms:.3g} ms of {need.tail} "
-        f"({second.tail_ms:.4g} ms, {need.metric} {second.quality.quality:.4g}), most of it "
-        f"{name}: on average {theirs:.3g} ms against {ours:.3g} ms."
+        f"({second.tail_ms:.4g} ms, {need.metric} {second.quality.quality:.4g}), {why}."
     )
 
 

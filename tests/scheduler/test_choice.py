@@ -53,6 +53,17 @@ def test_runner_up_is_another_placement_and_the_reason_is_the_largest_part() -> 
     assert "most of it service" in text
 
 
+def test_runner_up_that_is_no_slower_on_average_lost_on_its_slowest_queries() -> None:
+    choice = chosen()
+    best, second = choice.chosen, choice.runner_up
+    assert best is not None and second is not None
+    parts = ("idle_ms", "transfer_ms", "mean_ms")
+    even = replace(second, **{name: getattr(best, name) for name in parts})
+    text = explanation(replace(choice, runner_up=even))
+    assert f"lost by {second.tail_ms - best.tail_ms:.3g} ms" in text
+    assert "not on average" in text and "most of it" not in text
+
+
 def test_half_and_double_load_are_answered() -> None:
     found = space(devices=("cpu",), retrieval=space().spec.retrieval.model_copy(update={"k": ()}))
     evaluator = Evaluator(found.node, quality(), queries=QUERIES)
