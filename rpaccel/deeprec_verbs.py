@@ -48,10 +48,13 @@ def serve(
     ] = None,
     load: Annotated[float, typer.Option(help="Share of the capacity to offer.")] = 0.5,
     qps: Annotated[float | None, typer.Option(help="Load instead, in queries/s.")] = None,
-    queries: Annotated[int, typer.Option(help="Queries to serve.", min=20)] = 1000,
+    queries: Annotated[int, typer.Option(help="Queries of a run.", min=20)] = 1000,
     seconds: Annotated[
         float, typer.Option(help="Or queries of so long, if these are more.", min=0)
     ] = 0.0,
+    runs: Annotated[
+        int, typer.Option(help="Runs after each other; their medians count.", min=1)
+    ] = 1,
     scale_rows: ScaleRows = 1.0,
     platform: Annotated[str, typer.Option(help="Platform of the accelerator.")] = "paper",
     split: Annotated[
@@ -80,6 +83,7 @@ def serve(
             qps=qps,
             queries=queries,
             seconds=seconds,
+            runs=runs,
             scale_rows=scale_rows,
             seed=seed,
         )

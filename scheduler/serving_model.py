@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from rpaccel.scheduler.arrivals import Floats
 from rpaccel.scheduler.intervals import quantiles_of
-from rpaccel.scheduler.queueing import WARM_UP, serve
+from rpaccel.scheduler.queueing import serve
 from rpaccel.scheduler.serving import LaneStage
 from rpaccel.scheduler.workers import Part, Served
+
+__all__ = ["BLOCK", "Forecast", "Numbers", "ServiceTimes", "Tail", "capacity_qps", "latencies_s"]
 
 BLOCK = 50  # requests that a spell of slower service is taken to last, assumed
 Numbers = npt.NDArray[np.int64]
@@ -29,13 +31,37 @@ class Tail:
     p99_ms: float
 
     @classmethod
-    def of(cls, latency_s: Floats, warm_up: float = WARM_UP) -> Tail:
-        """Return those of queries in order of arrival, the first `warm_up` (a share) left out."""
-        kept = latency_s[int(len(latency_s) * warm_up) :] * 1e3
-        p50, p95, p99 = quantiles_of(kept, [0.5, 0.95, 0.99])
-        return cls(
-            queries=len(kept), mean_ms=float(kept.mean()), p50_ms=p50, p95_ms=p95, p99_ms=p99
-        )
+    def of(cls, latency_s: Floats) -> Tail:
+        """Return those of a run's queries."""
+        latency_ms = latency_s * 1e3
+        p50, p95, p99 = quantiles_of(latency_ms, [0.5, 0.95, 0.99])
+        mean = float(latency_ms.mean())
+        return cls(queries=len(latency_ms), mean_ms=mean, p50_ms=p50, p95_ms=p95, p99_ms=p99)
+
+    @classmethod
+    def middle(cls, tails: Sequence[Tail]) -> Tail:
+        """Return the median of every figure over some runs."""
+        rows = np.asarray([(t.queries, t.mean_ms, t.p50_ms, t.p95_ms, t.p99_ms) for t in tails])
+        queries, *times = np.median(rows, axis=0).tolist()
+        mean, p50, p95, p99 = times
+        return cls(queries=int(queries), mean_ms=mean, p50_ms=p50, p95_ms=p95, p99_ms=p99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Simulated runs of one length: the medians of their figures.
+
+    p99_ms : least and most of them [ms].
+    """
+
+    tail: Tail
+    p99_ms: tuple[float, float]
+
+    @classmethod
+    def of(cls, tails: Sequence[Tail]) -> Forecast:
+        """Return what the tails of the runs say."""
+        p99 = [one.p99_ms for one in tails]
+        return cls(tail=Tail.middle(tails), p99_ms=(min(p99), max(p99)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from rpaccel.main_job.serve_bench import CALIBRATIONS, Bench, Load, Ranked
+from rpaccel.main_job.serve_bench import CALIBRATIONS, Bench, Load, Ranked, Run
 from rpaccel.main_job.serve_stages import Stages, parse_stages
-from rpaccel.scheduler.arrivals import poisson_arrivals_s
+from rpaccel.scheduler.arrivals import Floats
 from rpaccel.scheduler.lane_machine import LaneMachine
 from rpaccel.scheduler.lane_ranker import LaneRanker
 from rpaccel.scheduler.loadgen import LoadgenReport, require_loadgen
-from rpaccel.scheduler.queueing import WARM_UP
 from rpaccel.scheduler.serving import LaneStage
-from rpaccel.scheduler.serving_model import Tail, capacity_qps
+from rpaccel.scheduler.serving_model import Forecast, ServiceTimes, Tail, capacity_qps
 from rpaccel.scheduler.sizes import parse_sizes
 from rpaccel.scheduler.workers import WorkerAsk, Workers, parts_of, sample_sizes
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.deeprec import load_deeprec
 from rpaccel.spec.platform import load_platform
 
-__all__ = ["GOAL", "SIMULATED", "ServeAsk", "ServeReport", "run_serve"]
+__all__ = ["GOAL", "ServeAsk", "ServeReport", "Trial", "run_serve"]
 
 GOAL = 0.15  # of the measured p99
-SIMULATED = 20_000  # queries of the simulation in front of the run
+NEXT_SEED = 10  # of a run after another one; LoadGen takes three
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class ServeAsk:
     batch : items of a request at most: a query is split over the workers; None: never. One CPU
         stage only: parts of a query keep other items in between than the whole would.
     load : share of the slowest station's capacity that is offered, unless `qps` is given.
-    queries, seconds : to serve at least, whichever is more.
+    queries, seconds : of a run at least, whichever is more. runs : one after another.
     """
 
     stages: str
@@ -56,6 +55,7 @@ class ServeAsk:
     qps: float | None = None
     queries: int = 1000
     seconds: float = 0.0
+    runs: int = 1
     scale_rows: float = 1.0
     seed: int = 0
 
@@ -68,8 +68,42 @@ class ServeAsk:
             raise ValueError(f"qps must be positive, not {self.qps}")
         if self.queries < 20:
             raise ValueError(f"queries must be at least 20, not {self.queries}")
+        if self.runs < 1:
+            raise ValueError(f"runs must be at least 1, not {self.runs}")
         if not 0 <= self.seconds < math.inf:
             raise ValueError(f"seconds must be 0 or more, not {self.seconds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run of LoadGen's beside its simulations.
+
+    Members
+    -------
+    predicted : Poisson arrivals, simulated before the run from the service times of the one before
+        it: of the calibration, or the run before.
+    replayed : the same on the arrivals and samples that LoadGen drew.
+    explained : with the service times of the run, too: what is left is queues and transport.
+    measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
+    most_lost_ms : of one request.
+    """
+
+    predicted: Forecast
+    replayed: Tail
+    explained: Tail
+    measured: LoadgenReport
+    lost_share: float
+    most_lost_ms: float
+
+    @property
+    def tails(self) -> tuple[Tail, Tail, Tail]:
+        """The simulations: before the run, on its arrivals, with its service times."""
+        return self.predicted.tail, self.replayed, self.explained
+
+    @property
+    def errors(self) -> tuple[float, ...]:
+        """How far the p99 of each of `tails` is from the measured one, signed shares."""
+        return tuple(tail.p99_ms / self.measured.latency_ms[99] - 1 for tail in self.tails)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +112,8 @@ class ServeReport:
 
     Members
     -------
-    capacity_qps : of the simulated stations.    qps : offered.
-    predicted : simulation of Poisson arrivals, made before the run from the calibration's times.
-    replayed : the same simulation on the arrivals and samples that LoadGen drew.
-    explained : with the service times of the run, too: what is left is queues and transport.
-    measured : by LoadGen.    lost_share : of the workers' wall time that other jobs took.
-    most_lost_ms : of one request.
+    service_ms : of the calibration: mean, largest sample.    capacity_qps : of the simulated
+        stations.    qps : offered.
     lists : that queries ended with. computed : lists that the golden device computed before
         LoadGen ran, and while it did. rank_ms : that one took on this CPU, on average.
     peak_bytes : of the workers together, the tables counted once [B].
@@ -93,25 +123,16 @@ class ServeReport:
     sla_ms: float
     percentile: float
     lane: LaneStage | None
-    service_ms: tuple[float, float]  # mean, largest sample
+    service_ms: tuple[float, float]
     hold_ms: float
     transport_ms: float
     capacity_qps: float
     qps: float
-    predicted: Tail
-    replayed: Tail
-    explained: Tail
-    measured: LoadgenReport
-    lost_share: float
-    most_lost_ms: float
+    trials: tuple[Trial, ...]
     lists: tuple[Ranked, ...]
     computed: tuple[int, int]
     rank_ms: float
     peak_bytes: int
-
-    def error(self, report: Tail) -> float:
-        """Return how far the p99 of a simulation is from the measured one, a signed share."""
-        return report.p99_ms / self.measured.latency_ms[99] - 1
 
 
 def _lanes(
@@ -153,14 +174,8 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         service = bench.calibrate(rng, out / "calibration")
         capacity = capacity_qps(float(service.query_s.mean()), ask.workers, lane)
         qps = ask.load * capacity if ask.qps is None else ask.qps
-        drawn = rng.integers(0, ask.samples, SIMULATED)
-        arrivals = poisson_arrivals_s(SIMULATED, qps, ask.seed)
-        predicted = bench.simulated(service, arrivals, drawn, service.draw(drawn, rng), WARM_UP)
-        say(f"{qps:.1f} of {capacity:.1f} queries/s; predicted p99 {predicted.p99_ms:.2f} ms")
-        queries = max(ask.queries, math.ceil(qps * ask.seconds))
-        run = bench.run(qps, queries, ask.seed, out)
-    same = functools.partial(bench.simulated, service, run.issued_s, run.asked)
-    wall = sum(served.service_s for served in run.served)
+        say(f"{qps:.1f} of {capacity:.1f} queries/s")
+        trials, lists = _trials(replace(ask, qps=qps), bench, service, rng, out, say)
     return ServeReport(
         ask=replace(ask, qps=qps),
         sla_ms=sla.medium_ms,
@@ -171,14 +186,56 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         transport_ms=1e3 * service.transport_s,
         capacity_qps=capacity,
         qps=qps,
-        predicted=predicted,
-        replayed=same(service.draw(run.asked, rng)),
-        explained=same(run.service_s + service.hold_s),
-        measured=run.measured,
-        lost_share=1 - sum(served.cpu_s for served in run.served) / wall,
-        most_lost_ms=1e3 * max(served.service_s - served.cpu_s for served in run.served),
-        lists=run.lists,
+        trials=trials,
+        lists=lists,
         computed=(0, 0) if ranker is None else (ranker.asked - bench.computed, bench.computed),
         rank_ms=0.0 if ranker is None else 1e3 * ranker.seconds / ranker.asked,
         peak_bytes=workers.peak_bytes,
+    )
+
+
+def _trials(
+    ask: ServeAsk,
+    bench: Bench,
+    service: ServiceTimes,
+    rng: np.random.Generator,
+    out: Path,
+    say: Callable[[str], None],
+) -> tuple[tuple[Trial, ...], tuple[Ranked, ...]]:
+    """Run LoadGen, each time after a simulation; return also what all queries ended with."""
+    assert ask.qps is not None, "the load is known by now"
+    queries = max(ask.queries, math.ceil(ask.qps * ask.seconds))
+    trials, ends = [], Counter[tuple[int, tuple[int, ...]]]()
+    for number in range(ask.runs):
+        seed = ask.seed + NEXT_SEED * number
+        predicted = bench.forecast(service, ask.qps, queries, seed, rng)
+        run = bench.run(ask.qps, queries, seed, out / f"run{number}")
+        trials.append(_trial(bench, service, predicted, run, rng))
+        say(
+            f"run {number + 1}: p99 {run.measured.latency_ms[99]:.2f} ms, "
+            f"predicted {predicted.tail.p99_ms:.2f} ms"
+        )
+        ends.update({(one.sample, one.items): one.queries for one in run.lists})
+        service = bench.times(run)
+    lists = tuple(
+        Ranked(sample=sample, items=items, queries=count)
+        for (sample, items), count in sorted(ends.items())
+    )
+    return tuple(trials), lists
+
+
+def _trial(
+    bench: Bench, service: ServiceTimes, predicted: Forecast, run: Run, rng: np.random.Generator
+) -> Trial:
+    def simulated(service_s: Floats) -> Tail:
+        return bench.simulated(service, run.issued_s, run.asked, service_s)
+
+    wall = sum(served.service_s for served in run.served)
+    return Trial(
+        predicted=predicted,
+        replayed=simulated(service.draw(run.asked, rng)),
+        explained=simulated(run.service_s + service.hold_s),
+        measured=run.measured,
+        lost_share=1 - sum(served.cpu_s for served in run.served) / wall,
+        most_lost_ms=1e3 * max(served.service_s - served.cpu_s for served in run.served),
     )

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rpaccel.scheduler.arrivals import Floats
+from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
 from rpaccel.scheduler.lane_ranker import LaneRanker
 from rpaccel.scheduler.loadgen import LoadgenReport, answer, run_server
 from rpaccel.scheduler.serving import LaneStage, LivePipeline, merged, to_workers
 from rpaccel.scheduler.serving_model import (
+    Forecast,
     Numbers,
     ServiceTimes,
     Tail,
@@ -27,7 +28,7 @@ from rpaccel.spec.deeprec import SlaTargets
 __all__ = ["Bench", "Load", "Ranked", "Run"]
 
 CALIBRATIONS = 30  # of every sample at least, on average
-CALIBRATION_SHARE = 0.25  # of the seconds of a run
+FORECASTS = 39  # simulated runs: another one lies between them with 95 %
 OTHER_SEED = 1000  # of the calibration, beyond the run's
 
 
@@ -35,7 +36,7 @@ OTHER_SEED = 1000  # of the calibration, beyond the run's
 class Load:
     """What is offered: a share of the capacity, unless `qps` is given.
 
-    seconds : of a run at least.
+    seconds : of a run at least, the calibration included.
     """
 
     share: float
@@ -90,6 +91,8 @@ class Bench:
         self._lanes = lanes
         self._keep, self._load = keep, load
         self.computed = 0
+        self._alone: list[Served] = []  # every part, by itself
+        self._hold_s = 0.0
 
     def run(self, qps: float, queries: int, seed: int, folder: Path) -> Run:
         """Serve `queries`. folder : of LoadGen's logs."""
@@ -144,27 +147,33 @@ class Bench:
         """Measure parts at the load that will be offered, as far as a short run tells it.
 
         LoadGen and what answers it take memory and cores of the workers, so it is one of LoadGen's.
-        Parts that it does not ask for are measured alone. The lists of the lanes are computed
-        before: in a run they are known, and a lane takes the time of the model.
+        The lists of the lanes are computed before: in a run they are known, and a lane takes the
+        time of the model.
         """
         load, every = self._load, [part for all_of in self.parts for part in all_of]
         brought = self._brought()
-        alone = self.workers.run_alone(every, brought)
-        self._rank_all(alone)
-        mean_s = sum(served.service_s for served in alone) / len(self.parts)
+        self._alone = self.workers.run_alone(every, brought)
+        self._rank_all(self._alone)
+        mean_s = sum(served.service_s for served in self._alone) / len(self.parts)
         lane = None if self._lanes is None else self._lanes[0]
         capacity = capacity_qps(mean_s, self.workers.count, lane)
         qps = load.share * capacity if load.qps is None else load.qps
-        seconds = CALIBRATION_SHARE * load.seconds
-        queries = max(CALIBRATIONS * len(self.parts), math.ceil(qps * seconds))
+        queries = max(CALIBRATIONS * len(self.parts), math.ceil(qps * load.seconds))
         run = self.run(qps, queries, load.seed + OTHER_SEED, folder)
-        asked = {served.part for served in run.served}
-        served = [*run.served, *(one for one in alone if one.part not in asked)]
         order = rng.permutation(len(every))
         waiting, taken_s = self.workers.run_at_once([every[i] for i in order], brought)
-        hold_s = max(0.0, taken_s - sum(one.service_s for one in waiting) / len(waiting))
-        service = ServiceTimes.of(self.parts, served, hold_s, 0.0)
-        short = self.simulated(service, run.issued_s, run.asked, run.service_s + hold_s)
+        self._hold_s = max(0.0, taken_s - sum(one.service_s for one in waiting) / len(waiting))
+        return self.times(run)
+
+    def times(self, run: Run) -> ServiceTimes:
+        """Return what a run says of the next one. Call `calibrate` first.
+
+        Parts that it did not ask for are those measured alone. Transport makes up its median.
+        """
+        asked = {served.part for served in run.served}
+        served = [*run.served, *(one for one in self._alone if one.part not in asked)]
+        service = ServiceTimes.of(self.parts, served, self._hold_s, 0.0)
+        short = self.simulated(service, run.issued_s, run.asked, run.service_s + self._hold_s)
         transport_ms = max(0.0, run.measured.latency_ms[50] - short.p50_ms)
         return replace(service, transport_s=1e-3 * transport_ms)
 
@@ -184,16 +193,27 @@ class Bench:
             parts = [one for one in alone if one.part.sample == sample]
             self._lanes[1].rank(sample, merged(parts, self._keep))
 
+    def forecast(
+        self, service: ServiceTimes, qps: float, queries: int, seed: int, rng: np.random.Generator
+    ) -> Forecast:
+        """Return what runs of so many queries should take: Poisson arrivals, none is known."""
+        tails = []
+        for number in range(FORECASTS):
+            asked = rng.integers(0, len(self.parts), queries)
+            arrivals = poisson_arrivals_s(queries, qps, FORECASTS * seed + number)
+            drawn = service.draw(asked, rng)
+            tails.append(self.simulated(service, arrivals, asked, drawn))
+        return Forecast.of(tails)
+
     def simulated(
         self,
         service: ServiceTimes,
         arrivals_s: Floats,
         asked: Numbers,
         service_s: Floats,
-        warm_up: float = 0.0,
     ) -> Tail:
         """Return the latencies of queries of samples `asked`; service_s : of every part."""
         counts, count = service.counts(asked), self.workers.count
         lanes = None if self._lanes is None else (self._lanes[0], asked)
         found = latencies_s(arrivals_s, counts, service_s, count, lanes, service.transport_s)
-        return Tail.of(found, warm_up)
+        return Tail.of(found)

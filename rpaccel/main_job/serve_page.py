@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from rpaccel.main_job.serve import GOAL, SIMULATED, ServeReport
+from rpaccel.main_job.serve import GOAL, ServeReport, Trial
+from rpaccel.main_job.serve_bench import FORECASTS
 from rpaccel.scheduler.cpu_profile import machine_description
+from rpaccel.scheduler.deeprec_tables import PEAK_LIMIT_BYTES
 from rpaccel.scheduler.serving_model import Tail
 
 __all__ = ["serve_page", "serve_text"]
 
+SIMULATIONS = ("simulated before the run", "simulated on its arrivals", "... and its service times")
+SHORT = ("before the run", "on its arrivals", "with its service times, too")
+
 
 def serve_text(report: ServeReport) -> str:
     """The report as lines for people."""
-    ask, measured = report.ask, report.measured
+    ask = report.ask
     listed = sum(one.queries for one in report.lists)
     lines = [
         f"pipeline {ask.stages}, sizes {ask.sizes} ({ask.samples} samples), "
@@ -36,34 +42,56 @@ def serve_text(report: ServeReport) -> str:
             f"{report.computed[0]} before the runs, {report.rank_ms:.1f} ms each on this CPU, "
             f"{report.computed[1]} in them"
         )
-    lines.append(f"{'latency [ms]':30s} {'mean':>8s} {'p50':>8s} {'p95':>8s} {'p99':>8s}")
-    for name, values in (
-        ("measured (LoadGen)", (measured.mean_ms, *(measured.latency_ms[p] for p in (50, 95, 99)))),
-        ("simulated before the run", _row(report.predicted)),
-        ("simulated on its arrivals", _row(report.replayed)),
-        ("... and its service times", _row(report.explained)),
-    ):
-        lines.append(f"{name:30s} " + " ".join(f"{value:8.2f}" for value in values))
+    lines += _rows(report.trials)
+    lost = max(trial.most_lost_ms for trial in report.trials)
+    share = float(np.mean([trial.lost_share for trial in report.trials]))
+    verdicts = Counter(trial.measured.verdict for trial in report.trials)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
     lines.append(
-        f"error of p99: {100 * report.error(report.predicted):+.1f} % before the run, "
-        f"{100 * report.error(report.replayed):+.1f} % on its arrivals, "
-        f"{100 * report.error(report.explained):+.1f} % with its service times, too "
-        f"(goal {100 * GOAL:.0f} %)"
-    )
-    lines.append(
-        f"other jobs took {100 * report.lost_share:.1f} % of the workers' time, "
-        f"{report.most_lost_ms:.1f} ms of a request at most; target "
-        f"{report.sla_ms:g} ms at p{report.percentile:g}: {measured.verdict}; "
-        f"peak memory of the workers {report.peak_bytes / 1e9:.2f} GB"
+        f"other jobs took {100 * share:.1f} % of the workers' time, "
+        f"{lost:.1f} ms of a request at most; target "
+        f"{report.sla_ms:g} ms at p{report.percentile:g}: {said}; "
+        f"peak memory of the workers {report.peak_bytes / 1e9:.2f} GB of "
+        f"{PEAK_LIMIT_BYTES / 1e9:.0f}"
     )
     return "\n".join(lines)
+
+
+def _rows(trials: Sequence[Trial]) -> list[str]:
+    """Latencies, their medians over the runs; errors; every run's p99."""
+    lines = [f"{'latency [ms]':30s} {'mean':>8s} {'p50':>8s} {'p95':>8s} {'p99':>8s}"]
+    measured = np.median([_measured(trial) for trial in trials], axis=0).tolist()
+    simulated = [Tail.middle(tails) for tails in zip(*(t.tails for t in trials), strict=True)]
+    for name, values in (
+        ("measured (LoadGen)", measured),
+        *zip(SIMULATIONS, map(_row, simulated), strict=True),
+    ):
+        lines.append(f"{name:30s} " + " ".join(f"{value:8.2f}" for value in values))
+    errors = 100 * np.asarray([trial.errors for trial in trials])
+    parts = [
+        f"{np.median(column):+.1f} % ({column.min():+.1f} to {column.max():+.1f}) {when}"
+        for column, when in zip(errors.T, SHORT, strict=True)
+    ]
+    lines.append(f"error of p99, {_of_runs(trials)}: {', '.join(parts)} (goal {100 * GOAL:.0f} %)")
+    runs = [
+        f"{trial.measured.latency_ms[99]:.2f} ({trial.predicted.p99_ms[0]:.2f} to "
+        f"{trial.predicted.p99_ms[1]:.2f})"
+        for trial in trials
+    ]
+    lines.append(f"p99 of each run (of {FORECASTS} simulated before it) [ms]: {', '.join(runs)}")
+    return lines
+
+
+def _of_runs(trials: Sequence[Trial]) -> str:
+    many = len(trials)
+    return "of a run" if many == 1 else f"median of {many} runs (least to most)"
 
 
 def serve_page(reports: Sequence[ServeReport]) -> str:
     """The page of some pipelines."""
     machine = machine_description()
     blocks = "\n\n".join(f"```text\n{serve_text(report)}\n```" for report in reports)
-    version = reports[0].measured.version.split(" ")[0]
+    version = reports[0].trials[0].measured.version.split(" ")[0]
     return f"""# Pipelines that really serve
 
 Written by `rpaccel serve` (`make serve`): MLPerf LoadGen {version}, Server scenario, asks worker
@@ -75,15 +103,23 @@ run the lane hands over the list of the very items that came, and computes one t
 The rankers of the accelerator and its records are random. {machine["cpu"]}, {machine["cores"]}
 cores shared by LoadGen, the workers and other jobs.
 
-*Simulated before the run*: Poisson arrivals, {SIMULATED} queries, service times of a short run of
-LoadGen's at the same load, what else keeps a worker from requests that wait, and the transport that
-made up that run's median. *On its arrivals*: the arrivals and queries that LoadGen drew. *And its
-service times*: what the workers then took; what is left is queues and transport. Other jobs on the
-machine change service times between calibration and run: that is the step between the last two
-rows. Every query counts, but for the first tenth of those before the run.
+Runs of LoadGen's follow each other; every one is simulated before it begins.
+*Simulated before the run*: Poisson arrivals, as many queries, service times of the run before it
+(of the first: of a calibration, which is such a run), what else keeps a worker from requests that
+wait, and the transport that made up that run's median; {FORECASTS} such runs, medians. *On its
+arrivals*: the arrivals and queries that LoadGen drew. *And its service times*: what the workers
+then took; what is left is queues and transport. Between the first two of these rows lies the luck
+of a run, between the last two that other jobs on the machine change service times. Each figure is
+the median over the runs, an error the median of each run's own: a run that the machine disturbed
+counts as one.
 
 {blocks}
 """
+
+
+def _measured(trial: Trial) -> tuple[float, ...]:
+    measured = trial.measured
+    return measured.mean_ms, *(measured.latency_ms[p] for p in (50, 95, 99))
 
 
 def _row(report: Tail) -> tuple[float, float, float, float]:

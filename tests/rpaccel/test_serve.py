@@ -89,7 +89,7 @@ def test_every_query_ends_with_the_golden_list(tmp_path, stages, workers):
     )  # fmt: skip
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
     lists = golden_lists(ask, tmp_path / "tables", (40, 40, 40))
-    assert sum(one.queries for one in report.lists) == report.measured.queries == 80
+    assert sum(one.queries for one in report.lists) == report.trials[0].measured.queries == 80
     assert [(one.sample, list(one.items)) for one in report.lists] == list(enumerate(lists))
     assert all(len(found) == 8 for found in lists)
     assert len({tuple(found) for found in lists}) == 3
@@ -105,21 +105,24 @@ def test_serves_and_compares(tmp_path):
     )  # fmt: skip
     said = []
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", said.append)
-    assert report.measured.queries == 100
+    (trial,) = report.trials
+    assert trial.measured.queries == 100
     assert report.qps == pytest.approx(0.2 * report.capacity_qps)
     assert (report.lane.lanes, report.lane.items) == (4, (16, 16, 16))
     lane_ms = 1e3 * (report.lane.service_s[0] + report.lane.link_s[0])
-    assert report.measured.latency_ms[50] > lane_ms
-    assert report.predicted.p50_ms > lane_ms + 0.5 * report.service_ms[0]
-    assert report.explained.queries == report.replayed.queries == 100
-    assert report.predicted.queries == 18_000  # a tenth warms up
-    assert report.error(report.predicted) == pytest.approx(
-        report.predicted.p99_ms / report.measured.latency_ms[99] - 1
+    assert trial.measured.latency_ms[50] > lane_ms
+    assert trial.predicted.tail.p50_ms > lane_ms + 0.5 * report.service_ms[0]
+    assert [tail.queries for tail in trial.tails] == [100, 100, 100]
+    least, most = trial.predicted.p99_ms
+    assert least < trial.predicted.tail.p99_ms < most
+    assert trial.errors[0] == pytest.approx(
+        trial.predicted.tail.p99_ms / trial.measured.latency_ms[99] - 1
     )
     text = serve_text(report)
     assert "scale_rows 0.001" in text
     assert "rmlarge on paper, 4*2x2: 4 lane(s)" in text
-    assert f"{report.measured.latency_ms[99]:8.2f}" in text
+    assert f"{trial.measured.latency_ms[99]:8.2f}" in text
+    assert f"error of p99, of a run: {100 * trial.errors[0]:+.1f} % (" in text
     assert "peak memory of the workers" in text
     assert text in serve_page([report])
     values = json.loads(to_json([report]))[0]
@@ -133,12 +136,45 @@ def test_serves_split_queries(tmp_path):
         seconds=0.4, workers=2, batch=20,
     )  # fmt: skip
     report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
-    assert report.measured.queries == 60
-    assert report.explained.queries == 60
+    assert report.trials[0].measured.queries == 60
+    assert report.trials[0].explained.queries == 60
     assert report.lane is None
     assert [one.sample for one in report.lists] == [0, 1]
     assert sum(one.queries for one in report.lists) == 60
     assert "requests of at most 20 items" in serve_text(report)
+
+
+def test_each_run_is_simulated_from_the_one_before(tmp_path, monkeypatch):
+    times, forecasts = [], []
+    measure, forecast = Bench.times, Bench.forecast
+
+    def keep_times(self, run):
+        times.append(measure(self, run))
+        return times[-1]
+
+    def keep_forecast(self, service, *rest):
+        forecasts.append(service)
+        return forecast(self, service, *rest)
+
+    monkeypatch.setattr(Bench, "times", keep_times)
+    monkeypatch.setattr(Bench, "forecast", keep_forecast)
+    ask = ServeAsk(
+        stages="ncf:16", sizes="fixed:50", samples=2, queries=20, scale_rows=SCALE, qps=200.0,
+        runs=3,
+    )  # fmt: skip
+    report = run_serve(ask, tmp_path / "out", tmp_path / "tables", lambda _: None)
+    assert all(mine is given for mine, given in zip(forecasts, times, strict=False))
+    assert len(forecasts) == len(report.trials) == 3
+    assert len({trial.measured.mean_ms for trial in report.trials}) == 3
+    assert sum(one.queries for one in report.lists) == 60
+    text = serve_text(report)
+    middle = sorted(trial.measured.latency_ms[99] for trial in report.trials)[1]
+    measured = next(line for line in text.splitlines() if line.startswith("measured"))
+    assert measured.endswith(f"{middle:8.2f}")
+    errors = sorted(100 * trial.errors[2] for trial in report.trials)
+    said = f"{errors[1]:+.1f} % ({errors[0]:+.1f} to {errors[2]:+.1f}) with its service times"
+    assert said in text
+    assert "median of 3 runs" in text
 
 
 @pytest.mark.parametrize(
@@ -151,6 +187,7 @@ def test_serves_split_queries(tmp_path):
             r"^batch must not be given with several",
         ),
         ({"queries": 3}, r"^queries must be at least 20, not 3"),
+        ({"runs": 0}, r"^runs must be at least 1, not 0"),
         ({"seconds": -1.0}, r"^seconds must be 0 or more, not -1\.0"),
         ({"seconds": float("inf")}, r"^seconds must be 0 or more, not inf"),
     ],

@@ -6,6 +6,7 @@ from rpaccel.scheduler.queueing import Station, finish_times_s
 from rpaccel.scheduler.serving import LaneStage
 from rpaccel.scheduler.serving_model import (
     BLOCK,
+    Forecast,
     ServiceTimes,
     Tail,
     capacity_qps,
@@ -108,9 +109,13 @@ def test_calibration():
     assert rest == Part(sample=0, first=2, end=3)
 
 
-def test_tail_leaves_the_first_tenth_out():
-    latency = np.concatenate([np.full(10, 99.0), np.arange(1.0, 91.0)])
+def test_tails():
+    latency = np.arange(1.0, 101.0)
     tail = Tail.of(latency)
-    assert (tail.queries, tail.mean_ms) == (90, pytest.approx(45_500.0))
-    assert Tail.of(latency, 0.0).queries == 100
-    assert tail.p50_ms <= tail.p95_ms <= tail.p99_ms <= 90_000
+    assert (tail.queries, tail.mean_ms) == (100, pytest.approx(50_500.0))
+    assert tail.p50_ms <= tail.p95_ms <= tail.p99_ms <= 100_000
+    others = [Tail.of(factor * latency) for factor in (9.0, 2.0)]
+    assert Tail.middle([tail, *others]) == others[1]
+    found = Forecast.of([tail, *others])
+    assert found.tail == others[1]
+    assert found.p99_ms == (tail.p99_ms, others[0].p99_ms)
