@@ -18,13 +18,13 @@ from numba import njit
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
 from rpaccel.scheduler.fcfs_kernels import is_before, replace_least, take_server
 
-__all__ = ["serve_pipelines"]
+__all__ = ["busy_servers", "pop_entry", "push_entry", "serve_pipelines"]
 
 Array = Any
 
 
 @fast
-def _push(times_s: Array, who: Array, count: int, time_s: float, query: int) -> int:
+def push_entry(times_s: Array, who: Array, count: int, time_s: float, query: int) -> int:
     """Add an entry; return how many there are."""
     at = count
     while at > 0:
@@ -38,7 +38,7 @@ def _push(times_s: Array, who: Array, count: int, time_s: float, query: int) -> 
 
 
 @fast
-def _pop(times_s: Array, who: Array, count: int) -> int:
+def pop_entry(times_s: Array, who: Array, count: int) -> int:
     """Take the first entry away; return how many are left."""
     last = count - 1
     replace_least(times_s, who, last, times_s[last], who[last])
@@ -46,7 +46,7 @@ def _pop(times_s: Array, who: Array, count: int) -> int:
 
 
 @fast
-def _busy(free_s: Array, servers: int, time_s: float) -> int:
+def busy_servers(free_s: Array, servers: int, time_s: float) -> int:
     """Return how many servers are busy beyond a time."""
     count = 0
     for server in range(servers):
@@ -104,7 +104,7 @@ def serve_pipelines(
                 coming += 1
             else:
                 time_s, query = times_s[0], who[0]
-                events = _pop(times_s, who, events)
+                events = pop_entry(times_s, who, events)
             visit = step[query]
             place = pool[case, visit]
             ratio, ends = ratios[place, query], time_s
@@ -114,7 +114,8 @@ def serve_pipelines(
                 begin = free if free > time_s else time_s
                 service = ratio * (last_s[case, visit] if last else full_s[case, visit])
                 if slowdown[place] > 0:
-                    service *= 1 + slowdown[place] * _busy(free_s[place], servers[place], begin)
+                    busy = busy_servers(free_s[place], servers[place], begin)
+                    service *= 1 + slowdown[place] * busy
                 end = begin + service
                 take_server(free_s[place], servers[place], end)
                 ends = max(ends, end)
@@ -124,4 +125,4 @@ def serve_pipelines(
             if visit == visits[case]:
                 latency_s[case, query] = ends - arrivals[query] / load
             else:
-                events = _push(times_s, who, events, ends, query)
+                events = push_entry(times_s, who, events, ends, query)
