@@ -1,13 +1,14 @@
 """What a pipeline asks of a node: visits to pools of servers, by device.
 
-A CPU stage is one or more requests to the pool of threads, a GPU stage one to the GPU; stages that
-follow each other on the card are one program of it, with a transfer in front and one behind. A
-retrieval stage is a scan of a corpus, whole or in shards, on the card or on threads.
+A CPU stage is one or more requests to the pool of threads, a GPU stage one to a GPU, or more if
+there are several GPUs; stages that follow each other on the card are one program of it, with a
+transfer in front and one behind. A retrieval stage is a scan of a corpus, whole or in shards, on
+the card or on threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -28,8 +29,9 @@ class Design:
     """A pipeline: a funnel and where and how its stages run.
 
     devices : of the ranking stages. retrieval : device of the retrieval stage, "" if there is none;
-    shards : of its corpus, 0 if there is none. batch : items of a request to the CPU, 0: a stage is
-    one request. split, sub_batches : of the card; "" and 0 if no stage is on it.
+    shards : of its corpus, 0 if there is none. batch : items of a request to the CPU, or to one of
+    several GPUs; 0: a stage is one request. split, sub_batches : of the card; "" and 0 if no stage
+    is on it.
     """
 
     funnel: Funnel
@@ -159,6 +161,15 @@ class Node:
         hosts = self.hosts
         return np.array([hosts[p].slowdown if p in hosts else 0.0 for p in self.pools])
 
+    def cuts(self, devices: Iterable[str]) -> bool:
+        """Whether stages on these devices may be several requests: on threads, or several GPUs.
+
+        One GPU would take the parts one after another, which together cost more than the whole.
+        """
+        return any(
+            device == "cpu" or (device == "gpu" and self.servers[device] > 1) for device in devices
+        )
+
     def results(self, design: Design, end: int) -> int:
         """Return the ids that leave the stage before `end`."""
         items = design.funnel.items
@@ -213,7 +224,7 @@ class Node:
     def _request(self, design: Design, device: str, stage: int) -> Visit:
         table = self.hosts[device].table_s[design.funnel.models[stage]]
         items = design.funnel.items[stage]
-        size = min(design.batch, items) if design.batch and device == "cpu" else items
+        size = min(design.batch, items) if design.batch and self.cuts([device]) else items
         parts = -(-items // size)
         return Visit(
             pool=device,

@@ -1,7 +1,7 @@
 """The candidates of a joint search: every pipeline of a space, and genes for a search that jumps.
 
-Inactive choices (requests of a pipeline without a CPU stage, lanes of one without the card, ...)
-have one value, so that no pipeline is there twice.
+Inactive choices (requests of a pipeline without a stage that is cut, lanes of one without the card,
+...) have one value, so that no pipeline is there twice.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class RecPipeSpace:
             devices=devices,
             retrieval=chosen["retrieval"] if found else "",
             shards=chosen["shards"] if found else 0,
-            batch=chosen["batch"] if "cpu" in devices else 0,
+            batch=chosen["batch"] if self.node.cuts(devices) else 0,
             split=chosen["split"] if card else "",
             sub_batches=chosen["sub_batches"] if card else 0,
         )
@@ -95,7 +95,7 @@ class RecPipeSpace:
                 card = "accelerator" in devices
                 for (device, shards), batch, split, tasks in product(
                     scans,
-                    spec.batch_items if "cpu" in devices else (0,),
+                    spec.batch_items if self.node.cuts(devices) else (0,),
                     splits if card else ("",),
                     spec.sub_batches if card else (0,),
                 ):

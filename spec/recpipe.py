@@ -60,7 +60,7 @@ class RecPipeSpec(_Frozen):
     servers : device -> equal servers; of the CPU threads, of the others devices.
     slowdown : CPU or GPU -> by how much of itself a request takes longer for each other server of
         the device that is busy when it begins; 0 where the device is missing.
-    batch_items : items of one request to the CPU; 0: a stage is one request.
+    batch_items : items of one request to the CPU, or to one of several GPUs; 0: a stage is one.
     splits : lanes of the array, front+back or shared; see `spec.sweep.LaneSplit`.
     sub_batches : tasks that the card cuts a query into (O.5); later stages into at most four.
     loads_qps : Poisson loads that every pipeline is asked for.

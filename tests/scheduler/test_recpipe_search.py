@@ -149,6 +149,25 @@ def test_requests_of_a_stage_end_with_the_last_one() -> None:
     assert table.capacity_qps[0] == pytest.approx(4 / (2048 * 4e-6))
 
 
+def test_several_gpus_share_the_parts_of_a_stage_and_one_takes_it_whole() -> None:
+    one = Design(funnel=Funnel(models=("large",), items=(2048,)), devices=("gpu",), batch=512)
+    times = 1e-3 + 4e-6 * np.arange(4097.0)
+    for count, parts, alone in ((1, 1, times[2048]), (2, 4, 2 * times[512])):
+        given = node(servers={"gpu": count}, hosts={"gpu": HostTimes(table_s={"large": times})})
+        (visit,) = given.visits(one)
+        assert visit.parts == parts
+        found = Evaluator(given, quality(), queries=400)
+        table = found.table([one])
+        assert table.idle_s[0] == pytest.approx(alone)
+        latency = found.latencies(table, np.zeros(1, np.int64), np.array([1e-3]))
+        assert np.allclose(latency, alone)
+        made = RecPipeSpace(spec=spec(devices=("gpu",)), node=given, quality=quality())
+        whole = {design for design in made.designs() if design.funnel == one.funnel}
+        assert len(whole) == count  # requests of 512, too
+        genes = [made.axes["batch"].index(512) if name == "batch" else 0 for name in made.axes]
+        assert made.design(genes).batch == (512 if count > 1 else 0)
+
+
 def test_stages_of_one_device_share_its_servers() -> None:
     two = Design(
         funnel=Funnel(models=("small", "large"), items=(2048, 256)), devices=("cpu", "cpu")
