@@ -32,6 +32,7 @@ from rpaccel.scheduler.policy import Node, Policy, run_policy
 from rpaccel.scheduler.queueing import Station, simulate
 from rpaccel.scheduler.shapes import compiled_shape, query_cycles
 from rpaccel.scheduler.sizes import heavy_tail
+from rpaccel.scheduler.stage_queues import Stage, StageNode, serve_stages
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.sweep import load_sweep
 
@@ -120,6 +121,36 @@ def _policies_rate(seed: int, second: dict[str, Any]) -> float:
     return rate(queries, time.process_time)
 
 
+def stage_rate(seed: int) -> float:
+    """Return queries per second of two pipelines of three stages each, on 40 cores and a GPU.
+
+    Split, merged up to a window, priorities between stages and pipelines, deadlines.
+    """
+    arrivals, sizes = poisson_arrivals_s(100_000, 1500.0, seed), heavy_tail().draw(100_000, seed)
+    items = np.arange(4001, dtype=np.float64)
+    core_s, gpu_s = 0.8e-3 + 0.04e-3 * items, 2e-3 + 0.007e-3 * items
+
+    def pipeline(later: int, deadline_s: float) -> list[Stage]:
+        cores = Stage(
+            pool="cpu", table_s=core_s, batch=256, split=True, merge=True, window_s=0.2e-3,
+            priority=later + 1, deadline_s=deadline_s,
+        )  # fmt: skip
+        gpu = replace(
+            cores, pool="gpu", table_s=gpu_s, most_items=64, batch=4000, split=False,
+            before_s=0.1e-3,
+        )  # fmt: skip
+        return [cores, gpu, replace(cores, most_items=32, batch=64, priority=later)]
+
+    node = StageNode(servers={"cpu": 40, "gpu": 1}, by_deadline=True)
+    pipelines = [pipeline(0, 0.02), pipeline(1, 0.05)]
+    kinds = (sizes > 200).astype(np.int32)
+
+    def queries() -> int:
+        return serve_stages(node, pipelines, arrivals, sizes, kinds).finish_s.size
+
+    return rate(queries, time.process_time)
+
+
 def analytic_rate() -> float:
     """Return the design points of a two-stage Criteo query per second, of one core."""
     space = DesignSpace(load_sweep("criteo_10m"))
@@ -176,6 +207,7 @@ def run_bench(out: Path, seed: int = 0) -> list[dict[str, Any]]:
     folder.figure("queueing, 3 stages x 4 servers", round(queue_rate(seed)), "queries/s")
     folder.figure("queueing, policies on 40 cores", round(policy_rate(seed)), "queries/s")
     folder.figure("queueing, deadlines on 40 cores", round(deadline_rate(seed)), "queries/s")
+    folder.figure("queueing, policies of three stages", round(stage_rate(seed)), "queries/s")
     for policy, accesses in cache_rates(seed).items():
         folder.figure(f"cache simulator, {policy}", round(accesses), "accesses/s")
     folder.finish({"seed": seed, "preset": config.name, "data": "synthetic"})

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rpaccel.main_job.bench import deadline_rate, policy_rate, queue_rate
+from rpaccel.main_job.bench import deadline_rate, policy_rate, queue_rate, stage_rate
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.sweep import executor_of
 from rpaccel.scheduler.arrival_study import QueueTail, queue_tails
 from rpaccel.scheduler.arrivals import POISSON, PROCESSES, find_process
 from rpaccel.scheduler.scale import ScaleReport, run_scale
+from rpaccel.scheduler.stage_study import ITEMS, KEPT, PARTS, StageTail, stage_tails
+from rpaccel.spec.recpipe import load_recpipe
 
 __all__ = ["QueueAsk", "QueueStudy", "queue_text", "queue_values", "run_queues"]
 
@@ -23,8 +25,10 @@ RATES = (
     ("first come, first served, 3 stages x 4 servers", queue_rate, 5e6),
     ("policies on 40 cores: split, merged, two priorities", policy_rate, 1e6),
     ("the same, deadlines that differ", deadline_rate, 1e6),
+    ("policies of 3 stages on cores and a GPU: all of these", stage_rate, 1e6),
 )
 GAPS_MS, BUSY = (2.0, 5.0, 10.0), 0.85  # gaps of the range that DeepRecSys' scripts try
+STAGE_LOADS_QPS = (100.0, 250.0, 400.0, 500.0, 550.0)  # around that of RecPipe's figure 7
 CHANGING_BUSY = 0.5  # on average, where the load changes
 GOAL_S = 240.0  # of 10,000 configurations of 100,000 queries each, on 2 cores
 
@@ -69,6 +73,7 @@ class QueueStudy:
     rates: tuple[tuple[str, float, float], ...]
     scale: ScaleReport
     tails: tuple[QueueTail, ...]
+    stages: tuple[StageTail, ...]
     busy: float
     cores: int
 
@@ -91,6 +96,7 @@ def run_queues(ask: QueueAsk, say: Say) -> QueueStudy:
             queue_tails([POISSON, PROCESSES["artifact"]], GAPS_MS, BUSY, seed=ask.seed)
             + queue_tails(changing, GAPS_MS[:1], CHANGING_BUSY, seed=ask.seed)
         ),
+        stages=tuple(stage_tails(load_recpipe("criteo"), STAGE_LOADS_QPS, seed=ask.seed)),
         busy=busy,
         cores=os.cpu_count() or 1,
     )
@@ -131,9 +137,32 @@ is no Poisson process. Gaps of some milliseconds vary too little: tails are shor
 under a target is large. {100 * CHANGING_BUSY:g} % busy on average, of a load that changes:
 
 {_tails(study, CHANGING_BUSY)}
+## Merged requests, and later stages first
+RecPipe's two stages, rmsmall on {ITEMS} items and rmlarge on {KEPT}, with its published service
+times: p99 [ms] with its 95 % interval, Poisson arrivals (`scheduler/stage_queues.py`). The first
+stage is requests of {PARTS} items to 64 threads that slow each other down as in
+[recpipe.md](recpipe.md); the second one is a request to these threads, or to a T4. *Merged*: it may
+hold items of several queries that wait, up to {PARTS} on a thread and {ITEMS} on the GPU. *Later
+stage first*: of what waits for the threads. In brackets: requests of the second stage per query.
+
+{_stages(study)}
 A page that does not say otherwise has Poisson arrivals; `rpaccel schedule --arrivals NAME` or
 `--trace FILE` takes others.
 """
+
+
+def _stages(study: QueueStudy) -> str:
+    loads = sorted({tail.load_qps for tail in study.stages})
+    rows = {(tail.device, tail.way): [tail.device, tail.way] for tail in study.stages}
+    for tail in study.stages:  # by device and way, then by load
+        low, high = tail.interval_ms
+        rows[tail.device, tail.way].append(
+            f"{tail.p99_ms:.1f} [{low:.1f}, {high:.1f}] ({tail.requests:.2f})"
+            if tail.p99_ms < float("inf")
+            else "not met"
+        )
+    head = ["second stage", "requests", *(f"{load:g} queries/s" for load in loads)]
+    return markdown_table(head, list(rows.values()))
 
 
 def _tails(study: QueueStudy, busy: float) -> str:
@@ -156,6 +185,7 @@ def queue_values(study: QueueStudy) -> dict[str, Any]:
         ],
         "scale": asdict(study.scale) | {"queries_per_core_s": study.scale.queries_per_core_s},
         "arrivals": [asdict(tail) for tail in study.tails],
+        "stages": [asdict(tail) for tail in study.stages],
         "busy": study.busy,
         "cores": study.cores,
     }

@@ -34,12 +34,18 @@ def test_page_has_rates_beside_their_goals(rated, tmp_path) -> None:
     assert (
         f"`{study.ask.command}` (`{study.ask.target}`)" in text and str(trace) in study.ask.command
     )
-    assert text.count(" 2.00 |") >= 3 and " 0.40 |" in text  # of 5 million and of 1 million
+    assert text.count(" 2.00 |") >= 4 and " 0.40 |" in text  # of 5 million and of 1 million
     assert "6 configurations" in text and "x 500 queries on 1 processes" in text
-    assert [rate["goal"] for rate in values["rates"]] == [5e6, 1e6, 1e6]
+    assert [rate["goal"] for rate in values["rates"]] == [5e6, 1e6, 1e6, 1e6]
     assert values["scale"]["cases"] == 6
     (even,) = [tail for tail in values["arrivals"] if tail["process"] == "trace even.txt"]
     assert even["p95"] == pytest.approx(1) and even["gap_spread"] == pytest.approx(0, abs=1e-9)
+    stages = {(each["device"], each["way"], each["load_qps"]): each for each in values["stages"]}
+    assert len(stages) == 5 * len(queue_scale.STAGE_LOADS_QPS)
+    for each in stages.values():
+        low, high = each["interval_ms"]
+        known = f"{each['p99_ms']:.1f} [{low:.1f}, {high:.1f}] ({each['requests']:.2f})"
+        assert known in text or (each["p99_ms"] == float("inf") and "not met" in text)
     for tail in values["arrivals"]:
         assert f"{tail['p95']:.2f} [{tail['low']:.2f}, {tail['high']:.2f}]" in text
 
