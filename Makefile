@@ -167,7 +167,7 @@ deeprec: setup ## sizes, measured times and cited devices of DeepRecInfra's mode
 	$(BIN)/rpaccel deeprec $(ARGS)
 
 serve: setup ## pipelines for real under MLPerf LoadGen beside their simulation (docs/generated/serve.md; 15 minutes)
-	$(BIN)/rpaccel serve --stages dlrm-rmc3:256,rmlarge@accelerator:64 --stages dlrm-rmc1:64 --stages ncf:256,rmlarge@accelerator:64 --stages rmlarge@accelerator:64,dlrm-rmc1:16 --queries 1000 --seconds 30 --runs 5 --page docs/generated/serve.md $(ARGS)
+	$(BIN)/rpaccel serve --stages dlrm-rmc3:256,rmlarge@accelerator:64 --stages dlrm-rmc1:64 --stages ncf:256,rmlarge@accelerator:64 --stages rmlarge@accelerator:64,dlrm-rmc1:16 --queries 1000 --seconds 25 --runs 7 --page docs/generated/serve.md $(ARGS)
 
 report: setup ## one HTML page: limits, Pareto front of SPEC, a design's parts and timeline (build/report/; 1 minute)
 	$(BIN)/rpaccel report --spec $(SPEC) $(ARGS)
