@@ -37,6 +37,19 @@ class OnlineRun:
     rung: NDArray[np.int32]
     changes: tuple[tuple[float, int], ...]
 
+    def since(self, first: int, start_s: float) -> OnlineRun:
+        """Return what happened from query `first` on, times from `start_s` on [s]."""
+        before = max(change for change in self.changes if change[0] <= start_s)
+        later = [(time_s - start_s, rung) for time_s, rung in self.changes if time_s > start_s]
+        return OnlineRun(
+            ladder=self.ladder,
+            arrival_s=self.arrival_s[first:] - start_s,
+            start_s=self.start_s[first:] - start_s,
+            finish_s=self.finish_s[first:] - start_s,
+            rung=self.rung[first:],
+            changes=((0.0, before[1]), *later),
+        )
+
     @property
     def in_time(self) -> NDArray[np.bool_]:
         """Which queries met the SLA."""

@@ -1,13 +1,13 @@
 """One day of load on a node: on-line, every static choice, and one who knows the rate.
 
 What counts is the mean quality over all queries that came, where one that misses its SLA counts 0.
-Every choice gets the same arrivals.
+Every choice gets the same arrivals, and has run through the evening before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from rpaccel.scheduler.online_ladder import Ladder
 from rpaccel.scheduler.online_node import OnlineRun, serve_online, serve_static
 
 __all__ = [
-    "BURST_QUERIES", "BURST_RATIO", "BURST_SHARE", "KNOWN", "ON_LINE", "QUARTERS_OF_HOURS", "SWING",
-    "TUNED_SEEDS", "Day", "Score", "Verdict", "hysteresis_of", "run_day", "verdict",
+    "BURST_QUERIES", "BURST_RATIO", "BURST_SHARE", "EVENING", "KNOWN", "ON_LINE",
+    "QUARTERS_OF_HOURS", "SWING", "TUNED_SEEDS", "Day", "Score", "Trace", "Verdict",
+    "hysteresis_of", "run_day", "run_on_line", "verdict",
 ]  # fmt: skip
 
 ON_LINE, KNOWN = "on-line", "knows the rate"
@@ -31,10 +32,25 @@ QUARTERS_OF_HOURS = 96
 SWING = 0.8  # of the day's rate about its mean; assumed
 # Rate of a burst over the calm one, share of the time, queries of a burst on average; assumed.
 BURST_RATIO, BURST_SHARE, BURST_QUERIES = 4.0, 0.1, 10_000
+# Last queries of the day before, in front of a day: five times what the controller looks back on.
+EVENING, EVENING_SEED = 50_000, 10_000  # the seed : beyond the day's
 TUNED_SEEDS = (0, 1)  # of the days that the controller's constants were chosen on
 # Looks of the controller in a time in which the largest load that any option carries brings so many
 # queries; its other constants are defaults.
 TICK_QUERIES = 200.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """Arrivals of an evening and a day, which begins with query `first`, at `start_s` [s]."""
+
+    arrival_s: Floats
+    first: int
+    start_s: float
+
+    def day(self, run: OnlineRun) -> OnlineRun:
+        """Return what happened to the day's queries."""
+        return run.since(self.first, self.start_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +93,15 @@ class Day:
                 ratio=BURST_RATIO, share=BURST_SHARE, burst_queries=BURST_QUERIES,
             )  # fmt: skip
         return diurnal_arrivals_s(self.queries, load, self.seed, swing=SWING)
+
+    def trace(self, ladder: Ladder) -> Trace:
+        """Return the arrivals behind those of the evening before."""
+        period_s = self.queries / self.load_qps(ladder)
+        before = replace(self, seed=self.seed + EVENING_SEED).arrivals_s(ladder)
+        evening = before[before < period_s][-EVENING:] - period_s
+        start_s = -float(evening[0]) if evening.size else 0.0
+        arrivals = np.concatenate([evening, self.arrivals_s(ladder)]) + start_s
+        return Trace(arrival_s=arrivals, first=evening.size, start_s=start_s)
 
     def rate_qps(self, ladder: Ladder) -> Callable[[float], float]:
         """Return the rate behind the arrivals by time; of bursts the mean."""
@@ -132,21 +157,26 @@ def run_day(
     """Return the scores of the day: on-line, then who knows the rate, then every static choice.
 
     Queries that would be late are refused by all alike if the ladder is of such a node. rungs :
-    static choices; None: all. On-line starts with what carries most, as it knows nothing yet.
+    static choices; None: all.
     """
     guard = hysteresis or hysteresis_of(ladder)
-    arrivals = day.arrivals_s(ladder)
-    start = ladder.largest
-    controller = Controller(ladder=ladder, hysteresis=guard, rung=start)
-    online = serve_online(ladder, controller, arrivals, guard.tick_s, first=start)
-    knows = known_rate(ladder, day.rate_qps(ladder), guard.tick_s)
+    trace, rate_qps = day.trace(ladder), day.rate_qps(ladder)
+    knows = known_rate(ladder, lambda time_s: rate_qps(time_s - trace.start_s), guard.tick_s)
     first = knows(0.0, 0, 0)
-    known = serve_online(ladder, knows, arrivals, guard.tick_s, first=first)
-    found = [score(ON_LINE, online), score(KNOWN, known)]
+    known = serve_online(ladder, knows, trace.arrival_s, guard.tick_s, first=first)
+    found = [score(ON_LINE, run_on_line(ladder, trace, guard)), score(KNOWN, trace.day(known))]
     for number in range(len(ladder.rungs)) if rungs is None else rungs:
         name = ladder.rungs[number].option.name
-        found.append(score(name, serve_static(ladder, number, arrivals)))
+        found.append(score(name, trace.day(serve_static(ladder, number, trace.arrival_s))))
     return found
+
+
+def run_on_line(ladder: Ladder, trace: Trace, guard: Hysteresis) -> OnlineRun:
+    """Return on-line's day. It starts the evening with what carries most: it knows nothing yet."""
+    start = ladder.largest
+    controller = Controller(ladder=ladder, hysteresis=guard, rung=start)
+    run = serve_online(ladder, controller, trace.arrival_s, guard.tick_s, first=start)
+    return trace.day(run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +201,11 @@ class Verdict:
     def wins(self) -> bool:
         """Whether on-line beats every static choice on every seed."""
         return min(self.gains) > 0
+
+    @property
+    def equals(self) -> bool:
+        """Whether no static choice is better on any seed, but one is as good."""
+        return min(self.gains) == 0
 
     @property
     def constant(self) -> bool:

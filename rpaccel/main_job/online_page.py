@@ -13,9 +13,8 @@ from rpaccel.main_job.cache_plots import new_axes, save_figure
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.online_machine import Check, check, machine_options
 from rpaccel.main_job.online_splits import SPLIT_PEAKS, SplitDay, run_split_days, split_days_text
-from rpaccel.scheduler.online import Controller, Hysteresis, build_ladder, refusing
+from rpaccel.scheduler.online import Hysteresis, build_ladder, refusing
 from rpaccel.scheduler.online_ladder import Ladder
-from rpaccel.scheduler.online_node import serve_online
 from rpaccel.scheduler.online_options import (
     CHANGE_CYCLES,
     OptionSet,
@@ -26,6 +25,7 @@ from rpaccel.scheduler.online_study import (
     BURST_QUERIES,
     BURST_RATIO,
     BURST_SHARE,
+    EVENING,
     KNOWN,
     ON_LINE,
     QUARTERS_OF_HOURS,
@@ -36,6 +36,7 @@ from rpaccel.scheduler.online_study import (
     Verdict,
     hysteresis_of,
     run_day,
+    run_on_line,
     verdict,
 )
 from rpaccel.scheduler.published_pipelines import LEAST_KEPT
@@ -158,12 +159,16 @@ def _case_rows(cases: Sequence[Case]) -> list[list[str]]:
         [
             c.machine, f"{c.sla_ms:g}", "bursts" if c.bursts else "day", f"{c.largest:.3g}",
             f"{c.verdict.online:.3f}", f"{c.verdict.static:.3f}", c.verdict.best_static,
-            f"{min(c.verdict.gains):+.3f}", "yes" if c.verdict.wins else "no",
+            f"{min(c.verdict.gains):+.3f}", _word(c.verdict),
             f"{c.verdict.known:.3f}", f"{100 * c.verdict.late:.3f}",
             f"{100 * c.verdict.static_late:.3f}", f"{c.verdict.changes:.0f}",
         ]
         for c in cases
     ]  # fmt: skip
+
+
+def _word(verdict: Verdict) -> str:
+    return "yes" if verdict.wins else "equals" if verdict.equals else "no"
 
 
 CASE_HEAD = [
@@ -225,13 +230,11 @@ def _head(study: OnlineStudy) -> str:
     guard = Hysteresis(tick_s=1.0)
     seeds = set(range(study.seed, study.seed + study.days)) & set(TUNED_SEEDS)
     among = "some of this page's" if seeds else "none of this page's"
-    wins = [
-        f"{sum(c.verdict.wins for c in cases)} of {len(cases)} cases of {name}"
-        for name, cases in (
-            ("days", [c for c in study.cases if not c.bursts]),
-            ("bursts", [c for c in study.cases if c.bursts]),
-        )
-    ]
+    wins = []
+    for name in ("days", "bursts"):
+        verdicts = [c.verdict for c in study.cases if c.bursts == (name == "bursts")]
+        won, equal = sum(v.wins for v in verdicts), sum(v.equals for v in verdicts)
+        wins.append(f"{won} of {len(verdicts)} cases of {name} (and equals the best in {equal})")
     return f"""# Pipelines and splits that follow the load
 
 Written by `rpaccel online` (`make online`): {study.queries:,} queries a day, {study.days} days of
@@ -256,8 +259,9 @@ the rest is as long as what was seen before the change. Queries in flight end on
 the array a change waits until all is idle and takes {CHANGE_CYCLES:,} cycles, register writes and
 loads of the new lanes (measured in the netlist: paper.md); fewer candidates on the same split cost
 nothing. On CPU and GPU all models are resident (assumed): a change waits for the devices that it
-takes over. On-line begins with the option that carries most. Its constants were chosen with seeds
-{" and ".join(map(str, TUNED_SEEDS))}, {among}; the shares, with the first of these.
+takes over. A day follows an evening, the last {EVENING:,} queries of another seed's day, which all
+choices serve first; on-line begins it with the option that carries most. Its constants were chosen
+with seeds {" and ".join(map(str, TUNED_SEEDS))}, {among}; the shares, with the first of these.
 
 Best static: the choice that is best on average; least gain: on-line less the static choice that is
 best on that very day, the worst seed. Knows the rate: the same ladder by the true rate of now and
@@ -271,7 +275,8 @@ it, with {LEAST_KEPT} items or more in the last stage (the log's cuts cost at mo
 def _losses(cases: Sequence[Case]) -> str:
     """Return what on-line does not win, and what a load beyond the largest option's costs."""
     days = [c for c in cases if not c.bursts]
-    lost = [c for c in days if not c.verdict.wins]
+    lost = [c for c in days if min(c.verdict.gains) < 0]
+    equal = [c for c in days if c.verdict.equals]
     if lost:
         names = "; ".join(
             f"{c.machine}, {c.sla_ms:g} ms, peak {c.peak:g}: {min(c.verdict.gains):+.4f}"
@@ -280,15 +285,14 @@ def _losses(cases: Sequence[Case]) -> str:
             for c in lost
         )  # fmt: skip
         text = f"Days on which a static choice is better, {len(lost)} of {len(days)}: {names}."
-        constant = [c for c in lost if c.verdict.constant]
-        if constant:
-            text += (
-                f" On {len(constant)} of them the load never asks for another option: who knows "
-                "the rate makes no change either, so that a static choice can at best be equalled; "
-                "what on-line loses is its start."
-            )
     else:
-        text = f"On-line is better on all {len(days)} days."
+        text = f"On no day of {len(days)} is a static choice better."
+    if equal:
+        constant = sum(c.verdict.constant for c in equal)
+        text += (
+            f" On {len(equal)} one is as good; on {constant} of these the load never asks for "
+            "another option: who knows the rate makes no change either."
+        )
     beyond = [c.verdict for c in days if c.peak > 1]
     if beyond:
         ours, theirs = ([100 * each for each in part] for part in (
@@ -331,6 +335,7 @@ def online_values(study: OnlineStudy) -> dict[str, Any]:
         "cases": [
             {**vars(case), "largest": case.largest,
              "verdict": {**vars(case.verdict), "wins": case.verdict.wins,
+                         "equals": case.verdict.equals,
                          "constant": case.verdict.constant},
              "first": [vars(score) for score in case.first]}
             for case in study.cases
@@ -375,10 +380,7 @@ def draw_online(study: OnlineStudy, folder: Path) -> list[Path]:
 
 def _draw_day(axes: Any, ladder: Ladder, study: OnlineStudy) -> None:
     day = Day(peak=SHOWN, queries=study.queries, seed=study.seed)
-    guard = hysteresis_of(ladder)
-    start = ladder.largest
-    controller = Controller(ladder=ladder, hysteresis=guard, rung=start)
-    run = serve_online(ladder, controller, day.arrivals_s(ladder), guard.tick_s, first=start)
+    run = run_on_line(ladder, day.trace(ladder), hysteresis_of(ladder))
     end_s = float(run.arrival_s[-1])
     hours = np.linspace(0, 24, 500)
     rate = day.rate_qps(ladder)

@@ -16,12 +16,14 @@ from rpaccel.results import to_json
 from rpaccel.scheduler.online import build_ladder
 from rpaccel.scheduler.online_options import OptionSet, accelerator_options, split_options
 from rpaccel.scheduler.online_study import (
+    EVENING,
     KNOWN,
     ON_LINE,
     Day,
     Score,
     hysteresis_of,
     run_day,
+    run_on_line,
     verdict,
 )
 from rpaccel.scheduler.published_pipelines import LEAST_KEPT, SPLITS
@@ -72,7 +74,10 @@ def test_verdict_by_hand():
     assert (found.online, found.static, found.known) == pytest.approx((0.8, 0.7, 0.9))
     # Against the best of each day, not against the best on average.
     assert found.gains == pytest.approx((0.1, -0.05))
-    assert not found.wins
+    assert not found.wins and not found.equals
+    assert not verdict(days[:1]).equals
+    tie = [days[0][0], days[0][1], score("a", 0.9)]
+    assert verdict([tie]).equals and not verdict([tie, days[1][:3]]).wins
     assert (found.late, found.static_late, found.changes) == pytest.approx((0.2, 0.1, 3))
     assert found.constant and found.known_changes == 0
     moved = [[days[0][0], replace(days[0][1], changes=1), *days[0][2:]], days[1]]
@@ -103,6 +108,34 @@ def test_day_has_the_load_that_it_says(options):
     for bad in ({"peak": 0.0}, {"peak": 1.0, "queries": 10}):
         with pytest.raises(ValueError, match=r"^peak must be above 0 and queries at least 1000"):
             Day(**bad)
+
+
+def test_a_day_follows_the_evening_before(options):
+    ladder = build_ladder(options.options, 6e-3, queries=5000)
+    day = Day(peak=0.9, queries=80_000, seed=3)
+    trace = day.trace(ladder)
+    assert trace.first == EVENING
+    assert trace.arrival_s[0] == 0 and np.all(np.diff(trace.arrival_s) >= 0)
+    assert trace.arrival_s[trace.first - 1] < trace.start_s < trace.arrival_s[trace.first]
+    assert trace.arrival_s[trace.first :] - trace.start_s == pytest.approx(day.arrivals_s(ladder))
+    # The wave goes on: towards midnight the rate is the mean's again.
+    last = trace.arrival_s[trace.first - 4000 : trace.first]
+    assert 4000 / np.ptp(last) == pytest.approx(day.load_qps(ladder), rel=0.2)
+    run = run_on_line(ladder, trace, hysteresis_of(ladder))
+    assert run.arrival_s.size == run.rung.size == day.queries
+    assert run.changes[0][0] == 0 and all(time_s > 0 for time_s, _ in run.changes[1:])
+    assert run.rung[0] == run.changes[0][1]
+    short = Day(peak=0.9, queries=2000, seed=3).trace(ladder)
+    assert 1500 < short.first <= 2000
+
+
+def test_a_load_that_asks_for_one_option_is_a_static_choice(options):
+    ladder = build_ladder(options.options, 6e-3)
+    day = Day(peak=0.02, queries=100_000, seed=5)
+    online, known, *statics = run_day(ladder, day)
+    assert online.changes == known.changes == 0
+    found = verdict([[online, known, *statics]])
+    assert (found.gains, found.wins, found.equals) == ((0.0,), False, True)
 
 
 def test_every_static_choice_is_there(options):
@@ -144,19 +177,22 @@ def test_what_is_lost_is_said(study):
     verdict = replace(first.verdict, gains=(0.5, -0.25), static_late=0.034, late=0.1)
     lost = replace(first, peak=1.1, verdict=verdict)
     text = online_text(replace(study, cases=(lost, *others)))
-    assert "in 1 of 2 cases of days" in text
+    assert "in 1 of 2 cases of days (and equals the best in 0)" in text
     assert (
         "Days on which a static choice is better, 1 of 1: card, 6 ms, peak 1.1: -0.2500 (it is "
         "late with 3.4 %). With peaks above 1 on-line is late with 10.0 to 10.0 % of the queries, "
         "the best static choice with 3.4 to 3.4 %."
     ) in text
-    verdict = replace(verdict, gains=(0.0, -0.0004), static_late=0.0, known_changes=0.0)
-    lost = (replace(first, peak=0.1, verdict=verdict), lost)
-    text = online_text(replace(study, cases=(*lost, *others)))
+    verdict = replace(verdict, gains=(0.0, 0.0004), static_late=0.0, known_changes=0.0)
+    equal = replace(first, peak=0.1, verdict=verdict)
+    text = online_text(replace(study, cases=(equal, lost, *others)))
+    assert "in 1 of 3 cases of days (and equals the best in 1)" in text
     assert (
-        "2 of 2: card, 6 ms, peak 0.1: -0.0004; card, 6 ms, peak 1.1: -0.2500 (it is late with "
-        "3.4 %). On 1 of them the load never asks for another option"
+        "1 of 2: card, 6 ms, peak 1.1: -0.2500 (it is late with 3.4 %). On 1 one is as good; on 1 "
+        "of these the load never asks for another option"
     ) in text
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
+    assert [row[9] for row in rows if row[1:4] == ["card", "6", "day"]] == ["equals", "no", "yes"]
     (day,) = study.splits
     worse = tuple((replace(s[0], mean_ms=1e9), *s[1:]) for s in day.scores)
     text = online_text(replace(study, splits=(day, replace(day, scores=worse))))
@@ -166,14 +202,14 @@ def test_what_is_lost_is_said(study):
 def test_page_json_and_plots(study, options, tmp_path):
     text = online_text(study)
     assert "Written by `rpaccel online`" in text
-    assert "in 2 of 2 cases of days and in" in text
-    assert "On-line is better on all 1 days." in text
+    assert "in 2 of 2 cases of days (and equals the best in 0) and in" in text
+    assert "On no day of 1 is a static choice better." in text
     assert "the rate of the last 2,000 arrivals" in text and "is\nworth more at 5 % above" in text
     assert "0.2 to 1.8 of its mean" in text and "of 4 times the calm\nrate" in text
     assert "(the log's cuts cost at most\n0.07)" in text
-    assert "with seeds\n0 and 1, none of this page's" in text
+    assert "with seeds 0 and 1, none of this page's" in text
     again = online_text(replace(study, seed=1))
-    assert "with seeds\n0 and 1, some of this page's" in again
+    assert "with seeds 0 and 1, some of this page's" in again
     peaks = [line.split("|")[4].strip() for line in text.splitlines() if " bursts |" in line]
     assert peaks == ["1.54", "1.54"]
     heads = [line for line in text.splitlines() if line.startswith("| machine")]
