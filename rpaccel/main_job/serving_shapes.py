@@ -308,4 +308,21 @@ def card_shapes(twelve: PaperFigure) -> list[Shape]:
 def machine_shapes(fourteen: PaperFigure) -> list[Shape]:
     """What figure 14 shows of Criteo: its CPU is with contention, its released host prepares."""
     steady, scripts = replace(BUSY, suffix=""), replace(AHEAD, suffix=RELEASED)
-    return [depth_shape(fourteen, "14", harness) for harness in (steady, scripts)]
+    return [
+        depth_shape(fourteen, "14", steady, _saturation(prepared=False)),
+        depth_shape(fourteen, "14", scripts, _saturation(prepared=True)),
+    ]
+
+
+def _saturation(*, prepared: bool) -> str:
+    """Return why depths that the figure has are not met: by the logs' and the artifact's times."""
+    one, two = (
+        capacity_qps(node_stations(stages, prepared=prepared)(SLA_QPS))
+        for stages in NODE["GPU"][:2]
+    )
+    card = [split_capacity_qps(depth) for depth in DEPTHS[1:]]
+    return (
+        f"by the logs' times one stage on the GPU saturates at {one:.0f} queries/s, the first of "
+        f"two at {two:.0f}; on the accelerator two saturate at {card[0]:,.0f}, three at "
+        f"{card[1]:,.0f}"
+    )

@@ -236,6 +236,14 @@ def test_every_harness_is_counted(study):
     assert counts == {name: [found[name, kind] for kind in HOLDS] for name in names}
 
 
+def test_what_does_not_hold_is_explained(study):
+    missed = [shape for shape in study.shapes if shape.holds == "no"]
+    assert missed and all(shape.why for shape in missed)
+    (gpu,) = [s.why for s in study.shapes if (s.figure, s.harness) == ("14", AHEAD.name)]
+    assert "one stage on the GPU saturates at 161 queries/s, the first of two at 213" in gpu
+    assert "on the accelerator two saturate at 2,389, three at 1,795" in gpu
+
+
 def test_page_and_plots(study, tmp_path):
     text = serving_text(study)
     assert "Written by `rpaccel serving-figures`" in text
