@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 PREFIX = ":::MLLOG "
 PERCENTILES = (50, 90, 95, 99)
+# A query in LoadGen's trace, whose file is not quite JSON: times in us, from its schedule on in ns.
+SAMPLE = re.compile(
+    r'"name":"Sample".*"ph":"b".*"ts":([0-9.]+),"args":\{"sample_seq":(\d+),.*'
+    r'"sample_idx":(\d+),.*"complete_ns":(\d+)\}'
+)
 SWITCH_S = 1e-4  # for which a thread may keep others from Python: well below a query's time
 
 
@@ -38,6 +47,19 @@ class LoadgenReport:
     max_ms: float
     verdict: str
     version: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadgenTrace:
+    """What LoadGen saw of every query, in the order of its schedule.
+
+    scheduled_s : float64[queries], from the first one on. asked : int64[queries], samples.
+    latency_s : float64[queries], from the scheduled time to the answer.
+    """
+
+    scheduled_s: npt.NDArray[np.float64]
+    asked: npt.NDArray[np.int64]
+    latency_s: npt.NDArray[np.float64]
 
 
 def require_loadgen() -> ModuleType:
@@ -62,12 +84,12 @@ def run_server(
     percentile: float,
     seed: int,
     folder: Path,
-) -> LoadgenReport:
+) -> tuple[LoadgenReport, LoadgenTrace]:
     """Issue `queries` by a Poisson process and wait until `answer` was called for each.
 
     issue : (query, sample) -> None  Called on LoadGen's thread at the scheduled time; must not
         block. query : LoadGen's number, for `answer`.    sample : in 0..samples - 1, uniform.
-    folder : where LoadGen writes its logs.
+    folder : where LoadGen writes its logs; that of every query is read and removed.
     """
     if qps <= 0 or queries < 1 or samples < 1:
         raise ValueError(
@@ -92,7 +114,7 @@ def run_server(
 
     output, logs = loadgen.LogOutputSettings(), loadgen.LogSettings()
     output.outdir, output.copy_summary_to_stdout = str(folder), False
-    logs.log_output, logs.enable_trace = output, False
+    logs.log_output, logs.enable_trace = output, True
     sut = loadgen.ConstructSUT(issue_all, lambda: None)
     qsl = loadgen.ConstructQSL(samples, samples, lambda _: None, lambda _: None)
     try:
@@ -101,7 +123,10 @@ def run_server(
     finally:
         loadgen.DestroyQSL(qsl)
         loadgen.DestroySUT(sut)
-    return read_report(folder / "mlperf_log_detail.txt")
+    trace = folder / "mlperf_log_trace.json"
+    found = read_trace(trace)
+    trace.unlink()  # a kilobyte of each query
+    return read_report(folder / "mlperf_log_detail.txt"), found
 
 
 @contextmanager
@@ -143,6 +168,22 @@ def read_report(path: Path) -> LoadgenReport:
         max_ms=ms("max"),
         verdict=str(found["result_validity"]),
         version=str(found["loadgen_version"]),
+    )
+
+
+def read_trace(path: Path) -> LoadgenTrace:
+    """Read LoadGen's trace. Raises ValueError if a query is missing."""
+    with path.open() as lines:
+        matches = (SAMPLE.search(line) for line in lines if '"name":"Sample"' in line)
+        rows = [match.groups() for match in matches if match is not None]
+    found = np.asarray(rows, np.float64).reshape(-1, 4)
+    found = found[np.argsort(found[:, 1], kind="stable")]
+    if not found.size or not np.array_equal(found[:, 1], np.arange(len(found))):
+        raise ValueError(f"{path.name} must hold every query once, not {len(found)} in a row")
+    return LoadgenTrace(
+        scheduled_s=1e-6 * (found[:, 0] - found[0, 0]),
+        asked=found[:, 2].astype(np.int64),
+        latency_s=1e-9 * found[:, 3],
     )
 
 

@@ -14,9 +14,10 @@ from rpaccel.scheduler.queueing import serve
 from rpaccel.scheduler.serving import LaneStage
 from rpaccel.scheduler.workers import Part, Served
 
-__all__ = ["BLOCK", "Forecast", "Numbers", "ServiceTimes", "Tail", "capacity_qps", "latencies_s"]
+__all__ = ["BLOCK", "Forecast", "Numbers", "RanQueries", "ServiceTimes", "Tail", "capacity_qps",
+           "latencies_s"]  # fmt: skip
 
-BLOCK = 50  # requests that a spell of slower service is taken to last, assumed
+BLOCK = 50  # queries that a spell of slower service is taken to last, assumed
 Numbers = npt.NDArray[np.int64]
 
 
@@ -64,42 +65,43 @@ class Forecast:
         return cls(tail=Tail.middle(tails), p99_ms=(min(p99), max(p99)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ServiceTimes:
-    """Calibrated service: median of each part [s], and what single runs were of it.
+    """Service of a run: median of each part [s], and what its queries took of it.
 
-    ratios : in the order of the answers: slow spells of the machine stay together.
+    ratios : float64[queries], in order: service over the medians; slow spells of the machine stay
+        together.
+    transport_s : float64[queries], in the same order: what a query took beside queues, workers and
+        lanes; below 0 if it was held less than others [s].
     hold_s : that a worker is kept from the next request beside its service: it takes one, it
         answers [s].
-    transport_s : what a query takes beside queues, workers and lanes [s].
     """
 
     parts: tuple[tuple[Part, ...], ...]  # of each sample
     median_s: dict[Part, float]
     ratios: Floats
+    transport_s: Floats
     hold_s: float
-    transport_s: float
 
     @classmethod
     def of(
-        cls,
-        parts: Sequence[Sequence[Part]],
-        served: Sequence[Served],
+        cls, parts: Sequence[Sequence[Part]], served: Sequence[Served], ran: RanQueries,
         hold_s: float,
-        transport_s: float,
-    ) -> ServiceTimes:
-        """Return what answers of every part say."""
+    ) -> ServiceTimes:  # fmt: skip
+        """Return what answers of every part, and a run's queries, say."""
         times: dict[Part, list[float]] = {part: [] for all_of in parts for part in all_of}
         for one in served:
             times[one.part].append(one.service_s)
         medians = {part: float(np.median(found)) for part, found in times.items()}
-        ratios = [one.service_s / medians[one.part] for one in served]
+        usual = np.asarray([sum(medians[part] for part in all_of) for all_of in parts])
+        counts = np.asarray([len(all_of) for all_of in parts])[ran.asked]
+        took = np.add.reduceat(ran.service_s, np.cumsum(counts) - counts)
         return cls(
             parts=tuple(tuple(all_of) for all_of in parts),
             median_s=medians,
-            ratios=np.asarray(ratios),
+            ratios=took / usual[ran.asked],
+            transport_s=ran.transport_s,
             hold_s=hold_s,
-            transport_s=transport_s,
         )
 
     @property
@@ -113,15 +115,30 @@ class ServiceTimes:
         """Return the parts of each query of sample `asked`."""
         return np.asarray([len(all_of) for all_of in self.parts])[asked]
 
-    def draw(self, asked: Numbers, rng: np.random.Generator) -> Floats:
-        """Return what each part of the queries takes of a worker, in order, spread as measured [s].
+    def draw(self, asked: Numbers, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Return what the queries take, spread as measured [s].
 
-        Ratios are drawn in blocks of BLOCK that follow each other, the first behind the last.
+        Of a worker: float64[parts], in order. Of the transport: float64[queries].
+        Queries of the run are drawn in blocks of BLOCK, the first one behind the last.
         """
-        times = [self.median_s[part] for sample in asked for part in self.parts[sample]]
-        starts = rng.integers(0, len(self.ratios), -(-len(times) // BLOCK))
-        which = (starts[:, None] + np.arange(BLOCK)).ravel()[: len(times)] % len(self.ratios)
-        return np.asarray(times) * self.ratios[which] + self.hold_s
+        starts = rng.integers(0, len(self.ratios), -(-len(asked) // BLOCK))
+        which = (starts[:, None] + np.arange(BLOCK)).ravel()[: len(asked)] % len(self.ratios)
+        times = np.asarray([self.median_s[part] for sample in asked for part in self.parts[sample]])
+        ratios = np.repeat(self.ratios[which], self.counts(asked))
+        return times * ratios + self.hold_s, self.transport_s[which]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RanQueries:
+    """Queries of a run in the order in which they were issued.
+
+    asked : int64[queries]  Their samples. service_s : float64[parts], in order. transport_s :
+    float64[queries]; see ServiceTimes.
+    """
+
+    asked: Numbers
+    service_s: Floats
+    transport_s: Floats
 
 
 def capacity_qps(query_s: float, workers: int, lane: LaneStage | None) -> float:
@@ -139,12 +156,13 @@ def latencies_s(
     service_s: Floats,
     workers: int,
     lanes: tuple[LaneStage, Numbers] | None = None,
-    transport_s: float = 0.0,
+    transport_s: float | Floats = 0.0,
 ) -> Floats:
     """Return float64[queries]: from arrival to answer [s].
 
     counts : parts of each query, which queue together. service_s : of every part, in order.
     lanes : their stage, and the sample of each query. A query waits for its last part.
+    transport_s : of all, or of each query; on its way back.
     """
     if lanes is None:
         done = _after_workers(arrivals_s, counts, service_s, workers)

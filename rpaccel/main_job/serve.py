@@ -12,7 +12,7 @@ import numpy as np
 
 from rpaccel.main_job.serve_bench import CALIBRATIONS, Bench, Load, Ranked, Run
 from rpaccel.main_job.serve_stages import Stages, parse_stages
-from rpaccel.scheduler.arrivals import Floats
+from rpaccel.scheduler.intervals import quantiles_of
 from rpaccel.scheduler.lane_machine import LaneMachine
 from rpaccel.scheduler.lane_ranker import LaneRanker
 from rpaccel.scheduler.loadgen import LoadgenReport, require_loadgen
@@ -112,8 +112,8 @@ class ServeReport:
 
     Members
     -------
-    service_ms : of the calibration: mean, largest sample.    capacity_qps : of the simulated
-        stations.    qps : offered.
+    service_ms : of the calibration: mean, largest sample. transport_ms : its median, its p99.
+    capacity_qps : of the simulated stations.    qps : offered.
     lists : that queries ended with. computed : lists that the golden device computed before
         LoadGen ran, and while it did. rank_ms : that one took on this CPU, on average.
     peak_bytes : of the workers together, the tables counted once [B].
@@ -125,7 +125,7 @@ class ServeReport:
     lane: LaneStage | None
     service_ms: tuple[float, float]
     hold_ms: float
-    transport_ms: float
+    transport_ms: tuple[float, float]
     capacity_qps: float
     qps: float
     trials: tuple[Trial, ...]
@@ -176,6 +176,7 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         qps = ask.load * capacity if ask.qps is None else ask.qps
         say(f"{qps:.1f} of {capacity:.1f} queries/s")
         trials, lists = _trials(replace(ask, qps=qps), bench, service, rng, out, say)
+    transport_s = quantiles_of(service.transport_s, [0.5, 0.99])
     return ServeReport(
         ask=replace(ask, qps=qps),
         sla_ms=sla.medium_ms,
@@ -183,7 +184,7 @@ def run_serve(ask: ServeAsk, out: Path, tables: Path, say: Callable[[str], None]
         lane=lane,
         service_ms=(1e3 * float(service.query_s.mean()), 1e3 * float(service.query_s.max())),
         hold_ms=1e3 * service.hold_s,
-        transport_ms=1e3 * service.transport_s,
+        transport_ms=(1e3 * transport_s[0], 1e3 * transport_s[1]),
         capacity_qps=capacity,
         qps=qps,
         trials=trials,
@@ -227,14 +228,13 @@ def _trials(
 def _trial(
     bench: Bench, service: ServiceTimes, predicted: Forecast, run: Run, rng: np.random.Generator
 ) -> Trial:
-    def simulated(service_s: Floats) -> Tail:
-        return bench.simulated(service, run.issued_s, run.asked, service_s)
-
+    service_s, transport_s = service.draw(run.asked, rng)
+    held_s = run.service_s + service.hold_s
     wall = sum(served.service_s for served in run.served)
     return Trial(
         predicted=predicted,
-        replayed=simulated(service.draw(run.asked, rng)),
-        explained=simulated(run.service_s + service.hold_s),
+        replayed=bench.simulated(run.arrivals_s, run.asked, service_s, transport_s),
+        explained=bench.simulated(run.arrivals_s, run.asked, held_s, transport_s),
         measured=run.measured,
         lost_share=1 - sum(served.cpu_s for served in run.served) / wall,
         most_lost_ms=1e3 * max(served.service_s - served.cpu_s for served in run.served),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from rpaccel.scheduler.serving import LaneStage, LivePipeline, merged, to_worker
 from rpaccel.scheduler.serving_model import (
     Forecast,
     Numbers,
+    RanQueries,
     ServiceTimes,
     Tail,
     capacity_qps,
@@ -29,6 +29,7 @@ __all__ = ["Bench", "Load", "Ranked", "Run"]
 
 CALIBRATIONS = 30  # of every sample at least, on average
 FORECASTS = 39  # simulated runs: another one lies between them with 95 %
+HOLDS, LEAST_WAITING = 5, 64  # times, and requests of each that wait, to see what holds a worker
 OTHER_SEED = 1000  # of the calibration, beyond the run's
 
 
@@ -59,13 +60,14 @@ class Ranked:
 class Run:
     """A run of LoadGen's: what it says, when it issued which sample, what the workers then took.
 
-    issued_s : from the first one on. service_s : of every part, in order. lists : that queries
-    ended with.
+    arrivals_s : as LoadGen had scheduled them, from the first one on. latency_s : from there to
+    the answer, by its clock. service_s : of every part, in order. lists : that queries ended with.
     """
 
     measured: LoadgenReport
-    issued_s: Floats
+    arrivals_s: Floats
     asked: Numbers
+    latency_s: Floats
     service_s: Floats
     served: list[Served]
     lists: tuple[Ranked, ...]
@@ -96,7 +98,7 @@ class Bench:
 
     def run(self, qps: float, queries: int, seed: int, folder: Path) -> Run:
         """Serve `queries`. folder : of LoadGen's logs."""
-        log: list[tuple[float, int, int]] = []
+        log: list[tuple[int, int]] = []
         before = self._asked
         pipeline = LivePipeline(
             self.workers,
@@ -108,10 +110,10 @@ class Bench:
         pipeline.start(queries)
 
         def issue(query: int, sample: int) -> None:
-            log.append((time.perf_counter(), query, sample))
+            log.append((query, sample))
             pipeline.submit(query, sample)
 
-        measured = run_server(
+        measured, trace = run_server(
             issue,
             samples=len(self.parts),
             qps=qps,
@@ -124,13 +126,14 @@ class Bench:
         pipeline.join()
         self.computed += self._asked - before
         took = {(served.query, served.part): served.service_s for served in pipeline.served}
-        same = [took[query, part] for _, query, sample in log for part in self.parts[sample]]
-        ends = Counter((sample, tuple(pipeline.ranked[query])) for _, query, sample in log)
-        issued = np.asarray([when for when, _, _ in log])
+        same = [took[query, part] for query, sample in log for part in self.parts[sample]]
+        ends = Counter((sample, tuple(pipeline.ranked[query])) for query, sample in log)
+        assert trace.asked.tolist() == [sample for _, sample in log], "queries come by schedule"
         return Run(
             measured=measured,
-            issued_s=issued - issued[0],
-            asked=np.asarray([sample for _, _, sample in log]),
+            arrivals_s=trace.scheduled_s,
+            latency_s=trace.latency_s,
+            asked=trace.asked,
             service_s=np.asarray(same),
             served=pipeline.served,
             lists=tuple(
@@ -160,22 +163,38 @@ class Bench:
         qps = load.share * capacity if load.qps is None else load.qps
         queries = max(CALIBRATIONS * len(self.parts), math.ceil(qps * load.seconds))
         run = self.run(qps, queries, load.seed + OTHER_SEED, folder)
-        order = rng.permutation(len(every))
-        waiting, taken_s = self.workers.run_at_once([every[i] for i in order], brought)
-        self._hold_s = max(0.0, taken_s - sum(one.service_s for one in waiting) / len(waiting))
+        self._hold_s = self._measure_hold_s(every, brought, rng)
         return self.times(run)
+
+    def _measure_hold_s(
+        self, every: list[Part], brought: list[Items] | None, rng: np.random.Generator
+    ) -> float:
+        """Return what keeps a worker from requests that wait, beside their service [s].
+
+        The median of HOLDS times: a stall of the machine in one of them is none of a request.
+        """
+        copies = -(-LEAST_WAITING // len(every))
+        held = []
+        for _ in range(HOLDS):
+            order = rng.permutation(len(every) * copies) % len(every)
+            waiting, taken_s = self.workers.run_at_once([every[i] for i in order], brought)
+            held.append(taken_s - sum(one.service_s for one in waiting) / len(waiting))
+        return max(0.0, float(np.median(held)))
 
     def times(self, run: Run) -> ServiceTimes:
         """Return what a run says of the next one. Call `calibrate` first.
 
-        Parts that it did not ask for are those measured alone. Transport makes up its median.
+        Parts that it did not ask for are those measured alone.
         """
         asked = {served.part for served in run.served}
         served = [*run.served, *(one for one in self._alone if one.part not in asked)]
-        service = ServiceTimes.of(self.parts, served, self._hold_s, 0.0)
-        short = self.simulated(service, run.issued_s, run.asked, run.service_s + self._hold_s)
-        transport_ms = max(0.0, run.measured.latency_ms[50] - short.p50_ms)
-        return replace(service, transport_s=1e-3 * transport_ms)
+        queues_s = self._latencies_s(run.arrivals_s, run.asked, run.service_s + self._hold_s)
+        ran = RanQueries(
+            asked=run.asked,
+            service_s=run.service_s,
+            transport_s=run.latency_s - queues_s,
+        )
+        return ServiceTimes.of(self.parts, served, ran, self._hold_s)
 
     def _brought(self) -> list[Items] | None:
         """Return what lanes in front hand to the workers, of each sample; None: there are none."""
@@ -201,19 +220,20 @@ class Bench:
         for number in range(FORECASTS):
             asked = rng.integers(0, len(self.parts), queries)
             arrivals = poisson_arrivals_s(queries, qps, FORECASTS * seed + number)
-            drawn = service.draw(asked, rng)
-            tails.append(self.simulated(service, arrivals, asked, drawn))
+            tails.append(self.simulated(arrivals, asked, *service.draw(asked, rng)))
         return Forecast.of(tails)
 
     def simulated(
-        self,
-        service: ServiceTimes,
-        arrivals_s: Floats,
-        asked: Numbers,
-        service_s: Floats,
+        self, arrivals_s: Floats, asked: Numbers, service_s: Floats, transport_s: Floats
     ) -> Tail:
-        """Return the latencies of queries of samples `asked`; service_s : of every part."""
-        counts, count = service.counts(asked), self.workers.count
+        """Return the latencies of queries of samples `asked`.
+
+        service_s : of every part. transport_s : of every query.
+        """
+        return Tail.of(self._latencies_s(arrivals_s, asked, service_s) + transport_s)
+
+    def _latencies_s(self, arrivals_s: Floats, asked: Numbers, service_s: Floats) -> Floats:
+        """Return what queues, workers and lanes take of each query [s]."""
+        counts = np.asarray([len(all_of) for all_of in self.parts])[asked]
         lanes = None if self._lanes is None else (self._lanes[0], asked)
-        found = latencies_s(arrivals_s, counts, service_s, count, lanes, service.transport_s)
-        return Tail.of(found)
+        return latencies_s(arrivals_s, counts, service_s, self.workers.count, lanes)

@@ -29,8 +29,8 @@ def serve_text(report: ServeReport) -> str:
         f"items, scale_rows {ask.scale_rows:g}",
         f"service {report.service_ms[0]:.2f} ms on average, {report.service_ms[1]:.2f} ms of the "
         f"largest, of it {report.hold_ms:.2f} ms to take and answer a request; transport "
-        f"{report.transport_ms:.2f} ms; {report.qps:.1f} of "
-        f"{report.capacity_qps:.1f} queries/s, {listed} queries, each with a "
+        f"{report.transport_ms[0]:.2f} ms, at p99 {report.transport_ms[1]:.2f} ms; "
+        f"{report.qps:.1f} of {report.capacity_qps:.1f} queries/s, {listed} queries, each with a "
         f"ranked list, {len(report.lists)} different ones",
     ]
     if report.lane is not None:
@@ -106,12 +106,13 @@ cores shared by LoadGen, the workers and other jobs.
 Runs of LoadGen's follow each other; every one is simulated before it begins.
 *Simulated before the run*: Poisson arrivals, as many queries, service times of the run before it
 (of the first: of a calibration, which is such a run), what else keeps a worker from requests that
-wait, and the transport that made up that run's median; {FORECASTS} such runs, medians. *On its
-arrivals*: the arrivals and queries that LoadGen drew. *And its service times*: what the workers
-then took; what is left is queues and transport. Between the first two of these rows lies the luck
-of a run, between the last two that other jobs on the machine change service times. Each figure is
-the median over the runs, an error the median of each run's own: a run that the machine disturbed
-counts as one.
+wait, and transport: what each of that run's queries took beyond its queues, by the same simulation
+on its arrivals, so that what the simulation lacks in both runs is in it; {FORECASTS} such runs,
+medians. *On its arrivals*: the schedule and queries that LoadGen drew. *And its service times*:
+what the workers then took; what is left is queues and transport. Between the first two of these
+rows lies the luck of a run, between the last two that other jobs on the machine change service
+times. Each figure is the median over the runs, an error the median of each run's own: a run that
+the machine disturbed counts as one.
 
 {blocks}
 """

@@ -7,6 +7,7 @@ from rpaccel.scheduler.serving import LaneStage
 from rpaccel.scheduler.serving_model import (
     BLOCK,
     Forecast,
+    RanQueries,
     ServiceTimes,
     Tail,
     capacity_qps,
@@ -91,22 +92,37 @@ def test_calibration():
         )
         for i, (part, t) in enumerate(times)
     ]
-    found = ServiceTimes.of(parts, served, 0.25, 0.5)
+    # A run's queries: two of the first sample, in between one of the second.
+    ran = RanQueries(
+        asked=np.asarray([0, 1, 0]),
+        service_s=np.asarray([3.0, 5.0, 4.0, 1.0, 2.5]),
+        transport_s=np.asarray([0.5, 0.75, 0.125]),
+    )
+    found = ServiceTimes.of(parts, served, ran, 0.25)
     assert found.median_s == {first: 2.0, rest: 5.0, other: 4.0}
-    assert found.ratios.tolist() == [0.5, 1.5, 1.0, 1.0, 1.0]
+    assert found.ratios == pytest.approx([8 / 7, 1.0, 0.5])
     assert found.query_s.tolist() == [7.5, 4.25]
     asked = np.asarray([1, 0, 1])
     assert found.counts(asked).tolist() == [1, 2, 1]
-    drawn = found.draw(asked, np.random.default_rng(0)) - 0.25
-    drawn /= np.asarray([4.0, 2.0, 5.0, 4.0])
-    assert set(drawn.tolist()) <= {0.5, 1.0, 1.5}
-    long = found.draw(np.zeros(200, np.int64), np.random.default_rng(0))
-    ratios = (long - 0.25) / np.tile([2.0, 5.0], 200)
-    following = np.flatnonzero(ratios[:-1] == 0.5)
+    service, transport = found.draw(asked, np.random.default_rng(0))
+    ratios = (service - 0.25) / np.asarray([4.0, 2.0, 5.0, 4.0])
+    assert ratios[1] == pytest.approx(ratios[2])  # the parts of one query
+    known = dict(zip(found.transport_s.tolist(), found.ratios.tolist(), strict=True))
+    assert [known[each] for each in transport] == pytest.approx(ratios[[0, 1, 3]].tolist())
+    service, transport = found.draw(np.ones(200, np.int64), np.random.default_rng(0))
+    assert len(service) == len(transport) == 200
+    following = np.flatnonzero(transport[:-1] == 0.5)
     apart = following[(following + 1) % BLOCK > 0]  # the next one is of the same block
     assert len(apart) > 50
-    assert np.all(ratios[apart + 1] == 1.5)
+    assert np.all(transport[apart + 1] == 0.75)
+    assert service[apart + 1] == pytest.approx(0.25 + 4.0)
     assert rest == Part(sample=0, first=2, end=3)
+
+
+def test_every_query_has_a_transport_of_its_own():
+    arrivals, ones = np.asarray([0.0, 10.0]), np.ones(2, np.int64)
+    found = latencies_s(arrivals, ones, np.asarray([1.0, 2.0]), 1, None, np.asarray([0.5, -0.25]))
+    assert found == pytest.approx([1.5, 1.75])
 
 
 def test_tails():
