@@ -33,7 +33,12 @@ def cited_hosts(spec: RecPipeSpec) -> dict[str, HostTimes]:
         for model in spec.models:
             profile = find_profile(shipped, model, spec.profiles[device])
             tables[model] = profile.table_s(profile.batch[-1])
-        hosts[device] = HostTimes(table_s=tables, slowdown=spec.slowdown.get(device, 0.0))
+        launch, most = spec.launches.get(device, 0), min(len(each) for each in tables.values()) - 1
+        if launch > most:
+            raise ValueError(f"launches must be at most {most} items (published), not {launch}")
+        hosts[device] = HostTimes(
+            table_s=tables, slowdown=spec.slowdown.get(device, 0.0), launch_items=launch
+        )
     return hosts
 
 

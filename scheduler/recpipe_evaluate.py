@@ -2,7 +2,8 @@
 
 A closed form comes first: a pool whose servers are asked for more than `MOST_LOAD` of their time
 does not settle, and such a candidate is not simulated. All others serve the same queries
-(`recpipe_kernels`): one seed, gaps scaled by the load.
+(`recpipe_kernels`; `stage_queues` where requests hold several queries): one seed, gaps scaled by
+the load.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from rpaccel.scheduler.peak import WARM_UP
 from rpaccel.scheduler.queueing import MOST_LOAD
 from rpaccel.scheduler.recpipe_kernels import serve_pipelines
 from rpaccel.scheduler.recpipe_node import Design, Node, Visit
+from rpaccel.scheduler.stage_queues import Stage, StageNode, serve_stages
 
 __all__ = ["MOST_LOAD", "Evaluator", "Measures", "PipelineTable"]
 
+ANY = 1 << 29  # items of a query whose stages say how many they take
 CHUNK = 256  # candidates whose latencies are held at a time
 Ints = NDArray[np.int64]
 Counts = NDArray[np.int32]
@@ -38,6 +41,7 @@ class PipelineTable:
         over the servers [s]
     idle_s : float64[n]         latency of a query alone [s]
     transfer_s : float64[n]     of it, transfers [s]
+    merged : row -> its stages, of those whose requests hold several queries
     """
 
     visits: Counts
@@ -49,6 +53,7 @@ class PipelineTable:
     busy_s: Floats
     idle_s: Floats
     transfer_s: Floats
+    merged: dict[int, list[Stage]]
 
     @property
     def capacity_qps(self) -> Floats:
@@ -172,6 +177,11 @@ class Evaluator:
             busy_s=busy * self._ratios.mean(axis=1) * (1 + slow * (servers - 1)),
             idle_s=idle,
             transfer_s=transfer,
+            merged={
+                row: [_stage(visit) for visit in visits]
+                for row, visits in enumerate(lists)
+                if any(visit.launches_s for visit in visits)
+            },
         )
 
     def _servers(self) -> Counts:
@@ -230,6 +240,30 @@ class Evaluator:
 
     def _serve(self, table: PipelineTable, row: Ints, load_qps: Floats, count: int) -> Floats:
         """Return float64[n, count] latencies; loads that the process does not scale are equal."""
+        latency = np.empty((row.size, count))
+        single = np.array([number not in table.merged for number in row.tolist()], np.bool_)
+        if single.any():
+            latency[single] = self._serve_single(table, row[single], load_qps[single], count)
+        unit_s = self._unit_s(count, float(load_qps[0]))
+        for place in np.flatnonzero(~single).tolist():
+            stages, load = table.merged[int(row[place])], float(load_qps[place])
+            arrivals = unit_s / load
+            run = serve_stages(self._stage_node, [stages], arrivals, np.full(count, ANY, np.int32))
+            latency[place] = run.finish_s - arrivals
+        return latency
+
+    @cached_property
+    def _stage_node(self) -> StageNode:
+        """The node's pools. Raises ValueError if the service times of its queries are spread."""
+        if np.any(self._ratios != 1):
+            raise ValueError("launch_items must be 0 where the times of any device are spread")
+        pools = self.node.pools
+        slow = dict(zip(pools, self.node.slowdowns.tolist(), strict=True))
+        return StageNode(servers={"link": 1, **self.node.servers}, slowdown=slow)
+
+    def _serve_single(
+        self, table: PipelineTable, row: Ints, load_qps: Floats, count: int
+    ) -> Floats:
         servers, latency = self._servers(), np.empty((row.size, count))
         serve_pipelines(
             self._unit_s(count, float(load_qps[0])),
@@ -250,6 +284,24 @@ class Evaluator:
             latency,
         )
         return latency
+
+
+def _stage(visit: Visit) -> Stage:
+    """Return a visit as a stage, in items of its own: two of each full request, one of the last."""
+    if visit.launches_s:
+        times, items = visit.launches_s, 1
+    else:
+        times, items = (visit.last_s, visit.full_s), 2 * visit.parts - 1
+    return Stage(
+        pool=visit.pool,
+        table_s=np.array([0.0, *times]),
+        most_items=items,
+        batch=len(times),
+        split=not visit.launches_s,
+        merge=bool(visit.launches_s),
+        before_s=visit.before_s,
+        after_s=visit.after_s,
+    )
 
 
 def _alone_s(visit: Visit, servers: int, slowdown: float) -> float:

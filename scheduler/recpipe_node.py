@@ -81,7 +81,11 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
-    """A query at a pool: requests of so long, and pure delays around them [s]."""
+    """A query at a pool: requests of so long, and pure delays around them [s].
+
+    launches_s : times of a request that holds 1, 2, ... queries; (): each holds one. With it parts
+        is 1 and last_s the first of them.
+    """
 
     pool: str
     last_s: float
@@ -90,10 +94,17 @@ class Visit:
     before_s: float = 0.0
     after_s: float = 0.0
     transfer_s: float = 0.0  # of the delays and the service, what is a transfer
+    launches_s: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.launches_s and (self.parts > 1 or self.last_s != self.launches_s[0]):
+            raise ValueError("launches_s must be of one part, and begin with last_s")
 
     @property
     def work_s(self) -> float:
-        """Time of servers that it takes."""
+        """Time of servers that it takes; while they are full if they take several queries."""
+        if self.launches_s:
+            return self.launches_s[-1] / len(self.launches_s)
         return (self.parts - 1) * self.full_s + self.last_s
 
 
@@ -105,15 +116,19 @@ class HostTimes:
     slowdown : by how much of itself a request takes longer for each other server that is busy when
         it begins. What begins or ends later changes nothing for it: on average over a steady load
         that is what it meets on its way.
+    launch_items : of a request at most that may hold several queries; 0: each holds one.
     """
 
     table_s: Mapping[str, Floats]
     ratios: Mapping[str, Floats] = field(default_factory=dict)
     slowdown: float = 0.0
+    launch_items: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.slowdown < 1:
             raise ValueError(f"slowdown must be in 0..1, not {self.slowdown}")
+        if self.launch_items and self.ratios:
+            raise ValueError("launch_items must be 0 where the times of queries are spread")
 
     def refusal(self, model: str, items: int) -> str | None:
         """Return why there is no time, or None."""
@@ -222,8 +237,13 @@ class Node:
         return found
 
     def _request(self, design: Design, device: str, stage: int) -> Visit:
-        table = self.hosts[device].table_s[design.funnel.models[stage]]
+        host = self.hosts[device]
+        table = host.table_s[design.funnel.models[stage]]
         items = design.funnel.items[stage]
+        together = host.launch_items // items
+        if together > 1:
+            times = tuple(float(table[items * count]) for count in range(1, together + 1))
+            return Visit(pool=device, last_s=times[0], launches_s=times)
         size = min(design.batch, items) if design.batch and self.cuts([device]) else items
         parts = -(-items // size)
         return Visit(

@@ -60,6 +60,8 @@ class RecPipeSpec(_Frozen):
     servers : device -> equal servers; of the CPU threads, of the others devices.
     slowdown : CPU or GPU -> by how much of itself a request takes longer for each other server of
         the device that is busy when it begins; 0 where the device is missing.
+    launches : gpu -> items of a launch at most that may hold several queries, those that wait when
+        it begins; a query of more goes alone. {}: one query a launch.
     batch_items : items of one request to the CPU, or to one of several GPUs; 0: a stage is one.
     splits : lanes of the array, front+back or shared; see `spec.sweep.LaneSplit`.
     sub_batches : tasks that the card cuts a query into (O.5); later stages into at most four.
@@ -79,6 +81,7 @@ class RecPipeSpec(_Frozen):
     profiles: dict[str, str] = Field(default_factory=dict)
     servers: dict[str, Annotated[int, Field(ge=1, le=4096, strict=True)]]
     slowdown: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(default_factory=dict)
+    launches: dict[str, Positive] = Field(default_factory=dict)
     batch_items: tuple[Annotated[int, Field(ge=0, le=MOST_ITEMS, strict=True)], ...] = (0,)
     splits: tuple[LaneSplit, ...] = (LaneSplit(front=(1, 4, 4)),)
     sub_batches: tuple[Annotated[int, Field(ge=1, le=64, strict=True)], ...] = (1,)
@@ -112,6 +115,8 @@ class RecPipeSpec(_Frozen):
                 raise ValueError(f"devices must be of {', '.join(DEVICES)}, not {name!r}")
         if "accelerator" in self.slowdown or not set(self.slowdown) <= set(self.servers):
             raise ValueError(f"slowdown must be of a cpu or gpu, not {sorted(self.slowdown)}")
+        if not set(self.launches) <= {"gpu"} & set(self.servers):
+            raise ValueError(f"launches must be of a gpu with servers, not {sorted(self.launches)}")
         missing = [name for name in self.devices if name not in self.servers]
         if missing:
             raise ValueError(f"servers must hold every device, {missing[0]} is missing")

@@ -17,6 +17,7 @@ from rpaccel.scheduler.recpipe_film import FilmCard
 from rpaccel.scheduler.recpipe_search import Searched
 from rpaccel.scheduler.second_look import LONGEST
 from rpaccel.scheduler.slowed import SHARES
+from rpaccel.spec.recpipe import RecPipeSpec
 
 __all__ = ["recpipe_text", "recpipe_values"]
 
@@ -286,8 +287,14 @@ def _criteo_notes(study: Study) -> list[str]:
         "Criteo's quality does not depend on the device: int8 on the card is taken to rank as "
         "float does (`docs/generated/calibration.md` measures what int8 costs on MovieLens).",
         "Times of Criteo's CPU and GPU are the artifact's, one request at a time; below the "
-        "smallest published request its time is taken. A stage on the GPU is one request.",
+        f"smallest published request its time is taken. {_launches(study.spec)}",
     ]
+
+
+def _launches(spec: RecPipeSpec) -> str:
+    if not spec.launches:
+        return "A stage on the GPU is one request."
+    return f"A launch of the GPU holds queries that wait, up to {spec.launches['gpu']} items."
 
 
 def _film_notes(study: Study) -> list[str]:

@@ -10,6 +10,7 @@ from rpaccel.main_job import rankers, schedule
 from rpaccel.main_job.quality import LATER_ITEMS
 from rpaccel.results import to_json
 from rpaccel.spec.accelerator import PRESETS_DIR
+from rpaccel.spec.recpipe import recpipe_names
 from rpaccel.workloads.movielens import SHA256
 from rpaccel.workloads.quality import FLOAT_LARGE
 from tests.factories import cpu_profile
@@ -260,7 +261,8 @@ def test_schedule_refuses_what_a_workload_does_not_have(rpaccel):
     assert "data must be left out for criteo" in one_line(rpaccel(*ask, "--data", "synthetic"))
     assert "devices must be of cpu, gpu, accelerator" in one_line(rpaccel(*ask, "--devices", "tpu"))
     line = one_line(rpaccel("schedule", "--workload", "avazu"))
-    assert "search must be one of criteo, criteo_wide, movielens, not 'avazu'" in line
+    names = ", ".join(recpipe_names())
+    assert f"search must be one of {names}, not 'avazu'" in line
 
 
 def test_schedule_on_a_cpu_alone(rpaccel):

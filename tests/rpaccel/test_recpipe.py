@@ -161,7 +161,7 @@ def test_command_has_what_is_not_the_default() -> None:
 def test_wide_needs_a_space_beside_it(small, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"^spaces must name at least one search, not none$"):
         run_recpipe(ask(small, spaces=()), tmp_path, print)
-    with pytest.raises(ValueError, match=r"^search must be one of criteo, criteo_wide, movielens"):
+    with pytest.raises(ValueError, match=r"^search must be one of criteo, criteo_launches, "):
         run_recpipe(ask(small, spaces=("huge",)), tmp_path, print)
 
 

@@ -331,6 +331,8 @@ def test_shipped_searches_load(name: str) -> None:
         ({"devices": ["cpu", "tpu"]}, "devices must be of cpu, gpu, accelerator, not 'tpu'"),
         ({"slowdown": {"accelerator": 0.1}}, "slowdown must be of a cpu or gpu"),
         ({"slowdown": {"cpu": -0.1}}, "slowdown.cpu"),
+        ({"launches": {"cpu": 512}}, "launches must be of a gpu with servers, not ['cpu']"),
+        ({"launches": {"gpu": 0}}, "launches.gpu"),
         ({"servers": {"cpu": 2}}, "servers must hold every device"),
         ({"loads_qps": [5, 2]}, "loads_qps must ascend"),
         ({"slices": {"quality": 92.25, "sla_ms": 1, "load_qps": 500}}, "slices.quality"),
