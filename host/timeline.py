@@ -34,6 +34,7 @@ def device_events(
                 begun_at=begun,
                 ended_at=completion.ended_at,
                 status=completion.status.name,
+                stage_cycles=completion.stage_cycles,
             )
         )
     return trace_events(tasks, queries, source="device", process=process)

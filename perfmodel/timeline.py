@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rpaccel.perfmodel.machine_report import MachineReport
 from rpaccel.perfmodel.trace_events import (
@@ -17,15 +17,23 @@ from rpaccel.perfmodel.trace_events import (
 __all__ = ["machine_events"]
 
 
-def machine_events(report: MachineReport, *, process: int = 1, start: int = 0) -> list[Event]:
-    """Return the trace events of `report`, in cycles; queries by their number in the load.
+def machine_events(
+    report: MachineReport,
+    *,
+    process: int = 1,
+    start: int = 0,
+    tags: Sequence[int] | None = None,
+) -> list[Event]:
+    """Return the trace events of `report`, in cycles.
 
     process : number of the first of two processes, or of three if the report has its sub-batches.
-    start : when the load's cycle 0 is in the picture.
+    start : when the load's cycle 0 is in the picture. tags : what queries are called, such as a
+    device's tags; by default their number in the load.
     """
+    names = range(len(report.query_records)) if tags is None else tags
     tasks = [
         TaskSpan(
-            tag=task.query,
+            tag=names[task.query],
             lane=task.lane,
             stage=task.stage,
             items=task.items,
@@ -39,24 +47,25 @@ def machine_events(report: MachineReport, *, process: int = 1, start: int = 0) -
     ]
     queries = [
         QuerySpan(
-            tag=index,
+            tag=names[index],
             fetched_at=start + query.arrival,
             begun_at=start + query.accepted,
             ended_at=start + query.end,
+            stage_cycles=tuple(stage.cycles for stage in query.stages),
         )
         for index, query in enumerate(report.queries)
     ]
     events = trace_events(tasks, queries, source="model", process=process)
     if not len(report.batch_log):
         return events
-    spans = _batch_spans(report, start)
+    spans = _batch_spans(report, start, names)
     return events + batch_events(spans, source="model", process=process + 2)
 
 
-def _batch_spans(report: MachineReport, start: int) -> Iterator[BatchSpan]:
+def _batch_spans(report: MachineReport, start: int, names: Sequence[int]) -> Iterator[BatchSpan]:
     for batch in report.sub_batches:
         yield BatchSpan(
-            tag=batch.query, lane=batch.lane, stage=batch.stage, items=batch.items,
+            tag=names[batch.query], lane=batch.lane, stage=batch.stage, items=batch.items,
             gathering_at=start + batch.gathering, gathered_at=start + batch.gathered,
             taken_at=start + batch.taken, crossed_at=start + batch.crossed,
             chosen_at=start + batch.chosen, logit_at=start + batch.logit,

@@ -1,7 +1,8 @@
 """Timelines in the trace-event format that Perfetto and chrome://tracing open.
 
 One picture for what a device did and what a model says: lanes with the gathers, the computing and
-the scores of their tasks, and queries with their waits and stages. One cycle is drawn as one us.
+the scores of their tasks, and queries with their waits, stages and filters. One cycle is drawn as
+one us.
 
 Ref: Trace Event Format, Google, 2016 (complete events "X", metadata "M").
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Event = dict[str, Any]
+QUERY_TRACKS = 16  # of a query: itself, its stages, their filters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +36,18 @@ class TaskSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class QuerySpan:
-    """A query: in the device, worked on, answered [cycles]."""
+    """A query: in the device, worked on, answered [cycles].
+
+    stage_cycles : of each stage, from its first task until its filter has counted, or its list of
+    the best is whole; () if they are not known.
+    """
 
     tag: int
     fetched_at: int
     begun_at: int
     ended_at: int
     status: str = "OK"
+    stage_cycles: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +110,6 @@ def trace_events(
     for lane in sorted({task.lane for task in tasks}):
         for n, track in enumerate(tracks):
             events.append(_name("thread_name", process, 3 * lane + n, f"lane {lane} {track}"))
-    for tag in sorted({query.tag for query in queries}):
-        events.append(_name("thread_name", process + 1, tag, f"query {tag}"))
 
     computed: dict[int, int] = {}  # of each lane, the end of the task before
     for task in sorted(tasks, key=lambda task: (task.given_at, task.lane)):
@@ -123,17 +128,35 @@ def trace_events(
     for task in tasks:
         by_tag[task.tag].append(task)
     for query in queries:
-        arguments = {"status": query.status}
-        events += [
-            _span("waits", process + 1, query.tag, query.fetched_at, query.begun_at, arguments),
-            _span("query", process + 1, query.tag, query.begun_at, query.ended_at, arguments),
-        ]
-        of_query = by_tag[query.tag]
-        for stage in sorted({task.stage for task in of_query}):
-            mine = [task for task in of_query if task.stage == stage]
-            start, end = min(t.given_at for t in mine), max(t.scored_at for t in mine)
-            items = {"items": sum(task.items for task in mine), "tasks": len(mine)}
-            events.append(_span(f"stage {stage}", process + 1, query.tag, start, end, items))
+        events += _query_events(query, by_tag[query.tag], process + 1)
+    return events
+
+
+def _query_events(query: QuerySpan, tasks: Sequence[TaskSpan], process: int) -> list[Event]:
+    """Return a query's events: tracks of its own, of its stages and their filters, which overlap.
+
+    A filter's span is from the first score that it takes until it has counted.
+    """
+    thread, name = QUERY_TRACKS * query.tag, f"query {query.tag}"
+    facts = {"status": query.status}
+    events = [
+        _name("thread_name", process, thread, name),
+        _span("waits", process, thread, query.fetched_at, query.begun_at, facts),
+        _span("query", process, thread, query.begun_at, query.ended_at, facts),
+    ]
+    for stage in sorted({task.stage for task in tasks}):
+        mine = [task for task in tasks if task.stage == stage]
+        start, scored = min(t.given_at for t in mine), max(t.scored_at for t in mine)
+        counted = scored
+        if stage < len(query.stage_cycles):
+            counted = max(scored, start + query.stage_cycles[stage])
+        items = {"items": sum(task.items for task in mine), "tasks": len(mine)}
+        first = min(task.first_score_at for task in mine)
+        for n, (what, begin, end) in enumerate(
+            ((f"stage {stage}", start, scored), (f"filter {stage}", first, counted)), 1 + 2 * stage
+        ):
+            events.append(_name("thread_name", process, thread + n, f"{name} {what}"))
+            events.append(_span(what, process, thread + n, begin, end, items))
     return events
 
 

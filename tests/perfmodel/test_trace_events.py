@@ -1,4 +1,7 @@
 import json
+from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -13,7 +16,7 @@ def task(**changes):
     return TaskSpan(**fields | changes)
 
 
-QUERY = QuerySpan(tag=3, fetched_at=1, begun_at=8, ended_at=200)
+QUERY = QuerySpan(tag=3, fetched_at=1, begun_at=8, ended_at=200, stage_cycles=(100,))
 
 
 def spans(events, **wanted):
@@ -27,16 +30,36 @@ def test_every_span_has_its_track_and_length():
     events = trace_events(tasks, [QUERY], source="device", process=5)
     names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert names[5, 3] == "lane 1 gather" and names[5, 2] == "lane 0 scores"
-    assert names[6, 3] == "query 3"
-    assert len(spans(events)) == 2 * 3 + 2 + 2
+    assert {name for (pid, _), name in names.items() if pid == 6} == {
+        "query 3", "query 3 stage 0", "query 3 filter 0", "query 3 stage 1", "query 3 filter 1",
+    }  # fmt: skip
+    assert len(spans(events)) == 2 * 3 + 2 + 2 * 2
     (gather,) = spans(events, pid=5, tid=3)
     assert (gather["ts"], gather["dur"]) == (10, 40)
     (compute,) = spans(events, pid=5, tid=4)
     assert (compute["ts"], compute["dur"]) == (50, 40)
     (stage,) = spans(events, name="stage 1")
     assert (stage["ts"], stage["dur"], stage["args"]["items"]) == (96, 59, 5)
+    (first,), (second,) = spans(events, name="filter 0"), spans(events, name="filter 1")
+    assert (first["ts"], first["dur"]) == (80, 110 - 80)  # until it has counted: 10 + 100
+    assert (second["ts"], second["dur"]) == (151, 4)  # not known: until its last score
     (waits,) = spans(events, name="waits")
     assert (waits["ts"], waits["dur"]) == (1, 7)
+
+
+def test_spans_of_a_track_follow_each_other_or_lie_within():
+    """Also if stages overlap, as those of sub-batches do: Perfetto drops what crosses."""
+    tasks = [task(tag=tag, stage=stage, lane=stage, given_at=10 + 30 * stage + n, gathered_at=60,
+                  computed_at=90, first_score_at=80 + n, scored_at=95)
+             for tag in (3, 4) for stage in (0, 1) for n in (0, 1)]  # fmt: skip
+    events = trace_events(tasks, [QUERY, replace(QUERY, tag=4)], source="device", process=1)
+    tracks = defaultdict(list)
+    for span in spans(events, pid=2):
+        tracks[span["tid"]].append((span["ts"], span["ts"] + span["dur"]))
+    assert len(tracks) == 2 * 5
+    for track in tracks.values():
+        for (_, end), (after, last) in pairwise(sorted(track)):
+            assert after >= end or last <= end
 
 
 def test_a_lane_computes_one_task_after_the_other():
