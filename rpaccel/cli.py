@@ -106,13 +106,16 @@ def verilog(
 def sim(
     preset: Preset = "tiny",
     queries: Annotated[int, typer.Option(help="Random queries.", min=1)] = 100,
+    trace: Annotated[
+        Path | None, typer.Option(help="Folder of timelines, device and model, for Perfetto.")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Run random queries through the netlist in Verilator and compare with the golden model."""
     from rpaccel.main_job.random_queries import simulate_random  # noqa: PLC0415
 
-    report = simulate_random(preset, queries, seed)
+    report = simulate_random(preset, queries, seed, trace=trace)
     if json:
         print_json(report)
     else:

@@ -266,6 +266,9 @@ def criteo(
     ] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/criteo"),
     page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Write trace.json, device and model, for Perfetto.")
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -280,6 +283,7 @@ def criteo(
         quality=quality,
         pins=pins,
         workload=CriteoConfig(seed=seed, scale_rows=scale_rows),
+        trace=trace,
     )
     with only_json(json):
         summary = run_criteo(ask, out, page)

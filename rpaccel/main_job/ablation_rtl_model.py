@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.golden.lane import Query, QueryResult, run_query, survivors
+from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.main_job.ablation_rtl_machine import Place, Questions, Times
+from rpaccel.main_job.query_load import query_load
 from rpaccel.perfmodel.machine import simulate
-from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
-from rpaccel.perfmodel.memory import RecordSizes
+from rpaccel.perfmodel.machine_load import Machine, QueryLoad
 from rpaccel.perfmodel.row_hits import stream_hits
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.scheduler.shapes import compiled_shape
@@ -101,29 +101,8 @@ def _lanes(place: Place) -> dict[int, dict[str, ModelShape]]:
 def _load(place: Place, questions: Questions, part: _Part) -> QueryLoad:
     """Return a part as the model is asked it, at cycle 0."""
     rankers, query = questions.models.rankers, part.query
-    stages = []
-    for index, (scores, (slot, k)) in enumerate(zip(part.golden.stages, query.stages, strict=True)):
-        ranker, tasks = rankers[slot], query.tasks_of(index)
-        last = index == len(query.stages) - 1
-        found = () if last else survivors(scores, ranker, k, tasks, 0, index == 0)
-        stages.append(
-            StageLoad(
-                model=ranker.name,
-                k=0 if last else k,
-                tasks=tasks,
-                lanes=place.image_of(ranker.name)[1],
-                releases=tuple(
-                    Release.of(len(each.ids), each.bins_scanned, each.passes) for each in found
-                ),
-            )
-        )
-    return QueryLoad(
-        arrival=0,
-        items=len(query.candidates),
-        stages=tuple(stages),
-        records=RecordSizes(user_bytes=len(query.user_record), item_bytes=query.features.shape[1]),
-        top_n=query.top_n,
-    )
+    lanes = [place.image_of(rankers[slot].name)[1] for slot, _ in query.stages]
+    return query_load(query, part.golden, rankers, lanes)
 
 
 def _hits(

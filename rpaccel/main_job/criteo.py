@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from rpaccel.main_job.criteo_page import write_criteo_page
 from rpaccel.main_job.criteo_quality import criteo_quality
 from rpaccel.main_job.netlist import completion_json
 from rpaccel.main_job.progress import Progress
+from rpaccel.main_job.run_trace import LOG_ENTRIES, Answered, RunTrace, hit_share
 from rpaccel.main_job.stopwatch import timed
 from rpaccel.results import RunFolder
 from rpaccel.rtl.netlist import system_netlist
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
-__all__ = ["CriteoAsk", "CriteoPart", "criteo_parts", "run_criteo"]
+__all__ = ["CriteoAsk", "CriteoPart", "criteo_parts", "run_criteo", "traced_parts"]
 
 STEPS = 6
 DEPTH = 32  # of the rings: more queries than the machine works on at a time
@@ -42,7 +43,8 @@ class CriteoAsk:
 
     queries : asked at once under 8 + 2. live : asked at once after each of two changes of the
     split, to quarters and back; 0: the split stays. quality : queries that quality is measured on.
-    pins : rows are pinned until the first change.
+    pins : rows are pinned until the first change. trace : a timeline is written; the device then
+    logs its tasks in memory, which takes a few cycles.
     """
 
     preset: str
@@ -51,6 +53,7 @@ class CriteoAsk:
     quality: int
     pins: bool
     workload: CriteoConfig
+    trace: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("queries", 1), ("live", 0)):
@@ -125,6 +128,25 @@ def criteo_parts(
         start = end
 
 
+def traced_parts(
+    machine: CriteoMachine, parts: Iterable[CriteoPart], trace: RunTrace
+) -> Iterator[CriteoPart]:
+    """Yield parts while they run, and add each to `trace`. machine : keeps a log of tasks."""
+    log = machine.driver.task_log
+    if log is None:
+        raise ValueError("machine must keep a log of tasks for a timeline, not none")
+    before = machine.row_counters()
+    for part in parts:
+        after = machine.row_counters()
+        answered = [
+            Answered(query=each.query, golden=each.golden, completion=each.completion)
+            for each in part.answers
+        ]
+        trace.add(machine.loaded, answered, log.take(), hit_share(before, after))
+        before = after
+        yield part
+
+
 def run_criteo(ask: CriteoAsk, out: Path, page: Path | None) -> list[dict[str, Any]]:
     """Run all of it into `out`, write the page, and return the summary.
 
@@ -181,17 +203,21 @@ def _simulate(
     start, start_cpu, config = time.monotonic(), time.process_time(), images.config
     timing = MemoryTiming()
     with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
-        machine = CriteoMachine(device, models, images, depth=DEPTH)
-        parts = list(criteo_parts(machine, ask, lambda: device.cycles, told))
+        machine = CriteoMachine(
+            device, models, images, depth=DEPTH, log_entries=LOG_ENTRIES if ask.trace else 0
+        )
+        trace = RunTrace(config, models.rankers, timing)
+        running = criteo_parts(machine, ask, lambda: device.cycles, told)
+        parts = list(traced_parts(machine, running, trace) if ask.trace else running)
         cycles, seconds = device.cycles, time.monotonic() - start
         cpu_seconds = time.process_time() - start_cpu
-        banks = machine.driver.row_counters()
+        rows = machine.row_counters()
         ports = [asdict(device.port_traffic(port)) for port in range(config.memory_ports)]
+    if ask.trace:
+        trace.write(folder.path / "trace.json")
+        progress.note(f"timeline: {folder.path}/trace.json (ui.perfetto.dev)")
     folder.write_json("parts", [part.to_json() for part in parts])
-    folder.write_json(
-        "counters",
-        {"rows": {name: sum(bank[name] for bank in banks) for name in banks[0]}, "ports": ports},
-    )
+    folder.write_json("counters", {"rows": rows, "ports": ports})
     folder.figure("queries bit-exact", sum(len(part.answers) for part in parts), "queries")
     folder.figure("cycles per query, 8 + 2", round(parts[0].cycles / ask.queries), "cycles")
     folder.figure("changes of the split", len(parts) - 1, "")

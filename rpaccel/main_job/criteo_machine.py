@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.host.bus import Bus
+from rpaccel.host.compile import CompiledModels
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.records import padded_record_bytes
 from rpaccel.main_job.criteo_models import EIGHT_TWO, CriteoImages, CriteoModels
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.run_trace import row_totals
 from rpaccel.main_job.session import request_of
 from rpaccel.spec.isa import StageMode
 
@@ -28,6 +30,7 @@ class CriteoAnswer:
     number: int
     mode: StageMode
     split: str
+    query: Query
     completion: Completion
     golden: QueryResult
 
@@ -48,10 +51,17 @@ class CriteoMachine:
     ----------
     device : Bus  With MEMORY_BYTES of memory.
     depth : queries in flight at most, a power of two.
+    log_entries : of the device's log of tasks, a power of two; 0: none is kept.
     """
 
     def __init__(
-        self, device: Bus, models: CriteoModels, images: CriteoImages, *, depth: int
+        self,
+        device: Bus,
+        models: CriteoModels,
+        images: CriteoImages,
+        *,
+        depth: int,
+        log_entries: int = 0,
     ) -> None:
         self.models, self.images = models, images
         config = images.config
@@ -64,11 +74,22 @@ class CriteoMachine:
             prefetch=True,
             feature_bytes=depth * models.funnel.items * record_bytes,
             limit_cycles=LIMIT_CYCLES,
+            task_log_entries=log_entries,
         )
         self.split = EIGHT_TWO
         self.driver.partition(images.splits[EIGHT_TWO])
         self.driver.load_models(images.large, images.back)
         self.driver.load_models(images.first, images.front[EIGHT_TWO])
+
+    @property
+    def loaded(self) -> list[tuple[CompiledModels, tuple[int, ...]]]:
+        """The images that are loaded, with their lanes."""
+        images, front = self.images, self.images.front[self.split]
+        return [(images.large, images.back), (images.small[self.split], front)]
+
+    def row_counters(self) -> dict[str, int]:
+        """Return the row banks' counters together, in beats."""
+        return row_totals(self.driver)
 
     def use(self, split: str) -> None:
         """Split the machine in another way, and load the small ranker into its new lanes.
@@ -99,6 +120,7 @@ class CriteoMachine:
                 number=each.number,
                 mode=each.mode,
                 split=self.split,
+                query=each.query,
                 completion=completion,
                 golden=golden,
             )

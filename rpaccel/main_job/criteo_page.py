@@ -67,6 +67,7 @@ def _opening(read: dict[str, Any]) -> str:
     figures = {row["name"]: row["value"] for row in read["summary"]}
     options = f" --live {inputs['live']}" if inputs["live"] else ""
     options += "" if inputs["pins"] else " --no-pins"
+    options += " --trace" if inputs.get("trace") else ""
     options += f" --seed {workload['seed']}" if workload["seed"] else ""
     items, size = workload["items"], machine["array_size"]
     return (

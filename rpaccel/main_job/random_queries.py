@@ -17,6 +17,7 @@ from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Completion
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.main_job.run_trace import LOG_ENTRIES, RunTrace, hit_share, row_totals
 from rpaccel.main_job.session import Session
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.random_models import random_ranker, shared_schema
@@ -116,10 +117,16 @@ def draw_sizes(
 
 
 def run_session(
-    device: Bus, config: AcceleratorConfig, rng: np.random.Generator, count: int, name: str
+    device: Bus,
+    config: AcceleratorConfig,
+    rng: np.random.Generator,
+    count: int,
+    name: str,
+    trace: tuple[Path, MemoryTiming] | None = None,
 ) -> list[Completion]:
     """Load random rankers into `device` and run `count` random queries on it.
 
+    trace : where a timeline is written, and the memory's timing; the device then logs its tasks.
     Raises RuntimeError with the first difference from the golden model.
     """
     models = int(rng.integers(1, min(MOST_STAGES, config.model_slots) + 1))
@@ -130,8 +137,19 @@ def run_session(
         depth=int(rng.choice(DEPTHS)),
         rankers=draw_rankers(rng, config, models),
         memory_bytes=MEMORY_BYTES,
+        task_log_entries=LOG_ENTRIES if trace else 0,
     )
-    return session.run_all(draw_sizes(rng, config, models, count), name)
+    before = row_totals(session.driver)
+    answered = session.answer_all(draw_sizes(rng, config, models, count), name)
+    if trace:
+        path, timing = trace
+        log = session.driver.task_log
+        assert log is not None
+        picture = RunTrace(config, session.rankers, timing)
+        hits = hit_share(before, row_totals(session.driver))
+        picture.add([(session.compiled, (0,))], answered, log.take(), hits)
+        picture.write(path)
+    return [each.completion for each in answered]
 
 
 def simulate_random(
@@ -141,10 +159,12 @@ def simulate_random(
     *,
     build_dir: Path = BUILD_DIR,
     say: Callable[[str], None] = say_aside,
+    trace: Path | None = None,
 ) -> dict[str, Any]:
     """Run `queries` random queries on the Verilated netlist of `preset`, bit for bit golden.
 
     Every `SESSION_QUERIES` queries get another device, memory timing, ring depth and rankers.
+    trace : folder of a timeline of each such device, named by its first query.
     Returns {"preset", "seed", "queries", "cycles", "cycles_per_second"}; raises RuntimeError with
     the seed, the query and the first value that differs.
     """
@@ -159,7 +179,8 @@ def simulate_random(
         count = min(SESSION_QUERIES, queries - first)
         name = f"preset {config.name}, seed {seed}, queries from {first}, {timing}: query"
         with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
-            completions = run_session(device, config, rng, count, name)
+            picture = (trace / f"trace_{first}.json", timing) if trace else None
+            completions = run_session(device, config, rng, count, name, picture)
             cycles += device.cycles
         if min(completion.total_cycles for completion in completions) < 1:
             raise RuntimeError(f"{name}: total_cycles must be at least 1, not 0")

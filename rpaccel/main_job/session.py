@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rpaccel.golden.lane import Query, run_query
+from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import RowUpdate, compile_models
@@ -15,6 +15,7 @@ from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition
 from rpaccel.host.row_pins import Pins
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.run_trace import Answered
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Status
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
@@ -120,22 +121,30 @@ class Session:
         """Submit one request and wait for it."""
         return self.driver.wait(self.driver.submit(request, **options))
 
-    def check(self, completion: Completion, query: Query, name: str = "query") -> None:
-        """Raise RuntimeError unless `completion` is, bit for bit, what the golden model says."""
-        wrong = difference(name, completion, run_query(query, self.rankers, self.config))
+    def check(self, completion: Completion, query: Query, name: str = "query") -> QueryResult:
+        """Return the golden answer; RuntimeError unless `completion` is that, bit for bit."""
+        golden = run_query(query, self.rankers, self.config)
+        wrong = difference(name, completion, golden)
         if wrong is not None:
             raise RuntimeError(f"the device is not bit-exact: {wrong}")
+        return golden
 
     def run_all(self, sizes: Sequence[dict[str, Any]], name: str = "query") -> list[Completion]:
         """Ask one query per entry of `sizes`, as many in flight as fit; check every answer."""
+        return [each.completion for each in self.answer_all(sizes, name)]
+
+    def answer_all(self, sizes: Sequence[dict[str, Any]], name: str = "query") -> list[Answered]:
+        """Like `run_all`, with the queries and their golden answers."""
         pairs = [self.query(**size) for size in sizes]
         completions = list(self.driver.run(request for _, request in pairs))
+        answered = []
         for index, (completion, (query, _)) in enumerate(zip(completions, pairs, strict=True)):
-            self.check(completion, query, f"{name} {index} ({sizes[index]})")
+            golden = self.check(completion, query, f"{name} {index} ({sizes[index]})")
+            answered.append(Answered(query=query, golden=golden, completion=completion))
         rest = self.driver.poll()
         if rest:
             raise RuntimeError(f"completions left must be 0, not {len(rest)}")
-        return completions
+        return answered
 
     def run(self, items: Sequence[int]) -> list[Completion]:
         """Ask one query per entry of `items`; see `run_all`."""

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.lane import run_query
+from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import PortTraffic
 from rpaccel.main_job import criteo
-from rpaccel.main_job.criteo import CriteoAsk, criteo_parts, run_criteo
+from rpaccel.main_job.criteo import CriteoAsk, criteo_parts, run_criteo, traced_parts
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES, CriteoMachine
 from rpaccel.main_job.criteo_models import (
     EIGHT_TWO,
@@ -22,6 +23,7 @@ from rpaccel.main_job.criteo_models import (
     quantise_criteo,
 )
 from rpaccel.main_job.criteo_quality import criteo_quality
+from rpaccel.main_job.run_trace import RunTrace
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import StageMode, Status
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
@@ -112,6 +114,29 @@ def test_parts_are_bit_exact_and_counted(models, images):
             assert len(set(answer.completion.ids.tolist())) == 8
     assert parts[1].change_cycles == 10
     assert not device.driver.poll()
+
+
+def test_parts_are_in_the_timeline(models, images):
+    device = CriteoMachine(
+        SoftwareDevice(DEFAULT, MEMORY_BYTES), models, images, depth=8, log_entries=64
+    )
+    ask, trace = replace(ASK, queries=2, live=1), RunTrace(DEFAULT, models.rankers, MemoryTiming())
+    parts = list(traced_parts(device, criteo_parts(device, ask, lambda: 0, lambda _: None), trace))
+    assert [part.split for part in parts] == [EIGHT_TWO, QUARTERS, EIGHT_TWO]
+    tags = [answer.completion.tag for part in parts for answer in part.answers]
+    lanes = {
+        (event["args"]["name"].split()[1])
+        for event in trace.events
+        if event["name"] == "thread_name" and event["pid"] == 3
+    }
+    used = {*images.front[EIGHT_TWO], *images.front[QUARTERS], *images.back}
+    assert lanes == {str(lane) for lane in used}
+    for process in (2, 4):  # queries of the device and of the model
+        spans = [e for e in trace.events if e["ph"] == "X" and e["pid"] == process]
+        assert {e["tid"] // 16 for e in spans if e["name"] == "query"} == set(tags)
+    bare = machine(models, images)
+    with pytest.raises(ValueError, match=r"^machine must keep a log of tasks for a timeline, not"):
+        next(traced_parts(bare, iter(()), trace))
 
 
 def test_wrong_bit_is_found(models, images):
