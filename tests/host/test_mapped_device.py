@@ -1,13 +1,22 @@
+import mmap
 import os
 import threading
 
+import numpy as np
 import pytest
 
 from rpaccel.host.bus import Bus
 from rpaccel.host.mapped_device import REGISTER_BYTES, MappedDevice
+from rpaccel.host.software_device import SoftwareDevice
+from rpaccel.main_job.session import Session
+from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.registers import ADDRESS, Irq
 
+TINY = load_accelerator("tiny")
 MEMORY_BYTES = 1 << 16
+SESSION_BYTES = 1 << 20
+RAISED = 1 << 31  # in the mapped IRQ_STATUS: what the host writes to clear a bit is then a change
+DOORBELLS = [ADDRESS[name] for name in ("IRQ_STATUS", "SQ_TAIL", "CQ_HEAD", "CONTROL")]
 
 
 @pytest.fixture
@@ -65,3 +74,58 @@ def test_waits_on_an_interrupt_file(files, tmp_path):
 def test_rejects_an_offset_within_a_page(files):
     with pytest.raises(ValueError, match=r"^offset must be a multiple of \d+, not 12$"):
         MappedDevice(*files, MEMORY_BYTES, memory_offset=12)
+
+
+class Behind(threading.Thread):
+    """A software device behind files: takes what is written to the mapped registers.
+
+    The memory file is its memory. Settings are taken before doorbells.
+    """
+
+    def __init__(self, registers, memory):
+        super().__init__(daemon=True)
+        with registers.open("r+b") as file:
+            self.words = memoryview(mmap.mmap(file.fileno(), REGISTER_BYTES)).cast("I")
+        self.device = SoftwareDevice(TINY, SESSION_BYTES)
+        self.device.memory = np.memmap(memory, np.uint8, mode="r+")
+        self.known = [0] * len(self.words)
+        self.stopped = False
+        self.show()
+
+    def show(self):
+        """Write what the device has changed, and no other register: the host may write them."""
+        for address in ADDRESS.values():
+            value = self.device.read_register(address)
+            if address == ADDRESS["IRQ_STATUS"] and value:
+                value |= RAISED
+            if value != self.known[address >> 2]:
+                self.words[address >> 2] = self.known[address >> 2] = value
+
+    def run(self):
+        while not self.stopped:
+            seen = self.words.tolist()
+            if seen != self.words.tolist():
+                continue  # the host is writing
+            changed = [
+                4 * n for n, (a, b) in enumerate(zip(seen, self.known, strict=True)) if a != b
+            ]
+            for address in sorted(changed, key=lambda each: (each in DOORBELLS, each)):
+                self.device.write_register(address, seen[address >> 2] & ~RAISED)
+                self.known[address >> 2] = seen[address >> 2]
+            if changed:
+                self.show()
+
+
+def test_a_driver_gets_its_answers(tmp_path):
+    registers, memory = tmp_path / "registers", tmp_path / "memory"
+    registers.write_bytes(bytes(REGISTER_BYTES))
+    memory.write_bytes(bytes(SESSION_BYTES))
+    behind = Behind(registers, memory)
+    behind.start()
+    try:
+        with MappedDevice(registers, memory, SESSION_BYTES) as device:
+            session = Session(device, TINY, seed=1, depth=2, memory_bytes=SESSION_BYTES)
+            assert len(session.run([1, 20, 64, 7, 33])) == 5
+    finally:
+        behind.stopped = True
+        behind.join()
