@@ -5,20 +5,29 @@ from rpaccel.golden.ordered_top_n import ordered_top_n
 from rpaccel.perfmodel import ordered_top_n as cycles
 from rpaccel.rtl.ordered_top_n import OrderedTopN
 from rpaccel.spec.accelerator import load_accelerator
-from tests.streams import STALL_CASES, expect_silence, receive, recorder, send, simulate, stalls
+from tests.streams import (
+    STALL_CASES,
+    expect_silence,
+    receive,
+    recorder,
+    send,
+    simulate,
+    slow_but,
+    stalls,
+)  # fmt: skip
 
 CONFIG = load_accelerator("tiny")
 
 
 def case(seed, items, top_n, spread=32767):
     rng = np.random.default_rng(seed)
-    ids = rng.choice(4 * items, items, replace=False) + (seed << 30)
+    ids = rng.choice(4 * items, items, replace=False) + ((seed & 3) << 30)
     logits = rng.integers(-spread - 1, spread, items, endpoint=True)
     return ids, logits, rng.integers(0, 65536, items), top_n
 
 
-def run(cases, stall="none"):
-    dut = OrderedTopN(CONFIG)
+def run(cases, stall="none", config=CONFIG):
+    dut = OrderedTopN(config)
     source, sink = stalls(stall)
     answers, log = [], []
 
@@ -87,6 +96,28 @@ def test_latency(items, top_n):
     assert first - last == cycles.first_result_cycles() == OrderedTopN.latency_cycles
     assert len(log) == cycles.busy_cycles(items, min(items, top_n))
     assert log[-1]["cycle"] + 1 - last == cycles.tail_cycles(min(items, top_n))
+
+
+@pytest.mark.parametrize("stall", slow_but(["none"], ["none", "both"]))
+def test_longest_answer(stall):
+    """256, in every order of arrival: each score passes all that are worse."""
+    config = CONFIG.model_copy(update={"max_top_n": 256})
+    count = np.arange(300)
+    cases = [
+        case(4, items=400, top_n=256),
+        case(5, items=400, top_n=256, spread=1),  # ids decide
+        (count, count - 150, count, 256),
+        (count, 150 - count, count, 256),
+        (count[::-1].copy(), np.zeros(300, dtype=int), count, 256),
+        case(6, items=256, top_n=256),
+        case(7, items=255, top_n=256),
+    ]
+    answers, log = run(cases, stall, config)
+    check(cases, answers)
+    assert [len(answer) for answer in answers] == [256] * 6 + [255]
+    if stall == "none":
+        counts = [(len(ids), min(top_n, len(ids))) for ids, _, _, top_n in cases]
+        assert len(log) == sum(cycles.busy_cycles(*each) for each in counts)
 
 
 def test_rejects_a_top_n_out_of_range():
