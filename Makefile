@@ -45,8 +45,8 @@ verilog: setup ## Verilog, manifest and C header of PRESET into OUT
 sim: setup ## random queries through the netlist of PRESET against the golden model
 	$(BIN)/rpaccel sim --preset $(PRESET) $(ARGS)
 
-soak: setup ## 10,000 random queries with faults, resets, deadlines and new splits (ARGS="--queries 500")
-	$(BIN)/rpaccel soak $(ARGS)
+soak: setup ## 10,000 random queries with faults, resets, deadlines and new splits (docs/generated/soak.md; ARGS="--queries 500")
+	$(BIN)/rpaccel soak --page docs/generated/soak.md $(ARGS)
 
 test-browser: setup ## the page of `make report` in headless Chromium (Debian: chromium-headless-shell); part of `make test`
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)

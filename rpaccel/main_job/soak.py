@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition, Rectangle, whole
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
+from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.netlist import difference
 from rpaccel.main_job.session import request_of
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
@@ -51,6 +52,7 @@ SPLITS: tuple[Partition, ...] = (
 MEMORY_BYTES = 1 << 22
 FAR = 0x8_0000  # where the quarters' image and tables lie
 DEPTH = 16
+QUERIES = 10_000  # of a whole soak
 GIVEN_UP = (Status.LATE, Status.LANE_RESET, Status.ABORTED)
 # What one query in so many brings with it.
 DEADLINE, MALFORMED, LANE_RESET, SOFT_RESET, FAULT, NEW_SPLIT = 10, 12, 25, 80, 60, 100
@@ -129,7 +131,8 @@ class Soak:
     """Random rankers on a device of SPLIT, and random things that happen to it.
 
     Every answer must be golden's; or say that the query was given up, and bring nothing; or, while
-    memory fails, say MEMORY. `outcomes` counts statuses, `events` what was done.
+    memory fails, say MEMORY. `outcomes` counts statuses, `events` what was done, `stages` queries
+    by their number of stages.
     """
 
     def __init__(self, device: VerilatedDevice, seed: int) -> None:
@@ -144,6 +147,7 @@ class Soak:
         }
         self.outcomes: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
+        self.stages: Counter[int] = Counter()
         self._asked: deque[_Asked] = deque()
         self._faulty = False
         self.split(SPLITS[0])
@@ -179,6 +183,7 @@ class Soak:
     def _ask(self) -> None:
         rng = self.rng
         query = random_task_query(rng, SPLIT, self.rankers)
+        self.stages[len(query.stages)] += 1
         lanes = sorted(self._split)
         chosen = rng.permutation(lanes)[: rng.integers(0, len(lanes) + 1)].tolist()
         request = request_of(query, self.rankers, self.driver, lanes=tuple(chosen))
@@ -244,6 +249,70 @@ class Soak:
         self._faulty = False
 
 
+_PAGE = """\
+# Random queries under everything at once
+
+Written by `rpaccel soak{options}`: random queries on the Verilated netlist of a small machine
+(`{name}` of `rpaccel/main_job/soak.py`: {size} x {size} MACs in blocks of {block}, {lanes} lanes,
+{funnels} funnels), {depth} in flight, of 1 to 3 stages with models of their own in tasks of every
+mode, on lanes that were drawn; {sessions} sets of rankers and timings of the memory. {queries:,}
+queries, no wrong answer: every answer was the golden model's bit for bit, or said that the query
+was given up and brought nothing, or, while memory failed, said MEMORY. {cycles:,} cycles in
+{cpu:.0f} s of CPU. Seed {seed}.
+
+One query in {deadline} has a deadline of up to 20,000 cycles; one in {malformed} a field that is
+wrong, {fields} in all, and must get the status of its class. After one in {lane_reset} a lane is
+reset at a random cycle, after one in {soft_reset} the whole device; after one in {fault} a part of
+a table fails; after one in {new_split} the array is split in another way while queries are in
+flight, and the models are loaded again.
+
+## What happened
+{events}
+
+## Statuses
+{outcomes}
+
+## Stages
+{stages}
+"""
+
+
+def soak_text(report: Mapping[str, Any]) -> str:
+    """Return the page of a report of `soak`."""
+    options = "" if report["queries"] == QUERIES else f" --queries {report['queries']}"
+    options += f" --seed {report['seed']}" if report["seed"] else ""
+
+    def table(title: str, counts: Mapping[Any, int]) -> str:
+        return markdown_table(
+            [title, "count"], [[str(name), f"{count:,}"] for name, count in counts.items()]
+        )
+
+    return _PAGE.format(
+        options=options,
+        name=SPLIT.name,
+        size=SPLIT.array_size,
+        block=SPLIT.block_size,
+        lanes=SPLIT.lanes,
+        funnels=SPLIT.funnels,
+        depth=DEPTH,
+        sessions=report["sessions"],
+        queries=report["queries"],
+        cycles=report["cycles"],
+        cpu=report["cpu_seconds"],
+        seed=report["seed"],
+        deadline=DEADLINE,
+        malformed=MALFORMED,
+        fields=len(MALFORMED_FIELDS),
+        lane_reset=LANE_RESET,
+        soft_reset=SOFT_RESET,
+        fault=FAULT,
+        new_split=NEW_SPLIT,
+        events=table("event", report["events"]),
+        outcomes=table("status", report["outcomes"]),
+        stages=table("stages", report["stages"]),
+    )
+
+
 def soak(
     queries: int,
     seed: int,
@@ -262,7 +331,8 @@ def soak(
     library = build_simulator(SPLIT, build_dir=build_dir, progress=say)
     outcomes: Counter[str] = Counter()
     events: Counter[str] = Counter()
-    cycles, start = 0, time.monotonic()
+    stages: Counter[int] = Counter()
+    cycles, start, start_cpu = 0, time.monotonic(), time.process_time()
     for session, first in enumerate(range(0, queries, session_queries)):
         timing = (
             MemoryTiming(jitter_cycles=20, in_order=False, stall_per_mille=100, seed=seed + 1)
@@ -274,12 +344,16 @@ def soak(
             job.run(min(session_queries, queries - first), say)
             outcomes += job.outcomes
             events += job.events
+            stages += job.stages
             cycles += device.cycles
     return {
         "seed": seed,
         "queries": sum(outcomes.values()),
         "outcomes": dict(sorted(outcomes.items())),
         "events": dict(sorted(events.items())),
+        "stages": dict(sorted(stages.items())),
+        "sessions": -(-queries // session_queries),
         "cycles": cycles,
         "seconds": round(time.monotonic() - start, 1),
+        "cpu_seconds": round(time.process_time() - start_cpu, 1),
     }
