@@ -160,6 +160,15 @@ def _query_events(query: QuerySpan, tasks: Sequence[TaskSpan], process: int) -> 
     return events
 
 
+def query_span(what: str, tag: int, begin: int, end: int, *, process: int) -> list[Event]:
+    """Return a span of a query in one more track of its own. process : of the queries."""
+    thread = QUERY_TRACKS * tag + QUERY_TRACKS - 1
+    return [
+        _name("thread_name", process, thread, f"query {tag} {what}"),
+        _span(what, process, thread, begin, end, {}),
+    ]
+
+
 def trace_json(*sources: Iterable[Event]) -> str:
     """Return events of any number of sources as a file for Perfetto; same input, same bytes."""
     events = [event for source in sources for event in source]

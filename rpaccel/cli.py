@@ -51,6 +51,12 @@ def run(
     netlist: Annotated[
         bool, typer.Option(help="With 3 stages: run them in the netlist too.")
     ] = True,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace", help="With 3 stages: write trace.json for Perfetto; with 2 always."
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/run"),
     seed: Seed = 0,
     json: Json = False,
@@ -61,7 +67,9 @@ def run(
 
     if stages == 3:
         with only_json(json):
-            summary = run_three_stages(data, preset, queries, seed, out, netlist=netlist)
+            summary = run_three_stages(
+                data, preset, queries, seed, out, netlist=netlist, trace=trace
+            )
         if json:
             print_json(summary)
         return

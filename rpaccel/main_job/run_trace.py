@@ -6,8 +6,8 @@ the golden model), how long their lists are, and which share of rows read no mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.perfmodel.timeline import machine_events
-from rpaccel.perfmodel.trace_events import Event, trace_json
+from rpaccel.perfmodel.trace_events import Event, query_span, trace_json
 from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
@@ -80,13 +80,26 @@ class RunTrace:
         self.events: list[Event] = []
 
     def add(
-        self, images: Images, answered: Sequence[Answered], log: Iterable[TaskRecord], hits: float
+        self,
+        images: Images,
+        answered: Sequence[Answered],
+        log: Iterable[TaskRecord],
+        hits: float,
+        *,
+        retrieved: bool = False,
     ) -> None:
         """Add queries that shared a machine which was split and loaded in one way.
 
         images : with the lanes that hold them. log : of the queries' tasks. hits : share of rows
         that read no memory. The model leaves out queries that did not end well.
+        retrieved : a retrieval was in front of the queries' stages; the model is told when it was
+        over.
         """
+        if retrieved:
+            self.events += _retrievals(each.completion for each in answered)
+            answered = [
+                replace(each, completion=_behind_retrieval(each.completion)) for each in answered
+            ]
         self.events += device_events(log, [each.completion for each in answered])
         done = [each for each in answered if each.completion.ok]
         if not done:
@@ -136,6 +149,24 @@ class RunTrace:
         user = np.frombuffer(each.query.user_record, np.uint8)[None, :]
         items = np.ascontiguousarray(each.query.features[each.golden.stages[stage].ids])
         return f"{number}.{stage}", compiled_shape(image, ranker.name, user, items)
+
+
+def _behind_retrieval(completion: Completion) -> Completion:
+    """Return a completion as if the query had come when its retrieval was over."""
+    found = completion.stage_cycles[0]
+    return replace(
+        completion,
+        queue_cycles=0,
+        total_cycles=completion.total_cycles - found,
+        stage_cycles=(*completion.stage_cycles[1:], 0),
+    )
+
+
+def _retrievals(completions: Iterable[Completion]) -> Iterator[Event]:
+    for completion in completions:
+        begun = completion.ended_at - completion.total_cycles
+        end = begun + completion.stage_cycles[0]
+        yield from query_span("retrieval", completion.tag, begun, end, process=2)
 
 
 def _in_device(completion: Completion) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from rpaccel.main_job.netlist import MEMORY_BYTES, TOP_N, completion_json, diffe
 from rpaccel.main_job.progress import Progress
 from rpaccel.main_job.quality import Scorers, make_scorers
 from rpaccel.main_job.rankers import KEEP, CompiledJob, compile_job
-from rpaccel.main_job.three_stages import Vectors, item_vectors
+from rpaccel.main_job.run_trace import Answered, RunTrace
+from rpaccel.main_job.three_stages import DeviceLog, Vectors, item_vectors
 from rpaccel.perfmodel.report import format_table
 from rpaccel.results import RunFolder
 from rpaccel.spec.accelerator import load_accelerator
@@ -40,29 +41,49 @@ Ids = npt.NDArray[np.integer]
 
 
 def check_three_stages(
-    job: CompiledJob, device: Bus, vectors: Vectors, users: list[int]
+    job: CompiledJob,
+    device: Bus,
+    vectors: Vectors,
+    users: list[int],
+    trace: RunTrace | None = None,
 ) -> list[dict[str, Any]]:
     """Compare a device's answer to every user's query with the golden one; return the answers.
 
+    trace : gets the queries; the device then logs its tasks in memory.
     Raises RuntimeError with the first difference.
     """
-    answers = []
-    asked = three_stages.answers(job, device, vectors, users)
+    answers, answered = [], []
+    log = DeviceLog() if trace else None
+    asked = three_stages.answers(job, device, vectors, users, log)
     for user, completion in zip(users, asked, strict=True):
-        _, want = three_stages.golden(job, vectors, user)
+        found, want = three_stages.golden(job, vectors, user)
         wrong = difference(f"user {user}", completion, want)
         if wrong is not None:
             raise RuntimeError(f"the device is not bit-exact: {wrong}")
         answers.append(completion_json(user, completion))
+        query = job.query(user, three_stages.STAGES, TOP_N)
+        ranked = replace(query, candidates=found.ids.astype(np.uint32))
+        answered.append(Answered(query=ranked, golden=want, completion=completion))
+    if trace and log:
+        images = [(job.compiled, (0,))]
+        trace.add(images, answered, log.tasks, log.hits, retrieved=True)
     return answers
 
 
 def run_three_stages(
-    data: str, preset: str, queries: int, seed: int, out: Path, *, netlist: bool = True
+    data: str,
+    preset: str,
+    queries: int,
+    seed: int,
+    out: Path,
+    *,
+    netlist: bool = True,
+    trace: bool = False,
 ) -> list[dict[str, Any]]:
     """Run three-stage queries and measure what retrieval costs in quality.
 
     They run on the software device and, with `netlist`, on the preset's netlist in Verilator.
+    trace : trace.json gets the netlist's timeline and the model's.
     Writes queries.json, three_stages.json, config.json and summary.json into `out`; returns the
     summary. Raises ValueError for a preset without an engine, RuntimeError if bits differ.
     """
@@ -88,7 +109,11 @@ def run_three_stages(
             with VerilatedDevice(
                 config, MemoryTiming(), memory_bytes=MEMORY_BYTES, library=library
             ) as simulated:
-                answers = check_three_stages(job, simulated, vectors, users)
+                picture = RunTrace(config, job.rankers, MemoryTiming()) if trace else None
+                answers = check_three_stages(job, simulated, vectors, users, picture)
+            if picture:
+                picture.write(folder.path / "trace.json")
+                progress.note(f"timeline: {folder.path}/trace.json (ui.perfetto.dev)")
             _tell_cycles(answers, progress, folder)
     folder.write_json("queries", answers)
     folder.figure("queries bit-exact", queries, "queries")

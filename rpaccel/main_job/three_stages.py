@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,15 @@ from rpaccel.golden.lane import QueryResult, run_behind
 from rpaccel.host.bus import Bus
 from rpaccel.host.corpus import Corpus
 from rpaccel.host.driver import Completion, Driver, Request
+from rpaccel.host.task_log import TaskRecord
 from rpaccel.main_job.inputs import JobInputs
 from rpaccel.main_job.netlist import DEPTH, MEMORY_BYTES, TOP_N
 from rpaccel.main_job.rankers import CompiledJob
+from rpaccel.main_job.run_trace import LOG_ENTRIES, hit_share, row_totals
 
-__all__ = ["KEEP", "RETRIEVED", "STAGES", "Vectors", "answers", "golden", "item_vectors"]
+__all__ = [
+    "KEEP", "RETRIEVED", "STAGES", "DeviceLog", "Vectors", "answers", "golden", "item_vectors",
+]  # fmt: skip
 
 RETRIEVED = 256  # rows that the retrieval stage finds
 KEEP = 128  # survivors asked of the small ranker
@@ -75,12 +79,35 @@ def golden(job: CompiledJob, vectors: Vectors, user: int) -> tuple[Found, QueryR
     return found, run_behind(found, corpus.count, query, job.rankers)
 
 
+@dataclass(kw_only=True)
+class DeviceLog:
+    """What a device did: its tasks, and the share of rows' beats that read no memory."""
+
+    tasks: list[TaskRecord] = field(default_factory=list)
+    hits: float = 0.0
+
+
 def answers(
-    job: CompiledJob, device: Bus, vectors: Vectors, users: Sequence[int]
+    job: CompiledJob,
+    device: Bus,
+    vectors: Vectors,
+    users: Sequence[int],
+    log: DeviceLog | None = None,
 ) -> Iterator[Completion]:
-    """Yield a device's answer to every user's three-stage query, one after the other."""
-    driver = Driver(device, job.config, MEMORY_BYTES, depth=DEPTH, corpus_bytes=CORPUS_BYTES)
+    """Yield a device's answer to every user's three-stage query, one after the other.
+
+    log : is filled; the device then logs its tasks in memory.
+    """
+    driver = Driver(
+        device,
+        job.config,
+        MEMORY_BYTES,
+        depth=DEPTH,
+        corpus_bytes=CORPUS_BYTES,
+        task_log_entries=0 if log is None else LOG_ENTRIES,
+    )
     driver.load_models(job.compiled)
+    before = row_totals(driver)
     table = driver.register_feature_table(job.feature_table)
     corpus = Corpus(driver, vectors.items)
     for user in users:
@@ -94,5 +121,9 @@ def answers(
             top_n=TOP_N,
             retrieval=corpus.query(asked.vector, RETRIEVED, mask=mask),
         )
-        yield driver.wait(driver.submit(request))
+        completion = driver.wait(driver.submit(request))
+        if log is not None and driver.task_log is not None:
+            log.tasks += driver.task_log.take()
+            log.hits = hit_share(before, row_totals(driver))
+        yield completion
         corpus.release_mask(mask)

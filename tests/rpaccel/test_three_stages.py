@@ -8,11 +8,13 @@ import pytest
 from rpaccel.cli import main
 from rpaccel.golden.corpus import retrieve
 from rpaccel.golden.metrics import set_recall
+from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.inputs import load_inputs
 from rpaccel.main_job.netlist import MEMORY_BYTES, TOP_N
 from rpaccel.main_job.rankers import compile_job
+from rpaccel.main_job.run_trace import RunTrace
 from rpaccel.main_job.three_stage_job import (
     SIZES,
     check_three_stages,
@@ -65,6 +67,37 @@ def test_device_and_golden_agree(job3, vectors):
         assert set(answer["ids"]) <= set(found.ids.tolist()) <= set(candidates.tolist())
         query = vectors.query(user, candidates, RETRIEVED)
         assert found.ids.tolist() == retrieve(vectors.corpus(), query).ids.tolist()
+
+
+def test_the_timeline_has_retrieval_and_stages(job3, vectors):
+    users = [int(user) for user in job3.inputs.some_users(3, seed=0)]
+
+    class Timed(SoftwareDevice):
+        """Queries take time: 1000 cycles, of which the retrieval takes 400."""
+
+        def _complete(self, fields):
+            ended = 1000 * (self._get("QUERIES") + 1)
+            super()._complete(
+                fields | {"ended_at": ended, "total_cycles": 1000, "stage_cycles0": 400}
+            )
+
+    trace = RunTrace(job3.config, job3.rankers, MemoryTiming())
+    device = Timed(job3.config, MEMORY_BYTES)
+    check_three_stages(job3, device, vectors, users, trace)
+    spans = [event for event in trace.events if event["ph"] == "X"]
+    found = [event for event in spans if event["name"] == "retrieval"]
+    assert [(event["ts"], event["dur"]) for event in found] == [
+        (1000 * number, 400) for number in range(3)
+    ]
+    model = [event for event in spans if event["pid"] == 4]
+    assert sorted(e["ts"] for e in model if e["name"] == "waits") == [
+        400 + 1000 * number for number in range(3)
+    ]
+    assert {e["name"] for e in model} == {
+        "waits", "query", "stage 0", "filter 0", "stage 1", "filter 1",
+    }  # fmt: skip
+    items = [e["args"]["items"] for e in model if e["name"] == "stage 0"]
+    assert 0 < max(items) <= RETRIEVED
 
 
 def test_a_difference_is_found(job3, vectors):
