@@ -1,6 +1,6 @@
 """RecPipe's asymmetric provisioning on one machine: 8 + 8 and 8 + 16 lanes, by register writes.
 
-A grid of 8 x 8 blocks; 8 + 2 is in tests/host/test_criteo.py. Ref: RecPipe (MICRO 2021), figure 12.
+A grid of 8 x 8 blocks; 8 + 2 is in tests/rpaccel/test_criteo.py. Ref: RecPipe, figure 12.
 """
 
 from dataclasses import replace
