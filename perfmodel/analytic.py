@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rpaccel.perfmodel import point_kernels as kernels
 from rpaccel.perfmodel.design_space import MOST_TASKS, TASK_AXES, DesignSpace, dealt
-from rpaccel.perfmodel.machine_tables import MachineTables, machine_tables
+from rpaccel.perfmodel.machine_tables import GATHER_WAIT, MachineTables, machine_tables
 from rpaccel.perfmodel.shared_memory import READ_FIELDS
 from rpaccel.spec.stage_tasks import StageTasks
 
@@ -135,7 +135,8 @@ def _deals(space: DesignSpace) -> tuple[Ints, Ints]:
             count, size, last = dealt(items, tasks[t])
             share = StageTasks.shared(size, axes.k[k], space.candidates).task_k
             table[t, k] = (
-                count, size, last, sizes.index(size), sizes.index(last), share, items,
+                count, size, last, sizes.index((size, size)), sizes.index((last, size)), share,
+                items,
             )  # fmt: skip
         found.append(table)
     return found[0], found[1]
@@ -157,7 +158,8 @@ def check_gathers(space: DesignSpace, family: int, tables: MachineTables) -> Non
     """
     longer = _longer_records(space)
     for gathers in tables.gathers:
-        parts = gathers.reshape(-1, *space.shape[-2:], *gathers.shape[1:])
+        cycles = gathers[..., :GATHER_WAIT]
+        parts = cycles.reshape(-1, *space.shape[-2:], *cycles.shape[1:])
         shares = tables.hits.reshape(2, -1, *space.shape[-2:])
         for axis, (less, more) in enumerate(_neighbours()):
             fair = np.all(shares[:, *more] >= shares[:, *less], axis=0)[..., None, None]

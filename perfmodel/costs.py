@@ -7,6 +7,7 @@ from functools import reduce
 
 import numpy as np
 
+from rpaccel.perfmodel import memory_fabric as fabric
 from rpaccel.perfmodel.memory import BURST_BEATS, Number, RecordSizes, list_beats, traffic_of
 from rpaccel.perfmodel.memory_fabric import lookup_cycles, read_cycles, row_cycles
 from rpaccel.perfmodel.shapes import FeatureShape, ModelShape
@@ -88,7 +89,8 @@ class GatherCost:
     record : from the stage's first cycle until the user record is complete.
     user : from then until the walker takes the first item.
     share : per item of a share in steady state. ports : shares, of which each has one item of so
-    many. item : per item, what all shares have in common.
+    many. item : per item, what all shares have in common. wait : per item, for what lanes share
+    (the busiest of banks and ports), if that is as long busy as it is free; see `queued`.
     drain : from the walker's last op of a sub-batch until the sub-batch is offered.
 
     Every field is a float, or float64[points] where the machine is one of many.
@@ -99,6 +101,7 @@ class GatherCost:
     share: Number
     ports: int
     item: Number
+    wait: Number
     drain: Number
 
     def sub_batch(self, items: Number) -> Number:
@@ -121,26 +124,85 @@ def row_trip_cycles(machine: GatherMachine, row_beats: Number) -> Number:
     return REQUEST_BUFFER_CYCLES + fabric + 2 * row_beats
 
 
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What a station takes for a row that hits, and for one that misses [cycles]."""
+
+    hit: Number
+    miss: Number
+
+    def mean(self, row_hits: Number) -> Number:
+        """Return the mean."""
+        return row_hits * self.hit + (1 - row_hits) * self.miss
+
+    def left(self, row_hits: Number) -> Number:
+        """Return what is left of one on average when another row comes at random."""
+        squares = row_hits * self.hit**2 + (1 - row_hits) * self.miss**2
+        return squares / (2 * self.mean(row_hits))
+
+
+def look_service(row_beats: Number) -> Service:
+    """Return a bank's cache: beats looked up, and entered when they come."""
+    return Service(hit=HIT_CYCLES * row_beats, miss=MISS_CYCLES * row_beats)
+
+
+def group_service(machine: GatherMachine, row_beats: Number) -> Service:
+    """Return a bank's groups of reads, as of one of them that is as many times as fast.
+
+    A row takes one with its first look, and gives it back when its last beat has hit, or when what
+    was read for it has been answered.
+    """
+    look = fabric.LOOK_CYCLES + fabric.RESOLVE_CYCLES
+    memory = read_cycles(machine.latency_cycles) - fabric.ORDER_CYCLES
+    asked = look + row_beats - 1 + fabric.BUFFER_CYCLES
+    found, read = look + row_beats, asked + memory + fabric.STORE_CYCLES + look + row_beats
+    return Service(hit=found / machine.row_groups, miss=read / machine.row_groups)
+
+
 def bank_cycles(machine: GatherMachine, row_beats: Number) -> Number:
     """Return the cycles per row of all row banks: their looks, or their reads of memory.
 
     The busiest bank's, as many rows as it gets: a stripe is in one bank, and a small table, or the
     popular rows of a large one, in few stripes (spec.stripe).
     """
-    misses = 1 - machine.row_hits
-    looks = (HIT_CYCLES * machine.row_hits + MISS_CYCLES * misses) * row_beats
-    reads = misses * row_trip_cycles(machine, row_beats) / machine.row_groups
-    return np.maximum(looks, reads) * machine.bank_skew / machine.banks
+    services = look_service(row_beats), group_service(machine, row_beats)
+    looks, groups = (service.mean(machine.row_hits) for service in services)
+    return np.maximum(looks, groups) * machine.bank_skew / machine.banks
 
 
-def window_cycles(window: int, misses: Number, trip: Number) -> Number:
+def window_cycles(window: int, misses: Number, trip: Number, walk: Number) -> Number:
     """Return the cycles per row of a share whose rows come in order, `window` of them at a time.
 
-    One that hits waits for those before it. A row enters when the one `window` before it has left,
-    that is with the last miss up to that one: (1 - m) / m rows earlier on average, if a row misses
-    with probability m = `misses`, whatever the others do. So `trip` counts once per window + that.
+    A row enters when the one `window` before it has left, and that when the last miss up to it has:
+    so what makes rows wait is a chain of misses, each entering `window` rows after the one before,
+    or with the first miss behind: (1 - m) / m rows later on average, if a row misses with
+    probability m = `misses`, whatever the others do. Those rows take `walk` each, a miss `trip`.
     """
-    return misses * trip / (window * misses + 1 - misses)
+    return (misses * trip + (1 - misses) * walk) / (window * misses + 1 - misses)
+
+
+def queued(free: Number, work: Number, wait: Number) -> Number:
+    """Return the cycles of a stream that takes `free`, or more as it waits for a station.
+
+    It takes `work` of the station, which is busy for the share r = work / cycles, and waits for it
+    wait * r / (1 - r): `wait` is what is left of a service when another one comes, times the reads
+    that go one after the other. So waits a queue to which others come at random (F. Pollaczek,
+    1930; A. Khintchine, 1932), closed here: cycles = free + wait * work / (cycles - work).
+    """
+    return (free + work + np.sqrt((free - work) ** 2 + 4 * wait * work)) / 2
+
+
+def _queue_all(free: Number, stations: list[tuple[Number, Number]]) -> tuple[Number, Number]:
+    """Return the cycles of a stream that is `queued` at all stations, and its wait at the busiest.
+
+    stations : (work, wait) of each.
+    """
+    works, waits = (np.stack(np.broadcast_arrays(*each)) for each in zip(*stations, strict=True))
+    order = np.argsort(works, axis=0)
+    works, waits = (np.take_along_axis(each, order, 0) for each in (works, waits))
+    for work, wait in zip(works, waits, strict=True):
+        free = queued(free, work, wait)
+    return free, waits[-1]
 
 
 def gather_cost(
@@ -163,10 +225,6 @@ def gather_cost(
     row_trip = row_trip_cycles(machine, traffic.row_beats)
     ports = machine.ports
     misses = 1 - machine.row_hits
-    # rows of one share; the banks are shared by all, and each beat takes a cycle of the share
-    bank = bank_cycles(machine, traffic.row_beats)
-    row_rate = np.maximum(window_cycles(window, misses, row_trip), bank)
-    row_rate = np.maximum(row_rate, traffic.row_beats)
     item_tickets = sum(f.tickets for f in shape.item_features)
     item_misses = misses * traffic.item_rows / max(1, item_tickets)  # chance of a ticket's
 
@@ -180,14 +238,19 @@ def gather_cost(
     )
     user_walk = walk_cycles(user_beats, shape.user_features)
     walk = walk_cycles(item_beats, shape.item_features)
+    # rows of one share; the banks are shared by all, and each beat takes a cycle of the share
+    bank = bank_cycles(machine, traffic.row_beats)
+    row_rate = np.maximum(window_cycles(window, misses, row_trip, 1), bank)
+    row_rate = np.maximum(row_rate, traffic.row_beats)
     record_trip = fabric + traffic.item_record_beats + RECORD_CYCLES
     ahead_records = np.minimum(window, np.maximum(1, machine.ring_bytes // records.item_bytes))
     share_bounds = [  # of a share, which has one item of `ports`
         walk,
         sum(f.ids * traffic.row_beats + f.empty for f in shape.item_features),  # the pooler
         traffic.item_rows * traffic.row_beats,
-        item_tickets * window_cycles(window, item_misses, row_trip),
+        item_tickets * window_cycles(window, item_misses, row_trip, walk / max(1, item_tickets)),
         record_trip / ahead_records,
+        traffic.item_record_beats,
     ]
     read = traffic.item_record_beats + misses * traffic.item_rows * traffic.row_beats
     port_beats = read + listed / items
@@ -197,12 +260,30 @@ def gather_cost(
     ]
     if ports > 1:
         bounds.append(item_beats)  # dense beats: one of all shares per cycle
+    # of an item's reads, those that go one after the other
+    turns = item_tickets * np.maximum(
+        item_misses / (window * item_misses + 1 - item_misses), 1 / window
+    )
+    turns = np.maximum(turns, 1 / ahead_records) / ports
+    rows = traffic.item_rows * machine.bank_skew / machine.banks
+    looks, groups = look_service(traffic.row_beats), group_service(machine, traffic.row_beats)
+    hits = machine.row_hits
+    burst = np.maximum(traffic.item_record_beats, traffic.row_beats)
+    cycles, wait = _queue_all(
+        reduce(np.maximum, share_bounds) / ports,
+        [
+            (rows * looks.mean(hits), turns * looks.left(hits)),
+            (rows * groups.mean(hits), turns * groups.left(hits)),
+            (port_beats / machine.memory_ports, turns * burst / 2),
+        ],
+    )
     last_row = row_trip if shape.user_features or shape.item_features else FIFO_CYCLES
     return GatherCost(
         record=record,
         user=np.maximum(user_walk, traffic.user_rows * row_rate),
-        share=reduce(np.maximum, share_bounds),
+        share=ports * cycles,
         ports=ports,
         item=reduce(np.maximum, bounds),
+        wait=wait,
         drain=RESOLVE_CYCLES + last_row + POOL_CYCLES + BATCH_QUEUE_CYCLES,
     )

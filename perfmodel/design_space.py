@@ -184,12 +184,16 @@ class DesignSpace(AxisSpace):
         return padded_records(user, item, beat_bytes)
 
     @cached_property
-    def task_sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Items of all tasks that there are, of each stage, ascending."""
+    def task_sizes(self) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+        """Items of all tasks that there are and of those before each, of each stage, ascending."""
         axes = self.axes
         stages = ((axes.front_task_items, (self.candidates,)), (axes.back_task_items, axes.k))
         front, back = (
-            tuple(sorted({size for t, n in product(*pair) for size in dealt(n, t)[1:]}))
+            tuple(
+                sorted(
+                    {(size, dealt(n, t)[1]) for t, n in product(*pair) for size in dealt(n, t)[1:]}
+                )
+            )
             for pair in stages
         )
         return front, back

@@ -125,10 +125,12 @@ def start_gather(tables: MachineTables, state: MachineState, n: int, now: int) -
     """Let lane `n` gather a sub-batch beside those that are gathered."""
     lane = state.lanes[n]
     task = state.tasks[task_of(n, lane.gather_task)]
-    batch = tables.batches[tables.profiles[task.profile].batch + lane.gather_batch]
+    profile = tables.profiles[task.profile]
+    batch = tables.batches[profile.batch + lane.gather_batch]
+    wait = profile.wait * tables.works[batch.work, WORK_ITEMS]
     log_gather(tables, state, n, now)
     _go_on(state, now)
-    begin_read(state.reads, n, batch.walk, batch.memory)
+    begin_read(state.reads, n, batch.walk, batch.memory, batch.walk, wait)
     _share(state)
 
 

@@ -137,6 +137,7 @@ class MachinePlan:
         tables.profiles[self._profiles] = (
             items, self._batches, len(batches), profile.start, profile.handover, profile.array,
             profile.banks, tables.newest[kind], sum(memory for _, _, memory in batches),
+            profile.wait,
         )  # fmt: skip
         tables.newest[kind] = self._profiles
         self._profiles, self._batches = self._profiles + 1, end

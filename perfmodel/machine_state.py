@@ -32,7 +32,8 @@ def _record(names: str, floats: str = "") -> np.dtype[np.void]:
 STAGE_KIND = _record("lanes task_items task_k mode k release releases")
 # A task's profile, see perfmodel.task_profile. batch, batches : place of the first sub-batch, and
 # how many. next : profile of the same kind with other items, or NONE. memory : cycles of all.
-PROFILE = _record("items batch batches start handover array banks next", "memory")
+# wait : of an item.
+PROFILE = _record("items batch batches start handover array banks next", "memory wait")
 BATCH = _record("work walk", "memory")
 
 

@@ -33,12 +33,13 @@ from rpaccel.perfmodel.task_kernels import TASK_FIELDS, lane_tasks
 from rpaccel.perfmodel.task_profile import memory_cycles
 from rpaccel.spec.accelerator import AcceleratorConfig
 
-__all__ = ["MachineTables", "machine_tables"]
+__all__ = ["GATHER_WAIT", "MachineTables", "machine_tables"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 STATIC_LINES_MOST = 65536  # of a bank: spec.accelerator
-GATHER_FIELDS = 6
+GATHER_FIELDS = 7
+GATHER_WAIT = GATHER_FIELDS - 1  # no cycles by itself: of the station that is the busiest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,18 +211,22 @@ class _Builder:
         """Time all tasks of a stage on a lane: sizes of tasks x sub-batches x machines."""
         sizes, batches = self.sizes[stage], self.batches[stage]
         shape = len(sizes), len(batches), len(where)
-        full, rest = np.divmod(np.array(sizes)[:, None], batches)
-        most = np.broadcast_to(batches, full.shape)
-        used = np.unique(np.concatenate([most[full > 0], rest[rest > 0]]))
+        own, before = (np.divmod(each[:, None], batches) for each in np.array(sizes).T)
+        most = np.broadcast_to(batches, own[0].shape)
+        parts = [each for full, rest in (own, before) for each in (most[full > 0], rest[rest > 0])]
+        used = np.unique(np.concatenate(parts))
         works = np.array(_works(lane.config, lane.program, tuple(map(int, used))), np.int64)
         slot = lane.shape.slot
-        asked = np.zeros((*shape, 4), np.int64)
-        asked[..., 0] = full[..., None]
-        asked[..., 1] = np.minimum(np.searchsorted(used, most), len(used) - 1)[..., None]
-        asked[..., 2] = np.where(rest > 0, np.searchsorted(used, rest), -1)[..., None]
+        asked = np.zeros((*shape, 7), np.int64)
+        for first, (full, rest) in ((0, own), (4, before)):
+            asked[..., first] = full[..., None]
+            asked[..., first + 1] = np.minimum(np.searchsorted(used, most), len(used) - 1)[
+                ..., None
+            ]
+            asked[..., first + 2] = np.where(rest > 0, np.searchsorted(used, rest), -1)[..., None]
         asked[..., 3] = np.array([item_banks(slot, int(size)) for size in batches])[:, None]
         gathers = np.empty((*shape, GATHER_FIELDS))
-        for at, items in enumerate(sizes):
+        for at, (items, _) in enumerate(sizes):
             gathers[at] = self._gather(lane, machine, items, first=stage == 0)
             self.gathers[stage][where, at] = gathers[at, 0]
         rules = np.array(
@@ -233,7 +238,7 @@ class _Builder:
             ]
         )
         tasks = np.empty((math.prod(shape), TASK_FIELDS), np.int64)
-        lane_tasks(works, asked.reshape(-1, 4), gathers.reshape(-1, GATHER_FIELDS), rules, tasks)
+        lane_tasks(works, asked.reshape(-1, 7), gathers.reshape(-1, GATHER_FIELDS), rules, tasks)
         rows = (self.made + np.arange(len(tasks))).reshape(shape).transpose(2, 1, 0)
         fits = batches <= slot["sub_batch"]
         self.rows[stage][where] = np.where(fits[:, None], rows, -1)
@@ -246,7 +251,15 @@ class _Builder:
         cost = gather_cost(machine, lane.shape, records, items, first)
         memory = memory_cycles(machine, lane.shape, items, records, first=first)
         start = TAKE_CYCLES + np.rint(cost.record + cost.user)
-        fields = (start, np.rint(cost.drain), cost.share, cost.item, memory, cost.ports)
+        fields = (
+            start,
+            np.rint(cost.drain),
+            cost.share,
+            cost.item,
+            memory,
+            cost.ports,
+            items * cost.wait,
+        )
         out = np.empty((len(machine.latency_cycles), GATHER_FIELDS))
         for column, field in enumerate(fields):
             out[:, column] = field

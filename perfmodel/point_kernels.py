@@ -53,10 +53,22 @@ from rpaccel.perfmodel.point_lane_kernels import (
 from rpaccel.perfmodel.shared_memory import (
     begin_read,
     end_read,
+    lateness,
     next_read_end,
     pass_cycles,
 )
-from rpaccel.perfmodel.task_kernels import BEGIN, END, FOLLOWED, GATHERED, MEMORY, NEXT
+from rpaccel.perfmodel.task_kernels import (
+    BEFORE_FOLLOWED,
+    BEGIN,
+    END,
+    FOLLOWED,
+    GATHERED,
+    MEMORY,
+    NEXT,
+    WAIT,
+    WALK,
+    behind,
+)
 
 __all__ = [
     "BACK", "BOUND", "BOUNDS", "DEMAND", "FAULT", "FAULTS", "FRONT", "GIVEN_FIELDS", "INTERVAL",
@@ -92,6 +104,7 @@ _IDS, _ANSWER = machine_cycles.IDS_CYCLES, machine_cycles.ANSWER_CYCLES
 _COUNTED = bucket_filter.first_survivor_cycles()
 _LISTED = ordered_top_n.LATENCY_CYCLES + 1
 _NEVER = sequencer.NEVER
+_IN_TIME = 1.001  # times as long as alone: no matter
 # A row of machines: lanes of both stages, the first lane of the second, funnels, served items.
 MACHINE_FIELDS = 5
 _FRONT_LANES, _BACK_LANES, _BACK_FIRST, _FUNNELS, _TOP_N = range(MACHINE_FIELDS)
@@ -170,6 +183,30 @@ def _rate(tasks: Ints, row: int) -> float:
 
 
 @fast
+def _followed(tasks: Ints, row: int, last: int, number: int, count: int, lanes: int) -> int:
+    """Return by how much a task's last logit is later as another one follows it on its lane.
+
+    last : row of its stage's last task. number : of the task, from 1 on, of `count`, which `lanes`
+    take in turn.
+    """
+    if number + lanes > count:
+        return 0
+    others = (number + lanes - 1) // lanes
+    return int(tasks[row if number + lanes < count else last, behind(BEFORE_FOLLOWED, others)])
+
+
+@fast
+def _late(tasks: Ints, row: int, reads: Floats, most: float) -> bool:
+    """Return whether a task is late if the memory is busy for no more than `most` of the time."""
+    task = tasks[row]
+    cycles = float(max(1, task[GATHERED] - task[BEGIN]))
+    begin_read(reads, 0, cycles, task[MEMORY], task[WALK], task[WAIT])
+    late = task[MEMORY] > 0 and (most >= 1 or lateness(reads[0], most / (1 - most)) > _IN_TIME)
+    end_read(reads, 0)
+    return bool(late)
+
+
+@fast
 def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and results)
     has: Ints, tasks: Ints, front: Ints, back: Ints, front_full: int, front_last: int,
     back_full: int, back_last: int, releases: Ints, given: Ints, lanes: Ints, reads: Floats,
@@ -180,10 +217,16 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     for number in range(places):
         lanes[number, READY], lanes[number, ENDED], lanes[number, MODEL] = 0, -_COMPUTED, -1
         end_read(reads, number)
-    most = 0.0
+    front_rate = max(_rate(tasks, front_full), _rate(tasks, front_last))
+    back_rate = max(_rate(tasks, back_full), _rate(tasks, back_last))
+    fronts = min(has[_FRONT_LANES], front[COUNT]) * front_rate
+    backs = min(has[_BACK_LANES], back[COUNT]) * back_rate
+    most = max(fronts, backs)  # a stage of one task is over before the next one begins
+    if front[COUNT] > 1:
+        most = min(fronts + backs, places * max(front_rate, back_rate))
+    shares = False  # nobody is late for the memory
     for row in (front_full, front_last, back_full, back_last):
-        most = max(most, _rate(tasks, row))
-    shares = places * most > 1  # or else nobody waits for the memory
+        shares = shares or (places > 1 and _late(tasks, row, reads, most))
     now, clock = _OPEN, 0.0  # of what is offered; of what is gathered
     demand = serial = busy = 0
     gone = there = left = receiving = seen = 0
@@ -197,8 +240,9 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             end, size = one[LAST_LOGIT], one[GIVEN_ITEMS]
             busy += one[HANDED_AT] - one[GRANT]
             front_scored += 1
-            if front_scored + has[_FRONT_LANES] <= front[COUNT]:
-                end += tasks[one[ROW], FOLLOWED]
+            end += _followed(
+                tasks, one[ROW], front_last, front_scored, front[COUNT], has[_FRONT_LANES]
+            )
             scored = max(end + _SCORE, front_open + size)
             due = back[ITEMS]
             if front_scored < front[COUNT]:
@@ -216,8 +260,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             end = one[LAST_LOGIT]
             busy += one[HANDED_AT] - one[GRANT]
             back_scored += 1
-            if back_scored + has[_BACK_LANES] <= back[COUNT]:
-                end += tasks[one[ROW], FOLLOWED]
+            end += _followed(tasks, one[ROW], back_last, back_scored, back[COUNT], has[_BACK_LANES])
             back_open = max(end + _SCORE, back_open + one[GIVEN_ITEMS])
         while seen < front_scored and releases[seen, 0] <= now:
             there = releases[seen, 1]
@@ -261,7 +304,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
         start = one[START]
         if shares:
             pass_cycles(reads, places, grant - clock)
-            begin_read(reads, n, start - grant + task[BEGIN], 0.0)
+            begin_read(reads, n, start - grant + task[BEGIN], 0.0, 0.0, 0.0)
             clock = float(grant)
         else:
             note_data(one, lanes, tasks, start + task[GATHERED])

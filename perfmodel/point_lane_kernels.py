@@ -20,18 +20,21 @@ from rpaccel.perfmodel.shared_memory import (
     share_out,
 )
 from rpaccel.perfmodel.task_kernels import (
+    AFTER_END,
+    AFTER_HANDED,
     BEGIN,
     END,
-    END_AFTER,
     END_TURN,
     GATHERED,
     HANDED,
     MEMORY,
-    NEXT,
     PARTS,
     PARTS_HELD,
-    TAKEN_AFTER,
     TAKEN_TURN,
+    WAIT,
+    WALK,
+    after_data,
+    behind,
 )
 
 __all__ = [
@@ -46,9 +49,9 @@ Floats = NDArray[np.float64]
 _TASK, _COMPUTED = machine_cycles.TASK_CYCLES, machine_cycles.COMPUTED_CYCLES
 _NEVER = sequencer.NEVER
 # A row of lanes: it takes a task, its last logit, its model, the task given last: stage and number
-# there. The first two are NEVER as long as they are not known.
-LANE_FIELDS = 5
-READY, ENDED, MODEL, STAGE, NUMBER = range(LANE_FIELDS)
+# there. The first two are NEVER as long as they are not known. RUN : tasks of its model in a row.
+LANE_FIELDS = 6
+READY, ENDED, MODEL, STAGE, NUMBER, RUN = range(LANE_FIELDS)
 # A row of given tasks: row of tasks, items, lane, grant, first cycle. READS : how far it has read.
 # The lane's task before allows HANDED and END no earlier than LEAST_HANDED and LEAST_END. BEGUN :
 # first cycle, if it were alone and its first data came when they came. NEVER until known: DATA :
@@ -84,8 +87,9 @@ def _note_ends(given: Ints, lanes: Ints, tasks: Ints, opened: int) -> None:
     opened : from then on its scores are taken.
     """
     task, n, begin, data = tasks[given[ROW]], given[LANE], given[BEGUN], given[DATA]
-    handed = max(begin + task[HANDED], data + task[TAKEN_AFTER], opened + task[TAKEN_TURN])
-    end = max(begin + task[END], data + task[END_AFTER], opened + task[END_TURN])
+    after_handed, after_end = after_data(task, data - given[START] - task[BEGIN])
+    handed = max(begin + task[HANDED], data + after_handed, opened + task[TAKEN_TURN])
+    end = max(begin + task[END], data + after_end, opened + task[END_TURN])
     given[HANDED_AT] = max(handed, given[LEAST_HANDED])
     given[LAST_LOGIT] = max(end, given[LEAST_END])
     lanes[n, READY], lanes[n, ENDED] = given[HANDED_AT], given[LAST_LOGIT]
@@ -115,15 +119,26 @@ def give_task(
     start, idle = grant + _TASK, lanes[n, ENDED] + _COMPUTED
     least_handed, least_end = lane_core.LONG_AGO, lane_core.LONG_AGO
     if lanes[n, MODEL] == stage:
-        least_handed = lanes[n, READY] + tasks[row, NEXT]
-        least_end = lanes[n, ENDED] + tasks[row, NEXT]
-    elif idle > grant:
-        start = max(start, idle)
+        others = lanes[n, RUN]
+        least_handed = lanes[n, READY] + tasks[row, behind(AFTER_HANDED, others)]
+        least_end = lanes[n, ENDED] + tasks[row, behind(AFTER_END, others)]
+    else:
+        lanes[n, RUN] = 0
+        if idle > grant:
+            start = max(start, idle)
+    lanes[n, RUN] += 1
     given[ROW], given[LANE], given[GRANT], given[START] = row, n, grant, start
     given[LEAST_HANDED], given[LEAST_END], given[READS] = least_handed, least_end, _STARTS
     given[BEGUN], given[DATA], given[HANDED_AT], given[LAST_LOGIT] = start, _NEVER, _NEVER, _NEVER
     lanes[n, READY] = lanes[n, ENDED] = _NEVER
     lanes[n, MODEL], lanes[n, STAGE], lanes[n, NUMBER] = stage, stage, number
+
+
+@fast
+def _begin_part(task: Ints, reads: Floats, n: int, cycles: float, part: float) -> None:
+    """Let lane `n` begin to read so much of a task that takes `cycles` alone."""
+    memory, walk, wait = task[MEMORY] * part, task[WALK] * part, task[WAIT] * part
+    begin_read(reads, n, cycles * part, memory, walk, wait)
 
 
 @fast
@@ -143,14 +158,14 @@ def go_on(given: Ints, lanes: Ints, tasks: Ints, reads: Floats, places: int, clo
     cycles, part = task[GATHERED] - task[BEGIN], task[PARTS_HELD] / task[PARTS]
     one[READS] += 1
     if one[READS] == _FIRST_PART:
-        begin_read(reads, n, cycles * part, task[MEMORY] * part)
+        _begin_part(task, reads, n, cycles, part)
     elif one[READS] == _LAST_PART:
-        begin_read(reads, n, cycles * (1 - part), task[MEMORY] * (1 - part))
+        _begin_part(task, reads, n, float(task[WALK]), 1 - part)  # the array waits for it
     else:
         end_read(reads, n)
         if one[READS] == _STOPPED:
             late = clock - one[START] - task[BEGIN] - cycles * part
-            one[BEGUN] += int(max(0.0, late) / task[PARTS_HELD])
+            one[BEGUN] += int(max(0.0, late + _ROUNDING) / task[PARTS_HELD])
         if one[READS] == _READ or part == 1:
             note_data(one, lanes, tasks, now)
     share_out(reads, places)
@@ -162,4 +177,4 @@ def resume_reading(given: Ints, reads: Floats, opened: int, clock: float) -> Non
     """Let a given task that has stopped read on as soon as its scores are taken."""
     if given[READS] == _STOPPED and given[DATA] == _NEVER:
         given[READS] = _TURN
-        begin_read(reads, given[LANE], max(0.0, opened - clock), 0.0)
+        begin_read(reads, given[LANE], max(0.0, opened - clock), 0.0, 0.0, 0.0)

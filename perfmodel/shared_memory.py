@@ -1,10 +1,11 @@
-"""Memory that several lanes read at once: it serves them by turns.
+"""Memory that several lanes read at once: what they wait for it.
 
-A gather that has all memory to itself takes its reads at an even rate. Those at work at a time get
-what they ask for if that is no more than memory gives; else all get the same, but who asks for less
-gets that, and the others share what is left (max-min fair, as turns of equal length are: D.
-Bertsekas and R. Gallager, "Data Networks", 1992, 6.5.2). A gather goes on as much slower as its
-reads come. Compiled.
+A gather that has all memory to itself takes its reads at an even rate, and waits for what it asked
+for before: costs.queued. Others make it wait longer. Memory that is busy for the share r makes each
+wait r / (1 - r) times its own wait; who waits longer reads less; and r is the sum of what all read.
+So nobody is late where others read little, and all together never read more than there is: the
+memory serves in the order in which it is asked, so that who has more on its way gets more. A gather
+goes on as much slower as its reads come. Compiled.
 """
 
 from __future__ import annotations
@@ -15,52 +16,86 @@ from numpy.typing import NDArray
 from rpaccel.perfmodel.compiled import fast
 
 LEAST = 1e-6  # [cycles] of memory that count as nothing
+MOST_STEPS, EXACT = 64, 1e-6  # Newton's steps, to where busy memory and what is read are this close
+FULL = 1 - 1e-6  # share of the time that a gather alone keeps the memory busy, at most
 # A row of reads. RATE : cycles of memory per cycle of the gather alone, 0..1. LEFT : cycles alone
-# that it still takes. SPEED : at which it goes on, of 1 alone; 0: nothing is gathered.
-READ_FIELDS = 3
-RATE, LEFT, SPEED = range(READ_FIELDS)
+# that it still takes. SPEED : at which it goes on, of 1 alone; 0: nothing is gathered. WAIT : for
+# the memory, if that is as long busy as it is free, in cycles per cycle alone. FROM : it is late if
+# the memory is busy for more than this, as a multiple of the time in which it is free.
+READ_FIELDS = 5
+RATE, LEFT, SPEED, WAIT, FROM = range(READ_FIELDS)
 
 
 @fast
-def begin_read(reads: NDArray[np.float64], place: int, cycles: float, work: float) -> None:
+def begin_read(
+    reads: NDArray[np.float64], place: int, cycles: float, work: float, walk: float, wait: float
+) -> None:
     """Let a gather begin that takes `cycles` alone, of them `work` of memory. Speeds are not set.
 
+    walk : cycles in which it could read alone, if nothing else held it up: no more than `cycles`.
+    wait : for the memory meanwhile, if that is as long busy as it is free.
     reads : float64[places, READ_FIELDS].
     """
-    reads[place, RATE] = min(1.0, work / cycles) if work > LEAST else 0.0
     reads[place, LEFT], reads[place, SPEED] = cycles, 1.0
+    reads[place, RATE] = reads[place, WAIT] = reads[place, FROM] = 0.0
+    if work > LEAST:
+        reads[place, RATE] = min(FULL, work / cycles)
+        wait = max(wait, LEAST * cycles)
+        reads[place, WAIT] = wait / cycles
+        rate = min(FULL, work / walk)
+        reads[place, FROM] = rate / (1 - rate) + max(0.0, cycles - walk) / wait
 
 
 @fast
 def end_read(reads: NDArray[np.float64], place: int) -> None:
     """Let a gather be over. Speeds are not set."""
-    reads[place, RATE] = reads[place, LEFT] = reads[place, SPEED] = 0.0
+    for field in range(READ_FIELDS):
+        reads[place, field] = 0.0
+
+
+@fast
+def lateness(read: NDArray[np.float64], busy: float) -> float:
+    """Return in how many cycles a gather does what takes one alone.
+
+    busy : the memory is busy, as a multiple of the time in which it is free.
+    """
+    return 1.0 + read[WAIT] * max(0.0, busy - read[FROM])
 
 
 @fast
 def share_out(reads: NDArray[np.float64], places: int) -> None:
     """Set the speeds of the gathers in the first `places`."""
-    asked, asking = 0.0, 0
+    busy, asking = 0.0, 0
     for place in range(places):
-        if reads[place, RATE] > 0:
-            asked += reads[place, RATE]
+        rate = reads[place, RATE]
+        if rate > 0:
             asking += 1
-    level = 1.0
-    if asked > 1:
-        level, below, least = 1 / asking, 0, 0.0
-        while below < asking:
-            count, least = 0, 0.0
-            for place in range(places):
-                if 0 < reads[place, RATE] <= level:
-                    count += 1
-                    least += reads[place, RATE]
-            if count in (below, asking):
-                break
-            below, level = count, (1 - least) / (asking - count)
+            busy = max(busy, rate / (1 - rate))
+    low, high = 0.0, 1 / (1 + busy)  # of the share of the time in which the memory is free
+    free = high
+    for _ in range(MOST_STEPS if asking > 1 else 0):
+        busy = 1 / free - 1
+        asked, slope = 0.0, 1.0
+        for place in range(places):
+            rate = reads[place, RATE]
+            if rate > 0:
+                late = lateness(reads[place], busy)
+                asked += rate / late
+                if busy > reads[place, FROM]:
+                    slope += rate * reads[place, WAIT] / (free * late) ** 2
+        gap = asked - (1 - free)
+        if abs(gap) < EXACT:
+            break
+        low, high = (low, free) if gap > 0 else (free, high)
+        free -= gap / slope
+        if not low < free < high:  # a step over a place from which on another gather is late
+            free = (low + high) / 2
     for place in range(places):
         if reads[place, SPEED] > 0:
-            rate = reads[place, RATE]
-            reads[place, SPEED] = 1.0 if rate <= level else level / rate
+            late = 1.0
+            if asking > 1 and reads[place, RATE] > 0:
+                late = lateness(reads[place], busy)
+            reads[place, SPEED] = 1.0 / late
 
 
 @fast

@@ -25,7 +25,8 @@ class TaskProfile:
     sub-batch.
     handover : from the end of a walk to the first possible transfer [cycles].
     array : cycles in which a row enters.
-    banks : of gathered items, that its sub-batches take turns at.
+    banks : of gathered items, that its sub-batches take turns at. wait : per item, for what all
+    lanes use: costs.GatherCost.
     """
 
     start: int
@@ -33,6 +34,7 @@ class TaskProfile:
     handover: int
     array: int
     banks: int
+    wait: float = 0.0
 
 
 def task_profile(
@@ -77,6 +79,7 @@ def task_profile(
         handover=round(gather.drain),
         array=program.tiles * items,
         banks=item_banks(shape.slot, size),
+        wait=float(gather.wait),
     )
 
 

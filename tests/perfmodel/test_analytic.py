@@ -122,13 +122,7 @@ def both_levels(array, split, batches, tasks, k, ports):
 @pytest.mark.parametrize(
     "case",
     [
-        (64, "4*2x2", (32, 32), (512, 100), 1000, 8),
-        (64, "4*2x2", (32, 64), (128, 0), 256, 8),
-        (64, "4*2x2", (256, 64), (2048, 0), 256, 8),  # scores wait for their turn
-        (64, "8*1x1+2*2x2", (64, 64), (2048, 0), 256, 8),
         (64, "4*1x1+3*2x2", (32, 32), (128, 100), 256, 8),
-        (128, "4*1x1+3*2x2", (64, 32), (256, 0), 1000, 8),
-        (64, "1*2x4+1*2x4", (32, 64), (512, 64), 256, 8),
         (64, "1*2x4+1*2x4", (64, 64), (128, 0), 256, 1),
         (128, "1*2x4+1*2x4", (32, 64), (256, 100), 256, 4),
         (128, "1*2x4+1*2x4", (64, 64), (512, 0), 1000, 1),
@@ -143,11 +137,33 @@ def test_some_tasks_equal_the_machine(case):
 @pytest.mark.parametrize(
     "case",
     [
+        (128, "1*2x4+1*2x4", (32, 64), (0, 100), 256, 4),
+        (128, "1*2x4+1*2x4", (32, 32), (0, 100), 230, 4),
+        (64, "1*2x4+1*2x4", (32, 64), (0, 64), 130, 8),
+        (64, "1*2x4+1*2x4", (64, 32), (0, 128), 200, 8),
+        (64, "1*2x4+1*2x4", (64, 32), (0, 100), 305, 8),
+        (64, "1*4x4", (64, 32), (0, 100), 305, 8),
+    ],
+)
+def test_a_last_task_of_another_size_ends_when_the_machine_says(case):
+    """Behind one, two or three tasks, of which each begins before the one before has ended."""
+    analytic, event = both_levels(*case)
+    assert analytic == event
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
         (64, "8*1x1+2*2x2", (32, 32), (512, 100), 1000, 8),
         (64, "4*1x1+3*2x2", (32, 64), (512, 64), 256, 4),
         (128, "4*1x1+3*2x2", (32, 64), (128, 0), 1000, 4),
         (64, "4*2x2", (64, 64), (256, 100), 256, 4),
         (64, "4*2x2", (32, 32), (128, 64), 256, 4),
+        (64, "4*2x2", (32, 32), (512, 100), 1000, 8),
+        (64, "4*2x2", (32, 64), (128, 0), 256, 8),
+        (64, "4*2x2", (256, 64), (2048, 0), 256, 8),  # scores wait for their turn
+        (64, "8*1x1+2*2x2", (64, 64), (2048, 0), 256, 8),
+        (64, "1*2x4+1*2x4", (32, 64), (512, 64), 256, 8),
     ],
 )
 def test_lanes_that_share_the_memory_are_near_the_machine(case):
@@ -155,6 +171,16 @@ def test_lanes_that_share_the_memory_are_near_the_machine(case):
     analytic, event = both_levels(*case)
     assert analytic[0] == pytest.approx(event[0], rel=0.025)
     assert analytic[1] == pytest.approx(event[1], rel=0.035)
+
+
+def test_first_gathers_of_lanes_at_once_are_told_too_early():
+    """The array holds the tasks up: their first gathers wait for each other, the later ones do not.
+
+    `analytic` takes all of a task's to be as even.
+    """
+    analytic, event = both_levels(128, "4*1x1+3*2x2", (64, 32), (256, 0), 1000, 8)
+    assert event[1] * 0.935 < analytic[1] < event[1]
+    assert analytic[0] == pytest.approx(event[0], rel=0.02)
 
 
 def test_every_point_is_what_it_is_alone():

@@ -13,16 +13,21 @@ from rpaccel.perfmodel.layer_engine import (
 )
 from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.task_kernels import (
+    BEGIN,
     END,
     END_AFTER,
     END_TURN,
     GATHERED,
     HANDED,
+    LATE,
+    LATE_DATA,
+    LATE_END,
     PARTS,
     PARTS_HELD,
     TAKEN_AFTER,
     TAKEN_TURN,
     TASK_FIELDS,
+    after_data,
     lane_tasks,
 )
 from rpaccel.perfmodel.task_profile import TaskProfile
@@ -51,8 +56,8 @@ def task_row(config, work, full, rest, banks, walk=1):
     rules = [config.block_size, skew_cycles(config), config.sub_batch_max,
              dependency_cycles(config)]  # fmt: skip
     out = np.zeros((1, TASK_FIELDS), np.int64)
-    gather = np.array([[10.0, 5.0, walk, walk, 0.0, 1.0]])
-    lane_tasks(works, np.array([[full, 0, 1, banks]]), gather, np.array(rules), out)
+    gather = np.array([[10.0, 5.0, walk, walk, 0.0, 1.0, 0.0]])
+    lane_tasks(works, np.array([[full, 0, 1, banks, full, 0, 1]]), gather, np.array(rules), out)
     return out[0]
 
 
@@ -99,6 +104,22 @@ def test_a_lane_that_waits_for_data_ends_soon_after_the_last(layers, banks):
         quick = task_row(ROOMY, work, 3, rest, banks)
         assert quick[END] >= quick[GATHERED] + quick[END_AFTER]
         assert (quick[END_AFTER], quick[PARTS]) == (row[END_AFTER], 4)
+
+
+@pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (3, 4)])
+def test_data_that_come_slower_end_as_if_they_were_gathered_so(layers, banks):
+    work = program(2, layers, Interaction.DOT)
+    row = task_row(ROOMY, work, 3, 16, banks, walk=30)
+    for place, late in enumerate(LATE):
+        slow = task_row(ROOMY, work, 3, 16, banks, walk=30 * late)
+        data = slow[GATHERED] - slow[BEGIN]
+        assert row[LATE_DATA + place] == data
+        assert after_data(row, data) == (slow[HANDED] - slow[GATHERED], slow[END] - slow[GATHERED])
+    alone = row[GATHERED] - row[BEGIN]
+    assert after_data(row, alone) == (row[HANDED] - row[GATHERED], row[END] - row[GATHERED])
+    middle = after_data(row, (row[LATE_DATA] + row[LATE_DATA + 1]) // 2)[1]
+    assert 2 * middle == pytest.approx(row[LATE_END] + row[LATE_END + 1], abs=3)
+    assert after_data(row, 100 * alone) == (row[TAKEN_AFTER], row[END_AFTER])
 
 
 @pytest.mark.parametrize("layers, banks", [(1, 2), (2, 2), (3, 4)])

@@ -36,24 +36,27 @@ def test_the_banks_bind_if_rows_hit():
 
 
 def test_the_reads_of_the_banks_bind_if_memory_is_far():
-    """32 rows in flight in each of 16 banks, each 100 cycles in memory and 27 on its way."""
+    """32 rows in flight in each of 16 banks, each 100 cycles in memory and 16 in the bank."""
     wide = PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16})
-    assert cost(wide, 0.0).item == 26 * 127 / (16 * 32)
-    assert cost(wide, 0.0, latency=500).item == 26 * 527 / (16 * 32)
+    assert cost(wide, 0.0).item == 26 * 116 / (16 * 32)
+    assert cost(wide, 0.0, latency=500).item == 26 * 516 / (16 * 32)
 
 
 @pytest.mark.parametrize("skew", [1.0, 1.5, 16.0])
 def test_the_busiest_bank_binds(skew):
     """With a skew of 16 all reads of 16 banks are one bank's."""
     wide = PAPER.model_copy(update={"memory_ports": 16, "row_banks": 16})
-    assert cost(wide, 0.0, skew=skew).item == pytest.approx(skew * 26 * 127 / (16 * 32))
+    assert cost(wide, 0.0, skew=skew).item == pytest.approx(skew * 26 * 116 / (16 * 32))
     machine = GatherMachine.of(wide, 100, bank_skew=skew)
     taken = memory_cycles(machine, SHAPE, 64, RECORDS, first=False)
-    assert taken == pytest.approx(skew * 64 * 26 * 127 / (16 * 32))
+    assert taken == pytest.approx(skew * 64 * 26 * 116 / (16 * 32))
     profile = task_profile(wide, SHAPE, 64, 0, MEMORY, RECORDS, first=False, bank_skew=skew)
     even = task_profile(wide, SHAPE, 64, 0, MEMORY, RECORDS, first=False)
     walk = sum(walk for _, walk, _ in profile.batches)
-    assert walk == pytest.approx(skew * sum(walk for _, walk, _ in even.batches), abs=2 * skew)
+    assert walk >= taken
+    if skew == 16.0:  # it takes little more than the busiest bank
+        assert walk == pytest.approx(taken, rel=0.02)
+    assert (walk > sum(walk for _, walk, _ in even.batches)) is (skew > 1)
 
 
 def test_memory_cycles_by_hand():
