@@ -172,6 +172,9 @@ serve: setup ## pipelines for real under MLPerf LoadGen beside their simulation 
 report: setup ## one HTML page: limits, Pareto front of SPEC, a design's parts and timeline (build/report/; 1 minute)
 	$(BIN)/rpaccel report --spec $(SPEC) $(ARGS)
 
+event: setup ## one load on one machine of SPEC, event by event; a trace for Perfetto (ARGS="--axis k=256 --queries 32")
+	$(BIN)/rpaccel event --spec $(SPEC) $(ARGS)
+
 redraw: setup ## draw the last run's index.html again
 	$(BIN)/rpaccel redraw $(ARGS)
 

@@ -1,4 +1,4 @@
-"""Verbs that write HTML: the page of designs within limits, and a run's own page again."""
+"""Verbs that draw: the page of designs within limits, a load's timeline, a run's own page again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Json, print_json
+from rpaccel.console import Json, Seed, print_json
 
 __all__ = ["VERBS"]
 
@@ -49,6 +49,30 @@ def report(
     print_json(summary) if json else print(report_text(summary))
 
 
+def event(
+    spec: Annotated[
+        str, typer.Option(help="Sweep in spec/presets/sweeps/, or a YAML file.")
+    ] = "criteo",
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(help="AXIS=VALUE, as often as you like; else the sweep's first value."),
+    ] = None,
+    queries: Annotated[int, typer.Option(help="Of the sweep's workload, all alike.")] = 8,
+    gap_cycles: Annotated[float, typer.Option(help="Between arrivals [cycles].")] = 0.0,
+    poisson: Annotated[bool, typer.Option(help="Gaps are exponential, of that mean.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/event"),
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Simulate a load on a machine, event by event: latencies, what is busy, a Perfetto trace."""
+    from rpaccel.main_job import event_run as job  # noqa: PLC0415  (slow)
+    from rpaccel.spec.sweep import load_sweep  # noqa: PLC0415
+
+    load = job.EventLoad(queries=queries, gap_cycles=gap_cycles, random=poisson, seed=seed)
+    summary = job.event_run(load_sweep(spec), job.axes_of(axis or []), load, out)
+    print_json(summary) if json else print(job.event_text(summary, out))
+
+
 def redraw(
     folder: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("results/run"),
 ) -> None:
@@ -58,4 +82,4 @@ def redraw(
     print(write_report(folder))
 
 
-VERBS = (report, redraw)
+VERBS = (report, event, redraw)

@@ -17,7 +17,8 @@ from tests.factories import cpu_profile
 
 VERBS = ["run", "verilog", "sim", "sweep", "bench", "lint", "train", "compile", "profile",
          "profile cpu", "profile gpu", "profile scan", "profile operators", "schedule",
-         "report", "redraw", "units", "fpga", "fpga-page", "synth", "synth-page", "efficiency",
+         "report", "event", "redraw", "units", "fpga", "fpga-page", "synth", "synth-page",
+         "efficiency",
          "layers", "array-bench", "figures", "calibrate", "filter-study", "row-study", "criteo",
          "retrieve", "retrieval-scan", "retrieval-study", "retrieval-area", "serve",
          "deeprec", "deeprecsched", "queue-scale", "validate",
