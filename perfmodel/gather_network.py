@@ -72,7 +72,7 @@ class GatherNetwork:
             ),
             fabric=new_order_state(readers, machine.memory_ports),
             memories=np.array(memory.memories, np.uint64),
-            clock=np.zeros(2, np.int64),
+            clock=np.zeros(3, np.int64),
         )
         self.book = memory.book
 

@@ -39,17 +39,19 @@ from rpaccel.perfmodel.record_kernels import (
     take_answer,
 )
 from rpaccel.perfmodel.row_bank_kernels import step_bank
-from rpaccel.perfmodel.row_bank_state import NONE, RowState
+from rpaccel.perfmodel.row_bank_state import NONE, Ints, RowState
 from rpaccel.perfmodel.row_port_kernels import answer_beats, check_bursts, send_burst
 from rpaccel.perfmodel.row_reader_kernels import collect_answers, fetch_beats, offer_rows
 from rpaccel.perfmodel.walk_kernels import leaves, pool, resolve, walk
 
 __all__ = [
-    "begin_gather", "free_bank", "release_gather", "run_gather", "start_gather", "step_gathers",
+    "begin_gather", "free_bank", "go_on_gathers", "release_gather", "run_gather", "start_gather",
+    "step_gathers",
 ]  # fmt: skip
 
 BURST_BEATS = 16
 ROWS_BUFFERED = 2  # a StreamBuffer's places
+WATCHED = 1  # cycles without a move outside the units: then units are looked at, too
 
 _SOURCES = sources(sys.modules[__name__])
 
@@ -261,23 +263,82 @@ def start_gather(network: Network, trace: GatherTrace, n: int, task: int, now: i
 
 
 @fast
-def _step_unit(network: Network, trace: GatherTrace, unit: Any, now: int) -> None:
-    """Move a unit that is at work on by cycle `now`."""
+def _step_unit(network: Network, trace: GatherTrace, unit: Any, now: int) -> bool:
+    """Move a unit that is at work on by cycle `now`; return whether an answer has moved."""
     sizes, fabric, taken = network.sizes, network.fabric, False
     if now > unit.since:
         taken = _step_shares(sizes, unit, network.gathers, trace, network.rows, fabric, now)
-    fetch_answer(fabric, unit.order, _queue_ids(sizes, unit, fabric, taken, now))
+    moved = fetch_answer(fabric, unit.order, _queue_ids(sizes, unit, fabric, taken, now))
     for i in range(unit.shares):
-        fetch_answer(fabric, unit.order + 1 + i, True)
+        moved = fetch_answer(fabric, unit.order + 1 + i, True) or moved
     if unit.tells and unit.ids_left == 0:
         unit.tells, unit.ended = 0, IDS_TAKEN
+    return moved
+
+
+@fast
+def _same(words: Ints, seen: Ints) -> bool:
+    """Return whether all is as it was; what is there now is kept."""
+    same = True
+    for n in range(words.shape[0]):
+        for field in range(words.shape[1]):
+            if words[n, field] != seen[n, field]:
+                seen[n, field], same = words[n, field], False
+    return same
+
+
+@fast
+def _wake(network: Network, now: int) -> int:
+    """Return the cycle in which something may move again, if nothing does before it is time to."""
+    state, rows, wake = network.gathers, network.rows, NEVER
+    for p in range(network.sizes.ports):
+        port = rows.ports[p]
+        if port.pending:
+            wake = min(wake, rows.pending[p, port.pending_head].due)
+        if port.second_valid and not port.fresh and port.ids_back:
+            wake = min(wake, rows.returned[p, port.ids_head].free_at)
+    for i in range(len(state.shares)):
+        if state.shares[i].batches:
+            wake = min(wake, state.batches[i, state.shares[i].batches_head])
+        reader = rows.readers[i]
+        if reader.asked < reader.rows and reader.next >= now:
+            wake = min(wake, reader.next)
+    for n in range(len(state.units)):
+        unit = state.units[n]
+        wake = min(wake, state.releases[n, unit.released])
+        if unit.on and unit.since >= now:
+            wake = min(wake, unit.since)
+        if 0 < unit.ids_left <= unit.ids_late:
+            due = unit.ids_from + unit.ids_late - unit.ids_left
+            if due >= now:
+                wake = min(wake, due)
+    return int(max(wake, now))
+
+
+@fast
+def go_on_gathers(network: Network, traces: Traces, book: Any, until: int) -> bool:
+    """Go on by a cycle, and leave out those before `until` in which nothing can move.
+
+    Return whether units.ended tells more. What is left out: a cycle that leaves all as it was is
+    like the one before it, up to the next one that something waits for.
+    """
+    clock, state = network.clock, network.gathers
+    told = step_gathers(network, traces, book, clock[0])
+    clock[0] += 1
+    if clock[2] >= WATCHED and not told:
+        same = _same(state.share_words, state.share_seen)
+        same = _same(state.unit_words, state.unit_seen) and same
+        if clock[2] > WATCHED and same:
+            clock[0] = min(max(clock[0], until), _wake(network, clock[0]))
+            clock[2] = 0
+    return told
 
 
 @fast
 def step_gathers(network: Network, traces: Traces, book: Any, now: int) -> bool:
     """Move all units, banks and ports on by cycle `now`; return whether units.ended tells more."""
     sizes, row_sizes, state = network.sizes, network.row_sizes, network.gathers
-    rows, fabric = network.rows, network.fabric
+    rows, fabric, moved = network.rows, network.fabric, False
     for n in range(len(state.units)):
         unit = state.units[n]
         unit.ended = 0
@@ -286,23 +347,25 @@ def step_gathers(network: Network, traces: Traces, book: Any, now: int) -> bool:
                 reader = rows.readers[i]
                 state.shares[i].rows_room = reader.rows - reader.asked < ROWS_BUFFERED
             _offer(sizes, unit, state, fabric)
-    offer_rows(row_sizes, traces.rows, rows, now)
+    moved = offer_rows(row_sizes, traces.rows, rows, now)
     for n in range(len(state.units)):
         unit = state.units[n]
         if unit.on and now >= unit.since:
-            _step_unit(network, traces.walk, unit, now)
+            moved = _step_unit(network, traces.walk, unit, now) or moved
         _release(unit, state, n, now)
-    fetch_beats(row_sizes, traces.rows, rows, now)
-    collect_answers(row_sizes, rows)
+    moved = fetch_beats(row_sizes, traces.rows, rows, now) or moved
+    moved = collect_answers(row_sizes, rows) or moved
     answered = choose_answers(fabric, sizes.ports)
+    moved = moved or answered > 0
     for p in range(sizes.ports):
-        answer_beats(row_sizes, rows, fabric, p, now, answered >> p & 1)
-        send_burst(row_sizes, rows, p, now, book, network.memories[p])
-        check_bursts(row_sizes, rows, fabric, p)
+        moved = answer_beats(row_sizes, rows, fabric, p, now, answered >> p & 1) or moved
+        moved = send_burst(row_sizes, rows, p, now, book, network.memories[p]) or moved
+        moved = check_bursts(row_sizes, rows, fabric, p) or moved
     for b in range(row_sizes.banks):
         if rows.banks[b].active:
-            step_bank(row_sizes, traces.rows, rows, b, True)
-    enter_requests(fabric)
+            moved = step_bank(row_sizes, traces.rows, rows, b, True) or moved
+    moved = enter_requests(fabric) or moved
+    network.clock[2] = 0 if moved else network.clock[2] + 1
     ended = 0
     for n in range(len(state.units)):
         unit = state.units[n]
@@ -338,6 +401,5 @@ def run_gather(
     """
     clock, ended = network.clock, False
     while clock[0] < until and not ended:
-        ended = step_gathers(network, traces, book, clock[0])
-        clock[0] += 1
+        ended = go_on_gathers(network, traces, book, until)
     return ended

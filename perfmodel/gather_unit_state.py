@@ -156,7 +156,8 @@ class GatherState(NamedTuple):
 
     units : UNIT[lanes]. batches : int64[shares, MOST_BATCHES]  cycles in which the last ends of
     sub-batches leave. releases : int64[lanes, RELEASES]  cycles in which banks become free, a ring;
-    `units.released` is the place of the next one.
+    `units.released` is the place of the next one. share_words, unit_words : the same memory as
+    shares and units, int64[n, fields]; share_seen, unit_seen : what was there a cycle ago.
     """
 
     shares: Records
@@ -165,12 +166,17 @@ class GatherState(NamedTuple):
     bursts: Records
     units: Records
     releases: Ints
+    share_words: Ints
+    unit_words: Ints
+    share_seen: Ints
+    unit_seen: Ints
 
 
 class Network(NamedTuple):
     """Gather units, row network and memory fabric. memories : uint64[ports], what `book` is given.
 
-    clock : int64[2], the next cycle, and the one after the last in which a unit was at work.
+    clock : int64[3], the next cycle, the one after the last in which a unit was at work, and for
+    how many nothing has moved outside the units.
     """
 
     sizes: GatherSizes
@@ -210,11 +216,17 @@ def new_gather_state(units: Records) -> GatherState:
     """Return gather units after reset. units : UNIT[lanes], with their sizes."""
     units["dense_turn"] = units["dense_last"] = NONE
     count = int(units["shares"].sum())
+    shares = np.zeros(count, SHARE)
+    words = [each.view(np.int64).reshape(len(each), -1) for each in (shares, units)]
     return GatherState(
-        shares=np.zeros(count, SHARE),
+        shares=shares,
         tickets=np.zeros((count, int(units["tickets"].max()) + 1), TICKET),
         batches=np.zeros((count, MOST_BATCHES), np.int64),
         bursts=np.zeros((count, BUFFER_PLACES), BURST),
         units=units,
         releases=np.full((len(units), RELEASES), NEVER),
+        share_words=words[0],
+        unit_words=words[1],
+        share_seen=np.zeros_like(words[0]),
+        unit_seen=np.zeros_like(words[1]),
     )

@@ -21,7 +21,7 @@ from rpaccel.perfmodel.event_kernels import (
     next_time,
     push_event,
 )
-from rpaccel.perfmodel.gather_unit_kernels import free_bank, start_gather, step_gathers
+from rpaccel.perfmodel.gather_unit_kernels import free_bank, go_on_gathers, start_gather
 from rpaccel.perfmodel.gather_unit_state import (
     BATCH_ENDED,
     IDS_TAKEN,
@@ -138,8 +138,9 @@ def _gather(network: Network, traces: Traces, book: Any, until: int) -> tuple[bo
             clock[1] = clock[0] + 1
         elif clock[0] - clock[1] > SETTLE_CYCLES:
             break
-        told = step_gathers(network, traces, book, clock[0])
-        clock[0] += 1
+        told = go_on_gathers(network, traces, book, until)
+        if at_work:
+            clock[1] = clock[0]
         if told:
             return True, at_work
     return False, clock[1] == clock[0]

@@ -12,6 +12,7 @@ from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.sweep_machines import sweep_machine
 from rpaccel.main_job.sweep_session import SweepSession, measured_session
 from rpaccel.main_job.sweep_traced import traced_session
+from rpaccel.perfmodel.gather_network import GatherNetwork
 from rpaccel.perfmodel.gather_traces import (
     GatherStage,
     GatherTasks,
@@ -19,6 +20,13 @@ from rpaccel.perfmodel.gather_traces import (
     TracedRecords,
     gather_traces,
 )
+from rpaccel.perfmodel.gather_unit_kernels import (
+    free_bank,
+    go_on_gathers,
+    start_gather,
+    step_gathers,
+)
+from rpaccel.perfmodel.gather_unit_state import BATCH_ENDED
 from rpaccel.perfmodel.lane import StageInput
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
 from rpaccel.perfmodel.memory import RecordSizes
@@ -125,6 +133,43 @@ def test_a_lane_alone_takes_what_it_takes_on_a_machine_at_rest(machine):
         counts = [len(s.sub_batches) for s in alone.stages]
         begins = np.repeat([s.start for s in query.stages], counts)
         assert (report.batch_log["gathered"] - begins).tolist() == ends
+
+
+def ends_of(machine, latency, lanes, quick):
+    """Return when sub-batches end on lanes that gather at once, and how many cycles were looked at.
+
+    quick : those in which nothing moves are left out. A bank is free again 30 cycles later.
+    """
+    rng, shape = np.random.default_rng(4), machine.lanes[0]["small"]
+    memory = constant_memory(EDGE, latency)
+    network = GatherNetwork(EDGE, [EDGE] * lanes, memory)
+    parts, ends, looks = network.parts, [], 0
+    asked = GatherTasks(stage_of(rng, shape, 60 * lanes, 0), EDGE, [60] * lanes)
+    traces = gather_traces(EDGE, [asked])
+    for n in range(lanes):
+        start_gather(parts, traces.walk, n, n, int(parts.clock[0]) + 3 * n)
+    while len(ends) < lanes * -(-60 // 16):
+        assert looks < 50_000
+        looks += 1
+        if quick:
+            told = go_on_gathers(parts, traces, memory.book, 1 << 20)
+        else:
+            told = step_gathers(parts, traces, memory.book, int(parts.clock[0]))
+            parts.clock[0] += 1
+        for n in range(lanes if told else 0):
+            if parts.gathers.units[n]["ended"] & BATCH_ENDED:
+                ends.append((n, int(parts.clock[0])))
+                free_bank(parts.gathers, n, int(parts.clock[0]) + 30)
+    return ends, looks
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("latency", [8, 60, 400])
+def test_cycles_in_which_nothing_moves_are_left_out(machine, latency, lanes):
+    every, cycles = ends_of(machine, latency, lanes, quick=False)
+    quick, looks = ends_of(machine, latency, lanes, quick=True)
+    assert quick == every
+    assert looks < cycles * (0.5 if latency == 400 else 1)
 
 
 def test_a_query_of_which_nothing_is_left(machine):
