@@ -295,7 +295,7 @@ def _turns(points: Sequence[SweepPoint]) -> str:
                 f"{percent(float(event))} % (`event`)"
             )
     return (
-        "On both levels lanes that read at once share the memory by turns, max-min fair "
+        "On both levels lanes that read at once wait for each other as in a queue "
         f"(`perfmodel/shared_memory.py`). Off on average: {'; '.join(said)}."
     )
 
