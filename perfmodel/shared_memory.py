@@ -65,14 +65,18 @@ def lateness(read: NDArray[np.float64], busy: float) -> float:
 @fast
 def share_out(reads: NDArray[np.float64], places: int) -> None:
     """Set the speeds of the gathers in the first `places`."""
-    busy, asking = 0.0, 0
+    busy, asking, asked, queue = 0.0, 0, 0.0, 0.0
     for place in range(places):
         rate = reads[place, RATE]
         if rate > 0:
             asking += 1
+            asked += rate
             busy = max(busy, rate / (1 - rate))
-    low, high = 0.0, 1 / (1 + busy)  # of the share of the time in which the memory is free
-    free = high
+            queue += rate / reads[place, WAIT]
+    # Of the share of the time in which the memory is free; what it is if nobody, or everybody, is
+    # late comes first.
+    low, high = max(0.0, 1 - asked), 1 / (1 + busy)
+    free = low if low > 0 else min(high, 1 / (1 + queue))
     for _ in range(MOST_STEPS if asking > 1 else 0):
         busy = 1 / free - 1
         asked, slope = 0.0, 1.0
