@@ -305,7 +305,7 @@ def ablation(
     ] = False,
     items: Annotated[
         int, typer.Option(help="With --rtl: candidates of a query, 128, 256, 384 or 512.")
-    ] = 128,
+    ] = 512,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -1,7 +1,7 @@
 """`rpaccel ablation --rtl`: RPAccel's ideas, alone and together, on the netlist beside the model.
 
-Cycles of the device are measured, with every answer equal to the golden model's; the link and the
-host's sort are those of the platform `paper` and of `scheduler.ablation`.
+Cycles of the device are measured, with every answer equal to the golden model's; the link is the
+machine's share of that of the platform `paper`, the host's sort that of `scheduler.ablation`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job import ablation_rtl_machine, criteo_models
+from rpaccel.main_job.ablation_rtl_causes import Causes, find_causes
 from rpaccel.main_job.ablation_rtl_machine import (
     ClockedBus,
     Place,
@@ -28,7 +29,6 @@ from rpaccel.main_job.ablation_rtl_machine import (
 )
 from rpaccel.main_job.ablation_rtl_model import Predicted, predict
 from rpaccel.main_job.ablation_rtl_rows import (
-    PLATFORM,
     Figure,
     HostTimes,
     PlaceRun,
@@ -36,12 +36,13 @@ from rpaccel.main_job.ablation_rtl_rows import (
     RtlAsk,
     RtlRow,
     Speed,
+    card_of,
 )
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES
 from rpaccel.main_job.criteo_models import CriteoModels, quantise_criteo
 from rpaccel.scheduler.ablation import Design, Setup, measure, saturated_qps
 from rpaccel.spec.accelerator import load_accelerator
-from rpaccel.spec.platform import PlatformConfig, load_platform
+from rpaccel.spec.platform import PlatformConfig
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 __all__ = ["run_place", "run_rtl_ablation"]
@@ -49,6 +50,7 @@ __all__ = ["run_place", "run_rtl_ablation"]
 DEPTH = 16  # of the rings
 ALONE = 16  # number of the query that is asked alone
 SATURATED = 32  # queries of the model's long load
+TRACED = ("base", "O.3 alone", "O.1 alone", "O.1 to O.2")  # for the causes
 
 
 def run_rtl_ablation(
@@ -60,7 +62,8 @@ def run_rtl_ablation(
     Raises RuntimeError with the first bit that differs, ValueError for a machine that cannot be
     split so.
     """
-    config, platform = load_accelerator(ask.preset), load_platform(PLATFORM)
+    config = load_accelerator(ask.preset)
+    platform = card_of(config)
     models = quantise_criteo(CriteoWorkload(CriteoConfig(seed=ask.seed, items=ask.items)))
     places = make_places(models, config)
     library = build_simulator(config, progress=progress, build_dir=build_dir)
@@ -90,6 +93,7 @@ def run_rtl_ablation(
         ask=ask,
         rows=tuple(rows),
         larger={items: _modelled(ask, items, papers, platform) for items in ask.larger},
+        causes=_causes(places, asked, platform),
         queries=sum(run.queries for run in runs),
         cycles=sum(run.cycles for run in runs),
         cpu_seconds=sum(run.cpu_seconds for run in runs),
@@ -206,6 +210,41 @@ def _modelled(
     )
 
 
+def _causes(
+    places: Mapping[str, Place], asked: Mapping[str, Questions], platform: PlatformConfig
+) -> Causes:
+    chosen = {name: asked[name] for name in TRACED if name in asked}
+    said = {
+        name: _said(places[each.name], each, range(2 * each.in_flight), platform, sub_batches=True)
+        for name, each in chosen.items()
+    }
+    queries = {name: 2 * each.in_flight for name, each in chosen.items()}
+    return find_causes(places, chosen, said, platform.accelerator.memory, queries)
+
+
+def _said(
+    place: Place,
+    questions: Questions,
+    numbers: Sequence[int],
+    platform: PlatformConfig,
+    *,
+    in_flight: int | None = None,
+    before: Sequence[int] = (),
+    sub_batches: bool = False,
+) -> Predicted:
+    """Return what the model says. in_flight : by default the design's."""
+    return predict(
+        place,
+        questions,
+        numbers,
+        before=before,
+        in_flight=questions.in_flight if in_flight is None else in_flight,
+        round_trip_cycles=_delay_cycles(questions, platform),
+        memory=platform.accelerator.memory,
+        sub_batches=sub_batches,
+    )
+
+
 def _row(
     place: Place,
     questions: Questions,
@@ -216,22 +255,12 @@ def _row(
     """Return a design's row. rtl : None: by the model alone, and not of many in flight."""
     count = questions.in_flight
 
-    def said(numbers: Sequence[int], in_flight: int, before: Sequence[int]) -> Predicted:
-        return predict(
-            place,
-            questions,
-            numbers,
-            before=before,
-            in_flight=in_flight,
-            round_trip_cycles=_delay_cycles(questions, platform),
-            memory=platform.accelerator.memory,
-        )
-
-    load, alone = said(range(2 * count), count, ()), said([ALONE], 1, [2 * count - 1])
+    load = _said(place, questions, range(2 * count), platform)
+    alone = _said(place, questions, [ALONE], platform, in_flight=1, before=[2 * count - 1])
     model = _figure(load.times, alone.times, count, load.hits)
     steady = model.per_query
     if rtl is not None:
-        many = said(range(2 * SATURATED), SATURATED, ())
+        many = _said(place, questions, range(2 * SATURATED), platform, in_flight=SATURATED)
         steady = _figure(many.times, alone.times, SATURATED, many.hits).per_query
     return RtlRow(
         design=questions.design,

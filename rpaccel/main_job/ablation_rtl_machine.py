@@ -175,12 +175,11 @@ class Questions:
 
     @property
     def in_flight(self) -> int:
-        """Queries that keep the machine busy: two on one lane, else as many as it has funnels.
+        """Queries that keep the machine busy: as many as funnels; on one lane two of one stage.
 
-        As many as funnels too if the host works between the stages.
+        Stages of several queries take turns on a lane; the host works between two.
         """
-        split = self.design.has("O.3") or self.parts == 2
-        return self.config.funnels if split else 2
+        return self.config.funnels if self.design.has("O.3") or self.two else 2
 
     def first(self, number: int) -> Query:
         """Return the query, or its first part, whose list is all that goes on."""

@@ -7,7 +7,7 @@ share. Reading ahead is left out, as in `perfmodel.machine`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,22 +18,29 @@ from rpaccel.main_job.ablation_rtl_machine import Place, Questions, Times
 from rpaccel.main_job.query_load import query_load
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad
+from rpaccel.perfmodel.machine_report import MachineReport
 from rpaccel.perfmodel.row_hits import stream_hits
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.platform import MemoryTiming
 
-__all__ = ["Predicted", "predict"]
+__all__ = ["Predicted", "lane_shapes", "predict"]
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """times : as the netlist's. hits : share of rows that read no memory, 0..1."""
+    """times : as the netlist's. hits : share of rows that read no memory, 0..1.
+
+    row_hits : of each model's rows. report : of the machine; second parts of queries behind all
+    first ones.
+    """
 
     times: Times
     hits: float
+    row_hits: Mapping[str, float]
+    report: MachineReport
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,17 +58,20 @@ def predict(
     in_flight: int,
     round_trip_cycles: int,
     memory: MemoryTiming,
+    sub_batches: bool = False,
 ) -> Predicted:
     """Return what the model says of queries that are asked as by `RtlHost.ask`.
 
     before : queries that were asked before. Hits are those of queries behind the first `in_flight`,
-    if there are more.
+    if there are more. sub_batches : they are in the report.
     """
     earlier = [_parts(questions, number) for number in before]
     asked = [_parts(questions, number) for number in numbers]
     more = in_flight if len(asked) > in_flight else 0
     hits, share = _hits(place, questions, earlier + asked[:more], asked[more:])
-    machine = Machine(config=questions.config, memory=memory, lanes=_lanes(place), row_hits=hits)
+    machine = Machine(
+        config=questions.config, memory=memory, lanes=lane_shapes(place), row_hits=hits
+    )
     count, parts = len(asked), questions.parts
     loads = []
     for part in range(parts):
@@ -72,10 +82,11 @@ def predict(
             elif number >= in_flight:
                 load = replace(load, after=(parts - 1) * count + number - in_flight)
             loads.append(load)
-    records = simulate(machine, loads).query_records
+    report = simulate(machine, loads, sub_batches=sub_batches)
+    records = report.query_records
     starts, ends = records["arrival"][:count], records["end"][-count:]
     times = Times(starts=tuple(starts.tolist()), ends=tuple(ends.tolist()))
-    return Predicted(times=times, hits=share)
+    return Predicted(times=times, hits=share, row_hits=hits, report=report)
 
 
 def _parts(questions: Questions, number: int) -> list[_Part]:
@@ -89,7 +100,7 @@ def _parts(questions: Questions, number: int) -> list[_Part]:
     return parts
 
 
-def _lanes(place: Place) -> dict[int, dict[str, ModelShape]]:
+def lane_shapes(place: Place) -> dict[int, dict[str, ModelShape]]:
     """Return the shapes of all models by the lanes that hold them."""
     held: dict[int, dict[str, ModelShape]] = {}
     for image, lanes in place.images:

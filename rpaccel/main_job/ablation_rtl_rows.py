@@ -6,19 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rpaccel.main_job.ablation_rtl_causes import Causes
 from rpaccel.scheduler.ablation import FEATURES, ID_BYTES, IDEAS, Design, designs, host_sort_s
+from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import RESULT
-from rpaccel.spec.platform import PlatformConfig
+from rpaccel.spec.platform import PlatformConfig, load_platform
 
 __all__ = [
     "PLATFORM", "SAME", "Figure", "Gains", "HostTimes", "PlaceRun", "RtlAblation", "RtlAsk",
-    "RtlRow", "Speed", "Step", "sign", "steps_of",
+    "RtlRow", "Speed", "Step", "card_of", "sign", "steps_of",
 ]  # fmt: skip
 
 PLATFORM = "paper"  # its link and clock; its memory's latency is that of the simulated memory
 PATH = ("base", "O.1", "O.1 to O.2", "O.1 to O.3", "O.1 to O.4", "O.1 to O.5")
 SAME = 0.02  # gains within 2 % of 1 are no change
 ITEMS_STEP = 128  # tasks of a first stage hold whole beats of ids
+
+
+def card_of(config: AcceleratorConfig) -> PlatformConfig:
+    """Return PLATFORM, with the share of its link's rate that `config` has of its machine's MACs.
+
+    What a query takes of array and link is then in the proportion that it has on PLATFORM.
+    """
+    platform = load_platform(PLATFORM)
+    whole = load_accelerator(platform.accelerator.preset)
+    share = (config.array_size / whole.array_size) ** 2
+    link = platform.link.model_copy(update={"bytes_per_s": platform.link.bytes_per_s * share})
+    return platform.model_copy(update={"link": link})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +45,7 @@ class RtlAsk:
     """
 
     preset: str = "default"
-    items: int = 128
+    items: int = 512
     seed: int = 0
     designs: tuple[str, ...] = tuple(design.name for design in designs())
 
@@ -137,6 +151,11 @@ class RtlRow:
         """What the model says of many queries in flight."""
         return self._qps(self.steady)
 
+    @property
+    def unbound_qps(self) -> float:
+        """What the netlist would do if its link were never the bound."""
+        return self.clock_hz / self.rtl.per_query
+
     def _qps(self, cycles: float) -> float:
         return min(self.clock_hz / cycles, 1 / self.host.busy)
 
@@ -175,6 +194,11 @@ class Step:
         return Gains.of(self.before.speed(self.before.rtl), self.after.speed(self.after.rtl))
 
     @property
+    def unbound(self) -> float:
+        """Measured throughput, if the link were never the bound."""
+        return self.after.unbound_qps / self.before.unbound_qps
+
+    @property
     def model(self) -> Gains:
         """By the model, for the same queries."""
         return Gains.of(self.before.speed(self.before.model), self.after.speed(self.after.model))
@@ -204,12 +228,14 @@ class PlaceRun:
 class RtlAblation:
     """All rows. queries : answers compared bit for bit. cpu_seconds : of the simulation.
 
-    larger : rows of queries of more candidates, by the model alone, in `rtl` too.
+    larger : rows of queries of more candidates, by the model alone, in `rtl` too. causes : of signs
+    that are not those of `paper`.
     """
 
     ask: RtlAsk
     rows: tuple[RtlRow, ...]
     larger: Mapping[int, tuple[RtlRow, ...]]
+    causes: Causes
     queries: int
     cycles: int
     cpu_seconds: float

@@ -1,13 +1,15 @@
 """The ablation on the netlist: its host on the software device, its page; the netlist nightly."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from rpaccel.golden.lane import run_query
 from rpaccel.host.software_device import SoftwareDevice
-from rpaccel.main_job.ablation_rtl import run_place, run_rtl_ablation
+from rpaccel.main_job.ablation_rtl import TRACED, run_place, run_rtl_ablation
+from rpaccel.main_job.ablation_rtl_causes import Causes, Use, Waits, find_causes, waits_of
 from rpaccel.main_job.ablation_rtl_machine import Questions, RtlHost, make_places
 from rpaccel.main_job.ablation_rtl_model import predict
 from rpaccel.main_job.ablation_rtl_page import rtl_text, rtl_values
@@ -18,6 +20,7 @@ from rpaccel.main_job.ablation_rtl_rows import (
     RtlAsk,
     RtlRow,
     Speed,
+    card_of,
     sign,
 )
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES
@@ -29,9 +32,27 @@ from rpaccel.spec.platform import load_platform
 from rpaccel.spec.registers import ADDRESS
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
-DEFAULT, PLATFORM = load_accelerator("default"), load_platform("paper")
+DEFAULT, PAPER = load_accelerator("default"), load_platform("paper")
+PLATFORM = card_of(DEFAULT)
 DESIGNS = {design.name: design for design in designs()}
 DELAY = 1000
+RATE = 6.67e9 / 16
+CAUSES = Causes(
+    uses={
+        "RMlarge, whole array": Use(array=217, gather=50),
+        "RMlarge, four quarters": Use(array=215.5, gather=13),
+        "RMsmall, whole array": Use(array=29, gather=50.1),
+    },
+    paper={
+        "RMlarge, whole array": Use(array=17, gather=2),
+        "RMlarge, four quarters": Use(array=15.25, gather=2),
+        "RMsmall, whole array": Use(array=6, gather=2),
+    },
+    waits={
+        "O.1 alone": Waits(changes=0.25, cycles=3854),
+        "O.1 to O.2": Waits(changes=1, cycles=20571),
+    },
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +149,10 @@ def test_place_asks_equal_questions_once(models, places):
     asked = {n: Questions(models, DESIGNS[n], DEFAULT) for n in ("base", "O.2 alone")}
     device = Clocked()
     run = run_place(device, places["whole"], asked, models, PLATFORM, lambda _: None)
-    assert run.queries == 2 * 2 + 1
+    assert run.queries == 2 * 2 + 1  # two of one stage on one lane, and one alone
+    assert [Questions(models, DESIGNS[n], DEFAULT).in_flight for n in ("O.1", "O.3 alone")] == [
+        DEFAULT.funnels, DEFAULT.funnels,
+    ]  # fmt: skip
     assert run.figures["base"] is run.figures["O.2 alone"]
     assert run.cycles == device.cycles > 0
 
@@ -147,17 +171,68 @@ def test_model_is_told_pins_and_the_round_trip(models, places):
     assert said("O.1 to O.2").times.ends[0] < said("base").times.ends[0]
 
 
+def test_link_is_in_the_proportion_of_the_macs():
+    assert PLATFORM.link.bytes_per_s * 16 == PAPER.link.bytes_per_s
+    assert PLATFORM.link.fixed_s == PAPER.link.fixed_s
+    assert PLATFORM.accelerator == PAPER.accelerator
+    assert card_of(load_accelerator("paper")) == PAPER
+
+
+def test_causes_are_those_of_the_model(models, places):
+    asked = {name: Questions(models, DESIGNS[name], DEFAULT) for name in TRACED}
+    said = {
+        name: predict(
+            places[each.name], each, range(4), before=(), in_flight=2, round_trip_cycles=DELAY,
+            memory=PLATFORM.accelerator.memory, sub_batches=True,
+        )
+        for name, each in asked.items()
+    }  # fmt: skip
+    memory = PLATFORM.accelerator.memory
+    made = find_causes(places, asked, said, memory, dict.fromkeys(asked, 4))
+    whole, quarters = (
+        made.uses[f"RMlarge, {what}"].array for what in ("whole array", "four quarters")
+    )
+    assert 0.98 < whole / quarters < 1.02
+    assert made.uses["RMsmall, whole array"].gather > 26  # a row a cycle
+    small = made.paper["RMsmall, whole array"]
+    assert small.gather < small.array
+    assert (
+        made.paper["RMlarge, whole array"].array > 1.05 * made.paper["RMlarge, four quarters"].array
+    )
+    for each in made.waits.values():
+        assert 0 < each.changes <= 2
+        assert each.cycles > 500 * each.changes
+    few = find_causes(places, {"base": asked["base"]}, said, memory, {"base": 4})
+    assert set(few.uses) == {"RMlarge, whole array"} and not few.waits
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_waits_are_those_of_gathers_between_models(parts):
+    """Two queries: first stages, first at 0 and 100, then second ones at 250 and 300, 310."""
+    gathers = [(0, 0, 0, 40), (1, 0, 40, 100), (0, 1, 250, 280), (0, 1, 280, 300), (1, 1, 310, 350)]
+    spans, tasks = [], []
+    for query, stage, begin, end in gathers:
+        number, own = (query + 2 * stage, 0) if parts == 2 else (query, stage)
+        spans.append(SimpleNamespace(query=number, stage=own, gathering=begin, gathered=end))
+        if not any((task.query, task.stage) == (number, own) for task in tasks):
+            tasks.append(SimpleNamespace(query=number, stage=own))
+    report = SimpleNamespace(sub_batches=spans, tasks=tasks[::-1])
+    said = SimpleNamespace(report=report)
+    found = waits_of(SimpleNamespace(parts=parts), said, 2)
+    assert found == Waits(changes=1 / 2, cycles=150 / 2)
+
+
 def test_host_times():
     base, first, whole = (
         HostTimes.of(DESIGNS[name], 128, PLATFORM) for name in ("base", "O.1", "O.1 to O.2")
     )
-    assert base.way_in == pytest.approx(40e-6 + 128 * 156 / 6.67e9)
-    assert base.busy == pytest.approx(128 * 156 / 6.67e9)
+    assert base.way_in == pytest.approx(40e-6 + 128 * 156 / RATE)
+    assert base.busy == pytest.approx(128 * 156 / RATE)
     assert (base.between, whole.between) == (0, 0)
-    assert first.between == pytest.approx(2 * 40e-6 + 0.03e-3 + (128 * 8 + 16 * 4) / 6.67e9)
-    assert base.last == pytest.approx(40e-6 + 128 * 8 / 6.67e9 + 0.03e-3)
-    assert first.last == pytest.approx(40e-6 + 16 * 8 / 6.67e9 + 0.03e-3)
-    assert whole.last == pytest.approx(40e-6 + 2 * 8 / 6.67e9)
+    assert first.between == pytest.approx(2 * 40e-6 + 0.03e-3 + (128 * 8 + 16 * 4) / RATE)
+    assert base.last == pytest.approx(40e-6 + 128 * 8 / RATE + 0.03e-3)
+    assert first.last == pytest.approx(40e-6 + 16 * 8 / RATE + 0.03e-3)
+    assert whole.last == pytest.approx(40e-6 + 2 * 8 / RATE)
 
 
 def row(name, alone, per_query, **options):
@@ -177,8 +252,9 @@ def row(name, alone, per_query, **options):
 
 def study(*rows, larger=None):
     return RtlAblation(
-        ask=RtlAsk(), rows=rows, larger=larger or {}, queries=7, cycles=10**6, cpu_seconds=60.0
-    )
+        ask=RtlAsk(), rows=rows, larger=larger or {}, causes=CAUSES, queries=7, cycles=10**6,
+        cpu_seconds=60.0,
+    )  # fmt: skip
 
 
 def test_signs_and_page():
@@ -204,6 +280,31 @@ def test_signs_and_page():
     assert values["designs"][0]["rtl"]["qps"] == pytest.approx(12_500)
 
 
+def test_reasons_have_the_figures_of_their_causes():
+    base, one = row("base", 40_000, 90_000.0), row("O.1", 30_000, 60_000.0)
+    paper = base.paper
+    quarters = row("O.3 alone", 90_000, 90_000.0, paper=replace(paper, qps=1.2 * paper.qps))
+    both = row("O.1 to O.2", 20_000, 75_000.0, paper=one.paper)
+    text = " ".join(rtl_text(study(base, quarters, one, both)).split())
+    assert "* O.3 alone, throughput: netlist same (1.00x), `paper` better (1.20x): layers" in text
+    assert (
+        "takes the array 217.0 cycles, four quarters 215.5, at most 1.01x; on `paper` 17.0" in text
+    )
+    assert "changes its model 0.25 times a query" in text and "20,571 cycles" in text
+    assert "(50.1 cycles an item, its array 29.0)" in text
+    assert "| RMsmall, whole array | 29.0 | 50.1 | 6.0 | 2.0 |" in text
+    assert "| O.1 to O.2 | 1.00 | 20,571 |" in text
+
+
+def test_what_another_link_would_change_is_told():
+    rows = [row("base", 4000, 4000.0), row("O.5 alone", 4000, 3000.0)]  # the link takes 11,977
+    text = " ".join(rtl_text(study(*rows)).split())
+    assert "| O.5 alone | same 1.00x | same 1.00x | same 1.00x | same 1.00x |" in text
+    assert "were no link the bound: O.5 alone better 1.33x." in text
+    assert "0.42 GB/s" in text and "6.67 GB/s, in the proportion of the MACs, 1/16" in text
+    assert rtl_values(study(*rows))["causes"]["waits"]["O.1 alone"]["changes"] == 0.25
+
+
 def test_signs_have_a_tolerance():
     assert [sign(gain) for gain in (0.5, 0.979, 0.981, 1.0, 1.019, 1.021)] == [
         "worse", "worse", "same", "same", "same", "better",
@@ -212,7 +313,7 @@ def test_signs_have_a_tolerance():
 
 def test_link_bounds_the_rate():
     fast = row("base", 1000, 10.0)
-    assert fast.speed(fast.rtl).qps == pytest.approx(6.67e9 / (128 * 156))
+    assert fast.speed(fast.rtl).qps == pytest.approx(RATE / (128 * 156))
 
 
 @pytest.mark.parametrize(
@@ -233,13 +334,13 @@ def test_chosen_designs_begin_with_the_base():
     assert [d.name for d in RtlAsk(designs=("O.5 alone", "O.2 alone")).chosen] == [
         "base", "O.2 alone", "O.5 alone",
     ]  # fmt: skip
-    assert RtlAsk(items=256).larger == (512,)
+    assert RtlAsk(items=256).larger == (512,) and not RtlAsk().larger
 
 
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_netlist_has_the_signs_of_the_model():
-    ask = RtlAsk(designs=("O.2 alone", "O.1", "O.1 to O.2"))
+    ask = RtlAsk(items=128, designs=("O.2 alone", "O.1", "O.1 to O.2"))
     made = run_rtl_ablation(ask)
     signs = {}
     for step in made.steps:
