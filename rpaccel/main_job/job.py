@@ -175,7 +175,8 @@ def _predict(job: CompiledJob, run: NetlistRun, progress: Progress, folder: RunF
         f"{error:+.2f} %; both in trace.json (ui.perfetto.dev)"
     )
     folder.figure("prediction error, several in flight", round(error, 2), "%")
-    model = machine_events(machine, process=3, start=min(run.fetched))
+    tags = [completion.tag for completion in run.overlapped]
+    model = machine_events(machine, process=3, start=min(run.fetched), tags=tags)
     (folder.path / "trace.json").write_text(trace_json(run.events, model))
     folder.figure("worst prediction error per query", round(100 * table.worst_total, 2), "%")
     if not table.passed:

@@ -111,7 +111,7 @@ def predict_records(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> 
 def predict_overlap(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> MachineReport:
     """Return what the model of a machine says of the queries that were in flight together.
 
-    They arrive when the netlist fetched them; cycle 0 is the first fetch.
+    They arrive when the netlist fetched them; cycle 0 is the first fetch. Sub-batches are in it.
     """
     small = job.rankers[job.compiled.slot("small")]
     shapes: dict[str, ModelShape] = {}
@@ -142,7 +142,8 @@ def predict_overlap(job: CompiledJob, run: NetlistRun, timing: MemoryTiming) -> 
             )
         )
     memory = ModelTiming(latency_cycles=timing.read_latency_cycles, source="the simulated memory")
-    return simulate(Machine(config=job.config, memory=memory, lanes={0: shapes}), loads)
+    machine = Machine(config=job.config, memory=memory, lanes={0: shapes})
+    return simulate(machine, loads, sub_batches=True)
 
 
 def timeline(report: QueryReport, completion: Completion) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def test_queries_that_do_not_meet_are_predicted_as_alone(job, run):
     alone = [completion.total_cycles for completion in run.completions]
     assert [query.total_cycles for query in report.queries] == alone
     assert abs(report.cycles - run.overlapped_cycles) <= 2
+    items = sum(batch.items for batch in report.sub_batches)
+    assert items == sum(len(stage.ids) for golden in run.golden for stage in golden.stages)
 
 
 def test_inputs_are_split_and_reproducible(job):
