@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from rpaccel.rtl.netlist import system_netlist
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
-__all__ = ["CriteoAsk", "CriteoPart", "criteo_parts", "run_criteo", "traced_parts"]
+__all__ = ["CriteoAsk", "CriteoPart", "criteo_parts", "rows_of", "run_criteo", "traced_parts"]
 
 STEPS = 6
 DEPTH = 32  # of the rings: more queries than the machine works on at a time
@@ -73,13 +73,15 @@ class CriteoPart:
     """Queries in flight together under one split.
 
     change_cycles : of the change of the split and the loads; of the first part: of all loads.
-    cycles : from the first submission to the last answer.
+    cycles : from the first submission to the last answer. rows : row counters at its end; each LOAD
+    sets them to 0, but for the pinned ones.
     """
 
     split: str
     answers: tuple[CriteoAnswer, ...]
     change_cycles: int
     cycles: int
+    rows: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures of the part and every answer."""
@@ -123,7 +125,11 @@ def criteo_parts(
         first += count
         end = clock()
         yield CriteoPart(
-            split=split, answers=tuple(answers), change_cycles=begin - start, cycles=end - begin
+            split=split,
+            answers=tuple(answers),
+            change_cycles=begin - start,
+            cycles=end - begin,
+            rows=machine.row_counters(),
         )
         start = end
 
@@ -135,16 +141,22 @@ def traced_parts(
     log = machine.driver.task_log
     if log is None:
         raise ValueError("machine must keep a log of tasks for a timeline, not none")
-    before = machine.row_counters()
+    pinned = 0
     for part in parts:
-        after = machine.row_counters()
         answered = [
             Answered(query=each.query, golden=each.golden, completion=each.completion)
             for each in part.answers
         ]
-        trace.add(machine.loaded, answered, log.take(), hit_share(before, after))
-        before = after
+        before = dict.fromkeys(part.rows, 0) | {"pinned": pinned}
+        trace.add(machine.loaded, answered, log.take(), hit_share(before, part.rows))
+        pinned = part.rows["pinned"]
         yield part
+
+
+def rows_of(parts: Sequence[CriteoPart]) -> dict[str, int]:
+    """Return the row counters of all parts together."""
+    total = {name: sum(part.rows[name] for part in parts) for name in parts[0].rows}
+    return total | {"pinned": parts[-1].rows["pinned"]}
 
 
 def run_criteo(ask: CriteoAsk, out: Path, page: Path | None) -> list[dict[str, Any]]:
@@ -211,13 +223,12 @@ def _simulate(
         parts = list(traced_parts(machine, running, trace) if ask.trace else running)
         cycles, seconds = device.cycles, time.monotonic() - start
         cpu_seconds = time.process_time() - start_cpu
-        rows = machine.row_counters()
         ports = [asdict(device.port_traffic(port)) for port in range(config.memory_ports)]
     if ask.trace:
         trace.write(folder.path / "trace.json")
         progress.note(f"timeline: {folder.path}/trace.json (ui.perfetto.dev)")
     folder.write_json("parts", [part.to_json() for part in parts])
-    folder.write_json("counters", {"rows": rows, "ports": ports})
+    folder.write_json("counters", {"rows": rows_of(parts), "ports": ports})
     folder.figure("queries bit-exact", sum(len(part.answers) for part in parts), "queries")
     folder.figure("cycles per query, 8 + 2", round(parts[0].cycles / ask.queries), "cycles")
     folder.figure("changes of the split", len(parts) - 1, "")

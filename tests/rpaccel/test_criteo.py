@@ -13,7 +13,13 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import PortTraffic
 from rpaccel.main_job import criteo
-from rpaccel.main_job.criteo import CriteoAsk, criteo_parts, run_criteo, traced_parts
+from rpaccel.main_job.criteo import (
+    CriteoAsk,
+    criteo_parts,
+    rows_of,
+    run_criteo,
+    traced_parts,
+)  # fmt: skip
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES, CriteoMachine
 from rpaccel.main_job.criteo_models import (
     EIGHT_TWO,
@@ -137,6 +143,29 @@ def test_parts_are_in_the_timeline(models, images):
     bare = machine(models, images)
     with pytest.raises(ValueError, match=r"^machine must keep a log of tasks for a timeline, not"):
         next(traced_parts(bare, iter(()), trace))
+
+
+def test_row_counters_are_of_all_parts(models, images, monkeypatch):
+    """A LOAD between two parts sets all but the pinned ones to 0."""
+    device = CriteoMachine(
+        SoftwareDevice(DEFAULT, MEMORY_BYTES), models, images, depth=8, log_entries=64
+    )
+    others = dict.fromkeys(("merged", "refused", "used"), 0)
+    seen = iter(
+        {"pinned": pinned, "hits": hits, "misses": misses} | others
+        for pinned, hits, misses in ((10, 0, 10), (14, 2, 2), (14, 1, 9))
+    )
+    monkeypatch.setattr(device, "row_counters", lambda: next(seen))
+    shares = []
+
+    class Told(RunTrace):
+        def add(self, images, answered, log, hits, *, retrieved=False):
+            shares.append(hits)
+
+    ask, trace = replace(ASK, queries=1, live=1), Told(DEFAULT, models.rankers, MemoryTiming())
+    parts = list(traced_parts(device, criteo_parts(device, ask, lambda: 0, lambda _: None), trace))
+    assert shares == [10 / 20, 6 / 8, 1 / 10]
+    assert rows_of(parts) == {"pinned": 14, "hits": 3, "misses": 21} | others
 
 
 def test_wrong_bit_is_found(models, images):
