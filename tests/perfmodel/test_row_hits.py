@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rpaccel.perfmodel.row_hits import bank_skew, cache_bytes, machine_hits, static_hits
+from rpaccel.perfmodel.row_hits import bank_skew, cache_bytes, machine_hits, split_hits, static_hits
 from rpaccel.spec.accelerator import load_accelerator
 
 PAPER = load_accelerator("paper")
@@ -31,6 +31,16 @@ def test_without_caches_only_the_look_ahead_is_left():
     small = PAPER.model_copy(update={"static_cache_lines": 0, "row_cache_sets": 1})
     ours = machine_hits(small, STAGES)
     assert all(ours[name] < rate for name, rate in machine_hits(PAPER, STAGES).items())
+
+
+@pytest.mark.parametrize("kib", [64, 512, 4096])
+def test_one_full_cache_stands_for_sets_of_four_ways(kib):
+    """Hit rates of sweeps: within half a point of first in, first out in four ways."""
+    beats = (kib << 10) // 64
+    stages = [("small", 4, 4096), ("large", 32, 512)]
+    full, sets = (split_hits(stages, 64, [beats // 2] * 2, beats, ways=w) for w in (None, 4))
+    assert full == pytest.approx(sets, abs=0.005)
+    assert full != sets
 
 
 def test_same_seed_same_rates():
