@@ -18,6 +18,8 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Target
 from rpaccel.spec.stripe import bank_of
 
+Ints = NDArray[np.int64]
+
 __all__ = ["NO_PINS", "PinLoads", "pin_popular", "pinned_rows"]
 
 
@@ -25,12 +27,13 @@ __all__ = ["NO_PINS", "PinLoads", "pin_popular", "pinned_rows"]
 class PinLoads:
     """Loads of the static caches, (target, index, entry) each, one a cycle, and their split.
 
-    beats : that got a place.
+    beats : that got a place. moves : (edge, split) each, of `run_rows`.
     """
 
     loads: Sequence[tuple[Target, int, int]] = ()
     split: int = 0
     beats: int = 0
+    moves: tuple[tuple[int, int], ...] = ()
 
 
 NO_PINS = PinLoads()
@@ -64,6 +67,21 @@ def _memory_row(address: int, size: int) -> bytes:
 
 def pinned_rows(config: AcceleratorConfig, pins: PinLoads) -> PinnedRows:
     """Return what lookups find when the static caches have been loaded."""
+    first, *others = (_found(config, pins, split) for split in _splits(pins))
+    edges = (edge for edge, _ in pins.moves)
+    return PinnedRows(
+        addresses=first,
+        load_cycles=len(pins.loads),
+        moves=tuple(zip(edges, others, strict=True)),
+    )
+
+
+def _splits(pins: PinLoads) -> list[int]:
+    return [pins.split, *(split for _, split in pins.moves)]
+
+
+def _found(config: AcceleratorConfig, pins: PinLoads, split: int) -> tuple[Ints, Ints]:
+    """Return the addresses that lookups of each stage find under a split."""
     cache = bank_pins(config)
     layout = entry_layout(cache)
     found: tuple[list[int], ...] = tuple([] for _ in range(STAGES))
@@ -75,8 +93,8 @@ def pinned_rows(config: AcceleratorConfig, pins: PinLoads) -> PinnedRows:
         way, at = divmod(place, cache.sets)
         tag = int(entry.tag) << cache.set_bits
         key = tag | (cache.index(tag, way) - way * cache.sets) ^ at
-        its_own = (entry.line >= pins.split) == entry.stage
+        its_own = (entry.line >= split) == entry.stage
         if entry.valid and its_own and bank_of(config, key << WORD_BITS) == bank:
             found[entry.stage].append(key << WORD_BITS)
     front, back = (np.array(addresses, np.int64) for addresses in found)
-    return PinnedRows(addresses=(front, back), load_cycles=len(pins.loads))
+    return front, back

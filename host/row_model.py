@@ -175,6 +175,7 @@ def compare_rows(
         timing,
         loads=pins.loads,
         split=pins.split,
+        moves=pins.moves,
         wait_per_mille=stalls.per_mille if stalls else 0,
         seed=stalls.seed if stalls else 1,
         prefetches=prefetches,

@@ -68,6 +68,7 @@ class _Header(ctypes.Structure):
                 "seed",
                 "split",
                 "loads",
+                "moves",
                 "updates",
                 "update_gap",
                 "live_rows",
@@ -255,6 +256,7 @@ def run_rows(
     seed: int = 1,
     loads: Sequence[tuple[Target, int, int]] = (),
     split: int = 0,
+    moves: Sequence[tuple[int, int]] = (),
     updates: Updates | None = None,
     prefetches: Sequence[NDArray[np.void]] = (),
 ) -> RowRun:
@@ -262,7 +264,8 @@ def run_rows(
 
     traces : ROW[n] each, rows inside `memory_bytes`. wait_per_mille : cycles of 1000 in which a
     reader does not take its answer. loads : (target, index, entry) of pinned rows, whose bytes must
-    be those of memory (`memory_bytes_of`, `live_row`). split : of the static caches.
+    be those of memory (`memory_bytes_of`, `live_row`). split : of the static caches; moves :
+    (edge, split) each, from which on they have another one, as `after` counts for a first row.
     prefetches : ROW[n] of each of the program's prefetchers; `stage` is its epoch (0..3) while it
     offers the row or has it next. The run ends when what they asked for has been read.
     Raises RowError that says what was wrong and when.
@@ -277,7 +280,7 @@ def run_rows(
     live = updates or Updates(count=0, live_rows=0, row_bytes=4)
     limit += live.count * (live.gap_cycles + _LIMIT_CYCLES_PER_UPDATE)
     header = _Header(
-        memory_bytes, limit, wait_per_mille, seed, split, len(loads),
+        memory_bytes, limit, wait_per_mille, seed, split, len(loads), len(moves),
         live.count, live.gap_cycles, live.live_rows, live.row_bytes, live.versions_address,
         live.queue_address, timing.parameters,
     )  # fmt: skip
@@ -289,6 +292,7 @@ def run_rows(
         with stimulus.open("wb") as file:
             file.write(bytes(header))
             file.write(pinned.tobytes())
+            file.write(np.array(moves, np.uint64).tobytes())
             for trace in (*traces, *prefetches):
                 file.write(len(trace).to_bytes(8, "little"))
                 file.write(np.ascontiguousarray(trace, ROW).tobytes())

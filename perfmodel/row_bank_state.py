@@ -60,7 +60,8 @@ class RowTrace(NamedTuple):
     epoch : of a prefetcher, while it offers the row or has it next.
 
     first : number of a row's first beat. bank : of a row. after : cycles between the row before and
-    the offer of this one. key : of a beat; at : its set; pinned : 1 or 0.
+    the offer of this one. key : of a beat; at : its set; pinned : bit n: found after n moves of
+    the static caches' split. moves : int64[moves]  their cycles.
     """
 
     beats: Ints
@@ -71,6 +72,7 @@ class RowTrace(NamedTuple):
     key: Ints
     at: Ints
     pinned: Ints
+    moves: Ints
 
 
 def _record(names: str) -> np.dtype[np.void]:
@@ -94,7 +96,8 @@ BANK = _record(
     "run misses run_key run_read walking waiter free_waiter groups groups_head"
 )
 OP = _record(
-    "valid fill pinned event reader place key at beat last read line"  # line: NONE is not kept
+    "valid fill pinned event reader place key at beat last read line "  # line: NONE is not kept
+    "fresh"  # its entry of the static cache is not compared yet
 )
 OWNER = _record("reader place next")
 ROW = _record("row reader place")
@@ -118,7 +121,7 @@ class RowState(NamedTuple):
     there : uint8[readers, places]  beats that wait for their turn
     tags, flying : int64, uint8[banks, lines]  a set's ways are neighbours
     marks : int64[banks, lines]  EPOCHS * prefetcher + epoch, or NONE; unread : uint8[banks, lines]
-    epochs : int64[prefetchers]  of now
+    epochs : int64[prefetchers]  of now. split : int64[1]  moves so far
     next_way : int64[banks, sets]
     front : OP[banks, lookup_cycles]  beats on their way through the static cache: a ring
     pipe : int64[banks, look_cycles]  ops on their way through the cache, newest first
@@ -141,6 +144,7 @@ class RowState(NamedTuple):
     marks: Ints
     unread: npt.NDArray[np.uint8]
     epochs: Ints
+    split: Ints
     next_way: Ints
     read_line: Ints
     line_read: Ints
@@ -190,6 +194,7 @@ def new_row_state(
         marks=np.full((banks, sets * ways), NONE),
         unread=np.zeros((banks, sets * ways), np.uint8),
         epochs=np.zeros(sizes.readers - sizes.answering, np.int64),
+        split=np.zeros(1, np.int64),
         next_way=np.zeros((banks, sets), np.int64),
         read_line=np.zeros((banks, reads), np.int64),
         line_read=np.zeros((banks, sets * ways), np.int64),

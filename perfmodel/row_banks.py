@@ -46,6 +46,7 @@ __all__ = [
 ROWS_WAITING = 16  # before a bank: rtl.row_bank
 WORD_BYTES = 4  # rows begin at words
 STAGES = 2
+MOST_MOVES = 62  # of a split: a beat has a bit for each
 Ints = npt.NDArray[np.int64]
 
 
@@ -82,10 +83,13 @@ class PinnedRows:
     addresses : per stage, int[n] of the beats that a lookup finds [bytes]: of a beat's first byte,
         or of a smaller row's.
     load_cycles : of loading them, from the reset to the first cycle.
+    moves : (edge, addresses) each: what a lookup finds from there on, as the split between the
+        stages moves; edges as of AskedRows.after, rising; MOST_MOVES at most.
     """
 
     addresses: tuple[Ints, Ints]
     load_cycles: int = 0
+    moves: tuple[tuple[int, tuple[Ints, Ints]], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +197,8 @@ def predict_rows(
         *(np.concatenate([np.zeros(0, np.int64), *column]) for column in zip(*given, strict=True))
     )
     _check(config, joined, pinned)
-    trace = _trace(config, joined, pinned)
     sizes = row_sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
+    trace = _trace(config, joined, pinned, sizes.first_edge)
     rows = [len(each.addresses) for each in given]
     waits = [
         int(max(0, each.after[0] - sizes.first_edge)) if len(each.after) else 0 for each in given
@@ -233,7 +237,9 @@ def _whole(addresses: npt.ArrayLike, *others: npt.ArrayLike) -> _Rows:
     return _Rows(at, *columns)
 
 
-def _trace(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) -> RowTrace:
+def _trace(
+    config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None, first_edge: int = 0
+) -> RowTrace:
     """Return what the kernels know of rows and of their beats."""
     address, beats = rows.addresses, rows.beats
     first = np.cumsum(beats) - beats
@@ -251,6 +257,7 @@ def _trace(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) ->
         key=key,
         at=fold(key, set_bits, key_bits),
         pinned=_pinned(word, np.repeat(rows.stages, beats), pinned),
+        moves=np.array([edge - first_edge for edge, _ in pinned.moves] if pinned else [], np.int64),
     )
 
 
@@ -266,17 +273,24 @@ def row_trace(
 
 
 def _pinned(word: Ints, stage: Ints, pinned: PinnedRows | None) -> Ints:
-    """Return 1 for the beats that the static caches hold, else 0. word : address [bytes]."""
+    """Return of each beat whether the static caches have it. word : address [bytes].
+
+    Bit n: after n moves of their split.
+    """
     found = np.zeros(len(word), np.int64)
     if pinned:
-        for number, addresses in enumerate(pinned.addresses):
-            found |= (stage == number) & np.isin(word, addresses)
+        for move, of_stages in enumerate([pinned.addresses, *(each for _, each in pinned.moves)]):
+            for number, addresses in enumerate(of_stages):
+                found |= ((stage == number) & np.isin(word, addresses)).astype(np.int64) << move
     return found
 
 
 def _check(config: AcceleratorConfig, rows: _Rows, pinned: PinnedRows | None) -> None:
     if pinned and not config.static_cache_lines:
         raise ValueError("static_cache_lines must be at least 1 for pinned rows, not 0")
+    edges = [edge for edge, _ in pinned.moves] if pinned else []
+    if len(edges) > MOST_MOVES or edges != sorted(edges):
+        raise ValueError(f"moves must be at most {MOST_MOVES}, of rising edges, not {edges}")
     at = rows.addresses
     if wrong := at[(at < 0) | (at % WORD_BYTES != 0)][:1].tolist():
         raise ValueError(f"addresses must be multiples of {WORD_BYTES}, not {wrong[0]}")

@@ -57,10 +57,16 @@ def step_front(sizes: RowSizes, trace: RowTrace, state: RowState, b: int) -> boo
         return False
     moved = op.valid > 0
     state.counters[0].pinned += bank.answered
+    # the youngest meets the split a cycle after it came, or when it can go on
+    newest = state.front[b, wrap(bank.front_head + sizes.lookup_cycles - 1, sizes.lookup_cycles)]
+    if newest.fresh:
+        newest.pinned = newest.pinned >> state.split[0] & 1
+        newest.fresh = 0
     bank.answered = bank.looked = 0
     op.valid = bank.rows_out
     if op.valid:
         take_beat(sizes, trace, state, b, op)
+        op.fresh = 1
     bank.front_head = wrap(bank.front_head + 1, sizes.lookup_cycles)
     for stage in range(sizes.lookup_cycles):
         moved = moved or state.front[b, stage].valid > 0

@@ -48,6 +48,13 @@ def _wake(sizes: RowSizes, state: RowState, now: int) -> int:
     return wake
 
 
+@fast
+def _move_split(trace: RowTrace, state: RowState, now: int) -> None:
+    """Count the moves of the static caches' split that have been."""
+    while state.split[0] < len(trace.moves) and trace.moves[state.split[0]] <= now:
+        state.split[0] += 1
+
+
 @njit(**ENTRY)
 def run(
     sizes: RowSizes,
@@ -70,6 +77,7 @@ def run(
             for b in range(sizes.banks):
                 state.banks[b].active = 1
         show_epochs(sizes, trace, state)
+        _move_split(trace, state, now)
         moved = offer_rows(sizes, trace, state, now)
         fetched = fetch_beats(sizes, trace, state, now)
         moved = collect_answers(sizes, state) or moved or fetched

@@ -25,7 +25,7 @@ constexpr uint32_t STALE = 15, PENDING = 255;
 constexpr uint64_t QUEUE_ENTRIES = 8, ENTRY_BYTES = RPACCEL_UPDATE_ENTRY_BYTES;
 
 struct Header {
-    uint64_t memory_bytes, limit_cycles, wait_per_mille, seed, split, loads;
+    uint64_t memory_bytes, limit_cycles, wait_per_mille, seed, split, loads, moves;
     // The first live_rows rows of live_row_bytes bytes have versions; their version words begin at
     // versions, the queue of updates at queue. A row is updated every update_gap cycles, or later.
     uint64_t updates, update_gap, live_rows, live_row_bytes, versions, queue;
@@ -43,6 +43,10 @@ struct Row {
 struct Load {
     uint32_t target, index;
     uint64_t low, high;
+};
+
+struct Move {  // the static caches have another split from an edge on
+    uint64_t edge, split;
 };
 
 struct Reader {
@@ -64,6 +68,8 @@ struct Bench {
     TimingParameters timing;
     std::vector<Reader> readers;
     std::vector<Load> loads;
+    std::vector<Move> moves;
+    size_t moved = 0;
     std::vector<uint32_t> sent, done;  // versions of live rows: in the queue, in memory
     std::vector<std::pair<uint32_t, uint32_t>> queued;  // row and version of entries, 0: stale
     uint64_t update_head = 0, update_next = 0, stale = 0, first_update = 0, last_update = 0;
@@ -202,6 +208,8 @@ struct Bench {
     }
 
     int step() {
+        while (moved < moves.size() && cycles >= moves[moved].edge)
+            model->split = moves[moved++].split;
 #define READER_DRIVE(i)                                                                      \
     {                                                                                        \
         Reader& r = readers[i];                                                              \
@@ -347,6 +355,8 @@ int main(int argc, char** argv) {
     Bench bench(header);
     bench.loads.resize(header.loads);
     file.read(reinterpret_cast<char*>(bench.loads.data()), header.loads * sizeof(Load));
+    bench.moves.resize(header.moves);
+    file.read(reinterpret_cast<char*>(bench.moves.data()), header.moves * sizeof(Move));
     uint64_t count;
     while (file.read(reinterpret_cast<char*>(&count), sizeof count)) {
         Reader reader;

@@ -168,6 +168,36 @@ def test_equals_the_netlist_with_pinned_rows(pinning_run, per_mille, split, stag
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_equals_the_netlist_while_the_split_moves(pinning_run, seed):
+    rng = np.random.default_rng(seed)
+    traces = small_rows(rng, str(rng.choice(KINDS)), (8, 16))
+    still = pin_popular(PINNING, traces, 8)
+    edges = len(still.loads) + np.sort(rng.integers(0, 3000, 40))
+    splits = rng.integers(0, PINNING.static_cache_lines + 1, 40)
+    pins = replace(still, moves=tuple(zip(edges.tolist(), splits.tolist(), strict=True)))
+    stalls = ReaderStalls(per_mille=[0, 300][seed % 2], seed=seed)
+    timing = MemoryTiming.of("hbm2") if seed % 4 == 3 else MemoryTiming(read_latency_cycles=9)
+    rtl, model = compare_rows(PINNING, pinning_run, traces, timing, pins=pins, stalls=stalls)
+    assert_equal(rtl, model)
+    rtl, model = compare_rows(PINNING, pinning_run, traces, timing, pins=still, stalls=stalls)
+    assert_equal(rtl, model)
+
+
+def test_a_split_that_moves_by_hand():
+    """A row of stage 0 whose line the other stage gets, and gives back: found, not, found."""
+    row, none = np.array([64]), np.zeros(0, np.int64)
+    memory = constant_memory(PINNING, 20)
+    asked = [AskedRows([64] * 6, after=[100] * 6)]
+    counts = []
+    for moves in ((), ((250, (none, none)),), ((250, (none, none)), (450, (row, none)))):
+        pins = PinnedRows(addresses=(row, none), moves=moves)
+        report = predict_rows(PINNING, asked, memory, pinned=pins)
+        counts.append((report.pinned, report.hits, report.misses))
+    assert counts == [(6, 0, 0), (2, 3, 1), (4, 1, 1)]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["ddr4", "hbm2"])
 def test_equals_the_netlist_with_nothing_pinned_yet(pinning_run, memory):
     rng = np.random.default_rng(4)
@@ -307,6 +337,9 @@ def test_rejects():
         ValueError, match=r"^static_cache_lines must be at least 1 for pinned rows, not 0$"
     ):
         predict_rows(CONFIG, [AskedRows([8])], memory, pinned=nothing)
+    back = replace(nothing, moves=((9, nothing.addresses), (8, nothing.addresses)))
+    with pytest.raises(ValueError, match=r"^moves must be at most 62, of rising edges, not .9, 8"):
+        predict_rows(PINNING, [AskedRows([8])], memory, pinned=back)
     with pytest.raises(ValueError, match=r"^latency_cycles must be at least 2, not 1$"):
         constant_memory(CONFIG, 1)
     for timing, message in [
