@@ -11,29 +11,38 @@ from rpaccel.host.axi_memory import MEMORIES, MemoryTiming
 from rpaccel.host.ideal_requester import requester_report
 from rpaccel.host.row_simulator import RowRun, Updates, build_rows, rows_of, run_rows
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
+from rpaccel.spec.stripe import port_of
 
-__all__ = ["ROW_BYTES", "StudyRow", "UpdateRow", "study", "study_machine", "update_study"]
+__all__ = [
+    "READERS", "ROW_BYTES", "SEVERAL_ROW_BYTES", "StudyRow", "UpdateRow", "readers_of", "study",
+    "study_machine", "update_study",
+]  # fmt: skip
 
 ROW_BYTES = (64, 128, 256, 512)
+SEVERAL_ROW_BYTES = (64, 256)  # of several ports
 MEMORY_BYTES = 1 << 26
 CLOCK_HZ = 300e6  # at 64 bytes a beat the port carries all of DDR4-2400
 LONGEST_REQUEST_BYTES = 256
+READERS = 16  # of several ports, at least: the gather ports of the whole `paper`
 
 
-def study_machine(banks: int = 4) -> AcceleratorConfig:
-    """Return one port of 64-byte beats with its banks, small caches, and rows of up to 256 B.
+def study_machine(banks: int = 4, ports: int = 1) -> AcceleratorConfig:
+    """Return ports of 64-byte beats with so many banks each, small caches, rows of up to 256 B.
 
-    Larger rows than a machine's (max_dim): a unit's study. Raises ValueError for wrong banks.
+    Larger rows than a machine's (max_dim): a unit's study. Raises ValueError for wrong sizes.
     """
-    if not 1 <= banks <= 64 or banks & (banks - 1):
-        raise ValueError(f"banks must be a power of two in 1..64, not {banks}")
+    for name, value, most in (("banks", banks, 64), ("ports", ports, 16)):
+        if not 1 <= value <= most or value & (value - 1):
+            raise ValueError(f"{name} must be a power of two in 1..{most}, not {value}")
+    if banks * ports > 64:
+        raise ValueError(f"banks of all ports must be at most 64, not {banks * ports}")
     return load_accelerator("paper").model_copy(
         update={
-            "name": "rows",
+            "name": "rows" if ports == 1 else f"rows_ports{ports}",
             "lanes": 1,
             "lane_blocks": (),
-            "memory_ports": 1,
-            "row_banks": banks,
+            "memory_ports": ports,
+            "row_banks": banks * ports,
             "stripe_bytes": 256,
             "row_cache_sets": 16,
             "reads_in_flight": 128,
@@ -43,15 +52,24 @@ def study_machine(banks: int = 4) -> AcceleratorConfig:
     )
 
 
+def readers_of(ports: int) -> int:
+    """Return the readers of so many ports: a reader takes one beat per cycle at most."""
+    return 1 if ports == 1 else max(READERS, 2 * ports)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
-    """Random rows of one size: beats per cycle of ours and of the ideal requester, and the peak."""
+    """Random rows of one size: beats per cycle of ours and of the ideal requester, and the peak.
+
+    All ports together.
+    """
 
     memory: str
     row_bytes: int
     run: RowRun
     ideal_beats_per_cycle: float
     peak_beats_per_cycle: float
+    ports: int = 1
 
     @property
     def of_ideal(self) -> float:
@@ -63,6 +81,11 @@ class StudyRow:
         """Beats per cycle over the most that memory and port can carry."""
         return self.run.beats_per_cycle / self.peak_beats_per_cycle
 
+    @property
+    def ideal_of_peak(self) -> float:
+        """The ideal requester's beats per cycle over that most: ours cannot be much above it."""
+        return self.ideal_beats_per_cycle / self.peak_beats_per_cycle
+
 
 def study(
     memories: Sequence[str] = tuple(MEMORIES),
@@ -70,33 +93,42 @@ def study(
     *,
     beats: int = 20_000,
     banks: int = 4,
+    ports: int = 1,
     seed: int = 1,
     progress: Callable[[str], None] = print,
 ) -> Iterator[StudyRow]:
-    """Yield a row for each memory and size: about `beats` beats at random, few of which hit.
+    """Yield a row for each memory and size: about `beats` beats a port at random, few of which hit.
 
-    A row above 256 B is asked for in requests of 256 B. Raises RowError if an answer is wrong.
+    banks : of each port. A row above 256 B is asked for in requests of 256 B. With several ports
+    `readers_of` them take rows in turn, and each port's ideal requester gets its bursts in that
+    order. Raises RowError if an answer is wrong.
     """
-    config = study_machine(banks)
-    program = build_rows(config, 1, progress=progress)
+    config, readers = study_machine(banks, ports), readers_of(ports)
+    program = build_rows(config, readers, checks=ports == 1, progress=progress)
     beat = config.beat_bytes
     for memory in memories:
         timing = MemoryTiming.of(memory, clock_hz=CLOCK_HZ)
         for size in row_bytes:
             rng = np.random.default_rng(seed)
-            rows = rng.integers(0, MEMORY_BYTES // size, beats * beat // size) * size
+            count = ports * beats * beat // size
+            rows = rng.integers(0, MEMORY_BYTES // size, count) * size
             part = min(size, LONGEST_REQUEST_BYTES)
             asked = (rows[:, None] + np.arange(0, size, part)).reshape(-1)
-            run = run_rows(
-                program, [rows_of(asked, part // beat)], timing, memory_bytes=MEMORY_BYTES
-            )
-            ideal = requester_report(timing, rows, size, beat_bytes=beat)
+            traces = [rows_of(asked[i::readers], part // beat) for i in range(readers)]
+            run = run_rows(program, traces, timing, memory_bytes=MEMORY_BYTES)
+            if ports == 1:
+                ideal = requester_report(timing, rows, size, beat_bytes=beat)
+            else:  # a stripe is one request
+                ideal = requester_report(
+                    timing, asked, part, port_of(config, asked), beat_bytes=beat
+                )
             yield StudyRow(
                 memory=memory,
                 row_bytes=size,
                 run=run,
                 ideal_beats_per_cycle=ideal.beats_per_cycle,
                 peak_beats_per_cycle=ideal.peak_bytes_per_cycle / beat,
+                ports=ports,
             )
 
 

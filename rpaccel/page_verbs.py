@@ -169,21 +169,32 @@ def filter_study(
 
 
 def row_study(
-    banks: Annotated[int, typer.Option(help="Row banks of the port, a power of two.")] = 4,
-    beats: Annotated[int, typer.Option(help="Beats read per memory and size.", min=1)] = 20_000,
+    banks: Annotated[int, typer.Option(help="Row banks of a port, a power of two.")] = 4,
+    beats: Annotated[
+        int, typer.Option(help="Beats read per memory, size and port.", min=1)
+    ] = 20_000,
+    ports: Annotated[str, typer.Option(help="Several memory ports: of 2, 4, 8, 16.")] = "4",
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/row_banks.md"),
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
     """Compare what row banks get of a memory with an ideal requester, in the netlist."""
-    from rpaccel.host.row_study import study, update_study  # noqa: PLC0415
+    from rpaccel.host import row_study as bench  # noqa: PLC0415
+    from rpaccel.main_job.paper_gather import gather_rates  # noqa: PLC0415
     from rpaccel.main_job.row_study_page import row_study_text, row_study_values  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    rows = list(study(beats=beats, banks=banks, seed=seed, progress=say))
-    updates = list(update_study(banks=banks, seed=seed, progress=say))
-    values = row_study_values(rows, updates) if json else None
-    show_page(out, row_study_text(rows, updates), values)
+    shares = functools.partial(bench.study, beats=beats, banks=banks, seed=seed, progress=say)
+    rows = list(shares())
+    updates = list(bench.update_study(banks=banks, seed=seed, progress=say))
+    several = [
+        row
+        for count in filter(None, ports.split(","))
+        for row in shares(row_bytes=bench.SEVERAL_ROW_BYTES, ports=int(count))
+    ]
+    hits = list(gather_rates(seed=seed))
+    values = row_study_values(rows, updates, several, hits) if json else None
+    show_page(out, row_study_text(rows, updates, several, hits), values)
 
 
 def retrieval_scan(

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rpaccel.host.row_study import StudyRow, UpdateRow
+from rpaccel.host.row_study import StudyRow, UpdateRow, readers_of
 from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.paper_gather import GatherRate
 
 __all__ = ["row_study_text", "row_study_values"]
 
@@ -25,6 +26,28 @@ carry at 300 MHz. A row above 256 B is asked for in parts of 256 B. The memories
 [the memory model](../memory_model.md).
 
 """
+_SEVERAL = """
+## Several ports
+The same with as many banks for each port, every port with a memory of its own; {readers},
+whose rows are dealt in turn. The ideal requester of each port reads its own in that order. *Ideal
+of peak*: a finite trace at random does not load all ports equally, ours or the ideal one's.
+
+"""
+_SEVERAL_HEAD = (
+    "ports", "memory", "row [B]", "ours [beats/cycle]", "ideal", "peak", "of ideal [%]",
+    "of peak [%]", "ideal of peak [%]",
+)  # fmt: skip
+_GATHER = """
+## Rows that hit, for the whole array of `paper`
+All its gather ports on its row banks, 26 single-hot tables and 13 dense values an item, records
+from memory (32 cycles); in `perfmodel/traced_gather.py`, which is equal to the netlist cycle for
+cycle where that is compared ([validation.md](validation.md); up to four ports). Any row of a table
+with equal probability, all of them in a cache. 13: what the port of the dense values allows. The
+goal is 10.
+
+"""
+_GATHER_HEAD = ("row [B]", "rows of a table", "in", "ports", "rows/cycle", "beats read [%]")
+GOALS = (("of ideal", 95, 0), ("of peak", 90, 256))  # [%], for rows of so many bytes and more
 _UPDATES = """
 ## While rows are updated
 Zipf-like reads of 4096 rows, alone and beside a writer that keeps the queue of row updates full.
@@ -36,19 +59,66 @@ over those beside the updates.
 _UPDATE_HEAD = ("memory", "row [B]", "cycles/update", "updates/s at 300 MHz", "reads [%]")
 
 
-def row_study_text(rows: Sequence[StudyRow], updates: Sequence[UpdateRow]) -> str:
-    """Return the page; the same rows give the same bytes."""
-    cells = [
+def _goals(rows: Sequence[StudyRow]) -> str:
+    """Return what is missed, and whether the ideal requester misses it too."""
+    lines = []
+    for name, goal, least_bytes in GOALS:
+        missed = []
+        for row in rows:
+            share = 100 * (row.of_ideal if name == "of ideal" else row.of_peak)
+            if row.row_bytes < least_bytes or share >= goal:
+                continue
+            ports = f"{row.ports} ports, " if row.ports > 1 else ""
+            note = f"{ports}{row.memory}, {row.row_bytes} B: {share:.1f}"
+            if name == "of peak":
+                ideal = 100 * row.ideal_of_peak
+                why = ": the memory's own limit" if ideal < goal else ""
+                note += f" (the ideal requester itself: {ideal:.1f}{why})"
+            missed.append(note)
+        of = f", rows of {least_bytes} B and more" if least_bytes else ""
+        lines.append(f"* {goal} % {name}{of}: " + ("; ".join(missed) if missed else "kept") + ".")
+    return "\nGoals, and what misses them [%]:\n" + "\n".join(lines) + "\n"
+
+
+def _shares(row: StudyRow) -> list[str]:
+    return [
+        row.memory,
+        str(row.row_bytes),
+        f"{row.run.beats_per_cycle:.3f}",
+        f"{row.ideal_beats_per_cycle:.3f}",
+        f"{row.peak_beats_per_cycle:.3f}",
+        f"{100 * row.of_ideal:.1f}",
+        f"{100 * row.of_peak:.1f}",
+    ]
+
+
+def _several(rows: Sequence[StudyRow]) -> str:
+    """Return the table of several ports; empty without one."""
+    if not rows:
+        return ""
+    ports = sorted({row.ports for row in rows})
+    readers = ", ".join(f"{readers_of(count)} readers at {count} ports" for count in ports)
+    cells = [[str(row.ports), *_shares(row), f"{100 * row.ideal_of_peak:.1f}"] for row in rows]
+    return _SEVERAL.format(readers=readers) + markdown_table(_SEVERAL_HEAD, cells) + _goals(rows)
+
+
+def row_study_text(
+    rows: Sequence[StudyRow],
+    updates: Sequence[UpdateRow],
+    several: Sequence[StudyRow] = (),
+    gather: Sequence[GatherRate] = (),
+) -> str:
+    """Return the page; the same rows give the same bytes. several : of more than one port."""
+    hits = [
         [
-            row.memory,
-            str(row.row_bytes),
-            f"{row.run.beats_per_cycle:.3f}",
-            f"{row.ideal_beats_per_cycle:.3f}",
-            f"{row.peak_beats_per_cycle:.3f}",
-            f"{100 * row.of_ideal:.1f}",
-            f"{100 * row.of_peak:.1f}",
+            str(rate.row_bytes),
+            str(rate.rows),
+            "static caches" if rate.pinned else "look-ahead caches",
+            str(rate.ports),
+            f"{rate.rows_per_cycle:.2f}",
+            f"{100 * rate.read_share:.1f}",
         ]
-        for row in rows
+        for rate in gather
     ]
     changed = [
         [
@@ -60,15 +130,33 @@ def row_study_text(rows: Sequence[StudyRow], updates: Sequence[UpdateRow]) -> st
         ]
         for row in updates
     ]
-    return _TEXT + markdown_table(_HEAD, cells) + _UPDATES + markdown_table(_UPDATE_HEAD, changed)
+    return (
+        _TEXT
+        + markdown_table(_HEAD, [_shares(row) for row in rows])
+        + _goals(rows)
+        + _several(several)
+        + (_GATHER + markdown_table(_GATHER_HEAD, hits) if hits else "")
+        + _UPDATES
+        + markdown_table(_UPDATE_HEAD, changed)
+    )
 
 
 def row_study_values(
-    rows: Sequence[StudyRow], updates: Sequence[UpdateRow]
+    rows: Sequence[StudyRow],
+    updates: Sequence[UpdateRow],
+    several: Sequence[StudyRow] = (),
+    gather: Sequence[GatherRate] = (),
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the figures for JSON, one entry per row."""
+
+    def shares(row: StudyRow) -> dict[str, Any]:
+        of = {"of_ideal": row.of_ideal, "of_peak": row.of_peak, "ideal_of_peak": row.ideal_of_peak}
+        return asdict(row) | of
+
     return {
-        "rows": [asdict(row) | {"of_ideal": row.of_ideal, "of_peak": row.of_peak} for row in rows],
+        "rows": [shares(row) for row in rows],
+        "several": [shares(row) for row in several],
+        "gather": [asdict(rate) for rate in gather],
         "updates": [
             asdict(row) | {"rows_per_second": row.rows_per_second, "read_share": row.read_share}
             for row in updates

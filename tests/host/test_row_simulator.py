@@ -162,3 +162,12 @@ def test_gets_what_an_ideal_requester_gets():
         assert row.of_ideal >= 0.95, row
         if row.row_bytes >= 256 and row.memory != "hbm2":  # there the ideal one gets 89.5 %
             assert row.of_peak >= 0.9, row
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_four_ports_get_what_an_ideal_requester_of_each_gets():
+    rows = list(study(("ddr4", "hbm2"), (64, 256), ports=4))
+    assert len(rows) == 4
+    for row in rows:
+        assert row.ports == 4 and row.of_ideal >= 0.95, row
