@@ -10,6 +10,7 @@ from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.timeline import device_events
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
+from rpaccel.spec.isa import Status
 from tests.host.funnel_machine import QUARTERS, SPLIT, random_ask
 
 MEMORY_BYTES = 1 << 22
@@ -70,6 +71,34 @@ def test_random_queries_match_golden(timing):
     # the lanes were shared: some queries ran on one lane, some on all
     assert {completion.lanes.bit_count() for completion in completions} == {1, 2, 3, 4}
     assert any(completion.overshoot for completion in completions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("timing", TIMINGS)
+def test_a_slave_error_is_the_status_of_its_own_query_alone(timing):
+    """Every third query's item records fail, DEPTH queries at once: the others are right."""
+    library, spoiled = build_simulator(SPLIT), slice(1, None, 3)
+    with VerilatedDevice(
+        SPLIT, TIMINGS[timing], memory_bytes=MEMORY_BYTES, library=library
+    ) as device:
+        session = Session(
+            device, SPLIT, seed=9, depth=DEPTH, split=QUARTERS, memory_bytes=MEMORY_BYTES
+        )
+        pairs = [random_ask(session) for _ in range(DEPTH)]
+        for _, request in pairs[spoiled]:
+            table = request.features
+            device.inject_fault(table.address, table.address + table.rows * table.record_bytes)
+        tags = [session.driver.submit(request) for _, request in pairs]
+        completions = [session.driver.wait(tag) for tag in tags]
+        failed = set(range(DEPTH)[spoiled])
+        for number, (completion, (query, _)) in enumerate(zip(completions, pairs, strict=True)):
+            if number in failed:
+                assert completion.status is Status.MEMORY, number
+            else:
+                session.check(completion, query, f"query {number}")
+        device.clear_faults()
+        query, request = random_ask(session)
+        session.check(session.ask(request), query, "after the faults")
 
 
 @pytest.mark.slow
