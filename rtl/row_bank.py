@@ -137,7 +137,7 @@ class RowBank(wiring.Component):
         self.row_begun, self.inside = Signal(), Signal()  # inside: of a row
         self.waiter_back = Signal()
 
-        fill = stream.Signature(work).create()
+        self.fill = fill = stream.Signature(work).create()
         update = self._update(m)
         self._fills(m, fill)
         self._resolve(m, self._enter(m, fill, update))
