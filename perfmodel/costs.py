@@ -181,18 +181,24 @@ def window_cycles(window: int, misses: Number, trip: Number, walk: Number) -> Nu
     return (misses * trip + (1 - misses) * walk) / (window * misses + 1 - misses)
 
 
-def queued(free: Number, work: Number, wait: Number) -> Number:
+def queued(free: Number, work: Number, wait: Number, others: float = 1) -> Number:
     """Return the cycles of a stream that takes `free`, or more as it waits for a station.
 
     It takes `work` of the station, which is busy for the share r = work / cycles, and waits for it
     wait * r / (1 - r): `wait` is what is left of a service when another one comes, times the reads
     that go one after the other. So waits a queue to which others come at random (F. Pollaczek,
     1930; A. Khintchine, 1932), closed here: cycles = free + wait * work / (cycles - work).
+    others : share of the stream's reads on their way that a read finds there, all but itself; of
+    `work` it meets no more than that (P. J. Schweitzer, 1979).
     """
-    return (free + work + np.sqrt((free - work) ** 2 + 4 * wait * work)) / 2
+    met = others * work
+    cycles = (free + met + np.sqrt((free - met) ** 2 + 4 * wait * met)) / 2
+    return np.maximum(work, cycles)
 
 
-def _queue_all(free: Number, stations: list[tuple[Number, Number]]) -> tuple[Number, Number]:
+def _queue_all(
+    free: Number, stations: list[tuple[Number, Number]], others: float
+) -> tuple[Number, Number]:
     """Return the cycles of a stream that is `queued` at all stations, and its wait at the busiest.
 
     stations : (work, wait) of each.
@@ -201,7 +207,7 @@ def _queue_all(free: Number, stations: list[tuple[Number, Number]]) -> tuple[Num
     order = np.argsort(works, axis=0)
     works, waits = (np.take_along_axis(each, order, 0) for each in (works, waits))
     for work, wait in zip(works, waits, strict=True):
-        free = queued(free, work, wait)
+        free = queued(free, work, wait, others)
     return free, waits[-1]
 
 
@@ -276,6 +282,7 @@ def gather_cost(
             (rows * groups.mean(hits), turns * groups.left(hits)),
             (port_beats / machine.memory_ports, turns * burst / 2),
         ],
+        1 - 1 / window,
     )
     last_row = row_trip if shape.user_features or shape.item_features else FIFO_CYCLES
     return GatherCost(

@@ -76,6 +76,15 @@ def test_a_stream_waits_for_what_is_busy():
     assert queued(10.0, 10.0, 2.0) == pytest.approx(10 + np.sqrt(2 * 10))
 
 
+def test_a_read_does_not_wait_for_itself():
+    """One read on its way finds nobody, many find all the others."""
+    for free, work in ((10.0, 4.0), (4.0, 10.0)):
+        assert queued(free, work, 1.0, others=0) == max(free, work)
+        some = [queued(free, work, 1.0, others=1 - 1 / window) for window in (1, 2, 4, 1000)]
+        assert some == sorted(some) and some[0] < some[-1]
+        assert some[-1] == pytest.approx(queued(free, work, 1.0), rel=1e-3)
+
+
 def test_what_is_left_of_a_service_when_another_row_comes():
     assert Service(hit=4, miss=4).left(0.5) == 2
     # Of 1 and 9 cycles, as often: 9 of 10 come while the long one goes on.
