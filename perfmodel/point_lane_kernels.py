@@ -62,7 +62,7 @@ GIVEN_FIELDS = 12
 # READS of a given task: it has begun; it reads, until it is over or has no place for scores; it has
 # stopped; it waits until they are taken; it reads the rest; it has read all.
 _STARTS, _FIRST_PART, _STOPPED, _TURN, _LAST_PART, _READ = range(6)
-_ROUNDING = 1e-6  # [cycles] of sums of parts of cycles
+_ROUNDING = 1e-3  # [cycles] of sums of parts of cycles, at speeds that are right to 1e-6
 
 
 @fast
