@@ -42,7 +42,8 @@ class CriteoAsk:
     """What is asked for.
 
     queries : asked at once under 8 + 2. live : asked at once after each of two changes of the
-    split, to quarters and back; 0: the split stays. quality : queries that quality is measured on.
+    split, to quarters and back; 0: the split stays. The array is split anew while the last half of
+    the queries are in flight, the new lanes are loaded when those are answered. quality : queries that quality is measured on.
     pins : rows are pinned until the first change. trace : a timeline is written; the device then
     logs its tasks in memory, which takes a few cycles.
     """
@@ -72,8 +73,9 @@ class CriteoAsk:
 class CriteoPart:
     """Queries in flight together under one split.
 
-    change_cycles : of the change of the split and the loads; of the first part: of all loads.
-    cycles : from the first submission to the last answer. rows : row counters at its end; each LOAD
+    change_cycles : of the loads after a change of the split; of the first part: of all loads.
+    cycles : from the first submission to the last answer. crossed : queries that were in flight
+    when the next split was asked for; None: there is none. rows : row counters at its end; each LOAD
     sets them to 0, but for the pinned ones.
     """
 
@@ -81,6 +83,7 @@ class CriteoPart:
     answers: tuple[CriteoAnswer, ...]
     change_cycles: int
     cycles: int
+    crossed: int | None
     rows: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +93,7 @@ class CriteoPart:
             "change_cycles": self.change_cycles,
             "cycles": self.cycles,
             "cycles_per_query": self.cycles / len(self.answers),
+            "crossed": self.crossed,
             "queries": [
                 completion_json(answer.number, answer.completion)
                 | {
@@ -115,11 +119,12 @@ def criteo_parts(
     Raises RuntimeError with the first bit that differs from the golden model.
     """
     first, start = 0, 0
-    for split, count in ask.splits:
+    following = [split for split, _ in ask.splits[1:]]
+    for (split, count), then in zip(ask.splits, (*following, None), strict=True):
         if split != machine.split:
             machine.use(split)
         begin, answers = clock(), []
-        for answer in machine.ask(range(first, first + count)):
+        for answer in machine.ask(range(first, first + count), then):
             answers.append(answer)
             done(answer)
         first += count
@@ -129,9 +134,17 @@ def criteo_parts(
             answers=tuple(answers),
             change_cycles=begin - start,
             cycles=end - begin,
+            crossed=None if then is None else _crossed(answers),
             rows=machine.row_counters(),
         )
         start = end
+
+
+def _crossed(answers: Sequence[CriteoAnswer]) -> int:
+    """Return how many queries ended later than what the first half's wait had been told."""
+    ends = [answer.completion.ended_at for answer in answers]
+    told, others = max(ends[: len(ends) // 2], default=0), ends[len(ends) // 2 :]
+    return sum(end > told for end in others)
 
 
 def traced_parts(

@@ -101,14 +101,17 @@ class CriteoMachine:
         driver.load_models(images.small[split], images.front[split])
         self.split = split
 
-    def ask(self, numbers: Sequence[int]) -> Iterator[CriteoAnswer]:
+    def ask(self, numbers: Sequence[int], then: str | None = None) -> Iterator[CriteoAnswer]:
         """Yield the answers to queries of the workload, at most as many as the rings have entries.
 
-        All are in flight at once; modes take turns by the query's number.
+        All are in flight at once; modes take turns by the query's number. then : when half of them
+        are answered the array is split so, with the others in flight; `use` loads the new lanes.
         Raises RuntimeError with the first bit that differs from the golden model.
         """
         asked = [self._submit(number) for number in numbers]
-        for each in asked:
+        for place, each in enumerate(asked):
+            if then is not None and place == len(asked) // 2:
+                self.driver.partition(self.images.splits[then])
             completion = self.driver.wait(each.tag)
             self.driver.release_feature_table(each.request.features)
             golden = run_query(each.query, self.models.rankers, self.images.config)

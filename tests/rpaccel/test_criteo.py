@@ -119,7 +119,33 @@ def test_parts_are_bit_exact_and_counted(models, images):
             assert answer.completion.items[1] >= 64
             assert len(set(answer.completion.ids.tolist())) == 8
     assert parts[1].change_cycles == 10
+    assert [part.crossed for part in parts] == [0, 0, None]  # this device answers at once
     assert not device.driver.poll()
+
+
+def test_array_is_split_while_queries_are_in_flight(models, images, monkeypatch):
+    """Half of the queries are answered by then; those behind end later."""
+    device = machine(models, images)
+    driver, events, ends = device.driver, [], iter((5, 9, 7, 12, 11))
+    partition, wait = driver.partition, driver.wait
+
+    def split(blocks):
+        events.append(blocks)
+        partition(blocks)
+
+    def waited(tag):
+        events.append(tag)
+        return replace(wait(tag), ended_at=next(ends, 0))
+
+    monkeypatch.setattr(driver, "partition", split)
+    monkeypatch.setattr(driver, "wait", waited)
+    answers = list(device.ask(range(5), QUARTERS))
+    assert events[2] == images.splits[QUARTERS]
+    assert [each.completion.tag for each in answers] == events[:2] + events[3:]
+    assert device.split == EIGHT_TWO and all(each.split == EIGHT_TWO for each in answers)
+    assert criteo._crossed(answers) == 2  # 12 and 11 are later than 9
+    device.use(QUARTERS)
+    assert [answer.split for answer in device.ask([5])] == [QUARTERS]
 
 
 def test_parts_are_in_the_timeline(models, images):
