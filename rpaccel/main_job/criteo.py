@@ -43,8 +43,8 @@ class CriteoAsk:
 
     queries : asked at once under 8 + 2. live : asked at once after each of two changes of the
     split, to quarters and back; 0: the split stays. The array is split anew while the last half of
-    the queries are in flight, the new lanes are loaded when those are answered. quality : queries that quality is measured on.
-    pins : rows are pinned until the first change. trace : a timeline is written; the device then
+    the queries are in flight, the new lanes are loaded when those are answered. quality : queries
+    that quality is measured on. pins : rows are pinned until the first change. trace : a timeline is written; the device then
     logs its tasks in memory, which takes a few cycles.
     """
 
@@ -75,8 +75,8 @@ class CriteoPart:
 
     change_cycles : of the loads after a change of the split; of the first part: of all loads.
     cycles : from the first submission to the last answer. crossed : queries that were in flight
-    when the next split was asked for; None: there is none. rows : row counters at its end; each LOAD
-    sets them to 0, but for the pinned ones.
+    when the next split was asked for; None: there is none. rows : row counters at its end; each
+    LOAD sets them to 0, but for the pinned ones.
     """
 
     split: str
