@@ -44,8 +44,8 @@ class CriteoAsk:
     queries : asked at once under 8 + 2. live : asked at once after each of two changes of the
     split, to quarters and back; 0: the split stays. The array is split anew while the last half of
     the queries are in flight, the new lanes are loaded when those are answered. quality : queries
-    that quality is measured on. pins : rows are pinned until the first change. trace : a timeline is written; the device then
-    logs its tasks in memory, which takes a few cycles.
+    that quality is measured on. pins : rows are pinned until the first change. trace : a timeline
+    is written; the device then logs its tasks in memory, which takes a few cycles.
     """
 
     preset: str

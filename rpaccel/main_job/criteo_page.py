@@ -150,8 +150,8 @@ def _splits(parts: list[dict[str, Any]]) -> _Section:
         title="Splits of the array",
         text="8 + 2: eight lanes of one block run RMsmall, two of 2 x 2 blocks RMlarge. Quarters: "
         "RMsmall has two lanes of 2 x 2 blocks. Change: cycles of the loads behind it; of the "
-        "first part, of all loads and pinned rows. A later load forgets what is pinned. Changed with: "
-        "queries in flight when the array was told to split as in the next row.",
+        "first part, of all loads and pinned rows. A later load forgets what is pinned. Changed "
+        "with: queries in flight when the array was told to split as in the next row.",
         head=["split", "queries", "change", "cycles", "cycles per query", "changed with"],
         rows=[
             [
