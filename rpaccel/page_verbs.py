@@ -173,7 +173,7 @@ def row_study(
     beats: Annotated[
         int, typer.Option(help="Beats read per memory, size and port.", min=1)
     ] = 20_000,
-    ports: Annotated[str, typer.Option(help="Several memory ports: of 2, 4, 8, 16.")] = "4",
+    ports: Annotated[str, typer.Option(help="Several memory ports: of 2, 4, 8, 16.")] = "4,8,16",
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/row_banks.md"),
     seed: Seed = 1,
     json: Json = False,

@@ -72,7 +72,7 @@ def _goals(rows: Sequence[StudyRow]) -> str:
             note = f"{ports}{row.memory}, {row.row_bytes} B: {share:.1f}"
             if name == "of peak":
                 ideal = 100 * row.ideal_of_peak
-                why = ": the memory's own limit" if ideal < goal else ""
+                why = ": it misses the goal, too" if ideal < goal else ""
                 note += f" (the ideal requester itself: {ideal:.1f}{why})"
             missed.append(note)
         of = f", rows of {least_bytes} B and more" if least_bytes else ""

@@ -21,7 +21,7 @@ RATE = GatherRate(
 def test_says_whose_limit_it_is():
     text = row_study_text([ROW], [])
     assert "* 95 % of ideal: kept." in text
-    assert "hbm2, 256 B: 89.0 (the ideal requester itself: 89.6: the memory's own limit)." in text
+    assert "hbm2, 256 B: 89.0 (the ideal requester itself: 89.6: it misses the goal, too)." in text
     ours = row_study_text([replace(ROW, ideal_beats_per_cycle=0.95)], [])
     assert "* 95 % of ideal: hbm2, 256 B: 93.7." in ours
     assert "hbm2, 256 B: 89.0 (the ideal requester itself: 95.0)." in ours
