@@ -306,8 +306,8 @@ def _wake(network: Network, now: int) -> int:
     for n in range(len(state.units)):
         unit = state.units[n]
         wake = min(wake, state.releases[n, unit.released])
-        if unit.on and unit.since >= now:
-            wake = min(wake, unit.since)
+        if unit.on and unit.since + 1 >= now:  # shares move from the cycle after it on
+            wake = min(wake, unit.since if unit.since >= now else now)
         if 0 < unit.ids_left <= unit.ids_late:
             due = unit.ids_from + unit.ids_late - unit.ids_left
             if due >= now:

@@ -135,31 +135,41 @@ def test_a_lane_alone_takes_what_it_takes_on_a_machine_at_rest(machine):
         assert (report.batch_log["gathered"] - begins).tolist() == ends
 
 
-def ends_of(machine, latency, lanes, quick):
+def ends_of(machine, latency, lanes, quick, late=()):
     """Return when sub-batches end on lanes that gather at once, and how many cycles were looked at.
 
-    quick : those in which nothing moves are left out. A bank is free again 30 cycles later.
+    quick : those in which nothing moves are left out. A bank is free again 30 cycles later. late :
+    of each round of tasks; all its ids come so many cycles after the start, the first one's at
+    once.
     """
     rng, shape = np.random.default_rng(4), machine.lanes[0]["small"]
     memory = constant_memory(EDGE, latency)
     network = GatherNetwork(EDGE, [EDGE] * lanes, memory)
     parts, ends, looks = network.parts, [], 0
-    asked = GatherTasks(stage_of(rng, shape, 60 * lanes, 0), EDGE, [60] * lanes)
-    traces = gather_traces(EDGE, [asked])
-    for n in range(lanes):
-        start_gather(parts, traces.walk, n, n, int(parts.clock[0]) + 3 * n)
-    while len(ends) < lanes * -(-60 // 16):
-        assert looks < 50_000
-        looks += 1
-        if quick:
-            told = go_on_gathers(parts, traces, memory.book, 1 << 20)
-        else:
-            told = step_gathers(parts, traces, memory.book, int(parts.clock[0]))
+    items, delays = 60 * lanes, (0, *late)
+    stage = stage_of(rng, shape, items * len(delays), int(len(late) > 0))
+    traces = gather_traces(EDGE, [GatherTasks(stage, EDGE, [60] * lanes * len(delays))])
+    for number, delay in enumerate(delays):
+        for n in range(lanes):
+            now = int(parts.clock[0]) + 3 * n
+            start_gather(parts, traces.walk, n, number * lanes + n, now)
+            parts.gathers.units[n]["ids_late"] = 60 if delay else 0
+            parts.gathers.units[n]["ids_from"] = now + delay
+        while len(ends) < (number + 1) * lanes * -(-60 // 16):
+            assert looks < 50_000
+            looks += 1
+            if quick:
+                told = go_on_gathers(parts, traces, memory.book, 1 << 20)
+            else:
+                told = step_gathers(parts, traces, memory.book, int(parts.clock[0]))
+                parts.clock[0] += 1
+            for n in range(lanes if told else 0):
+                if parts.gathers.units[n]["ended"] & BATCH_ENDED:
+                    ends.append((n, int(parts.clock[0])))
+                    free_bank(parts.gathers, n, int(parts.clock[0]) + 30)
+        for _ in range(50):  # all is quiet before the next round
+            step_gathers(parts, traces, memory.book, int(parts.clock[0]))
             parts.clock[0] += 1
-        for n in range(lanes if told else 0):
-            if parts.gathers.units[n]["ended"] & BATCH_ENDED:
-                ends.append((n, int(parts.clock[0])))
-                free_bank(parts.gathers, n, int(parts.clock[0]) + 30)
     return ends, looks
 
 
@@ -170,6 +180,15 @@ def test_cycles_in_which_nothing_moves_are_left_out(machine, latency, lanes):
     quick, looks = ends_of(machine, latency, lanes, quick=True)
     assert quick == every
     assert looks < cycles * (0.5 if latency == 400 else 1)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("late", [1, 20, 100, 500])
+def test_ids_that_come_late_after_quiet_cycles(machine, late, lanes):
+    every, cycles = ends_of(machine, 60, lanes, quick=False, late=(late, late))
+    quick, looks = ends_of(machine, 60, lanes, quick=True, late=(late, late))
+    assert quick == every
+    assert looks < cycles
 
 
 def test_a_query_of_which_nothing_is_left(machine):
