@@ -54,7 +54,6 @@ from rpaccel.perfmodel.shared_memory import (
     begin_read,
     end_read,
     lateness,
-    next_read_end,
     pass_cycles,
 )
 from rpaccel.perfmodel.task_kernels import (
@@ -265,13 +264,11 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
         while seen < front_scored and releases[seen, 0] <= now:
             there = releases[seen, 1]
             seen += 1
-        gathered = np.inf  # when the next gather begins, stops or is over
         if shares:
             if front_scored < front_given:
                 resume_reading(given[0, front_scored], reads, front_open, clock)
             if back_scored < back_given:
                 resume_reading(given[1, back_scored], reads, back_open, clock)
-            gathered = clock + next_read_end(reads, places)[0]
         known = seen == front[COUNT]
         size, rest = 0, there - gone
         if receiving <= now:
@@ -284,9 +281,10 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             soon = receiving if receiving > now else _NEVER
             if seen < front_scored:
                 soon = min(soon, releases[seen, 0])
-            if gathered < soon:
-                clock = go_on(given, lanes, tasks, reads, places, clock)
-            else:
+            noted = False
+            if shares:
+                clock, noted = go_on(given, lanes, tasks, reads, places, clock, soon)
+            if not noted:
                 now = soon
             continue
         stage, number, first, count = 0, front_given, 0, has[_FRONT_LANES]
@@ -296,9 +294,10 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
             row = back_last if number == back[COUNT] - 1 else back_full
         n = least_ready(lanes, first, count, now + _OFFER)
         grant = max(now + _OFFER, lanes[n, READY])
-        if gathered < grant:
-            clock = go_on(given, lanes, tasks, reads, places, clock)
-            continue
+        if shares:
+            clock, noted = go_on(given, lanes, tasks, reads, places, clock, grant)
+            if noted:
+                continue
         task, one = tasks[row], given[stage, number]
         give_task(one, lanes, tasks, row, n, stage, number, grant)
         start = one[START]

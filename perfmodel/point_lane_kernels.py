@@ -142,34 +142,39 @@ def _begin_part(task: Ints, reads: Floats, n: int, cycles: float, part: float) -
 
 
 @fast
-def go_on(given: Ints, lanes: Ints, tasks: Ints, reads: Floats, places: int, clock: float) -> float:
-    """Let time pass until a task's gathers begin or are over; return that time.
+def go_on(
+    given: Ints, lanes: Ints, tasks: Ints, reads: Floats, places: int, clock: float, until: float
+) -> tuple[float, bool]:
+    """Let gathers begin before a time until one has stopped or is over.
 
-    inf if there are none.
+    Return the time of the last that did any of these, and whether one has stopped or is over.
     """
-    cycles, n = next_read_end(reads, places)
-    if n < 0:
-        return np.inf
-    pass_cycles(reads, places, cycles)
-    clock += cycles
-    now = int(math.ceil(clock - _ROUNDING))  # noqa: RUF046  (a float in compiled code)
-    one = given[lanes[n, STAGE], lanes[n, NUMBER]]
-    task = tasks[one[ROW]]
-    cycles, part = task[GATHERED] - task[BEGIN], task[PARTS_HELD] / task[PARTS]
-    one[READS] += 1
-    if one[READS] == _FIRST_PART:
-        _begin_part(task, reads, n, cycles, part)
-    elif one[READS] == _LAST_PART:
-        _begin_part(task, reads, n, float(task[WALK]), 1 - part)  # the array waits for it
-    else:
-        end_read(reads, n)
-        if one[READS] == _STOPPED:
-            late = clock - one[START] - task[BEGIN] - cycles * part
-            one[BEGUN] += int(max(0.0, late + _ROUNDING) / task[PARTS_HELD])
-        if one[READS] == _READ or part == 1:
-            note_data(one, lanes, tasks, now)
-    share_out(reads, places)
-    return clock
+    while True:
+        cycles, n = next_read_end(reads, places)
+        if n < 0 or clock + cycles >= until:
+            return clock, False
+        pass_cycles(reads, places, cycles)
+        clock += cycles
+        one = given[lanes[n, STAGE], lanes[n, NUMBER]]
+        task = tasks[one[ROW]]
+        cycles, part = task[GATHERED] - task[BEGIN], task[PARTS_HELD] / task[PARTS]
+        one[READS] += 1
+        begins = one[READS] == _FIRST_PART or one[READS] == _LAST_PART
+        if one[READS] == _FIRST_PART:
+            _begin_part(task, reads, n, cycles, part)
+        elif one[READS] == _LAST_PART:
+            _begin_part(task, reads, n, float(task[WALK]), 1 - part)  # the array waits for it
+        else:
+            end_read(reads, n)
+            if one[READS] == _STOPPED:
+                late = clock - one[START] - task[BEGIN] - cycles * part
+                one[BEGUN] += int(max(0.0, late + _ROUNDING) / task[PARTS_HELD])
+            if one[READS] == _READ or part == 1:
+                now = int(math.ceil(clock - _ROUNDING))  # noqa: RUF046  (a float in compiled code)
+                note_data(one, lanes, tasks, now)
+        share_out(reads, places)
+        if not begins:
+            return clock, True
 
 
 @fast

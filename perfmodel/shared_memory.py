@@ -10,13 +10,15 @@ goes on as much slower as its reads come. Compiled.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from rpaccel.perfmodel.compiled import fast
 
 LEAST = 1e-6  # [cycles] of memory that count as nothing
-MOST_STEPS, EXACT = 64, 1e-6  # Newton's steps, to where busy memory and what is read are this close
+MOST_STEPS, EXACT = 64, 1e-6  # of a search, to where busy memory and what is read are this close
 FULL = 1 - 1e-6  # share of the time that a gather alone keeps the memory busy, at most
 # A row of reads. RATE : cycles of memory per cycle of the gather alone, 0..1. LEFT : cycles alone
 # that it still takes. SPEED : at which it goes on, of 1 alone; 0: nothing is gathered. WAIT : for
@@ -64,42 +66,46 @@ def lateness(read: NDArray[np.float64], busy: float) -> float:
 
 @fast
 def share_out(reads: NDArray[np.float64], places: int) -> None:
-    """Set the speeds of the gathers in the first `places`."""
-    busy, asking, asked, queue = 0.0, 0, 0.0, 0.0
+    """Set the speeds of the gathers in the first `places`.
+
+    How long the memory is busy, as a multiple of the time in which it is free, is found from below:
+    what late gathers ask for is taken to fall as one's would, as steeply as theirs does here. That
+    is right for gathers that are alike and too little for others, so that no step goes past the
+    solution, unless one more gather becomes late on the way: there the next step begins.
+    """
+    asking, asked, busy = 0, 0.0, np.inf
     for place in range(places):
-        rate = reads[place, RATE]
-        if rate > 0:
+        if reads[place, RATE] > 0:
             asking += 1
-            asked += rate
-            busy = max(busy, rate / (1 - rate))
-            queue += rate / reads[place, WAIT]
-    # Of the share of the time in which the memory is free; what it is if nobody, or everybody, is
-    # late comes first.
-    low, high = max(0.0, 1 - asked), 1 / (1 + busy)
-    free = low if low > 0 else min(high, 1 / (1 + queue))
-    for _ in range(MOST_STEPS if asking > 1 else 0):
-        busy = 1 / free - 1
-        asked, slope = 0.0, 1.0
-        for place in range(places):
-            rate = reads[place, RATE]
-            if rate > 0:
-                late = lateness(reads[place], busy)
-                asked += rate / late
-                if busy > reads[place, FROM]:
-                    slope += rate * reads[place, WAIT] / (free * late) ** 2
-        gap = asked - (1 - free)
-        if abs(gap) < EXACT:
-            break
-        low, high = (low, free) if gap > 0 else (free, high)
-        free -= gap / slope
-        if not low < free < high:  # a step over a place from which on another gather is late
-            free = (low + high) / 2
-    for place in range(places):
+            asked += reads[place, RATE]
+            busy = min(busy, reads[place, FROM])
         if reads[place, SPEED] > 0:
-            late = 1.0
-            if asking > 1 and reads[place, RATE] > 0:
-                late = lateness(reads[place], busy)
-            reads[place, SPEED] = 1.0 / late
+            reads[place, SPEED] = 1.0
+    if asking < 2 or asked <= (1 - asked) * busy:  # nobody is late
+        return
+    for _ in range(MOST_STEPS):
+        free = 1 / (1 + busy)
+        in_time, late, fall, late_from = 0.0, 0.0, 0.0, np.inf
+        for place in range(places):
+            rate, over = reads[place, RATE], busy - reads[place, FROM]
+            if rate > 0 and over >= 0:
+                wait = reads[place, WAIT]
+                speed = 1 / (1 + wait * over)
+                reads[place, SPEED] = speed
+                late += rate * speed
+                fall += rate * wait * speed * speed
+            elif rate > 0:
+                in_time += rate
+                late_from = min(late_from, reads[place, FROM])
+        gap = in_time + late + free - 1
+        if gap < EXACT:
+            break
+        # late / (1 + fall / late x) + in_time = 1 - free / (1 + free x), of x = the step
+        rest, fall = 1 - in_time, fall / late
+        square, slope = rest * fall * free, rest * (fall + free) - free * (late + fall)
+        root = math.sqrt(slope * slope + 4 * square * gap)
+        step = 2 * gap / (slope + root) if slope > 0 else (root - slope) / (2 * square)
+        busy = min(late_from, busy + step) if rest > 0 else late_from
 
 
 @fast

@@ -71,18 +71,22 @@ class Lane:
     def one(self):
         return self.given[0, 0]
 
-    def go_on(self):
-        self.clock = go_on(self.given, self.lanes, self.tasks, self.reads, 2, self.clock)
-        return self.clock
+    def go_on(self, until=np.inf):
+        """Return the time, and whether it has stopped or is over."""
+        self.clock, noted = go_on(
+            self.given, self.lanes, self.tasks, self.reads, 2, self.clock, until
+        )
+        return self.clock, noted
 
 
 def test_alone_it_takes_what_its_row_says():
     lane = Lane()
-    assert lane.go_on() == START + 10
-    assert lane.go_on() == START + 50
+    assert lane.go_on(START + 20) == (START + 10, False)
+    assert lane.go_on(START + 50) == (START + 10, False)
+    assert lane.go_on() == (START + 50, True)
     assert lane.one[[BEGUN, DATA]].tolist() == [START, START + 50]
     assert lane.one[[HANDED_AT, LAST_LOGIT]].tolist() == [START + 60, START + 90]
-    assert lane.go_on() == np.inf
+    assert lane.go_on() == (START + 50, False)
 
 
 @pytest.mark.parametrize("late, handed, end", [(0, 60, 90), (4, 61, 90), (20, 77, 95)])
@@ -97,8 +101,7 @@ def test_data_that_come_late_delay_what_follows_them(late, handed, end):
 def test_a_reader_beside_it_halves_its_speed():
     """Both ask for all the memory: 40 cycles of it take 80."""
     lane = Lane(others=1.0)
-    assert lane.go_on() == START + 10
-    assert lane.go_on() == pytest.approx(START + 90)
+    assert lane.go_on() == (pytest.approx(START + 90), True)
     assert lane.one[LAST_LOGIT] == START + 90 + 25
 
 
@@ -106,8 +109,7 @@ def test_a_reader_beside_it_halves_its_speed():
 def test_scores_without_a_place_stop_it(others, late):
     """Half is read, 20 cycles alone; what that took longer, the next two sub-batches share."""
     lane, opened = Lane(waits=True, others=others), START + 200
-    assert lane.go_on() == START + 10
-    assert lane.go_on() == pytest.approx(START + 30 + late)
+    assert lane.go_on() == (pytest.approx(START + 30 + late), True)
     assert lane.one[BEGUN] == START + late // 2
     assert not is_scored(lane.one, lane.lanes, lane.tasks, opened)
     resume_reading(lane.one, lane.reads, opened, lane.clock)

@@ -155,3 +155,26 @@ def test_random_waits_are_found_whatever_they_are():
         waits = 1 + reads[:, WAIT] * np.maximum(0, busy / (1 - busy) - reads[:, FROM])
         assert 1 / reads[:, SPEED] == pytest.approx(waits, rel=0.05)
         assert max(waits) < 2e4
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_read_is_what_keeps_the_memory_busy(seed):
+    """Random gathers, some alike, some that take all memory: the rule itself, by bisection."""
+    rng = np.random.default_rng(seed)
+    reads = np.zeros((12, READ_FIELDS))
+    for place in rng.choice(12, rng.integers(2, 12), replace=False):
+        work = rng.choice([1000.0, rng.uniform(1, 1000)])
+        wait = 10 ** rng.uniform(-3, 3.5)
+        begin_read(reads, place, 1000.0, work, rng.uniform(work, 1000), wait)
+    reads[rng.integers(12)] = reads[rng.integers(12)]
+    share_out(reads, 12)
+    asks = reads[:, RATE] > 0
+    rate, wait, late_from = (reads[asks, field] for field in (RATE, WAIT, FROM))
+    low, high = 0.0, 1e12
+    for _ in range(300):
+        busy = (low + high) / 2
+        asked = (rate / (1 + wait * np.maximum(0.0, busy - late_from))).sum()
+        low, high = (busy, high) if asked > busy / (1 + busy) else (low, busy)
+    speeds = 1 / (1 + wait * np.maximum(0.0, busy - late_from))
+    assert rate * reads[asks, SPEED] == pytest.approx(rate * speeds, abs=2e-6)
+    assert np.all(reads[~asks, SPEED] <= 1)
