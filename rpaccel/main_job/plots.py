@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,22 @@ def plot_timeline(spans: Sequence[Mapping[str, Any]], path: Path, title: str) ->
 DEVICE_COLOURS = {"accelerator": "#f58518", "gpu": "#54a24b", "cpu": "#4c78a8"}
 
 
+def front_of_points(points: Iterable[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Return (tail [ms], quality) of the points that no other is better than, by tail."""
+    known = [(p["tail_ms"], p["quality"]) for p in points if p["tail_ms"] is not None]
+    front: list[tuple[float, float]] = []
+    for tail_ms, quality in sorted(known, key=lambda point: (point[0], -point[1])):
+        if not front or quality > front[-1][1]:
+            front.append((tail_ms, quality))
+    return front
+
+
 def plot_quality_against_latency(schedule: Mapping[str, Any], path: Path) -> None:
-    """Draw quality against the tail of every placement of a choice (`choice_json`)."""
+    """Draw quality against the tail of a choice's placements (`choice_json`), and their front."""
     figure, axes = new_figure()
+    front = front_of_points(schedule["pipelines"])
+    if front:
+        axes.plot(*zip(*front, strict=True), color="#999", drawstyle="steps-post", zorder=1)
     chosen = schedule["chosen"] and schedule["chosen"]["pipeline"]
     for point in schedule["pipelines"]:
         if point["tail_ms"] is None:
@@ -107,7 +120,7 @@ def plot_quality_against_latency(schedule: Mapping[str, Any], path: Path) -> Non
         "(orange: a stage on the accelerator, green: GPU, blue: CPU alone)"
     )
     axes.set_ylabel(f"{need['quality_metric']} (circle, square, triangle: 1, 2, 3 rankers)")
-    axes.set_title("Quality against latency; lines: what is asked; pale: misses it")
+    axes.set_title("Quality against latency; lines: what is asked; steps: the front; pale: misses")
     save_figure(figure, path)
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from rpaccel.main_job import schedule
+from rpaccel.main_job.plots import front_of_points
 from tests.rpaccel.test_cli import one_line
 
 
@@ -31,3 +32,12 @@ def test_schedule_replays_a_trace(rpaccel, tmp_path):
     assert choice["poisson"]["quantiles_ms"]["p99"]["value"] > tail
     line = one_line(rpaccel(*ask, "--trace", path, "--arrivals", "bursts"))
     assert "arrivals must be left out with a trace, not 'bursts'" in line
+
+
+def test_front_of_a_plot_holds_what_no_other_point_beats():
+    points = [
+        {"tail_ms": tail, "quality": quality}
+        for tail, quality in ((3, 0.9), (1, 0.5), (2, 0.4), (None, 1.0), (3, 0.95), (1, 0.6))
+    ]
+    assert front_of_points(points) == [(1, 0.6), (3, 0.95)]
+    assert front_of_points(points[3:4]) == []
