@@ -106,11 +106,12 @@ class Asked:
 class Choice:
     """What was chosen, and what next to it. options : the best of every placement, best first.
 
-    chosen : not feasible if longer runs refuse all that are; its tail is then of the longer run.
+    chosen : not feasible if longer runs refuse all that are; its tail is then of the longer run,
+    and the latency binds.
     reach : the best "quality" known, the largest "load" that settles with the quality asked, the
     least "latency" with quality and load.
     relaxations : by constraint, the nearest value of it alone, the others kept, that lets a
-    pipeline through. nearest : the feasible point of the least distance.
+    pipeline through. nearest : the feasible point of the least distance. Longer runs refuse none.
     """
 
     need: Need

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 from rpaccel.perfmodel.report import format_table
@@ -13,6 +14,7 @@ from rpaccel.scheduler.second_look import SecondLook
 __all__ = ["choice_json", "choice_text", "explanation"]
 
 JSON_VERSION = 2
+DIGITS, JSON_DIGITS = 4, 6
 UNITS = {"load": "queries/s", "latency": "ms"}
 
 
@@ -24,13 +26,7 @@ def explanation(choice: Choice) -> str:
 def _lines(choice: Choice) -> list[str]:
     need = choice.need
     if choice.chosen is None:
-        lines = [f"No pipeline is feasible: {_why(choice)}."]
-        if choice.nearest is not None:
-            lines.append(f"Nearest feasible point: {_point(choice.nearest, need)}.")
-        alone = [_alone(name, point, need) for name, point in choice.relaxations.items()]
-        if alone:
-            lines.append(f"One requirement changed alone: {'; or '.join(alone)}.")
-        return lines
+        return [f"No pipeline is feasible: {_why(choice)}.", *_instead(choice)]
     best = choice.chosen
     lines = [] if best.feasible else ["Longer runs refuse all; the lowest tail:"]
     lines += [
@@ -41,10 +37,23 @@ def _lines(choice: Choice) -> list[str]:
         lines.append(f"{_verdict(choice.again['chosen'], need)}.")
     if choice.poisson is not None:
         lines.append(_poisson(choice, choice.poisson))
+    if choice.binding:
+        lines += [f"So {_why(choice)}.", *_instead(choice)]
     if choice.limit_qps is not None and choice.sure_qps is not None:
         lines.append(_limit(choice.limit_qps, choice.sure_qps, need))
     lines.append(_runner_up(choice))
     return lines + [_what_if(what_if, best, need) for what_if in choice.what_ifs]
+
+
+def _instead(choice: Choice) -> list[str]:
+    """Return the points that are feasible, in numbers that may be asked as they are printed."""
+    need, lines = choice.need, []
+    if choice.nearest is not None:
+        lines.append(f"Nearest feasible point: {_point(choice.nearest, need)}.")
+    alone = [_alone(name, point, need) for name, point in choice.relaxations.items()]
+    if alone:
+        lines.append(f"One requirement changed alone: {'; or '.join(alone)}.")
+    return lines
 
 
 def _limit(limit_qps: float, sure_qps: tuple[float, float], need: Need) -> str:
@@ -175,16 +184,17 @@ def _alone(name: str, point: Asked, need: Need) -> str:
         "load": (point.load_qps, need.load_qps, UNITS["load"]),
         "latency": (point.tail_ms, need.sla_ms, UNITS["latency"]),
     }[name]
-    return f"{name} {value:.4g} {unit} instead of {asked:.4g} ({point.design.label})"
+    easy = _more(value) if name == "latency" else _less(value)
+    return f"{name} {easy:.4g} {unit} instead of {asked:.4g} ({point.design.label})"
 
 
 def _point(point: Asked, need: Need) -> str:
     far = "to 0"  # of quality: no factor
     if math.isfinite(point.distance):
-        far = f"by a factor of {math.exp(point.distance):.3g} in all"
+        far = f"by a factor of {math.exp(point.distance):.4g} in all"
     return (
-        f"{need.metric} {point.quality:.4g}, {need.tail} {point.tail_ms:.4g} ms, "
-        f"{point.load_qps:.4g} queries/s ({' and '.join(point.moved)} moved, {far}): "
+        f"{need.metric} {_less(point.quality):.4g}, {need.tail} {_more(point.tail_ms):.4g} ms, "
+        f"{_less(point.load_qps):.4g} queries/s ({' and '.join(point.moved)} moved, {far}): "
         f"{point.design.label}"
     )
 
@@ -208,10 +218,20 @@ def choice_text(choice: Choice, rows: int = 10) -> str:
     return "\n".join((asked, format_table(head, lines), *_again(choice), *_lines(choice)))
 
 
+def _less(value: float, digits: int = DIGITS) -> float:
+    """Return a number of so many digits that is no larger."""
+    return float(Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(repr(float(value))))
+
+
+def _more(value: float, digits: int = DIGITS) -> float:
+    """Return a number of so many digits that is no smaller."""
+    return float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(repr(float(value))))
+
+
 def _number(value: float | None) -> float | None:
     if value is None or not math.isfinite(value):
         return None
-    return float(f"{value:.6g}")
+    return float(f"{value:.{JSON_DIGITS}g}")
 
 
 def _option_json(option: Candidate | None, need: Need) -> dict[str, Any] | None:
@@ -265,9 +285,9 @@ def _asked_json(point: Asked | None) -> dict[str, Any] | None:
     if point is None:
         return None
     return {
-        "load_qps": _number(point.load_qps),
-        "sla_ms": _number(point.tail_ms),
-        "quality": _number(point.quality),
+        "load_qps": _less(point.load_qps, JSON_DIGITS),
+        "sla_ms": _more(point.tail_ms, JSON_DIGITS),
+        "quality": _less(point.quality, JSON_DIGITS),
         "moved": list(point.moved),
         "distance": _number(point.distance),
         "pipeline": point.design.label,

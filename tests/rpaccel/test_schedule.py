@@ -1,6 +1,7 @@
 """`rpaccel schedule`: what it refuses at once, and arrivals of a trace."""
 
 import json
+import re
 
 import pytest
 
@@ -41,3 +42,31 @@ def test_front_of_a_plot_holds_what_no_other_point_beats():
     ]
     assert front_of_points(points) == [(1, 0.6), (3, 0.95)]
     assert front_of_points(points[3:4]) == []
+
+
+@pytest.mark.parametrize(
+    "need",
+    [
+        {"--devices": "cpu", "--qps": 500, "--sla-ms": 27, "--quality": 0.924},
+        {"--devices": "cpu", "--qps": 2000, "--sla-ms": 5, "--quality": 0.9225},
+        {"--devices": "gpu", "--qps": 75, "--sla-ms": 60, "--quality": 0.92},
+    ],
+)
+def test_points_that_are_named_may_be_asked_as_they_are_printed(rpaccel, need):
+    """Nothing is rounded into what is not feasible, and no longer run refuses it."""
+
+    def asked(changes):
+        pairs = (need | changes).items()
+        _, out, _ = rpaccel("schedule", "--json", *(part for pair in pairs for part in pair))
+        return json.loads(out)
+
+    choice = asked({})
+    assert choice["chosen"] is None and choice["binding_constraint"] and choice["nearest"]
+    flags = {"load": "--qps", "latency": "--sla-ms", "quality": "--quality"}
+    keys = {"load": "load_qps", "latency": "sla_ms", "quality": "quality"}
+    points = [{flags[name]: choice["nearest"][key] for name, key in keys.items()}]
+    for name, value in re.findall(r"(\w+) (\S+) \S+ instead of", choice["explanation"]):
+        points += [{flags[name]: value}, {flags[name]: choice["relaxations"][name][keys[name]]}]
+    assert len(points) == 1 + 2 * len(choice["relaxations"])
+    for point in points:
+        assert asked(point)["chosen"]["feasible"], point

@@ -145,7 +145,7 @@ def test_if_all_are_refused_the_answer_says_so() -> None:
     best, values = choice.chosen, choice_json(choice)
     assert best is not None and best.misses == ("latency",)
     assert best.tail_ms == choice.again["chosen"].spread_ms[99.0][0] > 20
-    assert choice.options[0] == best and choice.binding is None
+    assert choice.options[0] == best and choice.binding == "latency"
     low, high = choice.sure_qps
     assert low <= choice.limit_qps <= high < 610
     assert values["qps_under_sla"] == pytest.approx(choice.limit_qps, rel=1e-5)
@@ -153,6 +153,70 @@ def test_if_all_are_refused_the_answer_says_so() -> None:
     assert text.startswith(f"Longer runs refuse all; the lowest tail: {best.design.label}")
     assert "p99 within 20 ms is surely missed" in text
     assert f"It meets the SLA only up to {choice.limit_qps:.4g} queries/s: surely up to" in text
+    least = choice.reach["latency"]
+    assert best.tail_ms == least
+    assert "So latency binds, p99 of 20 ms is asked and the best" in text
+    assert f"that meets quality and load reaches {least:.4g} ms." in text
+    assert set(choice.relaxations) == {"load", "latency"} and choice.nearest is not None
+    assert "Nearest feasible point: NDCG@64 0.6," in text
+    for point in (choice.nearest, *choice.relaxations.values()):
+        again = asked(load_qps=point.load_qps, sla_ms=point.tail_ms, quality=point.quality)
+        assert choose(replace(found, quality=alone), evaluator, again).chosen.feasible
+
+
+def test_another_way_of_a_placement_that_is_refused_counts() -> None:
+    # Requests of 64 items: 0.5 ms alone, 2000 queries/s at most; whole ones 8 ms and 4000.
+    table_s = 0.258e-3 + 3.78e-6 * np.arange(4097.0)
+    given = node(servers={"cpu": 32}, hosts={"cpu": HostTimes(table_s={"small": table_s})})
+    one = Funnel(models=("small",), items=(2048,))
+    known = QualityTable([QualityPoint(funnel=one, quality=0.9, source="test")])
+    found = replace(cpu_space(), node=given, quality=known)
+    found = replace(found, spec=found.spec.model_copy(update={"batch_items": (0, 64)}))
+    designs, preferred = list(found.designs()), 0
+    assert [design.batch for design in designs] == [0, 64]
+    for seed in range(8):
+        evaluator = Evaluator(given, known, queries=200, seed=seed)
+        table, loads = evaluator.table(designs), np.full(2, 1850.0)
+        tails = evaluator.measure(table, np.arange(2), loads, evaluator.qualities(designs)).tail_ms
+        preferred += bool(tails[1] < tails[0])
+        choice = choose(found, evaluator, asked(load_qps=1850.0, sla_ms=10.0))
+        assert choice.chosen is not None and choice.chosen.feasible
+        assert choice.chosen.design.batch == 0 and choice.binding is None
+        assert choice.again["chosen"].verdict is Verdict.PASSES
+    assert preferred > 0
+
+
+@pytest.mark.parametrize("load_qps", [305.0, 610.0, 1220.0])
+def test_what_is_said_of_another_load_is_what_asking_for_it_answers(load_qps) -> None:
+    for seed in range(3):
+        found, evaluator = gpu_or_cpu(seed)
+        now = choose(found, evaluator, asked(load_qps=load_qps))
+        for what_if in now.what_ifs:
+            then = choose(found, evaluator, asked(load_qps=what_if.load_qps))
+            best = then.chosen if then.chosen is not None and then.chosen.feasible else None
+            assert (what_if.best, what_if.binding) == (best, then.binding)
+
+
+def test_what_misses_the_sla_by_little_may_meet_it_in_a_longer_run() -> None:
+    seen = 0
+    for seed in range(8):
+        found, _ = gpu_or_cpu(seed)
+        alone = QualityTable([p for p in found.quality.points if p.devices == ("gpu",)])
+        found = replace(found, quality=alone)
+        evaluator = Evaluator(found.node, alone, queries=2000, seed=seed)
+        wide = choose(found, evaluator, asked(load_qps=500.0, sla_ms=1e3))
+        assert wide.chosen is not None
+        few, many = wide.chosen.tail_ms, wide.again["chosen"].spread_ms[99.0][0]
+        if not many < few < 1.1 * many:
+            continue
+        seen += 1
+        choice = choose(found, evaluator, asked(load_qps=500.0, sla_ms=(few + many) / 2))
+        assert choice.chosen is not None and choice.chosen.feasible and choice.binding is None
+        assert choice.chosen.tail_ms == many
+        less = choose(found, evaluator, asked(load_qps=500.0, sla_ms=0.99 * many))
+        assert less.chosen is None and less.binding == "latency"
+        assert less.relaxations["latency"].tail_ms == less.reach["latency"] == many
+    assert seen > 0
 
 
 def test_a_refused_one_comes_before_one_that_was_never_feasible() -> None:
