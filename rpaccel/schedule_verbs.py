@@ -172,6 +172,8 @@ def deeprecsched(
     sizes: Annotated[
         str, typer.Option(help="heavy, mlperf, fixed:, normal:, lognormal:, or a file.")
     ] = "heavy",
+    arrivals: Arrivals = None,
+    trace: Trace = None,
     queries: Annotated[int, typer.Option(help="Of the longest look.", min=200)] = 16384,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(
@@ -191,7 +193,9 @@ def deeprecsched(
     results = job.run_deeprecsched(
         profiles.split(","),
         [name for name in models.split(",") if name],
-        job.Options(cores=cores, sizes=sizes, queries=queries, seed=seed),
+        job.Options(
+            cores=cores, sizes=sizes, queries=queries, seed=seed, arrivals=arrivals, trace=trace
+        ),
         jobs,
         say,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,17 +121,17 @@ def replay(trace_s: Floats) -> Arrivals:
     gaps = np.diff(trace_s)
     if gaps.size < 1 or gaps.sum() <= 0 or np.any(gaps < 0):
         raise ValueError("trace must hold two arrivals or more, ascending")
+    return partial(_replayed_s, gaps)  # other processes can have it
 
-    def arrivals(queries: int, load_qps: float, seed: int) -> Floats:
-        if load_qps <= 0 or queries < 1:
-            raise ValueError(f"load_qps and queries must be positive, not {load_qps} and {queries}")
-        first = int(np.random.default_rng(seed).integers(gaps.size)) if seed else 0
-        times = np.cumsum(gaps[(first + np.arange(queries)) % gaps.size])
-        if times[-1] <= 0:
-            raise ValueError(f"trace must hold a gap in {queries} from number {first}, not none")
-        return times / (times[-1] / queries * load_qps)
 
-    return arrivals
+def _replayed_s(gaps: Floats, queries: int, load_qps: float, seed: int) -> Floats:
+    if load_qps <= 0 or queries < 1:
+        raise ValueError(f"load_qps and queries must be positive, not {load_qps} and {queries}")
+    first = int(np.random.default_rng(seed).integers(gaps.size)) if seed else 0
+    times = np.cumsum(gaps[(first + np.arange(queries)) % gaps.size])
+    if times[-1] <= 0:
+        raise ValueError(f"trace must hold a gap in {queries} from number {first}, not none")
+    return times / (times[-1] / queries * load_qps)
 
 
 def read_trace_s(path: Path) -> Floats:
@@ -167,6 +168,10 @@ class Process:
     draw: Arrivals
     scales: bool = True
     steady: bool = True
+
+    def look(self, first: int, most: int) -> int:
+        """Return how long the first of ever longer looks must be: `most` where gaps depend."""
+        return min(first, most) if self.steady else most
 
 
 POISSON = Process(name="poisson", draw=poisson_arrivals_s)

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rpaccel.scheduler.arrivals import Floats, poisson_arrivals_s
+from rpaccel.scheduler.arrivals import POISSON, Floats, Process
 from rpaccel.scheduler.deeprecsched import BATCHES, OUR_GAIN, STRIDES
 from rpaccel.scheduler.peak import Peak, Probe, Sla, probe, search_peak
 from rpaccel.scheduler.policy import Node, Policy, run_policy
@@ -41,6 +41,7 @@ class Colocation:
     tenants: tuple[Tenant, ...]
     sizes: Sizes
     seed: int = 0
+    process: Process = POISSON
 
     def __post_init__(self) -> None:
         shares = [tenant.share for tenant in self.tenants]
@@ -56,19 +57,36 @@ class Colocation:
         return max(tenant.sla.most for tenant in self.tenants)
 
     @cached_property
-    def _queries(self) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+    def _kinds(self) -> NDArray[np.int32]:
         random = np.random.default_rng([self.seed, 4])
         shares = [tenant.share for tenant in self.tenants]
-        kinds = random.choice(len(shares), self.most, p=shares).astype(np.int32)
-        unit = poisson_arrivals_s(self.most, 1.0, self.seed)
-        return unit, self.sizes.draw(self.most, self.seed), kinds
+        return random.choice(len(shares), self.most, p=shares).astype(np.int32)
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int32]:
+        return self.sizes.draw(self.most, self.seed)
+
+    def plant(
+        self, tenant: Tenant, cores: int | None = None, most: int | None = None
+    ) -> QueryPlant:
+        """Return a tenant alone on the node, or on some of its cores; most : of its target's."""
+        return QueryPlant(
+            node=replace(self.node, cores=cores or self.node.cores),
+            sizes=self.sizes,
+            sla=replace(tenant.sla, most=most or tenant.sla.most),
+            seed=self.seed,
+            process=self.process,
+        )
+
+    @cached_property
+    def _all(self) -> QueryPlant:
+        return self.plant(self.tenants[0], most=self.most)
 
     def latencies_s(self, load_qps: float, queries: int) -> list[Floats]:
         """Return each tenant's latencies under a load of all together [s]."""
-        unit, sizes, kinds = self._queries
-        arrivals, who = unit[:queries] / load_qps, kinds[:queries]
+        arrivals, who = self._all.arrivals_s(load_qps, queries), self._kinds[:queries]
         policies = [tenant.policy for tenant in self.tenants]
-        served = run_policy(self.node, policies, arrivals, sizes[:queries], who)
+        served = run_policy(self.node, policies, arrivals, self._sizes[:queries], who)
         latencies = served.finish_s - arrivals
         return [latencies[who == kind] for kind in range(len(policies))]
 
@@ -93,10 +111,7 @@ class Colocation:
     @cached_property
     def limit_qps(self) -> float:
         """A load of all tenants together that no queue survives; 0 if a target is out of reach."""
-        limits = [
-            QueryPlant(node=self.node, sizes=self.sizes, sla=tenant.sla).limit_qps(tenant.policy)
-            for tenant in self.tenants
-        ]
+        limits = [self.plant(tenant).limit_qps(tenant.policy) for tenant in self.tenants]
         if min(limits) == 0:
             return 0.0
         shares = [tenant.share for tenant in self.tenants]
@@ -178,8 +193,7 @@ def apart(colocation: Colocation) -> float:
         raise ValueError(f"tenants must be two to be divided, not {len(colocation.tenants)}")
 
     def held(tenant: Tenant, cores: int) -> float:
-        node = replace(colocation.node, cores=cores)
-        plant = QueryPlant(node=node, sizes=colocation.sizes, sla=tenant.sla, seed=colocation.seed)
+        plant = colocation.plant(tenant, cores)
         if plant.limit_qps(tenant.policy) == 0:
             return 0.0
         return plant.peak(tenant.policy).qps / tenant.share

@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rpaccel.scheduler.arrivals import poisson_arrivals_s
 from rpaccel.scheduler.colocation import Colocation, Tenant, apart, by_deadline, in_order, tuned
 from rpaccel.scheduler.deeprec_study import WINDOW, Ask, Case
 from rpaccel.scheduler.deeprecsched import Space, joint, joint_space
 from rpaccel.scheduler.node_power import CappedPlant, NodePower, capped_qps, power_w
-from rpaccel.scheduler.peak import Sla
 from rpaccel.scheduler.policy import NOT_OFFLOADED, Node, Policy
-from rpaccel.scheduler.query_plant import QueryPlant, node_of
+from rpaccel.scheduler.query_plant import node_of
 from rpaccel.scheduler.retuning import Guards, Window, retune
 from rpaccel.scheduler.service_profile import ServiceProfile
 from rpaccel.scheduler.sizes import lognormal
-from rpaccel.spec.deeprec import load_deeprec
 
 __all__ = ["Capped", "Drift", "Shared", "capped", "drift", "shared"]
 
@@ -37,11 +34,6 @@ def _profile(ask: Ask, model: str) -> tuple[ServiceProfile, ServiceProfile]:
     return next(pair for pair in ask.profiles if pair[0].model == model)
 
 
-def _sla(ask: Ask, model: str, level: str) -> Sla:
-    limit_ms = getattr(load_deeprec(model).sla, f"{level}_ms")
-    return Sla(limit_s=limit_ms * 1e-3, most=ask.queries, first=min(2048, ask.queries))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Drift:
     """A stream whose sizes change: windows under the first setting, and under a controller."""
@@ -59,17 +51,12 @@ def drift(ask: Ask, guards: Guards | None = None) -> Drift:
     """Tune on a lognormal, then serve it for a quarter of the stream and the asked sizes after."""
     guards = guards or Guards()
     cpu, accelerator = _profile(ask, DRIFT_MODEL)
-    light = QueryPlant(
-        node=node_of(cpu, accelerator, cores=ask.cores),
-        sizes=lognormal(5.1, 0.2),
-        sla=_sla(ask, DRIFT_MODEL, "medium"),
-        seed=ask.seed,
-    )
-    heavy = light.with_sizes(ask.sizes)
+    heavy = ask.plant(cpu, accelerator, "medium")
+    light = heavy.with_sizes(lognormal(5.1, 0.2))
     first, later = joint(light, DRIFT_SPACE), joint(heavy, DRIFT_SPACE)
     count = WINDOWS * guards.window
     load = LOAD * later.qps
-    arrivals = poisson_arrivals_s(count, load, ask.seed + 1)
+    arrivals = ask.process.draw(count, load, ask.seed + 1)
     sizes = np.concatenate([
         light.sizes.draw(count // 4, ask.seed + 1),
         ask.sizes.draw(count - count // 4, ask.seed + 2),
@@ -109,13 +96,15 @@ def shared(ask: Ask, batches: dict[str, int]) -> list[Shared]:
         tenants = tuple(
             Tenant(
                 share=part,
-                sla=_sla(ask, model, "medium"),
+                sla=ask.sla(model, "medium"),
                 policy=Policy(batch=batches[model], even=True, table=place),
             )
             for place, (model, part) in enumerate(zip(models, (share, 1 - share), strict=True))
         )
         node = Node(cores=ask.cores, cpu_s=np.stack(tables))
-        both = Colocation(node=node, tenants=tenants, sizes=ask.sizes, seed=ask.seed)
+        both = Colocation(
+            node=node, tenants=tenants, sizes=ask.sizes, seed=ask.seed, process=ask.process
+        )
         best = tuned(by_deadline(both))
         first_batch, second_batch = (tenant.policy.batch for tenant in best.tenants)
         found.append(
@@ -154,13 +143,10 @@ def capped(ask: Ask, cases: list[Case], cap_w: float) -> list[Capped]:
         if case.level != "medium":
             continue
         cpu, accelerator = _profile(ask, case.model)
-        alone = QueryPlant(
-            node=node_of(cpu, cores=ask.cores), sizes=ask.sizes,
-            sla=_sla(ask, case.model, "medium"), seed=ask.seed,
-        )  # fmt: skip
+        alone = ask.plant(cpu, None, "medium")
         both = CappedPlant(
             node=node_of(cpu, accelerator, cores=ask.cores), sizes=ask.sizes, sla=alone.sla,
-            seed=ask.seed, power=power, cap_w=cap_w,
+            seed=ask.seed, process=ask.process, power=power, cap_w=cap_w,
         )  # fmt: skip
         searched = joint(both, joint_space(WINDOW * both.sla.limit_s))
         held = [

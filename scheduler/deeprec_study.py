@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from rpaccel.scheduler.arrivals import POISSON, Process
 from rpaccel.scheduler.deeprecsched import (
     Outcome,
     cpu_space,
@@ -39,6 +40,7 @@ Level = Literal["low", "medium", "high"]
 LEVELS: tuple[Level, ...] = ("low", "medium", "high")
 SCHEMES = ("static", "paper", "ours", "optimum", "paper+", "ours+", "optimum+")  # +: accelerator
 REPEATS = 8  # seeds on which the settings that were found are judged again
+FIRST_LOOK = 2048  # queries
 WINDOW = 0.05  # of the target: the longest wait to be merged
 
 
@@ -47,6 +49,7 @@ class Ask:
     """What is compared.
 
     profiles : of each model on a core and on the accelerator. queries : of a longest look.
+    process : of the arrivals.
     """
 
     profiles: tuple[tuple[ServiceProfile, ServiceProfile], ...]
@@ -55,6 +58,29 @@ class Ask:
     queries: int = 32768
     seed: int = 0
     levels: tuple[Level, ...] = LEVELS
+    process: Process = POISSON
+
+    def sla(self, model: str, level: Level) -> Sla:
+        """Return a model's target, whose first look is long enough for the arrivals."""
+        target = load_deeprec(model).sla
+        return Sla(
+            limit_s=target.ms(level) * 1e-3,
+            percentile=target.percentile,
+            most=self.queries,
+            first=self.process.look(FIRST_LOOK, self.queries),
+        )
+
+    def plant(
+        self, cpu: ServiceProfile, accelerator: ServiceProfile | None, level: Level
+    ) -> QueryPlant:
+        """Return the node of a model at a target; accelerator None: it has none."""
+        return QueryPlant(
+            node=node_of(cpu, accelerator, cores=self.cores),
+            sizes=self.sizes,
+            sla=self.sla(cpu.model, level),
+            seed=self.seed,
+            process=self.process,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +135,8 @@ def geomean_gains(cases: Sequence[Case], scheme: str) -> list[float]:
 
 def _case(ask: Ask, place: tuple[int, Level]) -> Case:
     cpu, accelerator = ask.profiles[place[0]]
-    target = load_deeprec(cpu.model).sla
-    sla = Sla(
-        limit_s=target.ms(place[1]) * 1e-3, percentile=target.percentile, most=ask.queries,
-        first=min(2048, ask.queries),
-    )  # fmt: skip
-    alone = QueryPlant(node=node_of(cpu, cores=ask.cores), sizes=ask.sizes, sla=sla, seed=ask.seed)
-    both = QueryPlant(
-        node=node_of(cpu, accelerator, cores=ask.cores), sizes=ask.sizes, sla=sla, seed=ask.seed
-    )
+    alone, both = ask.plant(cpu, None, place[1]), ask.plant(cpu, accelerator, place[1])
+    sla = alone.sla
     batch = paper_batch(alone)
     plain, joined = cpu_space(WINDOW * sla.limit_s), joint_space(WINDOW * sla.limit_s)
     outcomes = {

@@ -45,7 +45,7 @@ def power_w(plant: QueryPlant, policy: Policy, load_qps: float, power: NodePower
     node = plant.node
     if load_qps == 0:
         return power.watts(0.0, 0.0, node.accelerators)
-    queries = min(QUERIES, plant.sla.most)
+    queries = min(plant.process.look(QUERIES, plant.sla.most), plant.sla.most)
     served, _ = plant.serve(policy, load_qps, queries)
     span_s = queries / load_qps
     accelerator = served.accelerator_busy_s / span_s / max(node.accelerators, 1)

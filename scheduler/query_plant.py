@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rpaccel.scheduler.arrivals import Arrivals, Floats, poisson_arrivals_s
+from rpaccel.scheduler.arrivals import POISSON, Floats, Process
 from rpaccel.scheduler.estimate_kernels import load_of_late
 from rpaccel.scheduler.peak import Peak, Probe, Sla, probe, search_peak
 from rpaccel.scheduler.policy import Node, Policy, Served, run_policy
@@ -56,28 +56,31 @@ class _Work:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryPlant:
-    """A node under a load of one kind of queries.
-
-    arrivals : must scale with the load (all of `scheduler.arrivals` but the artifact's).
-    """
+    """A node under a load of one kind of queries."""
 
     node: Node
     sizes: Sizes
     sla: Sla
     seed: int = 0
-    arrivals: Arrivals = poisson_arrivals_s
+    process: Process = POISSON
 
     @cached_property
     def _unit_s(self) -> Floats:
-        return self.arrivals(self.sla.most, 1.0, self.seed)
+        return self.process.draw(self.sla.most, 1.0, self.seed)
 
     @cached_property
     def _items(self) -> NDArray[np.int32]:
         return self.sizes.draw(self.sla.most, self.seed)
 
+    def arrivals_s(self, load_qps: float, queries: int) -> Floats:
+        """Return float64[queries], the first arrivals at a load [s]."""
+        if self.process.scales:
+            return self._unit_s[:queries] / load_qps
+        return self.process.draw(self.sla.most, load_qps, self.seed)[:queries]
+
     def serve(self, policy: Policy, load_qps: float, queries: int) -> tuple[Served, Floats]:
         """Return what was served and the latencies [s] of the first `queries` at a load."""
-        arrivals = self._unit_s[:queries] / load_qps
+        arrivals = self.arrivals_s(load_qps, queries)
         served = run_policy(self.node, [policy], arrivals, self._items[:queries])
         return served, served.finish_s - arrivals
 

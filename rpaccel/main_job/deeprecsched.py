@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rpaccel.main_job.deeprecsched_page import CAP_W, Study
+from rpaccel.scheduler.arrivals import find_process
 from rpaccel.scheduler.deeprec_extras import (
     DRIFT_MODEL,
     PAIRS,
@@ -42,6 +43,8 @@ class Options:
     sizes: str
     queries: int
     seed: int
+    arrivals: str | None = None
+    trace: Path | None = None
 
 
 def _pair(profiles: Sequence[ServiceProfile], model: str) -> tuple[ServiceProfile, ServiceProfile]:
@@ -60,6 +63,7 @@ def ask_of(name: str, models: Sequence[str], options: Options) -> Ask:
         cores=options.cores,
         queries=options.queries,
         seed=options.seed,
+        process=find_process(options.arrivals, options.trace),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rpaccel.main_job.markdown import markdown_table
+from rpaccel.scheduler.arrivals import POISSON
 from rpaccel.scheduler.deeprec_extras import Capped, Drift, Shared
 from rpaccel.scheduler.deeprec_study import (
     LEVELS,
@@ -297,11 +298,14 @@ def deeprecsched_text(
 ) -> str:
     """Return the page. drift, pairs, cap : of the first study's service times."""
     ask = studies[0].ask
+    name = ask.process.name
+    arrivals = "Poisson\narrivals" if ask.process is POISSON else f"arrivals:\n{name}"
     head = f"""# DeepRecSched
 
 Written by `rpaccel deeprecsched` (`make deeprecsched`): the eight models of DeepRecInfra on
-{ask.cores} cores, each alone on a request, and one accelerator; sizes: {ask.sizes.name}; Poisson
-arrivals; p95 within the target by the sequential test of `scheduler/peak.py`, at most {ask.queries}
+{ask.cores} cores, each alone on a request, and one accelerator; sizes: {ask.sizes.name}; \
+{arrivals}; p95 within the target by the sequential test of `scheduler/peak.py`, \
+at most {ask.queries}
 queries a look, seed {ask.seed}. Every number is simulated; nothing of it ran on such a machine.
 Published: DeepRecSys (ISCA 2020), 40 cores of a Skylake and a GTX 1080 Ti.
 

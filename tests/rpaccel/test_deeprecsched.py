@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,20 @@ def test_values_are_json(results):
     (cases,) = values["studies"].values()
     assert [case["level"] for case in cases] == ["low", "medium", "high"]
     assert len(values["drift"]["fixed"]) == len(values["drift"]["followed"]) == 16
+
+
+def test_arrivals_may_be_others(tmp_path):
+    trace = tmp_path / "even.txt"
+    trace.write_text("0\n1\n2\n3\n")
+    found = {}
+    for keys in ({}, {"arrivals": "artifact"}, {"trace": trace}):
+        results = run_deeprecsched(["assumed"], ["dien"], replace(OPTIONS, **keys), 1, lambda _: 0)
+        text = " ".join(deeprecsched_text(*results).split("Published:")[0].split())
+        name = {"arrivals": "arrivals: artifact;", "trace": "arrivals: trace even.txt;"}
+        assert name.get(next(iter(keys), ""), "Poisson arrivals;") in text
+        found[name.get(next(iter(keys), ""))] = results[0][0].cases[0].outcomes["ours"].qps
+    assert len(set(found.values())) == 3
+    assert max(found, key=found.__getitem__) == "arrivals: trace even.txt;"  # no gap varies
 
 
 def test_unknown_names_are_errors():

@@ -1,7 +1,10 @@
+import pickle
+
 import numpy as np
 import pytest
 
 from rpaccel.scheduler.arrivals import (
+    PROCESSES,
     artifact_arrivals_s,
     burst_arrivals_s,
     diurnal_arrivals_s,
@@ -143,6 +146,21 @@ def test_diurnal_rate_is_that_of_the_arrivals():
     assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected) + 0.03 * expected)
     assert max(rates) > 89
     assert min(rates) < 11
+
+
+def test_looks_are_long_where_the_load_changes():
+    assert PROCESSES["poisson"].look(2048, 4096) == PROCESSES["artifact"].look(2048, 4096) == 2048
+    assert PROCESSES["poisson"].look(2048, 400) == 400
+    assert PROCESSES["bursts"].look(2048, 4096) == PROCESSES["diurnal"].look(2048, 4096) == 4096
+
+
+def test_a_trace_goes_to_other_processes(tmp_path):
+    path = tmp_path / "trace.txt"
+    path.write_text("0\n1\n3\n3.5\n")
+    process = find_process(trace=path)
+    there = pickle.loads(pickle.dumps(process))
+    assert there.name == process.name and not there.steady
+    assert np.array_equal(there.draw(50, 2.0, 3), process.draw(50, 2.0, 3))
 
 
 def test_processes_by_name(tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from rpaccel.scheduler.arrivals import PROCESSES
 from rpaccel.scheduler.deeprecsched import (
     Space,
     cpu_space,
@@ -29,8 +30,8 @@ def plant(model="mt-wnd", limit_s=0.025, cores=4, accelerator=True, **keys):
     cpu = find_profile(PROFILES, model, "cpu")
     other = sped_up(cpu, load_speedups()) if accelerator else None
     sla = Sla(limit_s=limit_s, first=2048, most=8192)
-    keys = {"sizes": heavy_tail()} | keys
-    return QueryPlant(node=node_of(cpu, other, cores=cores), sla=sla, **keys)
+    keys = {"sizes": heavy_tail(), "sla": sla} | keys
+    return QueryPlant(node=node_of(cpu, other, cores=cores), **keys)
 
 
 @dataclass
@@ -124,6 +125,29 @@ def test_a_wait_of_the_accelerator_helps_where_launches_cost_most():
     assert later.accelerator_requests < 0.6 * now.accelerator_requests
     assert load.estimate_qps(waits) < load.estimate_qps(merged)
     assert load.limit_qps(waits) == load.limit_qps(merged)
+
+
+def test_arrivals_of_the_artifact_are_whole_milliseconds_and_hold_more():
+    # One core, 4 ms a query: gaps of 5 ms and more that vary too little.
+    table_s = np.r_[0.0, np.full(100, 4e-3)][None]
+    poisson = QueryPlant(
+        node=Node(cores=1, cpu_s=table_s), sizes=fixed(100), sla=Sla(limit_s=0.02, most=8192)
+    )
+    gaps = replace(poisson, process=PROCESSES["artifact"])
+    policy, load_qps = Policy(batch=100), 180.0
+    times_ms = 1e3 * gaps.arrivals_s(load_qps, 4000)
+    assert np.allclose(times_ms, np.rint(times_ms)) and np.ptp(np.diff(times_ms)) > 3
+    assert np.array_equal(times_ms[:100], 1e3 * gaps.arrivals_s(load_qps, 100))
+    assert times_ms[-1] == pytest.approx(4000 / load_qps * 1e3, rel=0.02)
+    assert gaps.peak(policy).qps > 1.1 * poisson.peak(policy).qps
+
+
+@pytest.mark.parametrize("name", ["bursts", "diurnal"])
+def test_a_load_that_changes_holds_less_on_average(name):
+    steady = plant(accelerator=False, sla=Sla(limit_s=0.025, first=8192, most=8192))
+    changing, policy = replace(steady, process=PROCESSES[name]), Policy(batch=64)
+    assert changing.limit_qps(policy) == steady.limit_qps(policy)
+    assert 0 < changing.peak(policy).qps < 0.9 * steady.peak(policy).qps
 
 
 def test_other_peaks_are_of_other_queries():
