@@ -14,7 +14,7 @@ from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Driver, Request
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.scheduler.lane_machine import LaneMachine
-from rpaccel.workloads.random_models import random_query, random_ranker
+from rpaccel.workloads.random_models import random_query, ranker_of_sizes
 
 __all__ = ["LaneRanker"]
 
@@ -40,22 +40,10 @@ class LaneRanker:
         self.machine, self.asked, self.seconds = machine, 0, 0.0
         network, config = machine.network, machine.config
         rng = np.random.default_rng([seed, 7])
-        self.ranker: QuantisedRanker = random_ranker(
-            rng,
-            config.lane(machine.lanes[0]),
-            name=network.name,
-            dim=network.dim,
-            user_dense=network.user_dense,
-            item_dense=network.item_dense,
-            user_tables=len(network.user_features),
-            item_tables=len(network.item_features),
-            bottom=network.bottom[:-1],
-            top=network.top[:-1],
-            max_rows=TABLE_ROWS,
-            max_ids=1,
-            threshold=-32768,
-            interaction=network.interaction,
-        )
+        self.ranker: QuantisedRanker = ranker_of_sizes(
+            rng, config.lane(machine.lanes[0]), network.sizes,
+            name=network.name, max_rows=TABLE_ROWS, threshold=-32768,
+        )  # fmt: skip
         self._queries = [
             random_query(
                 rng, config, [self.ranker], items=1, top_n=machine.keep, feature_rows=items

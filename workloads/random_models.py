@@ -7,6 +7,7 @@ a set of rankers. Ranges are chosen so that activations spread over int8 and som
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from rpaccel.golden.quantised import (
 )
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import BINS, Interaction, Pooling
+from rpaccel.spec.program_plan import ModelSizes
 
 Array = np.ndarray
 Rng = np.random.Generator
@@ -181,6 +183,27 @@ def random_ranker(
         top=random_chain(rng, [inputs, *top, 1], logit=True, late_inputs=late),
         edges=random_edges(rng),
         threshold=int(rng.integers(-32768, -15000)) if threshold is None else threshold,
+    )
+
+
+def ranker_of_sizes(
+    rng: Rng, config: AcceleratorConfig, sizes: ModelSizes, **keys: Any
+) -> QuantisedRanker:
+    """Return a ranker of given sizes with single-hot features; keys : others of random_ranker."""
+    return random_ranker(
+        rng,
+        config,
+        dim=sizes.dim,
+        user_dense=sizes.user_dense,
+        item_dense=sizes.item_dense,
+        user_tables=sizes.user_tables,
+        item_tables=sizes.item_tables,
+        bottom=sizes.bottom[:-1],
+        top=sizes.top[:-1],
+        max_ids=1,
+        interaction=sizes.interaction,
+        late_products=sizes.late_products,
+        **keys,
     )
 
 

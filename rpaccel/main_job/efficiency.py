@@ -33,7 +33,7 @@ from rpaccel.perfmodel.sequencer import ProgramShape, core_times
 from rpaccel.perfmodel.shapes import NetworkShape
 from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig, load_accelerator
 from rpaccel.spec.program_plan import ModelPlan, plan_model
-from rpaccel.workloads.random_models import random_query, random_ranker
+from rpaccel.workloads.random_models import random_query, ranker_of_sizes
 
 __all__ = [
     "MODELS",
@@ -105,21 +105,7 @@ def core_ranker(
     network: NetworkShape, config: AcceleratorConfig, rng: np.random.Generator
 ) -> QuantisedRanker:
     """Return a ranker of `network`'s shape with random parameters."""
-    return random_ranker(
-        rng,
-        config,
-        name=network.name,
-        dim=network.dim,
-        user_dense=network.user_dense,
-        item_dense=network.item_dense,
-        user_tables=len(network.user_features),
-        item_tables=len(network.item_features),
-        bottom=network.bottom[:-1],
-        top=network.top[:-1],
-        max_rows=_TABLE_ROWS,
-        max_ids=1,
-        interaction=network.interaction,
-    )
+    return ranker_of_sizes(rng, config, network.sizes, name=network.name, max_rows=_TABLE_ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
