@@ -25,7 +25,7 @@ class Need:
 
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= 1:
-            meant = f": did you mean {self.quality / 100:g}?" if 1 < self.quality <= 100 else ""
+            meant = f": did you mean {self.quality / 100:g}?" if 10 <= self.quality <= 100 else ""
             raise ValueError(f"quality must be in 0..1, not {self.quality:g}{meant}")
         for name in ("load_qps", "sla_ms"):
             value = getattr(self, name)
