@@ -50,6 +50,12 @@ def schedule(
     preset: Annotated[
         str | None, typer.Option(help="movielens: the card's; default: edge.")
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="movielens: its CPU (rpaccel profile cpu); default: measured, kept in --out."
+        ),
+    ] = None,
     arrivals: Arrivals = None,
     trace: Trace = None,
     out: Annotated[Path, typer.Option(help="Folder of choice and plots.")] = Path(
@@ -74,12 +80,13 @@ def schedule(
         devices=tuple(name for name in devices.split(",") if name),
         data=data,
         preset=preset,
+        profile=profile,
         seed=seed,
         arrivals=arrivals,
         trace=trace,
     )
     with only_json(json):
-        choice = job.schedule_command(ask)
+        choice = job.schedule_command(ask, kept=out / "profile_cpu.json")
     write_schedule(choice, ask, out)
     print_json(choice_json(choice)) if json else print(choice_text(choice))
 

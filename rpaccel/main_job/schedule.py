@@ -19,7 +19,7 @@ from rpaccel.scheduler import ablation, paper_pipelines, recpipe_card
 from rpaccel.scheduler.arrivals import POISSON, Process, find_process
 from rpaccel.scheduler.choice import QUERIES, choose
 from rpaccel.scheduler.choice_answer import Choice, Need
-from rpaccel.scheduler.cpu_profile import MERGE, CpuProfile
+from rpaccel.scheduler.cpu_profile import MERGE, CpuProfile, load_profile
 from rpaccel.scheduler.criteo_node import criteo_node
 from rpaccel.scheduler.float_runner import profile_rankers
 from rpaccel.scheduler.funnel_quality import QualityTable, criteo_quality
@@ -53,7 +53,7 @@ class ScheduleAsk:
 
     workload : a search of spec/presets/recpipe, or a YAML file; None: criteo, or movielens if data
     or preset is given. devices : of its; (): all.
-    data, preset : of movielens; None: the default.
+    data, preset : of movielens; None: the default. profile : of its CPU, None: measured.
     arrivals : of scheduler.arrivals.PROCESSES, None: Poisson; trace : a file of times instead.
     """
 
@@ -64,6 +64,7 @@ class ScheduleAsk:
     devices: tuple[str, ...] = ()
     data: str | None = None
     preset: str | None = None
+    profile: Path | None = None
     seed: int = 0
     arrivals: str | None = None
     trace: Path | None = None
@@ -249,24 +250,27 @@ def on_devices(spec: RecPipeSpec, devices: Sequence[str]) -> RecPipeSpec:
     return spec.model_copy(update={"devices": kept})
 
 
-def schedule_command(ask: ScheduleAsk, say: Say = print) -> Choice:
-    """Return the choice. Raises ValueError for an option that the workload does not have."""
+def schedule_command(ask: ScheduleAsk, say: Say = print, kept: Path | None = None) -> Choice:
+    """Return the choice. Raises ValueError for an option that the workload does not have.
+
+    kept : file for the CPU's profile if it is measured; None: it is not written.
+    """
     spec = load_recpipe(ask.search)
     if ask.devices:
         spec = on_devices(spec, ask.devices)
     if spec.workload == "criteo":
-        for name, value in (("data", ask.data), ("preset", ask.preset)):
-            if value is not None:
-                raise ValueError(f"{name} must be left out for criteo, not {value!r}")
+        for name in ("data", "preset", "profile"):
+            if (value := getattr(ask, name)) is not None:
+                raise ValueError(f"{name} must be left out for criteo, not {str(value)!r}")
     # Before anything takes long; movielens' own target is known only when its rankers are measured.
     target = spec.slices.quality if ask.quality is None else ask.quality
     need = _need(spec, ask.qps, ask.sla_ms, target)
     process = find_process(ask.arrivals, ask.trace)
     if spec.workload == "criteo":
         return _choose(criteo_space(spec, say), need, ask.seed, process)
-    data = ask.data or DATA
+    data, profile = ask.data or DATA, load_profile(ask.profile) if ask.profile else None
     job, quality = movielens_job(data, ask.preset or PRESET, ask.seed, say)
-    space = film_space(job, quality, profile_inputs(job.inputs, data), spec)
+    space = film_space(job, quality, profile or profile_inputs(job.inputs, data, kept), spec)
     if ask.quality is None:
         need = replace(need, quality=default_quality(quality))
     return _choose(space, need, ask.seed, process)

@@ -257,9 +257,33 @@ def test_feasible_requirement(rpaccel, measured, tmp_path):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_measured_cpu_may_be_given_again(rpaccel, measured, monkeypatch, tmp_path):
+    ask, given = ("schedule", "--data", "synthetic", "--qps", "10", "--json"), cpu_profile()
+
+    def measure(_inputs, _data, out):
+        out.parent.mkdir(parents=True)
+        out.write_text(given.to_text())
+        return given
+
+    monkeypatch.setattr(schedule, "profile_inputs", measure)
+    _, first, _ = rpaccel(*ask, "--devices", "cpu", "--out", "once")
+    monkeypatch.setattr(schedule, "profile_inputs", lambda *_: pytest.fail("has measured"))
+    again = (*ask, "--devices", "cpu", "--profile")
+    _, second, _ = rpaccel(*again, tmp_path / "once" / "profile_cpu.json", "--out", "twice")
+    assert json.loads(first)["chosen"] and first == second
+    assert "nowhere.json: No such file" in one_line(rpaccel(*again, "nowhere.json"))
+    slow = given.models["small"].model_copy(update={"per_item_s": 1.0})
+    slower = given.model_copy(update={"models": given.models | {"small": slow}})
+    (tmp_path / "slow.json").write_text(slower.to_text())
+    _, third, _ = rpaccel(*again, tmp_path / "slow.json")
+    assert third != first
+
+
 def test_schedule_refuses_what_a_workload_does_not_have(rpaccel):
     ask = ("schedule", "--workload", "criteo")
     assert "data must be left out for criteo" in one_line(rpaccel(*ask, "--data", "synthetic"))
+    line = one_line(rpaccel(*ask, "--profile", "mine.json"))
+    assert "profile must be left out for criteo, not 'mine.json'" in line
     assert "devices must be of cpu, gpu, accelerator" in one_line(rpaccel(*ask, "--devices", "tpu"))
     line = one_line(rpaccel("schedule", "--workload", "avazu"))
     names = ", ".join(recpipe_names())
