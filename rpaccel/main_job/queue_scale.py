@@ -146,8 +146,8 @@ hold items of several queries that wait, up to {PARTS} on a thread and {ITEMS} o
 stage first*: of what waits for the threads. In brackets: requests of the second stage per query.
 
 {_stages(study)}
-A page that does not say otherwise has Poisson arrivals; `rpaccel schedule --arrivals NAME` or
-`--trace FILE` takes others.
+A page that does not say otherwise has Poisson arrivals; `rpaccel schedule` and `deeprecsched` take
+others, `--arrivals NAME` or `--trace FILE`.
 """
 
 
