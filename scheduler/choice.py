@@ -303,6 +303,8 @@ class _Chooser:
         for row in order[:CLOSEST].tolist():
             if most[row] <= best:
                 break
+            if self.limit(row, self.evaluator).qps * (1 + NEAR) <= best:
+                continue  # no longer run is so much kinder
             limit = min(self.limit(row, self.longer).qps, self.need.load_qps)
             while limit > best and not self.meets(row, limit):  # `find_peak` is surer of less
                 limit *= 1 - RESOLUTION

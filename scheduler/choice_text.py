@@ -58,10 +58,11 @@ def _instead(choice: Choice) -> list[str]:
 
 def _limit(limit_qps: float, sure_qps: tuple[float, float], need: Need) -> str:
     low, high = sure_qps
-    most = f"only up to {limit_qps:.4g}" if limit_qps < need.load_qps else f"up to {limit_qps:.4g}"
+    most = f"up to {_less(limit_qps):.4g}" if limit_qps else ""
+    most = f"only {most}" if limit_qps < need.load_qps else most
     met = f"It meets the SLA {most} queries/s" if limit_qps else "It meets the SLA at no load"
-    sure = f"surely up to {low:.4g}" if low else "no load is sure"
-    return f"{met}: {sure}, not from {high:.4g}, between them it is open."
+    sure = f"surely up to {_less(low):.4g}" if low else "no load is sure"
+    return f"{met}: {sure}, not from {_more(high):.4g}, between them it is open."
 
 
 def _verdict(look: SecondLook, need: Need) -> str:
@@ -313,7 +314,7 @@ def choice_json(choice: Choice) -> dict[str, Any]:
         "again": {name: _again_json(choice.again.get(name)) for name in ("chosen", "runner_up")},
         "arrivals": choice.arrivals,
         "poisson": _again_json(choice.poisson),
-        "qps_under_sla": _number(choice.limit_qps),
+        "qps_under_sla": None if choice.limit_qps is None else _less(choice.limit_qps, JSON_DIGITS),
         "qps_sure": [_number(load) for load in choice.sure_qps] if choice.sure_qps else None,
         "binding_constraint": choice.binding,
         "reach": {name: _number(value) for name, value in choice.reach.items()},

@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import sys
 
 import pytest
 
@@ -19,6 +21,13 @@ def test_schedule_refuses_numbers_before_it_starts(rpaccel, monkeypatch, workloa
     assert "quality must be in 0..1, not 92: did you mean 0.92?" in line
     assert "load_qps must be positive, not 0" in one_line(rpaccel(*ask, "--qps", "0"))
     assert "sla_ms must be positive, not -1" in one_line(rpaccel(*ask, "--sla-ms", "-1"))
+
+
+def test_the_package_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rpaccel", "schedule", "--quality", "7"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("rpaccel", run_name="__main__")
+    assert end.value.code == 2 and "quality must be in 0..1, not 7\n" in capsys.readouterr().err
 
 
 def test_schedule_replays_a_trace(rpaccel, tmp_path):
@@ -60,13 +69,17 @@ def test_points_that_are_named_may_be_asked_as_they_are_printed(rpaccel, need):
         _, out, _ = rpaccel("schedule", "--json", *(part for pair in pairs for part in pair))
         return json.loads(out)
 
+    flags = {"load": "--qps", "latency": "--sla-ms", "quality": "--quality"}
     choice = asked({})
     assert choice["chosen"] is None and choice["binding_constraint"] and choice["nearest"]
-    flags = {"load": "--qps", "latency": "--sla-ms", "quality": "--quality"}
     keys = {"load": "load_qps", "latency": "sla_ms", "quality": "quality"}
     points = [{flags[name]: choice["nearest"][key] for name, key in keys.items()}]
     for name, value in re.findall(r"(\w+) (\S+) \S+ instead of", choice["explanation"]):
         points += [{flags[name]: value}, {flags[name]: choice["relaxations"][name][keys[name]]}]
     assert len(points) == 1 + 2 * len(choice["relaxations"])
     for point in points:
-        assert asked(point)["chosen"]["feasible"], point
+        then = asked(point)
+        assert then["chosen"]["feasible"], point
+    most = re.search(r"It meets the SLA (?:only )?up to (\S+) queries/s", then["explanation"])
+    for load in (most[1], then["qps_under_sla"]):
+        assert asked(point | {"--qps": load})["chosen"]["feasible"], load
