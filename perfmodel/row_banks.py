@@ -29,6 +29,7 @@ from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.stripe import bank_of, fold
 
 __all__ = [
+    "ROWS_WAITING",
     "AskedRows",
     "PinnedRows",
     "PrefetchedRows",
@@ -43,7 +44,7 @@ __all__ = [
     "row_trace",
 ]
 
-ROWS_WAITING = 16  # before a bank: rtl.row_bank
+ROWS_WAITING = 16  # before a bank: rtl.row_front
 WORD_BYTES = 4  # rows begin at words
 STAGES = 2
 MOST_MOVES = 62  # of a split: a beat has a bit for each
@@ -184,13 +185,17 @@ def predict_rows(
     pinned: PinnedRows | None = None,
     stalls: ReaderStalls | None = None,
     prefetches: Sequence[PrefetchedRows] = (),
+    rows_waiting: int = ROWS_WAITING,
 ) -> RowReport:
     """Return what `config`'s row network does with a trace per reader, and per prefetcher.
 
-    pinned, stalls : None: nothing is pinned; readers take every beat at once.
+    pinned, stalls : None: nothing is pinned; readers take every beat at once. rows_waiting : that
+    a bank's queue holds, at least 2; the netlist's is ROWS_WAITING.
     Raises ValueError for rows that do not begin at words, or are too long, for stages and epochs
-    that there are not, and for pinned rows without a static cache.
+    that there are not, for pinned rows without a static cache, and for a shorter queue.
     """
+    if rows_waiting < 2:
+        raise ValueError(f"rows_waiting must be at least 2, not {rows_waiting}")
     given = [_whole(*rows, 0) for rows in traces]
     given += [_whole(at, beats, 1, after, epochs) for at, beats, epochs, after in prefetches]
     joined = _Rows(
@@ -198,6 +203,7 @@ def predict_rows(
     )
     _check(config, joined, pinned)
     sizes = row_sizes(config, len(traces), len(prefetches), memory.first_edge, pinned, stalls)
+    sizes = sizes._replace(row_places=rows_waiting - 1)
     trace = _trace(config, joined, pinned, sizes.first_edge)
     rows = [len(each.addresses) for each in given]
     waits = [

@@ -332,6 +332,8 @@ def test_rejects():
         predict_rows(CONFIG, [AskedRows([8, 16], stages=[1, 2])], memory)
     with pytest.raises(ValueError, match=r"^epochs must be in 0..3, not 4$"):
         predict_rows(CONFIG, [AskedRows([8])], memory, prefetches=[PrefetchedRows([8], epochs=4)])
+    with pytest.raises(ValueError, match=r"^rows_waiting must be at least 2, not 1$"):
+        predict_rows(CONFIG, [AskedRows([8])], memory, rows_waiting=1)
     nothing = PinnedRows(addresses=(np.zeros(0, np.int64), np.zeros(0, np.int64)))
     with pytest.raises(
         ValueError, match=r"^static_cache_lines must be at least 1 for pinned rows, not 0$"
