@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rpaccel.host.axi_memory import MEMORIES, MemoryTiming
-from rpaccel.host.ideal_requester import requester_report
+from rpaccel.host.ideal_requester import RequesterReport, requester_report
 from rpaccel.host.row_simulator import RowRun, Updates, build_rows, rows_of, run_rows
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.stripe import port_of
 
 __all__ = [
-    "READERS", "ROW_BYTES", "SEVERAL_ROW_BYTES", "StudyRow", "UpdateRow", "readers_of", "study",
-    "study_machine", "update_study",
+    "CLOCK_HZ", "MEMORY_BYTES", "READERS", "READS_OF_PORT", "ROW_BYTES", "SEVERAL_ROW_BYTES",
+    "StudyRow", "StudyTrace", "UpdateRow", "readers_of", "reads_of", "study", "study_machine",
+    "study_trace", "update_study",
 ]  # fmt: skip
 
 ROW_BYTES = (64, 128, 256, 512)
@@ -24,6 +27,7 @@ MEMORY_BYTES = 1 << 26
 CLOCK_HZ = 300e6  # at 64 bytes a beat the port carries all of DDR4-2400
 LONGEST_REQUEST_BYTES = 256
 READERS = 16  # of several ports, at least: the gather ports of the whole `paper`
+READS_OF_PORT = 128  # rows per port that all readers together have in flight
 
 
 def study_machine(banks: int = 4, ports: int = 1) -> AcceleratorConfig:
@@ -45,7 +49,7 @@ def study_machine(banks: int = 4, ports: int = 1) -> AcceleratorConfig:
             "row_banks": banks * ports,
             "stripe_bytes": 256,
             "row_cache_sets": 16,
-            "reads_in_flight": 128,
+            "reads_in_flight": reads_of(ports),
             "row_reads": 128,
             "max_dim": LONGEST_REQUEST_BYTES,
         }
@@ -55,6 +59,46 @@ def study_machine(banks: int = 4, ports: int = 1) -> AcceleratorConfig:
 def readers_of(ports: int) -> int:
     """Return the readers of so many ports: a reader takes one beat per cycle at most."""
     return 1 if ports == 1 else max(READERS, 2 * ports)
+
+
+def reads_of(ports: int) -> int:
+    """Return the rows that a reader has in flight: all readers' are fewer than what banks hold.
+
+    With more, banks are full: a reader that comes to one leaves the others idle.
+    """
+    return READS_OF_PORT * ports // readers_of(ports)
+
+
+class StudyTrace(NamedTuple):
+    """Random rows of `row_bytes`, as the requests that they take.
+
+    rows, asked : int64[n]  addresses of rows and of their requests, of part_bytes each.
+    """
+
+    row_bytes: int
+    rows: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    part_bytes: int
+
+    def ideal(self, config: AcceleratorConfig, timing: MemoryTiming) -> RequesterReport:
+        """Return what the ideal requester of each port gets."""
+        beat = config.beat_bytes
+        if config.memory_ports == 1:
+            return requester_report(timing, self.rows, self.row_bytes, beat_bytes=beat)
+        ports = port_of(config, self.asked)  # a stripe is one request
+        return requester_report(timing, self.asked, self.part_bytes, ports, beat_bytes=beat)
+
+
+def study_trace(
+    config: AcceleratorConfig, row_bytes: int, *, beats: int, seed: int = 1
+) -> StudyTrace:
+    """Return about `beats` beats a port; a row above 256 B is asked for in requests of 256 B."""
+    rng = np.random.default_rng(seed)
+    count = config.memory_ports * beats * config.beat_bytes // row_bytes
+    rows = rng.integers(0, MEMORY_BYTES // row_bytes, count) * row_bytes
+    part = min(row_bytes, LONGEST_REQUEST_BYTES)
+    asked = (rows[:, None] + np.arange(0, row_bytes, part)).reshape(-1)
+    return StudyTrace(row_bytes, rows, asked, part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +153,11 @@ def study(
     for memory in memories:
         timing = MemoryTiming.of(memory, clock_hz=CLOCK_HZ)
         for size in row_bytes:
-            rng = np.random.default_rng(seed)
-            count = ports * beats * beat // size
-            rows = rng.integers(0, MEMORY_BYTES // size, count) * size
-            part = min(size, LONGEST_REQUEST_BYTES)
-            asked = (rows[:, None] + np.arange(0, size, part)).reshape(-1)
-            traces = [rows_of(asked[i::readers], part // beat) for i in range(readers)]
+            trace = study_trace(config, size, beats=beats, seed=seed)
+            part_beats = trace.part_bytes // beat
+            traces = [rows_of(trace.asked[i::readers], part_beats) for i in range(readers)]
             run = run_rows(program, traces, timing, memory_bytes=MEMORY_BYTES)
-            if ports == 1:
-                ideal = requester_report(timing, rows, size, beat_bytes=beat)
-            else:  # a stripe is one request
-                ideal = requester_report(
-                    timing, asked, part, port_of(config, asked), beat_bytes=beat
-                )
+            ideal = trace.ideal(config, timing)
             yield StudyRow(
                 memory=memory,
                 row_bytes=size,

@@ -180,6 +180,7 @@ def row_study(
 ) -> None:
     """Compare what row banks get of a memory with an ideal requester, in the netlist."""
     from rpaccel.host import row_study as bench  # noqa: PLC0415
+    from rpaccel.host.row_bounds import bound_study  # noqa: PLC0415
     from rpaccel.main_job.paper_gather import gather_rates  # noqa: PLC0415
     from rpaccel.main_job.row_study_page import row_study_text, row_study_values  # noqa: PLC0415
 
@@ -187,14 +188,14 @@ def row_study(
     shares = functools.partial(bench.study, beats=beats, banks=banks, seed=seed, progress=say)
     rows = list(shares())
     updates = list(bench.update_study(banks=banks, seed=seed, progress=say))
+    counts = [int(count) for count in ports.split(",") if count]
     several = [
-        row
-        for count in filter(None, ports.split(","))
-        for row in shares(row_bytes=bench.SEVERAL_ROW_BYTES, ports=int(count))
+        row for count in counts for row in shares(row_bytes=bench.SEVERAL_ROW_BYTES, ports=count)
     ]
+    bounds = list(bound_study(counts, banks=banks, beats=beats, seed=seed))
     hits = list(gather_rates(seed=seed))
-    values = row_study_values(rows, updates, several, hits) if json else None
-    show_page(out, row_study_text(rows, updates, several, hits), values)
+    values = row_study_values(rows, updates, several, hits, bounds) if json else None
+    show_page(out, row_study_text(rows, updates, several, hits, bounds), values)
 
 
 def retrieval_scan(

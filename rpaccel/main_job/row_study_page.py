@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rpaccel.host.row_study import StudyRow, UpdateRow, readers_of
+from rpaccel.host.row_bounds import BoundRow
+from rpaccel.host.row_study import StudyRow, UpdateRow, readers_of, reads_of
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.paper_gather import GatherRate
+from rpaccel.perfmodel.row_banks import ROWS_WAITING
 
 __all__ = ["row_study_text", "row_study_values"]
 
@@ -28,15 +30,38 @@ carry at 300 MHz. A row above 256 B is asked for in parts of 256 B. The memories
 """
 _SEVERAL = """
 ## Several ports
-The same with as many banks for each port, every port with a memory of its own; {readers},
-whose rows are dealt in turn. The ideal requester of each port reads its own in that order. *Ideal
-of peak*: a finite trace at random does not load all ports equally, ours or the ideal one's.
+The same with as many banks for each port, every port with a memory of its own; {readers}.
+Rows are dealt to readers in turn. In flight: rows that a reader has asked for and not got. The
+ideal requester of each port reads its own in that order. *Ideal of peak*: a finite trace at random
+does not load all ports equally, ours or the ideal one's.
 
 """
 _SEVERAL_HEAD = (
     "ports", "memory", "row [B]", "ours [beats/cycle]", "ideal", "peak", "of ideal [%]",
     "of peak [%]", "ideal of peak [%]",
 )  # fmt: skip
+_BOUNDS = """
+## What bounds several ports
+Shares of the ideal requester's beats [%], rows of 256 B, memory `simple`, in
+`perfmodel/row_banks.py`, which is equal to the netlist cycle for cycle. *In flight*: rows of one
+reader, asked for and not got.
+
+A bank holds {waiting} rows that wait and {flying} on their way; the banks of a port hold {held}. A
+reader asks in order: if the bank of its next row is full, it stops, and the banks that it would
+have asked next run dry. So the readers of a port should have fewer rows in flight than its banks
+hold, and more than its memory needs: the study above gives all readers of a port 128 together.
+More in flight is less, most of all with few readers, and so is a shorter queue before each bank; a
+longer one gives the loss back at the same readers and reads in flight.
+
+One reader per port stays behind with any window: it takes one answer per cycle, no more than its
+port gives, and an answer that waits for its turn at its reader keeps its bank.
+
+"""
+_QUEUES = """
+Two readers per port, {reads} rows of each in flight, and other queues before each bank (the
+netlist's: {waiting}):
+
+"""
 _GATHER = """
 ## Rows that hit, for the whole array of `paper`
 All its gather ports on its row banks, 26 single-hot tables and 13 dense values an item, records
@@ -97,9 +122,47 @@ def _several(rows: Sequence[StudyRow]) -> str:
     if not rows:
         return ""
     ports = sorted({row.ports for row in rows})
-    readers = ", ".join(f"{readers_of(count)} readers at {count} ports" for count in ports)
+    readers = ", ".join(
+        f"{readers_of(count)} readers of {reads_of(count)} in flight at {count} ports"
+        for count in ports
+    )
     cells = [[str(row.ports), *_shares(row), f"{100 * row.ideal_of_peak:.1f}"] for row in rows]
     return _SEVERAL.format(readers=readers) + markdown_table(_SEVERAL_HEAD, cells) + _goals(rows)
+
+
+def _bounds(rows: Sequence[BoundRow]) -> str:
+    """Return the tables of what bounds several ports; empty without rows."""
+    if not rows:
+        return ""
+    usual = [row for row in rows if row.rows_waiting == ROWS_WAITING]
+    other = [row for row in rows if row.rows_waiting != ROWS_WAITING]
+    first = usual[0]
+    text = _BOUNDS.format(
+        waiting=ROWS_WAITING, flying=first.held // first.banks - ROWS_WAITING, held=first.held
+    )
+    reads = sorted({row.reads for row in usual})
+    text += _pivot(
+        ("ports", "readers of a port", *(f"{count} in flight" for count in reads)),
+        [((row.ports, row.readers // row.ports), row) for row in usual],
+    )
+    if other:
+        asked = {(row.ports, row.readers, row.reads) for row in other}
+        same = [row for row in rows if (row.ports, row.readers, row.reads) in asked]
+        queues = sorted(same, key=lambda row: (row.ports, row.rows_waiting))
+        depths = sorted({row.rows_waiting for row in queues})
+        text += _QUEUES.format(reads=other[0].reads, waiting=ROWS_WAITING) + _pivot(
+            ("ports", *(f"{depth} rows wait" for depth in depths)),
+            [((row.ports,), row) for row in queues],
+        )
+    return text
+
+
+def _pivot(head: Sequence[str], rows: Sequence[tuple[tuple[int, ...], BoundRow]]) -> str:
+    """Return a line per key, with the shares of its rows in their order."""
+    lines: dict[tuple[int, ...], list[str]] = {}
+    for key, row in rows:
+        lines.setdefault(key, [str(part) for part in key]).append(f"{100 * row.of_ideal:.1f}")
+    return markdown_table(head, list(lines.values()))
 
 
 def row_study_text(
@@ -107,6 +170,7 @@ def row_study_text(
     updates: Sequence[UpdateRow],
     several: Sequence[StudyRow] = (),
     gather: Sequence[GatherRate] = (),
+    bounds: Sequence[BoundRow] = (),
 ) -> str:
     """Return the page; the same rows give the same bytes. several : of more than one port."""
     hits = [
@@ -135,6 +199,7 @@ def row_study_text(
         + markdown_table(_HEAD, [_shares(row) for row in rows])
         + _goals(rows)
         + _several(several)
+        + _bounds(bounds)
         + (_GATHER + markdown_table(_GATHER_HEAD, hits) if hits else "")
         + _UPDATES
         + markdown_table(_UPDATE_HEAD, changed)
@@ -146,6 +211,7 @@ def row_study_values(
     updates: Sequence[UpdateRow],
     several: Sequence[StudyRow] = (),
     gather: Sequence[GatherRate] = (),
+    bounds: Sequence[BoundRow] = (),
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the figures for JSON, one entry per row."""
 
@@ -156,6 +222,7 @@ def row_study_values(
     return {
         "rows": [shares(row) for row in rows],
         "several": [shares(row) for row in several],
+        "bounds": [asdict(row) for row in bounds],
         "gather": [asdict(rate) for rate in gather],
         "updates": [
             asdict(row) | {"rows_per_second": row.rows_per_second, "read_share": row.read_share}

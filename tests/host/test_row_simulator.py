@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
+from rpaccel.host.row_bounds import bound_row
 from rpaccel.host.row_pins import pin_sections
 from rpaccel.host.row_simulator import (
     RowError,
@@ -167,7 +168,10 @@ def test_gets_what_an_ideal_requester_gets():
 @pytest.mark.nightly
 @pytest.mark.slow
 def test_four_ports_get_what_an_ideal_requester_of_each_gets():
+    """And what the model says."""
     rows = list(study(("ddr4", "hbm2"), (64, 256), ports=4))
     assert len(rows) == 4
     for row in rows:
         assert row.ports == 4 and row.of_ideal >= 0.95, row
+        model = bound_row(4, memory=row.memory, row_bytes=row.row_bytes)
+        assert model.of_ideal == row.of_ideal
