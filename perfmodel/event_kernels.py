@@ -7,12 +7,13 @@ from rpaccel.perfmodel.machine_state import EVENT_FIELDS, MachineState
 from rpaccel.perfmodel.sequencer import NEVER
 
 __all__ = [
-    "ANSWERED", "ARRIVE", "CHAIN", "COMPUTED", "COUNTED", "EVENT_KIND", "EVENT_ONE", "EVENT_OTHER",
-    "FREE", "GATHER", "GATHERED", "HANDED", "OFFER", "WAKE", "drop_event", "next_time",
-    "push_event",
+    "ANSWERED", "ARRIVE", "CHAIN", "CHOOSE", "COMPUTED", "COUNTED", "ENDED", "EVENT_KIND",
+    "EVENT_ONE", "EVENT_OTHER", "FETCHED", "FREE", "GATHER", "GATHERED", "HANDED", "NOTE", "OFFER",
+    "TAKEN", "WAKE", "WRITE", "WRITTEN", "drop_event", "next_time", "push_event",
 ]  # fmt: skip
 
 ARRIVE, OFFER, WAKE, COUNTED, FREE, GATHER, GATHERED, CHAIN, HANDED, COMPUTED, ANSWERED = range(11)
+FETCHED, TAKEN, CHOOSE, NOTE, ENDED, WRITE, WRITTEN = range(11, 18)  # of the dispatcher
 EVENT_TIME, EVENT_SEQUENCE, EVENT_KIND, EVENT_ONE, EVENT_OTHER = range(EVENT_FIELDS)
 
 

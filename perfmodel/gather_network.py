@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rpaccel.perfmodel.dispatcher_state import new_fetch
 from rpaccel.perfmodel.gather_unit_state import (
     UNIT,
     GatherSizes,
@@ -59,6 +60,8 @@ class GatherNetwork:
             unit["share"] = len(readers) - int((units["shares"] > 0).sum())
             unit["order"] = len(readers)
             readers += _fill(unit, lane)
+        fetch = new_fetch(machine, len(readers))
+        readers.append((_slots(machine, LIST_SLOTS), BURST_BEATS))
         shares = int(units["shares"].sum())
         rows = row_sizes(machine, shares, 0, memory.first_edge, pinned)._replace(
             clear_cycles=0, wait_per_mille=TOLD, others=len(readers)
@@ -71,6 +74,7 @@ class GatherNetwork:
                 rows, machine.row_cache_sets, 1 << machine.axi_id_bits, [0] * shares, [0] * shares
             ),
             fabric=new_order_state(readers, machine.memory_ports),
+            fetch=fetch,
             memories=np.array(memory.memories, np.uint64),
             clock=np.zeros(3, np.int64),
         )
@@ -98,5 +102,10 @@ def _fill(unit: np.void, lane: AcceleratorConfig) -> list[tuple[int, int]]:
     unit["records"] -= 1
     unit["in_flight"] = in_flight
     unit["record_burst"] = lane.record_burst_beats
-    slots = [1 << (min(most, in_flight).bit_length() - 1) for most in (LIST_SLOTS, RECORD_SLOTS)]
-    return [(slots[0], BURST_BEATS), *[(slots[1], lane.record_burst_beats)] * shares]
+    slots = _slots(lane, RECORD_SLOTS), lane.record_burst_beats
+    return [(_slots(lane, LIST_SLOTS), BURST_BEATS), *[slots] * shares]
+
+
+def _slots(config: AcceleratorConfig, most: int) -> int:
+    """Return the bursts in flight of a reader: rtl.memory_fabric.reader_slots."""
+    return 1 << (min(most, config.reads_in_flight).bit_length() - 1)

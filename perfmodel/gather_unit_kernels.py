@@ -18,6 +18,7 @@ from rpaccel.perfmodel.fabric_reader_kernels import (
     fetch_answer,
     offer_burst,
 )
+from rpaccel.perfmodel.fetch_kernels import go_on_fetch, offer_fetch, step_fetch
 from rpaccel.perfmodel.gather_unit_state import (
     BATCH_ENDED,
     DENSE,
@@ -319,8 +320,8 @@ def _wake(network: Network, now: int) -> int:
 def go_on_gathers(network: Network, traces: Traces, book: Any, until: int) -> bool:
     """Go on by a cycle, and leave out those before `until` in which nothing can move.
 
-    Return whether units.ended tells more. What is left out: a cycle that leaves all as it was is
-    like the one before it, up to the next one that something waits for.
+    Return whether units.ended or fetch.ended tells more. What is left out: a cycle that leaves all
+    as it was is like the one before it, up to the next one that something waits for.
     """
     clock, state = network.clock, network.gathers
     told = step_gathers(network, traces, book, clock[0])
@@ -336,9 +337,12 @@ def go_on_gathers(network: Network, traces: Traces, book: Any, until: int) -> bo
 
 @fast
 def step_gathers(network: Network, traces: Traces, book: Any, now: int) -> bool:
-    """Move all units, banks and ports on by cycle `now`; return whether units.ended tells more."""
+    """Move all units, banks, ports and the fetch on by cycle `now`; return whether one has ended.
+
+    units.ended, fetch.ended tell more.
+    """
     sizes, row_sizes, state = network.sizes, network.row_sizes, network.gathers
-    rows, fabric, moved = network.rows, network.fabric, False
+    rows, fabric, fetch, moved = network.rows, network.fabric, network.fetch[0], False
     for n in range(len(state.units)):
         unit = state.units[n]
         unit.ended = 0
@@ -347,12 +351,14 @@ def step_gathers(network: Network, traces: Traces, book: Any, now: int) -> bool:
                 reader = rows.readers[i]
                 state.shares[i].rows_room = reader.rows - reader.asked < ROWS_BUFFERED
             _offer(sizes, unit, state, fabric)
+    offer_fetch(sizes, fetch, fabric)
     moved = offer_rows(row_sizes, traces.rows, rows, now)
     for n in range(len(state.units)):
         unit = state.units[n]
         if unit.on and now >= unit.since:
             moved = _step_unit(network, traces.walk, unit, now) or moved
         _release(unit, state, n, now)
+    moved = step_fetch(fetch, fabric) or moved
     moved = fetch_beats(row_sizes, traces.rows, rows, now) or moved
     moved = collect_answers(row_sizes, rows) or moved
     answered = choose_answers(fabric, sizes.ports)
@@ -365,8 +371,9 @@ def step_gathers(network: Network, traces: Traces, book: Any, now: int) -> bool:
         if rows.banks[b].active:
             moved = step_bank(row_sizes, traces.rows, rows, b, True) or moved
     moved = enter_requests(fabric) or moved
+    moved = go_on_fetch(fetch, fabric) or moved
     network.clock[2] = 0 if moved else network.clock[2] + 1
-    ended = 0
+    ended = fetch.ended
     for n in range(len(state.units)):
         unit = state.units[n]
         if unit.on and now >= unit.since:

@@ -175,6 +175,8 @@ class GatherState(NamedTuple):
 class Network(NamedTuple):
     """Gather units, row network and memory fabric. memories : uint64[ports], what `book` is given.
 
+    fetch : FETCH[1] of dispatcher_state.
+
     clock : int64[3], the next cycle, the one after the last in which a unit was at work, and for
     how many nothing has moved outside the units.
     """
@@ -184,6 +186,7 @@ class Network(NamedTuple):
     gathers: GatherState
     rows: RowState
     fabric: OrderState
+    fetch: Records
     memories: npt.NDArray[np.uint64]
     clock: Ints
 

@@ -20,7 +20,7 @@ FAULTS = (
     "nothing may be negative",
     "no end may be before what it ends",
     "items must sum: those of tasks to their stage's, those of a stage to what it was given",
-    "a query must end END_CYCLES after its last stage",
+    "a query must end END_CYCLES after its last stage, and later only if a task's end has waited",
     "lanes and memory must not be busy for longer than the load takes",
 )
 NEGATIVE, EARLY, ITEMS, TOTAL, BUSY = range(len(FAULTS))
@@ -68,7 +68,7 @@ def _broken(report: MachineReport) -> Iterator[tuple[int, Ints]]:
     yield EARLY, tasks["query"][early | (tasks["scored"] > stages["end"][place])]
     yield ITEMS, stages["query"][_uneven(report, place)]
     last = np.maximum.reduceat(stages["end"], queries["stage"])
-    yield TOTAL, np.flatnonzero(last + END_CYCLES != queries["end"])
+    yield TOTAL, np.flatnonzero(last + END_CYCLES + queries["late"] != queries["end"])
 
 
 def _negative(records: NDArray[np.void], names: tuple[str, ...]) -> Masks:

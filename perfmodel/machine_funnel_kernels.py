@@ -6,7 +6,15 @@ from typing import Any
 
 from rpaccel.perfmodel import bucket_filter, lane, machine_load, ordered_top_n
 from rpaccel.perfmodel.compiled import fast
-from rpaccel.perfmodel.event_kernels import ARRIVE, COUNTED, FREE, OFFER, WAKE, push_event
+from rpaccel.perfmodel.event_kernels import (
+    ARRIVE,
+    COUNTED,
+    ENDED,
+    FREE,
+    OFFER,
+    WAKE,
+    push_event,
+)
 from rpaccel.perfmodel.machine_cycles import (
     ACCEPT_CYCLES,
     ANSWER_CYCLES,
@@ -97,7 +105,10 @@ def _end(state: MachineState, stage: Any, closed: int) -> None:
         if found and place + 1 < run.working:
             state.working[place] = state.working[place + 1]
     run.working -= 1
-    push_event(state, query.end + ANSWER_CYCLES + query.top_n, FREE, NONE, 0)
+    if run.dispatched:
+        push_event(state, query.end, ENDED, number, 0)
+    else:
+        push_event(state, query.end + ANSWER_CYCLES + query.top_n, FREE, NONE, 0)
 
 
 @fast

@@ -64,18 +64,21 @@ class MachineTables(NamedTuple):
 # batches : in their logs. small : something has no room; full : the log of tasks has none; past :
 # an event is before those of now. asks : of a profile that lacks: stage, lane, items. steps :
 # sub-batches gathered, through the bottom chain, and through the top chain. read_due : of the event
-# of the next gather that is over; NONE. memory : cycles of what all lanes share. since : up to then
+# of the next gather that is over; NONE. dispatched : `perfmodel.dispatcher_kernels` write what is
+# answered. memory : cycles of what all lanes share. since : up to then
 # it is accounted for.
 RUN = _record(
     "now chosen heap sequence arrivals waiting accepted free working ready next_choice tasks "
-    "batches small full past asks_stage asks_lane asks_items steps read_due",
+    "batches small full past asks_stage asks_lane asks_items steps read_due dispatched",
     "memory since",
 )
 # A query. follower : first of those that are made at its end, sibling : the next of those; NONE.
 # stage, stages : place of the first one, and how many. offer : stage of the task that the grant
-# sees from `valid` on, or NONE; offer_items, final : of it.
+# sees from `valid` on, or NONE; offer_items, final : of it. late : cycles that its end waits for
+# those of other queries' tasks.
 QUERY = _record(
-    "arrival items top_n stage stages follower sibling accepted end offer offer_items final valid"
+    "arrival items top_n stage stages follower sibling accepted end offer offer_items final valid "
+    "late"
 )
 # A stage of a query. there, given : items so far, and dealt out. known : there are no more.
 # receiving : until then the lane of the last task takes its ids. first, last : task of those whose

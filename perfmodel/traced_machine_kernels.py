@@ -13,14 +13,37 @@ from numba import njit
 
 from rpaccel.perfmodel import lane as one_lane
 from rpaccel.perfmodel.compiled import ENTRY, fast, sources
+from rpaccel.perfmodel.dispatcher_kernels import (
+    choose_funnel,
+    end_query,
+    end_task,
+    end_writing,
+    follow_accept,
+    free_funnel,
+    next_note,
+    note_fetched,
+    write_completion,
+)
+from rpaccel.perfmodel.dispatcher_state import Dispatch
 from rpaccel.perfmodel.event_kernels import (
+    ANSWERED,
+    ARRIVE,
     CHAIN,
+    CHOOSE,
+    ENDED,
+    FETCHED,
+    FREE,
     GATHER,
     GATHERED,
+    NOTE,
     OFFER,
+    TAKEN,
+    WRITE,
+    WRITTEN,
     next_time,
     push_event,
 )
+from rpaccel.perfmodel.fetch_kernels import fetches
 from rpaccel.perfmodel.gather_unit_kernels import free_bank, go_on_gathers, start_gather
 from rpaccel.perfmodel.gather_unit_state import (
     BATCH_ENDED,
@@ -98,12 +121,58 @@ def _end_batch(tables: MachineTables, state: MachineState, n: int, now: int) -> 
 
 
 @fast
+def _ring(state: MachineState, network: Network, dispatch: Dispatch, number: int, now: int) -> None:
+    """Let a query come: through the ring if there is one."""
+    run = dispatch.run[0]
+    if not run.rings:
+        choose_funnel(state, dispatch, number, now)
+        return
+    dispatch.order[run.arrived] = number
+    run.arrived += 1
+    network.fetch[0].waiting += 1
+
+
+@fast
+def _dispatch(
+    tables: MachineTables, state: MachineState, network: Network, dispatch: Dispatch,
+    kind: int, one: int, now: int,
+) -> None:  # fmt: skip
+    """Do what an event of the dispatcher comes to."""
+    accepted = state.run[0].accepted
+    if kind == ARRIVE:
+        _ring(state, network, dispatch, one, now)
+    elif kind == FETCHED:
+        note_fetched(state, dispatch, now)
+    elif kind == TAKEN:
+        network.fetch[0].entries -= 1
+    elif kind == CHOOSE:
+        choose_funnel(state, dispatch, one, now)
+    elif kind == ANSWERED:
+        end_task(state, dispatch, one, now)
+    elif kind == NOTE:
+        serve_event(tables, state, ANSWERED, next_note(state, dispatch, now), 0, now)
+    elif kind == ENDED:
+        end_query(state, dispatch, one, now)
+    elif kind == WRITE:
+        write_completion(state, dispatch, now)
+    elif kind == WRITTEN:
+        end_writing(state, dispatch, one, now)
+    else:
+        free_funnel(state, dispatch, one)
+        serve_event(tables, state, kind, one, 0, now)
+    follow_accept(state, dispatch, accepted, now)
+
+
+@fast
 def _serve(
     tables: MachineTables, state: MachineState, network: Network, traces: Traces,
-    first_tasks: Ints, now: int,
+    dispatch: Dispatch, first_tasks: Ints, now: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Take the next event; return lane and stage as `serve_event`."""
     kind, one, other = take_event(state, now)
+    if kind in (ARRIVE, FREE) or kind >= ANSWERED:
+        _dispatch(tables, state, network, dispatch, kind, one, now)
+        return NONE, NONE
     if kind == GATHER:
         _start(tables, state, network, traces, first_tasks, one, now)
         return NONE, NONE
@@ -131,7 +200,7 @@ def _gather(network: Network, traces: Traces, book: Any, until: int) -> tuple[bo
     """
     clock, units = network.clock, network.gathers.units
     while clock[0] < until:
-        at_work = False
+        at_work = fetches(network.fetch[0])
         for n in range(len(units)):
             at_work = at_work or units[n].on > 0
         if at_work:
@@ -159,6 +228,8 @@ def _note(state: MachineState, network: Network) -> None:
             stage = state.stages[task.stage]
             stage.receiving = now + 1
             push_event(state, now + 1, OFFER, stage.query, 0)
+    if network.fetch[0].ended:
+        push_event(state, now, FETCHED, 0, 0)
 
 
 @fast
@@ -199,7 +270,7 @@ def _pass_time(state: MachineState, network: Network, traces: Traces, book: Any,
 @njit(**ENTRY)
 def run_traced_machine(
     tables: MachineTables, state: MachineState, network: Network, traces: Traces, book: Any,
-    first_tasks: Ints, _sources: int = _SOURCES,
+    dispatch: Dispatch, first_tasks: Ints, _sources: int = _SOURCES,
 ) -> int:  # fmt: skip
     """Serve queries until all are, or until something lacks; return why it stops.
 
@@ -211,7 +282,7 @@ def run_traced_machine(
         time = next_time(state)
         lane = stage = NONE
         if time == run.now:
-            lane, stage = _serve(tables, state, network, traces, first_tasks, time)
+            lane, stage = _serve(tables, state, network, traces, dispatch, first_tasks, time)
         elif not run.chosen:
             lane, stage = _grant(tables, state)
             if run.asks_stage != NONE:

@@ -96,9 +96,13 @@ cycles, and how many of its lanes read at once.
 
 ## Queries at once
 {loads} loads of {each} such queries, all asked at once, on machines of several lanes: all of their
-time, and each query's from when it was begun. One that overtakes another changes both.
+time, and each query's from when it was begun. One that overtakes another changes both. Who is told
+the records fetches the descriptors itself and writes the completions
+(`perfmodel/dispatcher_kernels.py`).
 
 {load_table}
+{load_goals}
+
 ### Worst queries of loads
 Place: in the order in which the load's queries end, from 0 on, measured and by `event`.
 
@@ -167,6 +171,7 @@ def sweep_text(points: Sequence[SweepPoint], loads: Sequence[LoadPoint], records
         loads=len(_several(loads)),
         each=LOAD_QUERIES,
         load_table=markdown_table(_HEAD, _load_rows(_several(loads))),
+        load_goals=_goals({f"{TOLD_NAME}, all": ("event", _told_errors(_several(loads)))}),
         load_cases=load_cases(_several(loads)),
     )
 
@@ -303,6 +308,11 @@ def _turns(points: Sequence[SweepPoint]) -> str:
 def _several(loads: Sequence[LoadPoint]) -> list[LoadPoint]:
     """Return the loads of machines with several lanes."""
     return [load for load in loads if is_split(load.machine)]
+
+
+def _told_errors(loads: Sequence[LoadPoint]) -> Floats:
+    """Return predicted / measured - 1 of all of each load by who is told the records."""
+    return relative_errors([load.traced for load in loads], [load.measured for load in loads])
 
 
 def _load_rows(loads: Sequence[LoadPoint]) -> list[list[str]]:

@@ -12,11 +12,12 @@ from rpaccel.golden.lane import StageScores, run_query, survivors
 from rpaccel.host.arena import Arena
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.compile import CompiledModels
-from rpaccel.host.memory_layout import lay_out
+from rpaccel.host.memory_layout import MemoryLayout, lay_out
 from rpaccel.host.pinned_traces import PinLoads, pinned_rows
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.row_simulator import loads_of
 from rpaccel.main_job.sweep_session import DEPTH, MEMORY_BYTES, Asked, SweepSession
+from rpaccel.perfmodel.dispatcher_state import SubmissionRing
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
 from rpaccel.perfmodel.machine_report import MachineReport
 from rpaccel.perfmodel.memory import RecordSizes
@@ -26,8 +27,12 @@ from rpaccel.perfmodel.traced_machine import TracedMachine, TracedQuery
 from rpaccel.scheduler.shapes import compiled_shape, gather_stage
 from rpaccel.spec.isa import Target
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
+from rpaccel.spec.registers import ROW_COUNTERS
 
 __all__ = ["SessionTraces", "TracedRun", "traced_session"]
+
+REGISTER_CYCLES = 3  # host.verilated_device: of an access
+DOORBELL_CYCLES = 2  # from the beginning of a write until the device sees it
 
 
 class TracedRun(NamedTuple):
@@ -41,36 +46,36 @@ class SessionTraces:
     """A session's machine, which gets the queries in the order in which the device gets them.
 
     The addresses are those that `host.driver.Driver` gives them: a block of the inputs for each
-    descriptor in turn, and feature tables that are given back after each.
+    descriptor in turn, and feature tables that are given back after each. Between a completion and
+    the next doorbell `main_job.sweep_session` reads and writes registers: the interrupt's status
+    twice, one of each ring, and the row banks' counters twice.
     """
 
     def __init__(self, session: SweepSession, machine: TracedMachine) -> None:
         self.session, self.machine = session, machine
-        self._layout = lay_out(
-            session.config, MEMORY_BYTES, depth=DEPTH, update_depth=0, task_log_entries=0,
-            feature_bytes=MEMORY_BYTES // 4, corpus_bytes=0,
-        )  # fmt: skip
+        self._layout = _layout(session)
+        accesses = 4 + 2 * session.config.row_banks * len(ROW_COUNTERS)
+        self._host_cycles = REGISTER_CYCLES * accesses + DOORBELL_CYCLES
         self._features = Arena("features", *self._layout.regions["features"])
         self._blocks = deque(range(DEPTH))
         self._blocks.rotate(-len(session.pinned_images))  # one for each LOAD
 
-    def run(self, load: Sequence[Asked], arrivals: Sequence[int] | None = None) -> TracedRun:
-        """Return what becomes of queries that are asked at once. arrivals : of each; None: 0."""
+    def run(self, load: Sequence[Asked]) -> TracedRun:
+        """Return what becomes of queries that are asked at once."""
         found, tables = [], []
         for number, asked in enumerate(load):
             features = asked.query.features
             tables.append(self._features.allocate(features.size, max(64, features.shape[1])))
             block = self._blocks[number]
-            arrival = arrivals[number] if arrivals else 0
-            found.append(self._query(asked, arrival, tables[-1], block))
+            found.append(self._query(asked, tables[-1], block))
         self._blocks.rotate(-len(load))
         for address in tables:
             self._features.release(address)
         begin = time.process_time()
-        report = self.machine.run(found)
+        report = self.machine.run(found, after=self._host_cycles)
         return TracedRun(report, time.process_time() - begin)
 
-    def _query(self, asked: Asked, arrival: int, features: int, block: int) -> TracedQuery:
+    def _query(self, asked: Asked, features: int, block: int) -> TracedQuery:
         """Return a query. features : of its table [bytes]. block : of the inputs."""
         session, query = self.session, asked.query
         golden = run_query(query, session.rankers.both, session.config)
@@ -79,7 +84,7 @@ class SessionTraces:
             for index in range(len(query.stages))
         )
         load = QueryLoad(
-            arrival=arrival,
+            arrival=0,
             items=len(query.candidates),
             stages=stages,
             records=RecordSizes(
@@ -104,6 +109,14 @@ class SessionTraces:
             for index, scores in enumerate(golden.stages)
         )
         return TracedQuery(load=load, gathers=gathers)
+
+
+def _layout(session: SweepSession) -> MemoryLayout:
+    """Return where the session's driver has its rings, inputs and feature tables."""
+    return lay_out(
+        session.config, MEMORY_BYTES, depth=DEPTH, update_depth=0, task_log_entries=0,
+        feature_bytes=MEMORY_BYTES // 4, corpus_bytes=0,
+    )  # fmt: skip
 
 
 def _stage(
@@ -161,4 +174,10 @@ def traced_session(session: SweepSession) -> Iterator[SessionTraces]:
         lanes=lanes,
     )
     with row_memory(config, MemoryTiming(read_latency_cycles=session.latency)) as memory:
-        yield SessionTraces(session, TracedMachine(machine, memory, pinned=_pinned(session)))
+        ring = SubmissionRing(
+            base=_layout(session).regions["submissions"][0],
+            entries=DEPTH,
+            taken=len(session.pinned_images),  # a LOAD each
+        )
+        traced = TracedMachine(machine, memory, pinned=_pinned(session), ring=ring)
+        yield SessionTraces(session, traced)

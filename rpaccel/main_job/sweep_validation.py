@@ -31,6 +31,7 @@ from rpaccel.main_job.sweep_units import event_units
 from rpaccel.perfmodel.analytic import evaluate
 from rpaccel.perfmodel.design_space import DesignPoint, DesignSpace
 from rpaccel.perfmodel.machine import simulate
+from rpaccel.perfmodel.machine_cycles import ACCEPT_CYCLES
 from rpaccel.perfmodel.machine_load import Machine, QueryLoad
 from rpaccel.perfmodel.point_events import point_machine, point_query
 from rpaccel.spec.program_plan import row_bytes_of
@@ -328,7 +329,7 @@ def _load(session: SweepSession, measured: list[Measured], traces: SessionTraces
         queries.append(replace(query, arrival=found.arrival))
     whole = replace(machine, lanes=lanes, row_hits=hits, bank_skews=skews)  # type: ignore[arg-type]
     report = simulate(whole, queries)
-    told = traces.run(session.load, [found.arrival for found in measured]).report
+    told = traces.run(session.load).report
     fetched = told.queries[0].arrival - measured[0].arrival
     return LoadPoint(
         machine=session.machine.name,
@@ -344,6 +345,6 @@ def _load(session: SweepSession, measured: list[Measured], traces: SessionTraces
             (found.arrival + found.queue + found.total, record.end)
             for found, record in zip(measured, report.queries, strict=True)
         ),
-        traced=told.cycles - fetched,
+        traced=told.cycles - fetched - ACCEPT_CYCLES,
         traced_totals=tuple(record.total_cycles for record in told.queries),
     )
