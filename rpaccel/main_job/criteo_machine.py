@@ -76,7 +76,7 @@ class CriteoMachine:
             limit_cycles=LIMIT_CYCLES,
             task_log_entries=log_entries,
         )
-        self.split = EIGHT_TWO
+        self.split = self._applied = EIGHT_TWO
         self.driver.partition(images.splits[EIGHT_TWO])
         self.driver.load_models(images.large, images.back)
         self.driver.load_models(images.first, images.front[EIGHT_TWO])
@@ -94,11 +94,11 @@ class CriteoMachine:
     def use(self, split: str) -> None:
         """Split the machine in another way, and load the small ranker into its new lanes.
 
-        The large ranker's lanes stay as they are; no rows are pinned from then on.
+        The large ranker's lanes stay as they are; no rows are pinned from then on. An array that
+        `ask` has split so is not split again.
         """
-        images, driver = self.images, self.driver
-        driver.partition(images.splits[split])
-        driver.load_models(images.small[split], images.front[split])
+        self._apply(split)
+        self.driver.load_models(self.images.small[split], self.images.front[split])
         self.split = split
 
     def ask(self, numbers: Sequence[int], then: str | None = None) -> Iterator[CriteoAnswer]:
@@ -111,7 +111,7 @@ class CriteoMachine:
         asked = [self._submit(number) for number in numbers]
         for place, each in enumerate(asked):
             if then is not None and place == len(asked) // 2:
-                self.driver.partition(self.images.splits[then])
+                self._apply(then)
             completion = self.driver.wait(each.tag)
             self.driver.release_feature_table(each.request.features)
             golden = run_query(each.query, self.models.rankers, self.images.config)
@@ -127,6 +127,12 @@ class CriteoMachine:
                 completion=completion,
                 golden=golden,
             )
+
+    def _apply(self, split: str) -> None:
+        """Split the array, if it is not split so."""
+        if split != self._applied:
+            self.driver.partition(self.images.splits[split])
+            self._applied = split
 
     def _submit(self, number: int) -> _Asked:
         models, mode = self.models, MODES[number % len(MODES)]

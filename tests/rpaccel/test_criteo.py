@@ -32,6 +32,7 @@ from rpaccel.main_job.criteo_quality import criteo_quality
 from rpaccel.main_job.run_trace import RunTrace
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import StageMode, Status
+from rpaccel.spec.registers import ADDRESS
 from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 DEFAULT = load_accelerator("default")
@@ -146,6 +147,30 @@ def test_array_is_split_while_queries_are_in_flight(models, images, monkeypatch)
     assert criteo._crossed(answers) == 2  # 12 and 11 are later than 9
     device.use(QUARTERS)
     assert [answer.split for answer in device.ask([5])] == [QUARTERS]
+
+
+class Applies(SoftwareDevice):
+    """A software device that counts how often its array is split."""
+
+    applies = 0
+
+    def write_register(self, address, value):
+        self.applies += address == ADDRESS["PARTITION_APPLY"] and value & 1
+        super().write_register(address, value)
+
+
+def test_every_change_of_the_split_is_applied_once(models, images):
+    device = Applies(DEFAULT, MEMORY_BYTES)
+    split = CriteoMachine(device, models, images, depth=8)
+    assert device.applies == 1
+    ask = replace(ASK, queries=2, live=2)
+    parts = list(criteo_parts(split, ask, lambda: 0, lambda _: None))
+    assert [part.split for part in parts] == [EIGHT_TWO, QUARTERS, EIGHT_TWO]
+    assert device.applies == 3
+    split.use(QUARTERS)
+    split.use(QUARTERS)
+    assert device.applies == 4
+    assert [answer.split for answer in split.ask([6])] == [QUARTERS]
 
 
 def test_parts_are_in_the_timeline(models, images):
