@@ -137,15 +137,21 @@ def sim(
 def soak(
     queries: Annotated[int, typer.Option(help="Random queries.", min=1)] = 10_000,
     page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="File of a timeline, device and model, for Perfetto.")
+    ] = None,
+    traced: Annotated[
+        int, typer.Option(help="With --trace: the last queries, those of the last device.", min=1)
+    ] = 100,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Run random queries with faults, resets, deadlines and new splits on a small netlist."""
     from rpaccel.main_job.random_queries import say_aside  # noqa: PLC0415
     from rpaccel.main_job.soak import soak as run_soak  # noqa: PLC0415
-    from rpaccel.main_job.soak import soak_text  # noqa: PLC0415
+    from rpaccel.main_job.soak_page import soak_text  # noqa: PLC0415
 
-    report = run_soak(queries, seed, say=say_aside)
+    report = run_soak(queries, seed, say=say_aside, trace=trace, traced=traced)
     if page is not None:
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(soak_text(report))

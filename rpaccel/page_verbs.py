@@ -303,46 +303,6 @@ def criteo(
         print_json(summary)
 
 
-def ablation(
-    queries: Annotated[int, typer.Option(help="Arrivals of each load.", min=100)] = 1500,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="File to write; default docs/generated/ablation.md, or ablation_rtl.md."),
-    ] = None,
-    plots: Annotated[Path, typer.Option(help="Folder of figures, plots and timeline.")] = Path(
-        "results/ablation"
-    ),
-    rtl: Annotated[
-        bool, typer.Option("--rtl", help="On the netlist of `default`, beside the model.")
-    ] = False,
-    items: Annotated[
-        int, typer.Option(help="With --rtl: candidates of a query, 128, 256, 384 or 512.")
-    ] = 512,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Switch RPAccel's ideas on, alone and one after another, in the model of the machine."""
-    say = functools.partial(print, file=sys.stderr, flush=True)
-    if rtl:
-        from rpaccel.main_job.ablation_rtl import run_rtl_ablation  # noqa: PLC0415
-        from rpaccel.main_job.ablation_rtl_page import rtl_text, rtl_values  # noqa: PLC0415
-        from rpaccel.main_job.ablation_rtl_rows import RtlAsk  # noqa: PLC0415
-
-        measured = run_rtl_ablation(RtlAsk(items=items, seed=seed), progress=say)
-        page = out or Path("docs/generated/ablation_rtl.md")
-        show_page(page, rtl_text(measured), rtl_values(measured) if json else None)
-        return
-    from rpaccel.main_job.ablation_page import ablation_text, ablation_values  # noqa: PLC0415
-    from rpaccel.main_job.ablation_plots import write_ablation  # noqa: PLC0415
-    from rpaccel.scheduler.ablation_study import run_ablation  # noqa: PLC0415
-
-    study = run_ablation(queries=queries, seed=seed, progress=say)
-    values = ablation_values(study)
-    write_ablation(study, values, plots)
-    page = out or Path("docs/generated/ablation.md")
-    show_page(page, ablation_text(study), values if json else None)
-
-
 def retrieval_study(
     rows: Annotated[int, typer.Option(help="Rows of the corpus.", min=4096)] = 1_000_000,
     seeds: Annotated[int, typer.Option(help="Random orders of a scan.", min=1)] = 8,
@@ -401,5 +361,5 @@ def retrieval_area(
 
 VERBS = (
     efficiency, layers, array_bench, calibrate, filter_study, row_study, row_caches,
-    row_model, retrieval_scan, retrieval_study, retrieval_area, criteo, ablation, validate,
+    row_model, retrieval_scan, retrieval_study, retrieval_area, criteo, validate,
 )  # fmt: skip

@@ -81,4 +81,50 @@ def claims(
     show_page(out, claims_text(found, arrivals, seed), values)
 
 
-VERBS = (scale_sim, energy, artifact, area, claims)
+def ablation(
+    queries: Annotated[int, typer.Option(help="Arrivals of each load.", min=100)] = 1500,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; default docs/generated/ablation.md, or ablation_rtl.md."),
+    ] = None,
+    plots: Annotated[Path, typer.Option(help="Folder of figures, plots and timeline.")] = Path(
+        "results/ablation"
+    ),
+    rtl: Annotated[
+        bool, typer.Option("--rtl", help="On the netlist of `default`, beside the model.")
+    ] = False,
+    items: Annotated[
+        int, typer.Option(help="With --rtl: candidates of a query, 128, 256, 384 or 512.")
+    ] = 512,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="With --rtl: folder of timelines, device and model, one per design."),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Switch RPAccel's ideas on, alone and one after another, in the model of the machine."""
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    if rtl:
+        from rpaccel.main_job.ablation_rtl import run_rtl_ablation  # noqa: PLC0415
+        from rpaccel.main_job.ablation_rtl_page import rtl_text, rtl_values  # noqa: PLC0415
+        from rpaccel.main_job.ablation_rtl_rows import RtlAsk  # noqa: PLC0415
+
+        measured = run_rtl_ablation(RtlAsk(items=items, seed=seed), progress=say, trace=trace)
+        page = out or Path("docs/generated/ablation_rtl.md")
+        show_page(page, rtl_text(measured), rtl_values(measured) if json else None)
+        return
+    if trace is not None:
+        raise ValueError("trace must come with --rtl: the model's timeline is in the plots' folder")
+    from rpaccel.main_job.ablation_page import ablation_text, ablation_values  # noqa: PLC0415
+    from rpaccel.main_job.ablation_plots import write_ablation  # noqa: PLC0415
+    from rpaccel.scheduler.ablation_study import run_ablation  # noqa: PLC0415
+
+    study = run_ablation(queries=queries, seed=seed, progress=say)
+    values = ablation_values(study)
+    write_ablation(study, values, plots)
+    page = out or Path("docs/generated/ablation.md")
+    show_page(page, ablation_text(study), values if json else None)
+
+
+VERBS = (scale_sim, energy, artifact, area, claims, ablation)

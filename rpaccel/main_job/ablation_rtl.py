@@ -40,6 +40,7 @@ from rpaccel.main_job.ablation_rtl_rows import (
 )
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES
 from rpaccel.main_job.criteo_models import CriteoModels, quantise_criteo
+from rpaccel.main_job.run_trace import LOG_ENTRIES, RunTrace, hit_share
 from rpaccel.scheduler.ablation import Design, Setup, measure, saturated_qps
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.platform import PlatformConfig
@@ -54,11 +55,17 @@ TRACED = ("base", "O.3 alone", "O.1 alone", "O.1 to O.2")  # for the causes
 
 
 def run_rtl_ablation(
-    ask: RtlAsk, *, progress: Callable[[str], None] = print, build_dir: Path = BUILD_DIR
+    ask: RtlAsk,
+    *,
+    progress: Callable[[str], None] = print,
+    build_dir: Path = BUILD_DIR,
+    trace: Path | None = None,
 ) -> RtlAblation:
     """Return the study.
 
     What is measured depends on no model of performance: it is kept, by content, under `build_dir`.
+    trace : folder of a timeline of each design's load; the devices then log their tasks, which
+    takes a few cycles, and are always simulated. Designs of equal questions share the first's.
     Raises RuntimeError with the first bit that differs, ValueError for a machine that cannot be
     split so.
     """
@@ -74,12 +81,16 @@ def run_rtl_ablation(
         if not here:
             continue
         progress(f"{place.name}: {', '.join(here)}")
-        found, _ = cached(
-            build_dir / "ablation_rtl",
-            place.name.replace(" ", ""),
-            _key(ask, library, here, platform),
-            partial(_simulated, place, here, models, platform, library, progress),
-        )
+        simulate = partial(_simulated, place, here, models, platform, library, progress, trace)
+        if trace is not None:
+            found = simulate()
+        else:
+            found, _ = cached(
+                build_dir / "ablation_rtl",
+                place.name.replace(" ", ""),
+                _key(ask, library, here, platform),
+                simulate,
+            )
         figures = {name: Figure(**figure) for name, figure in found.pop("figures").items()}
         runs.append(PlaceRun(figures=figures, **found))
     measured = {name: figure for run in runs for name, figure in run.figures.items()}
@@ -127,12 +138,14 @@ def _simulated(
     platform: PlatformConfig,
     library: Path,
     progress: Callable[[str], None],
+    trace: Path | None,
 ) -> dict[str, Any]:
     """Run the designs of a place on the netlist; return the fields of a PlaceRun."""
     config = next(iter(asked.values())).config
     timing = MemoryTiming(read_latency_cycles=platform.accelerator.memory.latency_cycles)
     with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
-        return asdict(run_place(device, place, asked, models, platform, progress))
+        traced = None if trace is None else (trace, timing)
+        return asdict(run_place(device, place, asked, models, platform, progress, traced))
 
 
 def run_place(
@@ -142,19 +155,26 @@ def run_place(
     models: CriteoModels,
     platform: PlatformConfig,
     progress: Callable[[str], None],
+    trace: tuple[Path, MemoryTiming] | None = None,
 ) -> PlaceRun:
     """Ask the designs of a place on a device that was just made; equal questions once.
 
-    device : with MEMORY_BYTES of memory. Raises RuntimeError with the first bit that differs.
+    device : with MEMORY_BYTES of memory. trace : folder of the loads' timelines, and the memory's
+    timing; the device then logs its tasks. Raises RuntimeError with the first bit that differs.
     """
     start, queries = time.process_time(), 0
-    host = RtlHost(device, place, models, next(iter(asked.values())).config, depth=DEPTH)
+    config = next(iter(asked.values())).config
+    entries = LOG_ENTRIES if trace else 0
+    host = RtlHost(device, place, models, config, depth=DEPTH, log_entries=entries)
     figures: dict[str, Figure] = {}
     known: dict[tuple[object, ...], Figure] = {}
     for name, questions in asked.items():
         if questions.key not in known:
             delay_cycles = _delay_cycles(questions, platform)
-            known[questions.key] = _measured(host, questions, delay_cycles)
+            picture = RunTrace(config, models.rankers, trace[1]) if trace else None
+            known[questions.key] = _measured(host, questions, delay_cycles, picture)
+            if trace and picture:
+                picture.write(trace[0] / f"{name.replace(' ', '_')}.json")
             queries += 2 * questions.in_flight + 1
         figures[name] = known[questions.key]
         progress(f"{name}: bit-exact, {figures[name]}")
@@ -166,17 +186,20 @@ def run_place(
     )
 
 
-def _measured(host: RtlHost, questions: Questions, delay_cycles: int) -> Figure:
-    """Ask a load, then one query alone."""
-    count = questions.in_flight
+def _measured(
+    host: RtlHost, questions: Questions, delay_cycles: int, picture: RunTrace | None = None
+) -> Figure:
+    """Ask a load, which `picture` gets, then one query alone."""
+    count, log = questions.in_flight, host.driver.task_log
+    if log:
+        log.take()  # of designs before
     before = host.row_counters()
     load = host.ask(questions, range(2 * count), count, delay_cycles)
-    after = host.row_counters()
+    hits = hit_share(before, host.row_counters())
+    if log and picture:
+        picture.add(host.place.images, host.answered, log.take(), hits)
     alone = host.ask(questions, [ALONE], 1, delay_cycles)
-    beats = {name: after[name] - before[name] for name in after}
-    found = beats["pinned"] + beats["hits"] + beats["merged"]
-    read = beats["misses"] + beats["refused"]
-    return _figure(load, alone, count, found / max(1, found + read))
+    return _figure(load, alone, count, hits)
 
 
 def _figure(load: Times, alone: Times, in_flight: int, hits: float) -> Figure:

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.golden.lane import Query, run_query
+from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import CompiledModels, compile_models
 from rpaccel.host.driver import Completion, Driver, FeatureTable, Request
@@ -30,6 +30,7 @@ from rpaccel.main_job.criteo_models import (
     compile_criteo,
 )
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.run_trace import Answered
 from rpaccel.scheduler.ablation import Design
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import StageMode
@@ -223,6 +224,7 @@ class _Flying:
     tag: int = -1
     due: int | None = None  # cycle at which the host asks the next part
     completions: list[Completion] = field(default_factory=list)
+    goldens: list[QueryResult] = field(default_factory=list)
 
 
 class RtlHost:
@@ -232,12 +234,16 @@ class RtlHost:
     ----------
     device : ClockedBus  With MEMORY_BYTES of memory, just made.
     depth : queries in flight at most, a power of two.
+    log_entries : of the device's log of tasks, a power of two; 0: none is kept.
+
+    `answered` is what was asked last, part by part, in the order of submission.
     """
 
     def __init__(
         self, device: ClockedBus, place: Place, models: CriteoModels, config: AcceleratorConfig,
-        *, depth: int,
+        *, depth: int, log_entries: int = 0,
     ) -> None:  # fmt: skip
+        self.answered: list[Answered] = []
         self.device, self.place, self.models, self.config = device, place, models, config
         record_bytes = padded_record_bytes(models.workload.schema, "item", config)
         self.driver = Driver(
@@ -247,6 +253,7 @@ class RtlHost:
             depth=depth,
             prefetch=place.pins is not None,
             feature_bytes=depth * models.funnel.items * record_bytes,
+            task_log_entries=log_entries,
         )
         self.driver.partition(place.partition)
         for image, lanes in place.images:
@@ -287,6 +294,14 @@ class RtlHost:
                     flying[place + in_flight].due = self.device.cycles
         for each in flying:
             self.driver.release_feature_table(each.features)
+        parts = [
+            Answered(query=query, golden=golden, completion=completion)
+            for each in flying
+            for query, golden, completion in zip(
+                each.queries, each.goldens, each.completions, strict=True
+            )
+        ]
+        self.answered = sorted(parts, key=lambda part: part.completion.tag)
         return _times(flying)
 
     def row_counters(self) -> dict[str, int]:
@@ -308,6 +323,7 @@ class RtlHost:
         if wrong is not None:
             raise RuntimeError(f"the device is not bit-exact: {wrong}")
         each.completions.append(completion)
+        each.goldens.append(golden)
         if len(each.completions) < questions.parts:
             each.queries.append(questions.second(query, completion.ids.copy()))
 

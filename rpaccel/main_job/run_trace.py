@@ -30,7 +30,7 @@ from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
 
-__all__ = ["LOG_ENTRIES", "Answered", "RunTrace", "hit_share", "row_totals"]
+__all__ = ["LOG_ENTRIES", "Answered", "Images", "RunTrace", "hit_share", "row_totals"]
 
 LOG_ENTRIES = 1024  # of a device's log of tasks, at most between two calls of `add`
 MODEL = 3  # the model's first process; the device has two
@@ -40,11 +40,12 @@ Images = Sequence[tuple[CompiledModels, Sequence[int]]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """A query, the golden answer, the device's."""
+    """A query, the golden answer, the device's. lanes : that it may use; (): all."""
 
     query: Query
     golden: QueryResult
     completion: Completion
+    lanes: tuple[int, ...] = ()
 
 
 def row_totals(driver: Driver) -> dict[str, int]:
@@ -117,7 +118,7 @@ class RunTrace:
                 for lane in own:
                     held.setdefault(lane, {}).setdefault(name, shape)
                 models.append(name)
-                lanes.append(tuple(own))
+                lanes.append(tuple(n for n in own if not each.lanes or n in each.lanes))
             loads.append(
                 query_load(
                     each.query, each.golden, self.rankers, lanes, models=models, arrival=arrival

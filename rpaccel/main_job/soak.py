@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition, Rectangle, whole
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.netlist import difference
+from rpaccel.main_job.run_trace import LOG_ENTRIES, Answered, Images, RunTrace
 from rpaccel.main_job.session import request_of
+from rpaccel.main_job.soak_trace import SoakTrace
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import ISA_VERSION, StageKind, StageMode, Status
 from rpaccel.spec.stage_tasks import StageTasks
@@ -53,6 +54,7 @@ MEMORY_BYTES = 1 << 22
 FAR = 0x8_0000  # where the quarters' image and tables lie
 DEPTH = 16
 QUERIES = 10_000  # of a whole soak
+TRACED = 100  # of a timeline
 GIVEN_UP = (Status.LATE, Status.LANE_RESET, Status.ABORTED)
 # What one query in so many brings with it.
 DEADLINE, MALFORMED, LANE_RESET, SOFT_RESET, FAULT, NEW_SPLIT = 10, 12, 25, 80, 60, 100
@@ -125,6 +127,7 @@ class _Asked:
     request: Request
     status: Status | None  # of a malformed one
     faulty: bool  # memory may have failed
+    part: int | None  # of the timeline; None: it is not in it
 
 
 class Soak:
@@ -133,14 +136,22 @@ class Soak:
     Every answer must be golden's; or say that the query was given up, and bring nothing; or, while
     memory fails, say MEMORY. `outcomes` counts statuses, `events` what was done, `stages` queries
     by their number of stages.
+
+    Parameters
+    ----------
+    device : VerilatedDevice
+    seed : int
+    log : the device logs its tasks, for `timeline`: None until the traced queries come.
     """
 
-    def __init__(self, device: VerilatedDevice, seed: int) -> None:
+    def __init__(self, device: VerilatedDevice, seed: int, *, log: bool = False) -> None:
         self.device, self.rng = device, np.random.default_rng(seed)
         quarter = SPLIT.lane(1)
         small = random_ranker(self.rng, quarter, name="small")
         self.rankers = [small, shared_schema(self.rng, quarter, small, name="large", dim=16)]
-        self.driver = Driver(device, SPLIT, MEMORY_BYTES, depth=DEPTH)
+        self.driver = Driver(
+            device, SPLIT, MEMORY_BYTES, depth=DEPTH, task_log_entries=LOG_ENTRIES if log else 0
+        )
         self.images = {
             False: compile_models(self.rankers, quarter, base=FAR),
             True: compile_models(self.rankers, SPLIT.lane(0)),
@@ -148,6 +159,7 @@ class Soak:
         self.outcomes: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.stages: Counter[int] = Counter()
+        self.timeline: SoakTrace | None = None
         self._asked: deque[_Asked] = deque()
         self._faulty = False
         self.split(SPLITS[0])
@@ -160,12 +172,29 @@ class Soak:
         """Give the lanes other blocks while queries are in flight, load their models."""
         self._split = split
         self.driver.partition(split)
+        if self.timeline:
+            self.timeline.loads(self._loaded())
         self.driver.load_models(self.image(), list(split))
         self.events["splits"] += 1
 
-    def run(self, queries: int, say: Callable[[str], None]) -> None:
-        """Ask `queries` queries, DEPTH in flight; raise RuntimeError for a wrong answer."""
+    def _loaded(self) -> Images:
+        return [(self.image(), tuple(self._split))]
+
+    def run(
+        self,
+        queries: int,
+        say: Callable[[str], None],
+        *,
+        picture: RunTrace | None = None,
+        traced: int = 0,
+    ) -> None:
+        """Ask `queries` queries, DEPTH in flight; raise RuntimeError for a wrong answer.
+
+        picture : of the last `traced` of them, for `timeline`.
+        """
         for number in range(queries):
+            if picture is not None and number == max(0, queries - traced):
+                self.timeline = SoakTrace(self.driver, picture, self._loaded())
             self._ask()
             if len(self._asked) == DEPTH:
                 self._take()
@@ -195,7 +224,14 @@ class Soak:
             request = replace(request, deadline_cycles=int(rng.integers(1, 20_000)))
         tag = self.driver.submit(request, fields=fields)
         self._asked.append(
-            _Asked(tag=tag, query=query, request=request, status=status, faulty=self._faulty)
+            _Asked(
+                tag=tag,
+                query=query,
+                request=request,
+                status=status,
+                faulty=self._faulty,
+                part=self.timeline.part if self.timeline else None,
+            )
         )
 
     def _take(self) -> None:
@@ -206,6 +242,16 @@ class Soak:
         wrong = self._wrong(completion, asked)
         if wrong:
             raise RuntimeError(f"query {sum(self.outcomes.values())}: {wrong}; {asked}")
+        if self.timeline and asked.part is not None:
+            self.timeline.take(
+                asked.part,
+                Answered(
+                    query=asked.query,
+                    golden=run_query(asked.query, self.rankers, SPLIT),
+                    completion=completion,
+                    lanes=asked.request.lanes,
+                ),
+            )
 
     def _wrong(self, completion: Completion, asked: _Asked) -> str | None:
         """Return what is wrong with an answer."""
@@ -249,70 +295,6 @@ class Soak:
         self._faulty = False
 
 
-_PAGE = """\
-# Random queries under everything at once
-
-Written by `rpaccel soak{options}`: random queries on the Verilated netlist of a small machine
-(`{name}` of `rpaccel/main_job/soak.py`: {size} x {size} MACs in blocks of {block}, {lanes} lanes,
-{funnels} funnels), {depth} in flight, of 1 to 3 stages with models of their own in tasks of every
-mode, on lanes that were drawn; {sessions} sets of rankers and timings of the memory. {queries:,}
-queries, no wrong answer: every answer was the golden model's bit for bit, or said that the query
-was given up and brought nothing, or, while memory failed, said MEMORY. {cycles:,} cycles in
-{cpu:.0f} s of CPU. Seed {seed}.
-
-One query in {deadline} has a deadline of up to 20,000 cycles; one in {malformed} a field that is
-wrong, {fields} in all, and must get the status of its class. After one in {lane_reset} a lane is
-reset at a random cycle, after one in {soft_reset} the whole device; after one in {fault} a part of
-a table fails; after one in {new_split} the array is split in another way while queries are in
-flight, and the models are loaded again.
-
-## What happened
-{events}
-
-## Statuses
-{outcomes}
-
-## Stages
-{stages}
-"""
-
-
-def soak_text(report: Mapping[str, Any]) -> str:
-    """Return the page of a report of `soak`."""
-    options = "" if report["queries"] == QUERIES else f" --queries {report['queries']}"
-    options += f" --seed {report['seed']}" if report["seed"] else ""
-
-    def table(title: str, counts: Mapping[Any, int]) -> str:
-        return markdown_table(
-            [title, "count"], [[str(name), f"{count:,}"] for name, count in counts.items()]
-        )
-
-    return _PAGE.format(
-        options=options,
-        name=SPLIT.name,
-        size=SPLIT.array_size,
-        block=SPLIT.block_size,
-        lanes=SPLIT.lanes,
-        funnels=SPLIT.funnels,
-        depth=DEPTH,
-        sessions=report["sessions"],
-        queries=report["queries"],
-        cycles=report["cycles"],
-        cpu=report["cpu_seconds"],
-        seed=report["seed"],
-        deadline=DEADLINE,
-        malformed=MALFORMED,
-        fields=len(MALFORMED_FIELDS),
-        lane_reset=LANE_RESET,
-        soft_reset=SOFT_RESET,
-        fault=FAULT,
-        new_split=NEW_SPLIT,
-        events=table("event", report["events"]),
-        outcomes=table("status", report["outcomes"]),
-        stages=table("stages", report["stages"]),
-    )
-
-
 def soak(
     queries: int,
     seed: int,
@@ -320,14 +302,18 @@ def soak(
     say: Callable[[str], None],
     build_dir: Path = BUILD_DIR,
     session_queries: int = 2500,
+    trace: Path | None = None,
+    traced: int = TRACED,
 ) -> dict[str, Any]:
     """Run `queries` random queries on the Verilated netlist of SPLIT; return what happened.
 
-    Every session_queries get other rankers and another timing of the memory. Raises RuntimeError
-    with the first wrong answer.
+    Every session_queries get other rankers and another timing of the memory. trace : file of a
+    timeline of the last `traced` queries, those of the last session at most, whose device then logs
+    its tasks. Raises RuntimeError with the first wrong answer.
     """
-    if queries < 1:
-        raise ValueError(f"queries must be at least 1, not {queries}")
+    for name, value in (("queries", queries), ("traced", traced)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
     library = build_simulator(SPLIT, build_dir=build_dir, progress=say)
     outcomes: Counter[str] = Counter()
     events: Counter[str] = Counter()
@@ -340,8 +326,13 @@ def soak(
             else MemoryTiming(jitter_cycles=session, seed=seed + 1)
         )
         with VerilatedDevice(SPLIT, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
-            job = Soak(device, seed + session)
-            job.run(min(session_queries, queries - first), say)
+            last = trace is not None and first + session_queries >= queries
+            job = Soak(device, seed + session, log=last)
+            picture = RunTrace(SPLIT, job.rankers, timing) if last else None
+            job.run(min(session_queries, queries - first), say, picture=picture, traced=traced)
+            if trace is not None and job.timeline:
+                job.timeline.write(trace)
+                say(f"timeline: {trace} (ui.perfetto.dev)")
             outcomes += job.outcomes
             events += job.events
             stages += job.stages
@@ -356,4 +347,5 @@ def soak(
         "cycles": cycles,
         "seconds": round(time.monotonic() - start, 1),
         "cpu_seconds": round(time.process_time() - start_cpu, 1),
+        "traced": traced if trace else 0,
     }

@@ -1,5 +1,6 @@
 """The ablation on the netlist: its host on the software device, its page; the netlist nightly."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from rpaccel.golden.lane import run_query
+from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.main_job.ablation_rtl import TRACED, run_place, run_rtl_ablation
 from rpaccel.main_job.ablation_rtl_causes import Causes, Use, Waits, find_causes, waits_of
@@ -155,6 +157,28 @@ def test_place_asks_equal_questions_once(models, places):
     ]  # fmt: skip
     assert run.figures["base"] is run.figures["O.2 alone"]
     assert run.cycles == device.cycles > 0
+
+
+def test_loads_are_in_timelines(models, places, tmp_path):
+    names = ("O.1 alone", "O.1")
+    asked = {n: Questions(models, DESIGNS[n], DEFAULT) for n in names}
+    run = run_place(
+        Clocked(), places["whole"], asked, models, PLATFORM, lambda _: None,
+        (tmp_path / "new", MemoryTiming()),
+    )  # fmt: skip
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["O.1_alone.json"]
+    assert run.queries == 2 * DEFAULT.funnels + 1
+    events = json.loads((tmp_path / "new" / "O.1_alone.json").read_text())["traceEvents"]
+    queries = {
+        pid: {e["tid"] // 16 for e in events if e["name"] == "query" and e["pid"] == pid}
+        for pid in (2, 4)
+    }
+    assert queries[2] == queries[4]
+    assert len(queries[2]) == 2 * (2 * DEFAULT.funnels)  # two parts of each of the load's queries
+    lanes = {e["tid"] // 3 for e in events if e["ph"] == "X" and e["pid"] == 3}
+    assert lanes == {0}
+    bare = run_place(Clocked(), places["whole"], asked, models, PLATFORM, lambda _: None)
+    assert bare.figures == run.figures
 
 
 def test_model_is_told_pins_and_the_round_trip(models, places):
@@ -339,9 +363,25 @@ def test_chosen_designs_begin_with_the_base():
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_netlist_has_the_signs_of_the_model():
+def test_netlist_has_the_signs_of_the_model(tmp_path):
     ask = RtlAsk(items=128, designs=("O.2 alone", "O.1", "O.1 to O.2"))
-    made = run_rtl_ablation(ask)
+    made = run_rtl_ablation(ask, trace=tmp_path)
+    for name in ("base", "O.1", "O.1_to_O.2"):
+        events = json.loads((tmp_path / f"{name}.json").read_text())["traceEvents"]
+        ends = {
+            pid: {
+                e["tid"] // 16: e["ts"] + e["dur"]
+                for e in events
+                if e["name"] == "query" and e["pid"] == pid
+            }
+            for pid in (2, 4)
+        }
+        assert ends[2].keys() == ends[4].keys()
+        first = min(e["ts"] for e in events if e["name"] == "waits" and e["pid"] == 2)
+        device, model = (max(ends[pid].values()) - first for pid in (2, 4))
+        assert model == pytest.approx(device, rel=0.05)
+        tags = {e["args"]["query"] for e in events if e["ph"] == "X" and e["pid"] == 1}
+        assert tags == set(ends[2])
     signs = {}
     for step in made.steps:
         assert sign(step.rtl.latency) == sign(step.model.latency)
