@@ -15,22 +15,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from rpaccel.golden.dlrm import Float, RankerParameters
+from rpaccel.spec.isa import Interaction
 from rpaccel.spec.ranker import RankerConfig
 from rpaccel.spec.records import DENSE_CLIP, DENSE_SCALE, FeatureData, FeatureSchema, SparseFeature
-from rpaccel.workloads.criteo_trace import ALL_TABLES, FIRST_ROW, TABLE_ROWS, criteo_trace
+from rpaccel.workloads.criteo_shapes import SHAPES, CriteoShape
+from rpaccel.workloads.criteo_trace import FIRST_ROW, TABLE_ROWS, criteo_trace
 from rpaccel.workloads.filter_study import SECOND_MEAN, SECOND_STD
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-DENSE_VALUES = 13
-TABLE_NAMES = tuple(f"table{table:02d}" for table in ALL_TABLES)
 DENSE_SHARE = 0.2  # assumed: of the variance of the utilities
 SMALL_NOISE = 0.5  # of the small ranker's utilities, in their own standard deviations
 NOISE = 0.02  # of every parameter that is not planted, in units of those that are
@@ -40,9 +42,10 @@ SCALED_BY = 1 << 14  # items that the utilities are brought to their scale on
 
 
 class CriteoConfig(BaseModel):
-    """Size and seed of a workload.
+    """Size, seed and shape of a workload.
 
-    scale_rows : rows of a table at most; ids beyond are folded back into them.
+    scale_rows : rows of a table at most; ids beyond are folded back into them. shape : of
+    `criteo_shapes.SHAPES`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -50,11 +53,12 @@ class CriteoConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     items: int = Field(default=4096, ge=1)
     scale_rows: int = Field(default=20_000, ge=1)
+    shape: Literal["criteo", "sixteenth"] = "criteo"
 
     @property
     def rows(self) -> tuple[int, ...]:
         """Rows of each table."""
-        return tuple(min(rows, self.scale_rows) for rows in TABLE_ROWS)
+        return tuple(min(TABLE_ROWS[n], self.scale_rows) for n in SHAPES[self.shape].tables)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,23 +77,6 @@ class CriteoQuery:
         return np.argsort(-self.utility, kind="stable")[:count]
 
 
-def _ranker(name: str, dim: int, bottom: tuple[int, ...], top: tuple[int, ...]) -> RankerConfig:
-    return RankerConfig(
-        name=name,
-        dim=dim,
-        user_dense=0,
-        item_dense=DENSE_VALUES,
-        user_features=(),
-        item_features=TABLE_NAMES,
-        bottom=bottom,
-        top=top,
-    )
-
-
-SMALL = _ranker("rmsmall", 4, (64, 4), (64, 1))
-LARGE = _ranker("rmlarge", 32, (512, 256, 128, 64, 32), (96, 1))
-
-
 class CriteoWorkload:
     """Utilities, both rankers and any number of queries; the same for one config.
 
@@ -100,20 +87,21 @@ class CriteoWorkload:
 
     def __init__(self, config: CriteoConfig) -> None:
         self.config = config
+        self.shape: CriteoShape = SHAPES[config.shape]
         rng = np.random.default_rng([config.seed, 1])
-        weights = rng.lognormal(0.0, 0.5, len(TABLE_NAMES))
+        weights = rng.lognormal(0.0, 0.5, len(self.shape.tables))
         self._utilities = [
             weight * rng.normal(size=rows)
             for weight, rows in zip(weights, config.rows, strict=True)
         ]
-        self._dense_weights = rng.normal(size=DENSE_VALUES)
+        self._dense_weights = rng.normal(size=self.shape.dense)
         self._dense_weights /= np.linalg.norm(self._dense_weights)
         self.schema = FeatureSchema(
             user_dense=(),
-            item_dense=tuple(f"dense{n:02d}" for n in range(DENSE_VALUES)),
+            item_dense=tuple(f"dense{n:02d}" for n in range(self.shape.dense)),
             features=tuple(
                 SparseFeature(name=name, side="item", rows=rows)
-                for name, rows in zip(TABLE_NAMES, config.rows, strict=True)
+                for name, rows in zip(self.shape.table_names, config.rows, strict=True)
             ),
         )
         self._scale()
@@ -138,9 +126,11 @@ class CriteoWorkload:
     def _records(self, number: int, items: int) -> tuple[npt.NDArray[np.int8], Ints]:
         """Return dense values and ids of a query; -1: of no query."""
         rng = np.random.default_rng([self.config.seed, 2, number + 1])
-        values = np.clip(rng.normal(size=(items, DENSE_VALUES)), -DENSE_CLIP, DENSE_CLIP)
-        keys = criteo_trace(items, seed=int(rng.integers(1 << 31)))
-        ids = (keys - np.array(FIRST_ROW)) % np.array(self.config.rows)
+        shape = self.shape
+        values = np.clip(rng.normal(size=(items, shape.dense)), -DENSE_CLIP, DENSE_CLIP)
+        keys = criteo_trace(items, tables=shape.tables, seed=int(rng.integers(1 << 31)))
+        first = np.array([FIRST_ROW[table] for table in shape.tables])
+        ids = (keys - first) % np.array(self.config.rows)
         return np.rint(values / DENSE_SCALE).astype(np.int8), ids
 
     def query(self, number: int) -> CriteoQuery:
@@ -158,8 +148,8 @@ class CriteoWorkload:
             schema=self.schema,
             user_dense=np.zeros((users, 0), dtype=np.int8),
             item_dense=dense,
-            ids={n: ids[:, [c]].astype(np.int32) for c, n in enumerate(TABLE_NAMES)},
-            counts=dict.fromkeys(TABLE_NAMES, np.ones(len(ids), dtype=np.int32)),
+            ids={n: ids[:, [c]].astype(np.int32) for c, n in enumerate(self.shape.table_names)},
+            counts=dict.fromkeys(self.shape.table_names, np.ones(len(ids), dtype=np.int32)),
         )
 
     def _query(self, dense: npt.NDArray[np.int8], ids: Ints, number: int) -> CriteoQuery:
@@ -174,24 +164,25 @@ class CriteoWorkload:
     @cached_property
     def small(self) -> RankerParameters:
         """The small ranker: utilities with noise."""
-        return self._planted(SMALL, SMALL_NOISE)
+        return self._planted(self.shape.small, SMALL_NOISE)
 
     @cached_property
     def large(self) -> RankerParameters:
         """The large ranker: the utilities."""
-        return self._planted(LARGE, 0.0)
+        return self._planted(self.shape.large, 0.0)
 
     def _planted(self, config: RankerConfig, noise: float) -> RankerParameters:
         """Return a ranker whose logit is the utility of its tables and of the dense values.
 
         Vector 0 holds a constant, so that its dot with a row is the row's utility, and the dense
-        values' part. The first layer of the top MLP adds them up in every unit, each with an
-        offset of its own: their mean is finer than one int8 activation.
+        values' part; where vectors are concatenated, the rows bring it themselves. The first layer
+        of the top MLP adds them up in every unit, each with an offset of its own: their mean is
+        finer than one int8 activation.
         """
         rng = np.random.default_rng([self.config.seed, 4, config.dim])
         steady = OPEN * float(np.linalg.norm(self._dense_weights))  # as large as the dense part
         tables = {}
-        for name, utility in zip(TABLE_NAMES, self._utilities, strict=True):
+        for name, utility in zip(self.shape.table_names, self._utilities, strict=True):
             rows = NOISE * utility.std() * rng.normal(size=(len(utility), config.dim))
             seen = utility + noise * utility.std() * rng.normal(size=len(utility))
             rows[:, STEADY] = seen
@@ -199,14 +190,17 @@ class CriteoWorkload:
             tables[name] = rows.astype(np.float32)
         planted = np.zeros(config.top_shapes[0][0])
         for vector in range(1, config.vectors):
-            planted[config.dim + config.pairs.index((vector, STEADY))] = 1 / steady
+            if config.kind is Interaction.DOT:
+                planted[config.dim + config.pairs.index((vector, STEADY))] = 1 / steady
+            else:
+                planted[config.dim * vector + STEADY] = 1.0
         planted[DENSE_PART] = 1.0
         return RankerParameters(
             config=config,
             schema=self.schema,
             tables=tables,
             bottom=_dense_layers(config, self._dense_weights, steady, rng),
-            top=_adding_layers(planted, steady, config.top[0], rng),
+            top=_adding_layers(planted, steady, config.top[:-1], rng),
             provenance={"planted": self.config.model_dump(mode="json")},
         ).rounded()
 
@@ -238,14 +232,20 @@ def _dense_layers(
 
 
 def _adding_layers(
-    planted: Floats, dense_offset: float, units: int, rng: np.random.Generator
+    planted: Floats, dense_offset: float, widths: Sequence[int], rng: np.random.Generator
 ) -> tuple[tuple[Float, Float], ...]:
-    """Return a top MLP whose logit is planted . x, without the dense part's offset."""
+    """Return a top MLP whose logit is planted . x, without the dense part's offset.
+
+    widths : of the hidden layers; those after the first take means.
+    """
+    units = widths[0]
     offsets = SECOND_STD * OPEN * rng.uniform(0.8, 1.2, units)
     first = planted[:, None] + NOISE * planted.max() * rng.normal(size=(len(planted), units))
-    last = np.full((units, 1), 1 / units)
+    layers = [(first.astype(np.float32), (offsets - dense_offset).astype(np.float32))]
+    for inputs, outputs in pairwise(widths):
+        means = (1 + NOISE * rng.normal(size=(inputs, outputs))) / inputs
+        layers.append((means.astype(np.float32), np.zeros(outputs, dtype=np.float32)))
+    last = np.full((widths[-1], 1), 1 / widths[-1])
     bias = SECOND_MEAN - float(offsets.mean())
-    return (
-        (first.astype(np.float32), (offsets - dense_offset).astype(np.float32)),
-        (last.astype(np.float32), np.array([bias], dtype=np.float32)),
-    )
+    layers.append((last.astype(np.float32), np.array([bias], dtype=np.float32)))
+    return tuple(layers)

@@ -4,7 +4,11 @@ from pydantic import ValidationError
 
 from rpaccel.golden.dlrm import logits
 from rpaccel.host.records import build_records
-from rpaccel.workloads.criteo_queries import TABLE_NAMES, CriteoConfig, CriteoWorkload
+from rpaccel.perfmodel.sequencer import ProgramShape
+from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.program_plan import plan_model
+from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
+from rpaccel.workloads.criteo_shapes import CRITEO, SIXTEENTH
 from rpaccel.workloads.criteo_trace import TABLE_ROWS
 from rpaccel.workloads.filter_study import CTR_SHARE, SECOND_MEAN, SECOND_STD
 
@@ -24,12 +28,13 @@ def ranks(values):
 
 
 def test_shape_is_criteos(workload, query):
-    assert (query.data.items, query.data.item_dense.shape[1], len(TABLE_NAMES)) == (4096, 13, 26)
+    assert (query.data.items, query.data.item_dense.shape[1]) == (4096, 13)
+    assert len(CRITEO.table_names) == 26
     assert workload.config.rows == tuple(min(rows, 20_000) for rows in TABLE_ROWS)
     records = build_records(query.data, "item", 128)
     assert records.shape == (4096, 128)
     assert not records[:, 120:].any()  # 13 dense in 16 bytes, 26 ids of 4
-    for column, name in enumerate(TABLE_NAMES):
+    for column, name in enumerate(CRITEO.table_names):
         ids = records.view("<u4")[:, 4 + column]
         assert np.array_equal(ids, query.data.ids[name][:, 0])
         assert ids.max() < workload.config.rows[column]
@@ -63,6 +68,31 @@ def test_large_ranker_knows_the_utilities_and_small_one_nearly(workload, query):
     assert np.isin(query.best(64), kept).mean() > 0.9
 
 
+def test_scaled_rankers_know_the_utilities_too():
+    workload = CriteoWorkload(CriteoConfig(seed=3, shape="sixteenth"))
+    query = workload.query(5)
+    records = build_records(query.data, "item", 32)
+    assert not records[:, 12:].any()  # 3 dense in 4 bytes, 2 ids of 4
+    assert query.utility.std() == pytest.approx(SECOND_STD, rel=0.05)
+    test_large_ranker_knows_the_utilities_and_small_one_nearly(workload, query)
+
+
+def test_scaled_rankers_take_the_array_as_long():
+    paper, default = load_accelerator("paper"), load_accelerator("default")
+    tiles = {}
+    for config, shape in ((paper, CRITEO), (default, SIXTEENTH)):
+        for ranker in (shape.small, shape.large):
+            for lane in (0, 2, 6):  # the whole array, a quarter, a block
+                plan = plan_model(ranker.sizes, config.lane(lane))
+                program = ProgramShape.of(plan.program, plan.slot["row_bytes"])
+                tiles[config.name, ranker.name, lane] = program.tiles
+    for lane, most in ((0, 0), (2, 0.12), (6, 0.03)):
+        for name in ("rmsmall", "rmlarge"):
+            theirs = tiles["paper", name, lane]
+            assert tiles["default", name, lane] == pytest.approx(theirs, rel=most)
+    assert tiles["paper", "rmsmall", 0] == 6 and tiles["paper", "rmlarge", 0] == 17
+
+
 def test_rankers_have_the_published_shapes(workload):
     small, large = workload.small.config, workload.large.config
     assert (small.dim, small.bottom, small.top) == (4, (64, 4), (64, 1))
@@ -82,7 +112,7 @@ def test_together_are_the_queries_one_after_the_other(workload, query):
     data = workload.together([4, 5])
     assert (data.users, data.items) == (2, 8192)
     assert np.array_equal(data.item_dense[4096:], query.data.item_dense)
-    assert all(np.array_equal(data.ids[n][4096:], query.data.ids[n]) for n in TABLE_NAMES)
+    assert all(np.array_equal(data.ids[n][4096:], query.data.ids[n]) for n in CRITEO.table_names)
 
 
 @pytest.mark.parametrize("name", ["seed", "items", "scale_rows"])
