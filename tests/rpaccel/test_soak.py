@@ -131,6 +131,12 @@ def test_the_last_queries_are_in_the_timeline(monkeypatch, tmp_path):
             assert set(each.lanes) <= set(lanes)
             assert each.completion.tag in tags
     events = json.loads((tmp_path / "new" / "soak.json").read_text())["traceEvents"]
+    used = {(e["args"]["query"], e["tid"] // 3) for e in events if e["ph"] == "X" and e["pid"] == 3}
+    for _, answered, _, _ in picture.told:
+        for each in answered:
+            lanes = {lane for query, lane in used if query == each.completion.tag}
+            assert lanes if each.completion.ok else not lanes
+            assert lanes <= set(each.lanes) or not each.lanes
     status = {event["args"]["status"] for event in events if event["name"] == "query"}
     assert "OK" in status and len({Status[name] for name in status} & BAD) >= 3
     device, model = (
