@@ -125,7 +125,7 @@ paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split 
 validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists, of 216 points of a sweep on 3 (docs/generated/validation.md; ARGS=--check: fail above a ceiling)
 	$(BIN)/rpaccel validate --page docs/generated/validation.md $(ARGS)
 
-ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md); ARGS=--rtl: on the netlist of `default` beside the model (docs/generated/ablation_rtl.md)
+ablation: setup ## RPAccel's ideas alone and together, against two baselines (docs/generated/ablation.md); ARGS=--rtl: on the netlist of `default` beside the model (docs/generated/ablation_rtl.md); ARGS="--rtl --scaled": with rankers scaled with its array (docs/generated/ablation_rtl_scaled.md)
 	$(BIN)/rpaccel ablation $(ARGS)
 
 scale-sim: setup ## SCALE-Sim 3 beside its closed forms, layer by layer (docs/generated/scale_sim.md)

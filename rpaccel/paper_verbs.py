@@ -85,7 +85,10 @@ def ablation(
     queries: Annotated[int, typer.Option(help="Arrivals of each load.", min=100)] = 1500,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write; default docs/generated/ablation.md, or ablation_rtl.md."),
+        typer.Option(
+            help="File to write; default in docs/generated/: ablation.md, ablation_rtl.md, "
+            "ablation_rtl_scaled.md."
+        ),
     ] = None,
     plots: Annotated[Path, typer.Option(help="Folder of figures, plots and timeline.")] = Path(
         "results/ablation"
@@ -96,6 +99,12 @@ def ablation(
     items: Annotated[
         int, typer.Option(help="With --rtl: candidates of a query, 128, 256, 384 or 512.")
     ] = 512,
+    scaled: Annotated[
+        bool,
+        typer.Option(
+            "--scaled", help="With --rtl: rankers scaled with its array, 4096 candidates."
+        ),
+    ] = False,
     trace: Annotated[
         Path | None,
         typer.Option(help="With --rtl: folder of timelines, device and model, one per design."),
@@ -109,13 +118,22 @@ def ablation(
         from rpaccel.main_job.ablation_rtl import run_rtl_ablation  # noqa: PLC0415
         from rpaccel.main_job.ablation_rtl_page import rtl_text, rtl_values  # noqa: PLC0415
         from rpaccel.main_job.ablation_rtl_rows import RtlAsk  # noqa: PLC0415
+        from rpaccel.main_job.ablation_rtl_scaled_page import scaled_text  # noqa: PLC0415
+        from rpaccel.scheduler.ablation import CANDIDATES  # noqa: PLC0415
 
-        measured = run_rtl_ablation(RtlAsk(items=items, seed=seed), progress=say, trace=trace)
-        page = out or Path("docs/generated/ablation_rtl.md")
-        show_page(page, rtl_text(measured), rtl_values(measured) if json else None)
+        if scaled:
+            ask = RtlAsk(items=CANDIDATES, shape="sixteenth", loads=3, seed=seed)
+        else:
+            ask = RtlAsk(items=items, seed=seed)
+        found = run_rtl_ablation(ask, progress=say, trace=trace)
+        page = Path("docs/generated") / f"ablation_rtl{'_scaled' if scaled else ''}.md"
+        text = scaled_text(found) if scaled else rtl_text(found)
+        show_page(out or page, text, rtl_values(found) if json else None)
         return
     if trace is not None:
         raise ValueError("trace must come with --rtl: the model's timeline is in the plots' folder")
+    if scaled:
+        raise ValueError("scaled must come with --rtl")
     from rpaccel.main_job.ablation_page import ablation_text, ablation_values  # noqa: PLC0415
     from rpaccel.main_job.ablation_plots import write_ablation  # noqa: PLC0415
     from rpaccel.scheduler.ablation_study import run_ablation  # noqa: PLC0415

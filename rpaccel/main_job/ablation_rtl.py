@@ -36,7 +36,6 @@ from rpaccel.main_job.ablation_rtl_rows import (
     RtlAsk,
     RtlRow,
     Speed,
-    card_of,
 )
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES
 from rpaccel.main_job.criteo_models import CriteoModels, quantise_criteo
@@ -49,8 +48,8 @@ from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 __all__ = ["run_place", "run_rtl_ablation"]
 
 DEPTH = 16  # of the rings
-ALONE = 16  # number of the query that is asked alone
-SATURATED = 32  # queries of the model's long load
+MOST = 8  # queries in flight, of any design
+SATURATED = 32  # queries in flight of the model's long load
 TRACED = ("base", "O.3 alone", "O.1 alone", "O.1 to O.2")  # for the causes
 
 
@@ -70,8 +69,8 @@ def run_rtl_ablation(
     split so.
     """
     config = load_accelerator(ask.preset)
-    platform = card_of(config)
-    models = quantise_criteo(CriteoWorkload(CriteoConfig(seed=ask.seed, items=ask.items)))
+    platform = ask.platform
+    models = _models(ask, ask.items)
     places = make_places(models, config)
     library = build_simulator(config, progress=progress, build_dir=build_dir)
     asked = {d.name: Questions(models, d, config) for d in ask.chosen}
@@ -81,7 +80,9 @@ def run_rtl_ablation(
         if not here:
             continue
         progress(f"{place.name}: {', '.join(here)}")
-        simulate = partial(_simulated, place, here, models, platform, library, progress, trace)
+        simulate = partial(
+            _simulated, place, here, models, platform, library, progress, trace, ask.loads
+        )
         if trace is not None:
             found = simulate()
         else:
@@ -97,18 +98,24 @@ def run_rtl_ablation(
     progress("models")
     papers = {design.name: _paper(design, ask.seed) for design in ask.chosen}
     rows = [
-        _row(places[each.name], each, measured[name], papers[name], platform)
+        _row(places[each.name], each, measured[name], papers[name], platform, ask.loads)
         for name, each in asked.items()
     ]
     return RtlAblation(
         ask=ask,
         rows=tuple(rows),
-        larger={items: _modelled(ask, items, papers, platform) for items in ask.larger},
-        causes=_causes(places, asked, platform),
+        larger={items: _modelled(ask, items, papers) for items in ask.larger},
+        causes=_causes(places, asked, platform, ask.loads),
+        unscaled=_modelled(ask.unscaled, ask.unscaled.items, papers) if ask.scaled else (),
         queries=sum(run.queries for run in runs),
         cycles=sum(run.cycles for run in runs),
         cpu_seconds=sum(run.cpu_seconds for run in runs),
     )
+
+
+def _models(ask: RtlAsk, items: int) -> CriteoModels:
+    workload = CriteoConfig(seed=ask.seed, items=items, shape=ask.shape)
+    return quantise_criteo(CriteoWorkload(workload))
 
 
 def _key(
@@ -119,7 +126,7 @@ def _key(
     loads = [(n, q.in_flight, _delay_cycles(q, platform)) for n, q in asked.items()]
     return [
         library.parent.name,
-        repr((ask.items, ask.seed, DEPTH, ALONE, loads)),
+        repr((ask.items, ask.shape, ask.seed, DEPTH, ask.loads, MOST * ask.loads, loads)),
         source_digest(["golden", "host", "spec", "workloads"]),
         *(Path(file).read_bytes() for file in files),
     ]
@@ -139,13 +146,15 @@ def _simulated(
     library: Path,
     progress: Callable[[str], None],
     trace: Path | None,
+    loads: int,
 ) -> dict[str, Any]:
     """Run the designs of a place on the netlist; return the fields of a PlaceRun."""
     config = next(iter(asked.values())).config
     timing = MemoryTiming(read_latency_cycles=platform.accelerator.memory.latency_cycles)
     with VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device:
         traced = None if trace is None else (trace, timing)
-        return asdict(run_place(device, place, asked, models, platform, progress, traced))
+        run = run_place(device, place, asked, models, platform, progress, trace=traced, loads=loads)
+        return asdict(run)
 
 
 def run_place(
@@ -155,27 +164,33 @@ def run_place(
     models: CriteoModels,
     platform: PlatformConfig,
     progress: Callable[[str], None],
+    *,
     trace: tuple[Path, MemoryTiming] | None = None,
+    loads: int = 2,
 ) -> PlaceRun:
     """Ask the designs of a place on a device that was just made; equal questions once.
 
     device : with MEMORY_BYTES of memory. trace : folder of the loads' timelines, and the memory's
-    timing; the device then logs its tasks. Raises RuntimeError with the first bit that differs.
+    timing; the device then logs its tasks. loads : see RtlAsk. Raises RuntimeError with the first
+    bit that differs.
     """
     start, queries = time.process_time(), 0
     config = next(iter(asked.values())).config
     entries = LOG_ENTRIES if trace else 0
-    host = RtlHost(device, place, models, config, depth=DEPTH, log_entries=entries)
+    host = RtlHost(
+        device, place, models, config, depth=DEPTH, tables=loads * config.funnels,
+        log_entries=entries,
+    )  # fmt: skip
     figures: dict[str, Figure] = {}
     known: dict[tuple[object, ...], Figure] = {}
     for name, questions in asked.items():
         if questions.key not in known:
             delay_cycles = _delay_cycles(questions, platform)
             picture = RunTrace(config, models.rankers, trace[1]) if trace else None
-            known[questions.key] = _measured(host, questions, delay_cycles, picture)
+            known[questions.key] = _measured(host, questions, delay_cycles, loads, picture)
             if trace and picture:
                 picture.write(trace[0] / f"{name.replace(' ', '_')}.json")
-            queries += 2 * questions.in_flight + 1
+            queries += loads * questions.in_flight + 1
         figures[name] = known[questions.key]
         progress(f"{name}: bit-exact, {figures[name]}")
     return PlaceRun(
@@ -187,18 +202,22 @@ def run_place(
 
 
 def _measured(
-    host: RtlHost, questions: Questions, delay_cycles: int, picture: RunTrace | None = None
+    host: RtlHost,
+    questions: Questions,
+    delay_cycles: int,
+    loads: int,
+    picture: RunTrace | None = None,
 ) -> Figure:
     """Ask a load, which `picture` gets, then one query alone."""
     count, log = questions.in_flight, host.driver.task_log
     if log:
         log.take()  # of designs before
     before = host.row_counters()
-    load = host.ask(questions, range(2 * count), count, delay_cycles)
+    load = host.ask(questions, range(loads * count), count, delay_cycles)
     hits = hit_share(before, host.row_counters())
     if log and picture:
         picture.add(host.place.images, host.answered, log.take(), hits)
-    alone = host.ask(questions, [ALONE], 1, delay_cycles)
+    alone = host.ask(questions, [MOST * loads], 1, delay_cycles)
     return _figure(load, alone, count, hits)
 
 
@@ -220,28 +239,31 @@ def _paper(design: Design, seed: int) -> Speed:
     )
 
 
-def _modelled(
-    ask: RtlAsk, items: int, papers: Mapping[str, Speed], platform: PlatformConfig
-) -> tuple[RtlRow, ...]:
-    """Return rows of queries of more candidates, by the model alone."""
-    config = load_accelerator(ask.preset)
-    models = quantise_criteo(CriteoWorkload(CriteoConfig(seed=ask.seed, items=items)))
+def _modelled(ask: RtlAsk, items: int, papers: Mapping[str, Speed]) -> tuple[RtlRow, ...]:
+    """Return rows of queries of `items` candidates, by the model alone."""
+    config, models = load_accelerator(ask.preset), _models(ask, items)
     places = make_places(models, config)
     asked = [Questions(models, design, config) for design in ask.chosen]
     return tuple(
-        _row(places[each.name], each, None, papers[each.design.name], platform) for each in asked
+        _row(places[each.name], each, None, papers[each.design.name], ask.platform, ask.loads)
+        for each in asked
     )
 
 
 def _causes(
-    places: Mapping[str, Place], asked: Mapping[str, Questions], platform: PlatformConfig
+    places: Mapping[str, Place],
+    asked: Mapping[str, Questions],
+    platform: PlatformConfig,
+    loads: int,
 ) -> Causes:
     chosen = {name: asked[name] for name in TRACED if name in asked}
     said = {
-        name: _said(places[each.name], each, range(2 * each.in_flight), platform, sub_batches=True)
+        name: _said(
+            places[each.name], each, range(loads * each.in_flight), platform, sub_batches=True
+        )
         for name, each in chosen.items()
     }
-    queries = {name: 2 * each.in_flight for name, each in chosen.items()}
+    queries = {name: loads * each.in_flight for name, each in chosen.items()}
     return find_causes(places, chosen, said, platform.accelerator.memory, queries)
 
 
@@ -274,16 +296,16 @@ def _row(
     rtl: Figure | None,
     paper: Speed,
     platform: PlatformConfig,
+    loads: int,
 ) -> RtlRow:
     """Return a design's row. rtl : None: by the model alone, and not of many in flight."""
-    count = questions.in_flight
-
-    load = _said(place, questions, range(2 * count), platform)
-    alone = _said(place, questions, [ALONE], platform, in_flight=1, before=[2 * count - 1])
+    count, last = questions.in_flight, loads * questions.in_flight - 1
+    load = _said(place, questions, range(last + 1), platform)
+    alone = _said(place, questions, [MOST * loads], platform, in_flight=1, before=[last])
     model = _figure(load.times, alone.times, count, load.hits)
     steady = model.per_query
     if rtl is not None:
-        many = _said(place, questions, range(2 * SATURATED), platform, in_flight=SATURATED)
+        many = _said(place, questions, range(loads * SATURATED), platform, in_flight=SATURATED)
         steady = _figure(many.times, alone.times, SATURATED, many.hits).per_query
     return RtlRow(
         design=questions.design,

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rpaccel.host.records import padded_record_bytes
 from rpaccel.main_job.ablation_rtl_machine import Place, Questions
 from rpaccel.main_job.ablation_rtl_model import Predicted, lane_shapes
-from rpaccel.perfmodel.memory import padded_records
-from rpaccel.perfmodel.networks import RM_LARGE
+from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.task_profile import task_profile
 from rpaccel.scheduler.ablation import Design, Setup, lane_use
 from rpaccel.spec.platform import MemoryTiming
@@ -73,7 +73,7 @@ def _use(
     place: Place, questions: Questions, said: Predicted, number: int, memory: MemoryTiming
 ) -> Use:
     """Return a stage's use of the netlist's machine."""
-    config = questions.config
+    config, schema = questions.config, questions.models.workload.schema
     model = questions.models.rankers[questions.stages[number][0]].name
     lanes = place.image_of(model)[1]
     if place.name == "whole":
@@ -86,8 +86,9 @@ def _use(
         items,
         0,
         memory,
-        padded_records(
-            RM_LARGE.record_bytes("user"), RM_LARGE.record_bytes("item"), config.beat_bytes
+        RecordSizes(
+            user_bytes=padded_record_bytes(schema, "user", config),
+            item_bytes=padded_record_bytes(schema, "item", config),
         ),
         first=False,
         row_hits=said.row_hits[model],

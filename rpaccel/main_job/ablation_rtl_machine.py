@@ -183,7 +183,7 @@ class Questions:
         return self.config.funnels if self.design.has("O.3") or self.two else 2
 
     def first(self, number: int) -> Query:
-        """Return the query, or its first part, whose list is all that goes on."""
+        """Return the query, or its first part."""
         asked = self.models.query(self.models.workload.query(number), StageMode.WHOLE, self.config)
         count = 1 if self.parts == 2 else len(self.stages)
         funnel = self.models.funnel
@@ -191,8 +191,14 @@ class Questions:
             asked,
             stages=self.stages[:count],
             tasks=self.tasks[:count],
-            top_n=funnel.keep if self.parts == 2 else funnel.served,
+            top_n=min(funnel.keep, self.config.max_top_n) if self.parts == 2 else funnel.served,
         )
+
+    def kept(self, golden: QueryResult) -> npt.NDArray[np.uint32]:
+        """Return the ids that the host chooses of a first part's scores: its list, and more."""
+        scores = golden.stages[0]
+        order = np.lexsort((scores.ids, -scores.logits.astype(np.int64)))
+        return scores.ids[order[: self.models.funnel.keep]].astype(np.uint32)
 
     def second(self, query: Query, kept: npt.NDArray[np.uint32]) -> Query:
         """Return the second part of a query of two: `kept` are the ids that the host chose."""
@@ -233,7 +239,7 @@ class RtlHost:
     Parameters
     ----------
     device : ClockedBus  With MEMORY_BYTES of memory, just made.
-    depth : queries in flight at most, a power of two.
+    depth : queries in flight at most, a power of two. tables : queries that are asked at most.
     log_entries : of the device's log of tasks, a power of two; 0: none is kept.
 
     `answered` is what was asked last, part by part, in the order of submission.
@@ -241,7 +247,7 @@ class RtlHost:
 
     def __init__(
         self, device: ClockedBus, place: Place, models: CriteoModels, config: AcceleratorConfig,
-        *, depth: int, log_entries: int = 0,
+        *, depth: int, tables: int, log_entries: int = 0,
     ) -> None:  # fmt: skip
         self.answered: list[Answered] = []
         self.device, self.place, self.models, self.config = device, place, models, config
@@ -252,7 +258,7 @@ class RtlHost:
             MEMORY_BYTES,
             depth=depth,
             prefetch=place.pins is not None,
-            feature_bytes=depth * models.funnel.items * record_bytes,
+            feature_bytes=tables * models.funnel.items * record_bytes,
             task_log_entries=log_entries,
         )
         self.driver.partition(place.partition)
@@ -325,7 +331,7 @@ class RtlHost:
         each.completions.append(completion)
         each.goldens.append(golden)
         if len(each.completions) < questions.parts:
-            each.queries.append(questions.second(query, completion.ids.copy()))
+            each.queries.append(questions.second(query, questions.kept(golden)))
 
     def _request(self, query: Query, features: FeatureTable) -> Request:
         return Request(

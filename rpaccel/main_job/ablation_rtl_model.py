@@ -95,7 +95,7 @@ def _parts(questions: Questions, number: int) -> list[_Part]:
     query = questions.first(number)
     parts = [_Part(query=query, golden=run_query(query, rankers, config))]
     if questions.parts == 2:
-        query = questions.second(query, parts[0].golden.ids.astype(np.uint32))
+        query = questions.second(query, questions.kept(parts[0].golden))
         parts.append(_Part(query=query, golden=run_query(query, rankers, config)))
     return parts
 

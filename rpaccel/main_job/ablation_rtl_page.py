@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +11,17 @@ from rpaccel.main_job.ablation_rtl_rows import (
     SAME,
     RtlAblation,
     RtlAsk,
-    RtlRow,
-    Step,
     card_of,
     sign,
     steps_of,
+)
+from rpaccel.main_job.ablation_rtl_tables import (
+    designs_table,
+    differences,
+    latency_gains,
+    steps_table,
+    throughput_gains,
+    verdict,
 )
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.scheduler.ablation import CANDIDATES, host_sort_s
@@ -78,66 +83,6 @@ fetch and after the answer. Between: of them between two stages. Rows: share tha
 * `{preset}` has 1/{share:.0f} of the MACs of `paper`, and a query 1/{scale} of its candidates.
 """
 
-# Why signs differ, by step and quantity; figures in braces are those of `Causes`.
-_ROUND_TRIP = (
-    "link and host take as long between the stages however few the candidates, more than so few "
-    "save"
-)
-_SHORT_TASKS = (
-    "a quarter of so few candidates is no more than one sub-batch of the lane (64 items of "
-    "RMlarge); on `paper` a task is four"
-)
-_REASONS: dict[tuple[str, str], str] = {
-    ("O.1 alone", "latency"): _ROUND_TRIP,
-    ("base + O.1", "latency"): _ROUND_TRIP,
-    ("O.3 alone", "throughput"): (
-        "layers of 32 to 96 channels fill 32 x 32 cells as well as quarters of them; of 128 x 128 "
-        "they leave columns idle. An item of RMlarge takes the array {whole:.1f} cycles, four "
-        "quarters {quarters:.1f}, at most {fewer:.2f}x; on `paper` {paper_whole:.1f} and "
-        "{paper_quarters:.1f}, {paper_fewer:.2f}x"
-    ),
-    ("O.5 alone", "latency"): _SHORT_TASKS,
-    ("O.5 alone", "throughput"): _SHORT_TASKS,
-    ("O.1 + O.2", "throughput"): (
-        "a task's gather waits until the array is done with another model. With the host between "
-        "the stages a lane changes its model {few:.2f} times a query, as first stages of several "
-        "queries follow each other and then second ones, without it {many:.2f} times; its gather "
-        "stands still {few_cycles:,.0f} and {many_cycles:,.0f} cycles of a query for it. RMsmall "
-        "is bound by its gather here ({gather:.1f} cycles an item, its array {array:.1f}), so that "
-        "is lost; on `paper` by its array ({paper_array:.1f}, its gather {paper_gather:.1f})"
-    ),
-    ("O.1 to O.4 + O.5", "throughput"): (
-        "tasks of an eighth of the candidates, half of the survivors, are no larger than the "
-        "lanes' sub-batches (32), and a tile of 8 x 8 weights takes 16 cycles for fewer than 16 "
-        "items; `paper` is bound by the link before and after"
-    ),
-}
-
-
-def _reason(step: str, quantity: str, causes: Causes) -> str:
-    """Return why a sign is not that of `paper`, or that it is not known."""
-    text = _REASONS.get((step, quantity), "not explained")
-    return text.format(**_figures(causes)) if "{" in text else text
-
-
-def _figures(causes: Causes) -> dict[str, float]:
-    """Return the figures of the reasons: of what was asked."""
-    found: dict[str, float] = {}
-    for prefix, uses in (("", causes.uses), ("paper_", causes.paper)):
-        if {"RMlarge, whole array", "RMlarge, four quarters"} <= set(uses):
-            whole = uses["RMlarge, whole array"].array
-            quarters = uses["RMlarge, four quarters"].array
-            found |= {f"{prefix}whole": whole, f"{prefix}quarters": quarters}
-            found[f"{prefix}fewer"] = whole / quarters
-        if "RMsmall, whole array" in uses:
-            use = uses["RMsmall, whole array"]
-            found |= {f"{prefix}array": use.array, f"{prefix}gather": use.gather}
-    for prefix, name in (("few", "O.1 alone"), ("many", "O.1 to O.2")):
-        if name in causes.waits:
-            waits = causes.waits[name]
-            found |= {prefix: waits.changes, f"{prefix}_cycles": waits.cycles}
-    return found
-
 
 def _uses(causes: Causes, preset: str) -> str:
     """Return the table of cycles per item."""
@@ -184,13 +129,13 @@ def rtl_text(study: RtlAblation) -> str:
         minutes=study.cpu_seconds / 60,
         seed=ask.seed,
         same=SAME,
-        steps=_steps(study.steps),
-        verdict=_verdict(study.steps),
-        differences="".join(f"* {line}\n" for line in _differences(study)),
+        steps=steps_table(study.steps),
+        verdict=verdict(study.steps),
+        differences="".join(f"* {line}\n" for line in differences(study)),
         uses=_uses(study.causes, ask.preset),
         waits=_waits(study.causes),
         larger=_larger(study),
-        designs=_designs(study.rows),
+        designs=designs_table(study.rows),
         link=f"{1e6 * link.fixed_s:.0f} us each way, {link.bytes_per_s / 1e9:.2f} GB/s",
         whole=whole.bytes_per_s / 1e9,
         share=whole.bytes_per_s / link.bytes_per_s,
@@ -223,8 +168,8 @@ def rtl_values(study: RtlAblation) -> dict[str, Any]:
         "steps": [
             {
                 "step": step.name,
-                "latency": {name: _said(gain) for name, gain in _latency(step)},
-                "throughput": {name: _said(gain) for name, gain in _throughput(step)},
+                "latency": {name: _said(gain) for name, gain in latency_gains(step)},
+                "throughput": {name: _said(gain) for name, gain in throughput_gains(step)},
             }
             for step in study.steps
         ],
@@ -240,64 +185,6 @@ def rtl_values(study: RtlAblation) -> dict[str, Any]:
 
 def _said(gain: float) -> dict[str, float | str]:
     return {"gain": gain, "sign": sign(gain)}
-
-
-def _latency(step: Step) -> list[tuple[str, float]]:
-    return [
-        ("netlist", step.rtl.latency),
-        ("model", step.model.latency),
-        ("`paper`", step.paper.latency),
-    ]
-
-
-def _throughput(step: Step) -> list[tuple[str, float]]:
-    return [
-        ("netlist", step.rtl.throughput),
-        ("model", step.model.throughput),
-        ("many", step.steady),
-        ("`paper`", step.paper.throughput),
-    ]
-
-
-def _steps(steps: Sequence[Step]) -> str:
-    head = ["step"]
-    head += ["latency: netlist", "model", "`paper`"]
-    head += ["throughput: netlist", "model", "many", "`paper`"]
-    rows = [
-        [
-            step.name,
-            *(f"{sign(gain)} {gain:.2f}x" for _, gain in (*_latency(step), *_throughput(step))),
-        ]
-        for step in steps
-    ]
-    return markdown_table(head, rows)
-
-
-def _verdict(steps: Sequence[Step]) -> str:
-    pairs = [
-        (sign(found[0][1]), sign(found[1][1]), sign(found[-1][1]))
-        for step in steps
-        for found in (_latency(step), _throughput(step))
-    ]
-    model = sum(rtl == said for rtl, said, _ in pairs)
-    paper = sum(rtl == said for rtl, _, said in pairs)
-    return (
-        f"Of {len(pairs)} signs of the netlist, {model} are those of the model for the same "
-        f"queries and {paper} are those of `paper` (O.1 alone is in both lists)."
-    )
-
-
-def _differences(study: RtlAblation) -> Iterator[str]:
-    """Yield a line for every sign of the netlist that another source does not share."""
-    for step in study.steps:
-        for quantity, found in (("latency", _latency(step)), ("throughput", _throughput(step))):
-            rtl = found[0][1]
-            others = [(name, gain) for name, gain in found[1:] if sign(gain) != sign(rtl)]
-            if others:
-                listed = ", ".join(f"{name} {sign(gain)} ({gain:.2f}x)" for name, gain in others)
-                reason = _reason(step.name, quantity, study.causes)
-                found_here = f"netlist {sign(rtl)} ({rtl:.2f}x)"
-                yield f"{step.name}, {quantity}: {found_here}, {listed}: {reason}."
 
 
 def _larger(study: RtlAblation) -> str:
@@ -320,31 +207,3 @@ def _larger(study: RtlAblation) -> str:
         f"The model on `{study.ask.preset}` for queries of more candidates; with 256 a query has "
         "1/16 of those of\n`paper`, as the machine has of its MACs.\n\n" + table
     )
-
-
-def _designs(rows: Sequence[RtlRow]) -> str:
-    head = (
-        "design", "alone", "model", "error [%]", "in flight", "per query", "model", "error [%]",
-        "rows [%]", "model", "outside [ms]", "between [ms]", "latency [ms]", "queries/s",
-    )  # fmt: skip
-
-    def cells(row: RtlRow) -> Sequence[str]:
-        rtl, model, speed = row.rtl, row.model, row.speed(row.rtl)
-        return (
-            row.design.name,
-            f"{rtl.alone:,}",
-            f"{model.alone:,}",
-            f"{100 * (model.alone / rtl.alone - 1):+.2f}",
-            f"{row.in_flight}",
-            f"{rtl.per_query:,.0f}",
-            f"{model.per_query:,.0f}",
-            f"{100 * (model.per_query / rtl.per_query - 1):+.2f}",
-            f"{100 * rtl.hits:.1f}",
-            f"{100 * model.hits:.1f}",
-            f"{1e3 * (row.host.way_in + row.host.last):.3f}",
-            f"{1e3 * row.host.between:.3f}",
-            f"{speed.latency_ms:.3f}",
-            f"{speed.qps:.0f}",
-        )
-
-    return markdown_table(head, [cells(row) for row in rows])

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Literal
 
 from rpaccel.main_job.ablation_rtl_causes import Causes
-from rpaccel.scheduler.ablation import FEATURES, ID_BYTES, IDEAS, Design, designs, host_sort_s
+from rpaccel.scheduler.ablation import (
+    CANDIDATES,
+    FEATURES,
+    ID_BYTES,
+    IDEAS,
+    Design,
+    designs,
+    host_sort_s,
+)
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import RESULT
 from rpaccel.spec.platform import PlatformConfig, load_platform
@@ -39,25 +48,51 @@ def card_of(config: AcceleratorConfig) -> PlatformConfig:
 class RtlAsk:
     """What is asked for.
 
-    items : candidates of a query; a first stage keeps an eighth, and 1/64 is served. At most 512:
-    without O.2 the host has the survivors from the list of 64 that the device gives.
-    designs : by name; the base is always there.
+    items : candidates of a query; a first stage keeps an eighth, and 1/64 is served. At most 512,
+    so that without O.2 the device's list of 64 has the survivors; of scaled rankers 4096.
+    shape : of workloads.criteo_shapes. "sixteenth": rankers that take an array of 1/16 of the MACs
+    as long per item as RecPipe's take the whole, behind the link of the whole.
+    loads : times as many queries as are in flight, 2 or 3; of 3, each answer in the window that
+    throughput is measured in brings another query. designs : by name; the base is always there.
     """
 
     preset: str = "default"
     items: int = 512
+    shape: Literal["criteo", "sixteenth"] = "criteo"
+    loads: int = 2
     seed: int = 0
     designs: tuple[str, ...] = tuple(design.name for design in designs())
 
     def __post_init__(self) -> None:
-        if not 0 < self.items <= 512 or self.items % ITEMS_STEP:
+        most = CANDIDATES if self.scaled else 512
+        if not 0 < self.items <= most or self.items % ITEMS_STEP:
             raise ValueError(
-                f"items must be a multiple of {ITEMS_STEP} in {ITEMS_STEP}..512, not {self.items}"
+                f"items must be a multiple of {ITEMS_STEP} in {ITEMS_STEP}..{most}, "
+                f"not {self.items}"
             )
+        if self.loads not in (2, 3):
+            raise ValueError(f"loads must be 2 or 3, not {self.loads}")
         known = [design.name for design in designs()]
         wrong = [name for name in self.designs if name not in known]
         if wrong:
             raise ValueError(f"designs must be of {', '.join(known)}, not {wrong[0]}")
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the rankers are scaled with the array."""
+        return self.shape != "criteo"
+
+    @property
+    def unscaled(self) -> RtlAsk:
+        """The same with the rankers as they are, and as many candidates as by default."""
+        return replace(self, shape="criteo", items=RtlAsk.items)
+
+    @property
+    def platform(self) -> PlatformConfig:
+        """The card: of scaled rankers PLATFORM itself, as their items take no longer than there."""
+        if self.scaled:
+            return load_platform(PLATFORM)
+        return card_of(load_accelerator(self.preset))
 
     @property
     def larger(self) -> tuple[int, ...]:
@@ -99,7 +134,10 @@ class HostTimes:
 
     @classmethod
     def of(cls, design: Design, items: int, platform: PlatformConfig) -> HostTimes:
-        """Return the times of a design; as `scheduler.ablation.Setup`, of fewer candidates."""
+        """Return the times of a design; as `scheduler.ablation.Setup`, of `items` candidates.
+
+        An item brings a published record, whatever the rankers' shape.
+        """
         link, keep = platform.link, items // 8
         bytes_in, scored = items * 4 * FEATURES, keep if design.has("O.1") else items
         between = 0.0
@@ -229,7 +267,8 @@ class RtlAblation:
     """All rows. queries : answers compared bit for bit. cpu_seconds : of the simulation.
 
     larger : rows of queries of more candidates, by the model alone, in `rtl` too. causes : of signs
-    that are not those of `paper`.
+    that are not those of `paper`. unscaled : of scaled rankers, rows of those as they are, by the
+    model alone.
     """
 
     ask: RtlAsk
@@ -239,6 +278,7 @@ class RtlAblation:
     queries: int
     cycles: int
     cpu_seconds: float
+    unscaled: tuple[RtlRow, ...] = ()
 
     @property
     def steps(self) -> list[Step]:

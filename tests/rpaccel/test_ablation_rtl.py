@@ -25,9 +25,10 @@ from rpaccel.main_job.ablation_rtl_rows import (
     card_of,
     sign,
 )
+from rpaccel.main_job.ablation_rtl_scaled_page import scaled_text
 from rpaccel.main_job.criteo_machine import MEMORY_BYTES
 from rpaccel.main_job.criteo_models import quantise_criteo
-from rpaccel.scheduler.ablation import designs
+from rpaccel.scheduler.ablation import Setup, designs
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import StageMode
 from rpaccel.spec.platform import load_platform
@@ -87,7 +88,7 @@ class Clocked(SoftwareDevice):
 def host_of(models, places, name):
     questions = Questions(models, DESIGNS[name], DEFAULT)
     device = Clocked()
-    host = RtlHost(device, places[questions.name], models, DEFAULT, depth=16)
+    host = RtlHost(device, places[questions.name], models, DEFAULT, depth=16, tables=8)
     device.asked.clear()
     return device, host, questions
 
@@ -116,9 +117,26 @@ def test_second_stage_ranks_what_the_first_chose(models):
     scores = run_query(query, models.rankers, DEFAULT)
     order = np.lexsort((scores.stages[0].ids, -scores.stages[0].logits))
     best = scores.stages[0].ids[order[:16]]
-    second = questions.second(query, scores.ids.astype(np.uint32))
-    assert second.candidates.tolist() == best.tolist()
+    second = questions.second(query, questions.kept(scores))
+    assert second.candidates.tolist() == best.tolist() == scores.ids.tolist()
     assert (second.stages, second.top_n) == (((1, 2),), 2)
+
+
+def test_more_survivors_than_the_list_go_on():
+    many = quantise_criteo(
+        CriteoWorkload(CriteoConfig(items=1024, scale_rows=500, shape="sixteenth"))
+    )
+    _, host, questions = host_of(many, make_places(many, DEFAULT), "O.1")
+    query = questions.first(3)
+    assert query.top_n == DEFAULT.max_top_n == 64
+    golden = run_query(query, many.rankers, DEFAULT)
+    kept = questions.kept(golden)
+    assert len(set(kept.tolist())) == 128
+    assert kept[:64].tolist() == golden.ids.tolist()
+    logits = golden.stages[0].logits
+    assert sorted(logits[kept].tolist()) == sorted(logits.tolist())[-128:]
+    host.ask(questions, [3], 1, DELAY)
+    assert [len(part.query.candidates) for part in host.answered] == [1024, 128]
 
 
 def test_wrong_bit_and_wrong_place_are_found(models, places):
@@ -164,20 +182,20 @@ def test_loads_are_in_timelines(models, places, tmp_path):
     asked = {n: Questions(models, DESIGNS[n], DEFAULT) for n in names}
     run = run_place(
         Clocked(), places["whole"], asked, models, PLATFORM, lambda _: None,
-        (tmp_path / "new", MemoryTiming()),
+        trace=(tmp_path / "new", MemoryTiming()), loads=3,
     )  # fmt: skip
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["O.1_alone.json"]
-    assert run.queries == 2 * DEFAULT.funnels + 1
+    assert run.queries == 3 * DEFAULT.funnels + 1
     events = json.loads((tmp_path / "new" / "O.1_alone.json").read_text())["traceEvents"]
     queries = {
         pid: {e["tid"] // 16 for e in events if e["name"] == "query" and e["pid"] == pid}
         for pid in (2, 4)
     }
     assert queries[2] == queries[4]
-    assert len(queries[2]) == 2 * (2 * DEFAULT.funnels)  # two parts of each of the load's queries
+    assert len(queries[2]) == 2 * (3 * DEFAULT.funnels)  # two parts of each of the load's queries
     lanes = {e["tid"] // 3 for e in events if e["ph"] == "X" and e["pid"] == 3}
     assert lanes == {0}
-    bare = run_place(Clocked(), places["whole"], asked, models, PLATFORM, lambda _: None)
+    bare = run_place(Clocked(), places["whole"], asked, models, PLATFORM, lambda _: None, loads=3)
     assert bare.figures == run.figures
 
 
@@ -320,6 +338,54 @@ def test_reasons_have_the_figures_of_their_causes():
     assert "| O.1 to O.2 | 1.00 | 20,571 |" in text
 
 
+def test_scaled_rankers_have_a_page():
+    slow, fast = Speed(latency_ms=2.0, qps=5e3), Speed(latency_ms=2.0, qps=6e3)
+
+    def scaled(per_query):
+        rows = [
+            row(name, 40_000, cycles, paper=speed, host=HostTimes.of(DESIGNS[name], 4096, PAPER))
+            for name, cycles, speed in (("base", 60_000.0, slow), ("O.3 alone", per_query, fast))
+        ]
+        plain = [row(name, 40_000, 60_000.0, paper=speed) for name, speed in
+                 (("base", slow), ("O.3 alone", fast))]  # fmt: skip
+        ask = RtlAsk(items=4096, shape="sixteenth", loads=3)
+        return " ".join(scaled_text(replace(study(*rows), ask=ask, unscaled=tuple(plain))).split())
+
+    text = scaled(50_000.0)
+    assert '`rpaccel ablation --rtl --scaled` (`make ablation ARGS="--rtl --scaled"`)' in text
+    assert "has 16 times the cells" in text and "2 tables for 26" in text
+    assert "4096 candidates, of which 512 are kept and 64 served" in text
+    assert "156 bytes per candidate at 6.67 GB/s" in text
+    assert "RMlarge, 512 candidates and 0.42 GB/s" in text
+    assert "the device lists the first 64" in text
+    assert "| whole | 6 | 6 | 17 | 17 |" in text
+    assert (
+        "| O.3 alone | same 1.00x | same 1.00x | same 1.00x | same 1.00x "
+        "| better 1.20x | better 1.20x | same 1.00x | better 1.20x |" in text
+    )
+    assert (
+        "Of the unscaled signs 1 are not those of `paper`; of these 1 are on the netlist with "
+        "scaled rankers: O.3 alone (throughput)." in text
+    )
+    assert "Of 2 signs of the netlist, 2 are those of the model for the same queries and 2" in text
+    text = scaled(60_000.0)
+    assert "netlist same (1.00x), `paper` better (1.20x): not explained." in text
+    assert "of these 0 are on the netlist with scaled rankers: none." in text
+
+
+def test_scaled_rankers_take_the_link_as_on_paper():
+    ask = RtlAsk(items=4096, shape="sixteenth")
+    assert (ask.platform, RtlAsk().platform) == (PAPER, PLATFORM)
+    assert ask.scaled and not RtlAsk().scaled
+    for name in ("base", "O.1", "O.1 to O.5"):
+        design, setup = DESIGNS[name], Setup(DESIGNS[name])
+        host = HostTimes.of(design, ask.items, ask.platform)
+        assert host.busy == pytest.approx(setup.link_s)
+        assert host.last == pytest.approx(setup.last_s)
+        if host.between:
+            assert host.between == pytest.approx(setup.round_trip_s)
+
+
 def test_what_another_link_would_change_is_told():
     rows = [row("base", 4000, 4000.0), row("O.5 alone", 4000, 3000.0)]  # the link takes 11,977
     text = " ".join(rtl_text(study(*rows)).split())
@@ -346,6 +412,8 @@ def test_link_bounds_the_rate():
         ({"items": 0}, r"^items must be a multiple of 128 in 128\.\.512, not 0$"),
         ({"items": 200}, r"^items must be a multiple of 128 in 128\.\.512, not 200$"),
         ({"items": 640}, r"^items must be a multiple of 128 in 128\.\.512, not 640$"),
+        ({"items": 4224, "shape": "sixteenth"}, r"^items must be .* in 128\.\.4096, not 4224$"),
+        ({"loads": 4}, r"^loads must be 2 or 3, not 4$"),
         ({"designs": ("O.6",)}, r"^designs must be of base, O\.1 alone, .*, not O\.6$"),
     ],
 )
@@ -354,11 +422,19 @@ def test_rejects(change, message):
         RtlAsk(**change)
 
 
+def test_options_of_the_netlist_come_with_it(rpaccel):
+    status, _, error = rpaccel("ablation", "--scaled")
+    assert (status, error) == (2, "error: scaled must come with --rtl\n")
+    status, _, error = rpaccel("ablation", "--trace", "folder")
+    assert status == 2 and error.startswith("error: trace must come with --rtl: ")
+
+
 def test_chosen_designs_begin_with_the_base():
     assert [d.name for d in RtlAsk(designs=("O.5 alone", "O.2 alone")).chosen] == [
         "base", "O.2 alone", "O.5 alone",
     ]  # fmt: skip
     assert RtlAsk(items=256).larger == (512,) and not RtlAsk().larger
+    assert RtlAsk(items=4096, shape="sixteenth", loads=3).unscaled == RtlAsk(loads=3)
 
 
 @pytest.mark.nightly
