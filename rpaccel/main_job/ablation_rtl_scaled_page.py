@@ -66,6 +66,8 @@ Columns as in ablation_rtl.md.
   {loads} W, with W in flight, so that each answer meanwhile brings another query.
 * Of the survivors that the host chooses without O.2 the device lists the first {listed}; the others
   are those of the golden model, whose scores are the device's.
+* The model with 32 in flight is left out: with the host between the stages the first parts of so
+  many queries follow each other, and the windows of such a load differ from each other.
 """
 
 
