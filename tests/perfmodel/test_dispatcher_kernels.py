@@ -28,6 +28,7 @@ from tests.perfmodel.test_traced_machine import stage_of
 
 EDGE = load_accelerator("edge")
 QUERIES, DEPTH = 12, 16
+GATHER_FROM = 150  # so that descriptors come while the gather waits for memory
 # From the LOAD's completion to the first doorbell: interrupt, rings, split of the static caches;
 # and whole turns of completions, until nothing moves.
 AFTER_LOAD = 5 * REGISTER_CYCLES + DOORBELL_CYCLES + 11 * (SPLIT.funnels + 1)
@@ -125,7 +126,7 @@ def fetched_at(latency, entries, quick):
     parts, found, looks = network.parts, [], 0
     fetch = parts.fetch[0]
     fetch["base"], fetch["size"], fetch["waiting"] = 1 << 20, 8, 5
-    start_gather(parts, traces.walk, 0, 0, 0)
+    start_gather(parts, traces.walk, 0, 0, GATHER_FROM)
     while parts.clock[0] < 4_000:
         looks += 1
         if quick:
