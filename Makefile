@@ -166,8 +166,8 @@ retrieval-area: setup ## LUTs of selector, score filter and a register queue by 
 deeprec: setup ## sizes, measured times and cited devices of DeepRecInfra's models (docs/generated/deeprec.md)
 	$(BIN)/rpaccel deeprec $(ARGS)
 
-serve: setup ## pipelines for real under MLPerf LoadGen beside their simulation (docs/generated/serve.md; 10 minutes)
-	$(BIN)/rpaccel serve --stages dlrm-rmc3:256,rmlarge@accelerator:64 --stages dlrm-rmc1:64 --stages ncf:256,rmlarge@accelerator:64 --stages rmlarge@accelerator:64,dlrm-rmc1:16 --queries 1000 --seconds 20 --runs 3 --page docs/generated/serve.md $(ARGS)
+serve: setup ## pipelines for real under MLPerf LoadGen beside their simulation, tables in shared memory (docs/generated/serve.md; 10 minutes, 4.3 GB; else ARGS="--tables FOLDER")
+	$(BIN)/rpaccel serve --stages dlrm-rmc3:256,rmlarge@accelerator:64 --stages dlrm-rmc1:64 --stages ncf:256,rmlarge@accelerator:64 --stages rmlarge@accelerator:64,dlrm-rmc1:16 --queries 1000 --seconds 20 --runs 5 --tables /dev/shm/rpaccel --page docs/generated/serve.md $(ARGS); status=$$?; rm -rf /dev/shm/rpaccel; exit $$status
 
 report: setup ## one HTML page: limits, Pareto front of SPEC, a design's parts and timeline (build/report/; 1 minute)
 	$(BIN)/rpaccel report --spec $(SPEC) $(ARGS)

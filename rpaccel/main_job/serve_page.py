@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -87,8 +88,8 @@ def _of_runs(trials: Sequence[Trial]) -> str:
     return "of a run" if many == 1 else f"median of {many} runs (least to most)"
 
 
-def serve_page(reports: Sequence[ServeReport]) -> str:
-    """The page of some pipelines."""
+def serve_page(reports: Sequence[ServeReport], tables: Path) -> str:
+    """The page of some pipelines. tables : folder of the models' tables."""
     machine = machine_description()
     blocks = "\n\n".join(f"```text\n{serve_text(report)}\n```" for report in reports)
     version = reports[0].trials[0].measured.version.split(" ")[0]
@@ -101,7 +102,10 @@ if that is longer. What it answers is the golden software device's, asked throug
 on this CPU than the lanes are, it computes the list of every sample's items before the run; in the
 run the lane hands over the list of the very items that came, and computes one that is not known.
 The rankers of the accelerator and its records are random. {machine["cpu"]}, {machine["cores"]}
-cores shared by LoadGen, the workers and other jobs.
+cores shared by LoadGen, the workers and other jobs. The models' tables are mapped from `{tables}`:
+pages of a file on a disk may be given up while a model is at work, and a request that needs them
+stands still until they are read again; those of shared memory (`/dev/shm`) stay, as long as nothing
+is swapped.
 
 Runs of LoadGen's follow each other; every one is simulated before it begins.
 *Simulated before the run*: Poisson arrivals, as many queries, service times of the run before it

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_serves_and_compares(tmp_path):
     assert f"{trial.measured.latency_ms[99]:8.2f}" in text
     assert f"error of p99, of a run: {100 * trial.errors[0]:+.1f} % (" in text
     assert "peak memory of the workers" in text
-    assert text in serve_page([report])
+    assert text in serve_page([report], Path("results/tables"))
     values = json.loads(to_json([report]))[0]
     assert [one["sample"] for one in values["lists"]] == [0, 1, 2]
     assert values["lane"]["items"] == [16, 16, 16]
