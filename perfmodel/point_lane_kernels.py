@@ -22,7 +22,9 @@ from rpaccel.perfmodel.shared_memory import (
 from rpaccel.perfmodel.task_kernels import (
     AFTER_END,
     AFTER_HANDED,
+    BANKS,
     BEGIN,
+    CHANGED,
     END,
     END_TURN,
     GATHERED,
@@ -31,6 +33,7 @@ from rpaccel.perfmodel.task_kernels import (
     PARTS,
     PARTS_HELD,
     TAKEN_TURN,
+    USED,
     WAIT,
     WALK,
     after_data,
@@ -50,8 +53,9 @@ _TASK, _COMPUTED = machine_cycles.TASK_CYCLES, machine_cycles.COMPUTED_CYCLES
 _NEVER = sequencer.NEVER
 # A row of lanes: it takes a task, its last logit, its model, the task given last: stage and number
 # there. The first two are NEVER as long as they are not known. RUN : tasks of its model in a row.
-LANE_FIELDS = 6
-READY, ENDED, MODEL, STAGE, NUMBER, RUN = range(LANE_FIELDS)
+# LAST : row of tasks of the last one.
+LANE_FIELDS = 7
+READY, ENDED, MODEL, STAGE, NUMBER, RUN, LAST = range(LANE_FIELDS)
 # A row of given tasks: row of tasks, items, lane, grant, first cycle. READS : how far it has read.
 # The lane's task before allows HANDED and END no earlier than LEAST_HANDED and LEAST_END. BEGUN :
 # first cycle, if it were alone and its first data came when they came. NEVER until known: DATA :
@@ -123,15 +127,20 @@ def give_task(
         least_handed = lanes[n, READY] + tasks[row, behind(AFTER_HANDED, others)]
         least_end = lanes[n, ENDED] + tasks[row, behind(AFTER_END, others)]
     else:
+        before = lanes[n, LAST]
         lanes[n, RUN] = 0
-        if idle > grant:
-            start = max(start, idle)
+        if idle > grant:  # its data come while the array has to do for the other model
+            least_end = lanes[n, ENDED] + tasks[row, CHANGED]
+            least_handed = max(least_end - tasks[row, END] + tasks[row, HANDED], idle)
+            if tasks[row, BANKS] != tasks[before, BANKS]:
+                start = max(start, lanes[n, READY] + tasks[before, USED])
     lanes[n, RUN] += 1
     given[ROW], given[LANE], given[GRANT], given[START] = row, n, grant, start
     given[LEAST_HANDED], given[LEAST_END], given[READS] = least_handed, least_end, _STARTS
     given[BEGUN], given[DATA], given[HANDED_AT], given[LAST_LOGIT] = start, _NEVER, _NEVER, _NEVER
     lanes[n, READY] = lanes[n, ENDED] = _NEVER
     lanes[n, MODEL], lanes[n, STAGE], lanes[n, NUMBER] = stage, stage, number
+    lanes[n, LAST] = row
 
 
 @fast

@@ -85,8 +85,7 @@ Hit rates on the Criteo-like trace, and what memory (ports and row banks) then a
 * Exactly {kept} survivors, evenly over the tasks (PROPORTIONAL with O.2, O.5). Quality is not
   modelled here: at iso-quality by RecPipe's figure 3 (RMsmall {candidates}, RMlarge {kept}).
 * Memory serves lanes by turns, 100 cycles, 4 x 64 bytes per cycle; DRAM banks are not modelled.
-* Reconfiguration, loading weights and row updates take no time. A lane that changes its model waits
-  until its array is idle.
+* Reconfiguration, loading weights and row updates take no time.
 """
 
 

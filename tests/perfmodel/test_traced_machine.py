@@ -219,8 +219,8 @@ def test_ids_of_a_long_task_wait_before_the_lane(machine):
     report = traced.run([query_of(gathers, StageTasks(task_items=size))])
     first, second = [task for task in report.tasks if task.stage == 1]
     assert (first.items, second.items) == (size, 300 - size)
-    assert first.begin + size < second.start
-    assert second.begin > first.gathered
+    assert first.start + size < second.start
+    assert second.start > first.gathered
 
 
 def test_gathers_that_share_the_memory_slow_each_other_down(machine):
