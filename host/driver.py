@@ -178,7 +178,8 @@ class Driver:
         Queries for lanes whose blocks change end first; others may be in flight or in the ring,
         where they wait for the moment in which all lanes are idle. Lanes whose blocks change must
         be loaded again: weights lie in the blocks.
-        Raises ValueError for a split that the device does not have.
+        Raises ValueError for a split that the device does not have, TimeoutError if a lane does not
+        become idle.
         """
         check_partition(split, self.config)
         words, read = partition_words(split, self.config), self._registers.read
@@ -189,11 +190,15 @@ class Driver:
             self.loaded.pop(lane, None)
             self._registers.write(f"PARTITION{lane}", words[lane])
         self._registers.write("PARTITION_APPLY", 1)
+        waited = 0
         while read("PARTITION_APPLY"):
             if self._rings.in_flight:
                 self._rings.pump()
-            else:
-                self.bus.wait_interrupt(APPLY_CYCLES)
+                continue
+            if waited > self.limit_cycles:
+                raise TimeoutError(f"no partition in {waited} cycles; {self.state()}")
+            self.bus.wait_interrupt(APPLY_CYCLES)
+            waited += APPLY_CYCLES
 
     def load_models(
         self, compiled: CompiledModels, lanes: Sequence[int] | None = None

@@ -1,11 +1,12 @@
 import pytest
 
-from rpaccel.host.driver import Request
+from rpaccel.host.driver import Driver, Request
 from rpaccel.host.partition import Rectangle, check_partition, packed, split_8_2, whole
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import Status
+from rpaccel.spec.registers import ADDRESS
 from tests.host.split_machine import (
     FAR,
     HALVES,
@@ -152,6 +153,19 @@ def test_models_of_other_lanes_are_not_overwritten():
         ValueError, match=r"^compiled models must be for 'split' and lanes \[1, 0\]"
     ):
         traffic.load(ONE, [1, 0])
+
+
+class NeverIdle(SoftwareDevice):
+    """A device whose lanes never become idle."""
+
+    def read_register(self, address):
+        return 1 if address == ADDRESS["PARTITION_APPLY"] else super().read_register(address)
+
+
+def test_a_partition_that_is_never_applied_is_a_timeout():
+    driver = Driver(NeverIdle(SPLIT, MEMORY_BYTES), SPLIT, MEMORY_BYTES, limit_cycles=500)
+    with pytest.raises(TimeoutError, match=r"^no partition in 512 cycles; STATUS=0x0, "):
+        driver.partition(QUARTERS)
 
 
 def square(row, col, side=1):
