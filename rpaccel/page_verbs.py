@@ -137,7 +137,9 @@ def validate(
 
 def calibrate(
     data: Data = "ml-100k",
-    users: Annotated[int | None, typer.Option(help="Test users, drawn; default: all.")] = None,
+    users: Annotated[
+        int | None, typer.Option(help="Test users, drawn; default: all.", min=1)
+    ] = None,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(
         "docs/generated/calibration.md"
     ),
@@ -155,7 +157,9 @@ def calibrate(
 
 def filter_study(
     data: Data = "ml-100k",
-    users: Annotated[int | None, typer.Option(help="Test users, the first; default: all.")] = None,
+    users: Annotated[
+        int | None, typer.Option(help="Test users, the first; default: all.", min=1)
+    ] = None,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/filter.md"),
     seed: Seed = 0,
     json: Json = False,

@@ -97,8 +97,11 @@ def ablation(
         bool, typer.Option("--rtl", help="On the netlist of `default`, beside the model.")
     ] = False,
     items: Annotated[
-        int, typer.Option(help="With --rtl: candidates of a query, 128, 256, 384 or 512.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            help="With --rtl, not --scaled: candidates of a query, 128, 256, 384 or 512 (default)."
+        ),
+    ] = None,
     scaled: Annotated[
         bool,
         typer.Option(
@@ -114,6 +117,8 @@ def ablation(
 ) -> None:
     """Switch RPAccel's ideas on, alone and one after another, in the model of the machine."""
     say = functools.partial(print, file=sys.stderr, flush=True)
+    if items is not None and (scaled or not rtl):
+        raise ValueError("items must come with --rtl, and not with --scaled: those are 4096")
     if rtl:
         from rpaccel.main_job.ablation_rtl import run_rtl_ablation  # noqa: PLC0415
         from rpaccel.main_job.ablation_rtl_page import rtl_text, rtl_values  # noqa: PLC0415
@@ -124,7 +129,7 @@ def ablation(
         if scaled:
             ask = RtlAsk(items=CANDIDATES, shape="sixteenth", loads=3, seed=seed)
         else:
-            ask = RtlAsk(items=items, seed=seed)
+            ask = RtlAsk(seed=seed) if items is None else RtlAsk(items=items, seed=seed)
         found = run_rtl_ablation(ask, progress=say, trace=trace)
         page = Path("docs/generated") / f"ablation_rtl{'_scaled' if scaled else ''}.md"
         text = scaled_text(found) if scaled else rtl_text(found)

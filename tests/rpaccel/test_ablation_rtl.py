@@ -283,6 +283,11 @@ def test_options_of_the_netlist_come_with_it(rpaccel):
     assert (status, error) == (2, "error: scaled must come with --rtl\n")
     status, _, error = rpaccel("ablation", "--trace", "folder")
     assert status == 2 and error.startswith("error: trace must come with --rtl: ")
+    for others in ((), ("--rtl", "--scaled")):
+        status, _, error = rpaccel("ablation", "--items", 128, *others)
+        assert status == 2 and error.startswith("error: items must come with --rtl, and not with")
+    status, _, error = rpaccel("ablation", "--items", 0, "--rtl")
+    assert (status, error) == (2, "error: items must be a multiple of 128 in 128..512, not 0\n")
 
 
 def test_chosen_designs_begin_with_the_base():

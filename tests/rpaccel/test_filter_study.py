@@ -14,3 +14,9 @@ def test_the_page_of_a_synthetic_log():
     at_least = [row for row in values if row["table"].endswith("at least k")]
     assert len(at_least) == 60
     assert all(row["recall"] == 1 for row in at_least)
+
+
+@pytest.mark.parametrize("verb", ["filter-study", "calibrate"])
+def test_a_study_needs_a_user(rpaccel, verb):
+    status, _, error = rpaccel(verb, "--users", 0)
+    assert status == 2 and "Invalid value for '--users'" in error
