@@ -55,7 +55,6 @@ FAR = 0x8_0000  # where the quarters' image and tables lie
 DEPTH = 16
 QUERIES = 10_000  # of a whole soak
 TRACED = 100  # of a timeline
-GIVEN_UP = (Status.LATE, Status.LANE_RESET, Status.ABORTED)
 # What one query in so many brings with it.
 DEADLINE, MALFORMED, LANE_RESET, SOFT_RESET, FAULT, NEW_SPLIT = 10, 12, 25, 80, 60, 100
 
@@ -127,15 +126,18 @@ class _Asked:
     request: Request
     status: Status | None  # of a malformed one
     faulty: bool  # memory may have failed
+    lane_resets: int  # until it was asked
+    soft_resets: int
     part: int | None  # of the timeline; None: it is not in it
 
 
 class Soak:
     """Random rankers on a device of SPLIT, and random things that happen to it.
 
-    Every answer must be golden's; or say that the query was given up, and bring nothing; or, while
-    memory fails, say MEMORY. `outcomes` counts statuses, `events` what was done, `stages` queries
-    by their number of stages.
+    Every answer must be golden's; or bring nothing and say that the query was given up, which must
+    have a cause: its deadline, a reset of the device or of one of its lanes since it was asked; or,
+    while memory fails, say MEMORY. An answer behind its deadline is wrong. `outcomes` counts
+    statuses, `events` what was done, `stages` queries by their number of stages.
 
     Parameters
     ----------
@@ -161,6 +163,7 @@ class Soak:
         self.stages: Counter[int] = Counter()
         self.timeline: SoakTrace | None = None
         self._asked: deque[_Asked] = deque()
+        self._reset_lanes: list[int] = []
         self._faulty = False
         self.split(SPLITS[0])
 
@@ -230,6 +233,8 @@ class Soak:
                 request=request,
                 status=status,
                 faulty=self._faulty,
+                lane_resets=len(self._reset_lanes),
+                soft_resets=self.events["soft resets"],
                 part=self.timeline.part if self.timeline else None,
             )
         )
@@ -253,15 +258,28 @@ class Soak:
                 ),
             )
 
+    def _may_give_up(self, completion: Completion, asked: _Asked) -> bool:
+        """Return whether something happened that lets a query end with the status that it has."""
+        reset = set(self._reset_lanes[asked.lane_resets :])
+        deadline = asked.request.deadline_cycles
+        passed = completion.queue_cycles + completion.total_cycles
+        return {
+            Status.LATE: 0 < deadline <= passed,
+            Status.LANE_RESET: bool(reset & set(asked.request.lanes or range(SPLIT.lanes))),
+            Status.ABORTED: self.events["soft resets"] > asked.soft_resets,
+            Status.MEMORY: asked.faulty or self._faulty,
+        }.get(completion.status, False)
+
     def _wrong(self, completion: Completion, asked: _Asked) -> str | None:
         """Return what is wrong with an answer."""
-        excused = completion.status in GIVEN_UP or (
-            completion.status is Status.MEMORY and (asked.faulty or self._faulty)
-        )
-        if excused:
+        if self._may_give_up(completion, asked):
             return None if completion.ids.size == 0 else "results of a query that was given up"
         if asked.status is not None:
             return None if completion.status is asked.status else f"{completion.status.name}"
+        deadline = asked.request.deadline_cycles
+        passed = completion.queue_cycles + completion.total_cycles
+        if completion.ok and 0 < deadline < passed:
+            return f"an answer {passed - deadline} cycles behind its deadline"
         return difference("query", completion, run_query(asked.query, self.rankers, SPLIT))
 
     def _disturb(self) -> None:
@@ -269,7 +287,8 @@ class Soak:
         rng = self.rng
         if self._one_in(LANE_RESET):
             self.device.run(int(rng.integers(1, 4000)))
-            self.driver.reset_lanes([int(rng.integers(SPLIT.lanes))])
+            self._reset_lanes.append(int(rng.integers(SPLIT.lanes)))
+            self.driver.reset_lanes(self._reset_lanes[-1:])
             self.events["lane resets"] += 1
         if self._one_in(SOFT_RESET):
             self.device.run(int(rng.integers(1, 4000)))

@@ -9,7 +9,6 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.main_job.run_trace import RunTrace
 from rpaccel.main_job.soak import (
-    GIVEN_UP,
     MALFORMED_FIELDS,
     MEMORY_BYTES,
     SPLIT,
@@ -19,6 +18,7 @@ from rpaccel.main_job.soak import (
 from rpaccel.main_job.soak_page import soak_text
 from rpaccel.spec.isa import COMPLETION, Status
 
+GIVEN_UP = (Status.LATE, Status.LANE_RESET, Status.ABORTED)
 BAD = {status for _, status in MALFORMED_FIELDS}
 
 
@@ -63,6 +63,34 @@ def test_a_wrong_answer_is_found(field, monkeypatch):
     monkeypatch.setattr(COMPLETION, "to_bytes", other)
     with pytest.raises(RuntimeError, match=r"^query 1: "):
         job.run(20, lambda _: None)
+
+
+@pytest.mark.parametrize("status", [*GIVEN_UP, Status.MEMORY], ids=lambda status: status.name)
+def test_who_gives_up_without_a_cause_is_found(status, monkeypatch):
+    job = Soak(Quick(), 3)
+    pack = COMPLETION.to_bytes
+
+    def given_up(fields):
+        return pack(fields | {"status": status, "count": 0})
+
+    monkeypatch.setattr(COMPLETION, "to_bytes", given_up)
+    wrong = (
+        rf"^query \d+: (query: status must be \d+ \(golden\), not {int(status)} |{status.name};)"
+    )
+    with pytest.raises(RuntimeError, match=wrong):
+        job.run(20, lambda _: None)
+
+
+def test_an_answer_behind_its_deadline_is_found(monkeypatch):
+    job = Soak(Quick(), 3)
+    pack = COMPLETION.to_bytes
+
+    def slow(fields):
+        return pack(fields | {"queue_cycles": 15_000, "total_cycles": 5_000})
+
+    monkeypatch.setattr(COMPLETION, "to_bytes", slow)
+    with pytest.raises(RuntimeError, match=r"an answer \d+ cycles behind its deadline"):
+        job.run(250, lambda _: None)
 
 
 def test_every_class_of_malformed_descriptors_is_asked():
