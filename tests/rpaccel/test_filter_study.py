@@ -1,6 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from rpaccel.main_job.filter_study import filter_text, filter_values, run_filter_study
+from rpaccel.spec.isa import BINS
+from tests.markdown import table
+
+PAGE = Path(__file__).parents[2] / "docs" / "generated" / "filter.md"
 
 
 @pytest.mark.slow
@@ -20,3 +26,19 @@ def test_the_page_of_a_synthetic_log():
 def test_a_study_needs_a_user(rpaccel, verb):
     status, _, error = rpaccel(verb, "--users", 0)
     assert status == 2 and "Invalid value for '--users'" in error
+
+
+def test_calibrated_edges_keep_the_goal_on_movielens():
+    """At most 10 % above k in the median, with the bins of the machine."""
+    lines = PAGE.read_text().splitlines()
+    (start,) = [
+        n for n, line in enumerate(lines) if line[:9] == "## ml-100" and line.endswith("at least k")
+    ]
+    head, rows = table(lines[start:], "choice")
+    found = {
+        int(row[head.index("bins")]): float(row[head.index("over k, median [%]")])
+        for row in rows
+        if row[0] == "calibrated"
+    }
+    assert sorted(found) == [4, 8, 16, 32, 64]
+    assert 0 <= found[BINS] <= 10

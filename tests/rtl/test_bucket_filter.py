@@ -369,13 +369,17 @@ def test_exact_k_needs_what_left_to_be_certain():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["plain", "all"])
-def test_longest_list(mode):
+@pytest.mark.parametrize(
+    ("mode", "k"),
+    [("plain", 2048), ("all", 2048), ("plain", 16_384)]
+    + [pytest.param("plain", k, marks=pytest.mark.nightly) for k in (1, 16_383)],
+)
+def test_longest_list(mode, k):
     items = 16_384
     config = CONFIG.model_copy(update={"max_items": items})
     more = {"ids": np.random.default_rng(1).permutation(items), **MODES[mode], "limit": 0}
-    one = case(0, items=items, k=2048, spread=9000, threshold=-32768, **more)
+    one = case(0, items=items, k=k, spread=9000, threshold=-32768, **more)
     run = Run([one], config=config)
     (result,) = check_cycles(run)
-    assert len(result.ids) >= 2048
-    assert result.overshoot == len(result.ids) - 2048
+    assert len(result.ids) >= k
+    assert result.overshoot == len(result.ids) - k
