@@ -7,12 +7,11 @@ import pytest
 
 from rpaccel.golden.lane import run_query
 from rpaccel.host.compile import compile_models
-from rpaccel.host.driver import Request
 from rpaccel.host.image import encode_image
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
 from rpaccel.spec.isa import INSTRUCTION, Destination, Status, Target
-from rpaccel.spec.registers import ADDRESS
+from rpaccel.spec.registers import ADDRESS, Irq
 from tests.host.funnel_machine import QUARTERS, SPLIT
 
 MEMORY_BYTES = 1 << 22
@@ -130,12 +129,27 @@ def test_a_late_query_says_so(session):
 
 
 def test_interrupts_for_several_completions(session):
-    driver = session.driver
+    driver, device = session.driver, session.driver.bus
     driver.coalesce(4, 50_000)
-    requests = [session.query(items=20) for _ in range(8)]
-    completions = list(driver.run(request for _, request in requests))
-    for completion, (query, _) in zip(completions, requests, strict=True):
-        session.check(completion, query)
+
+    def completed():
+        return device.read_register(ADDRESS["CQ_TAIL"])
+
+    pairs = [session.query(items=20) for _ in range(8)]
+    before = completed()
+    tags = [driver.submit(request) for _, request in pairs]
+    assert device.wait_interrupt(1_000_000)
+    assert 4 <= completed() - before < 8  # the fourth, and what came while the host looked
+    for tag, (query, _) in zip(tags, pairs, strict=True):
+        session.check(driver.wait(tag), query)
+
+    device.write_register(ADDRESS["IRQ_STATUS"], Irq.COMPLETION)
     single, request = session.query(items=20)
-    session.check(session.ask(request), single)  # after 50,000 cycles
-    assert isinstance(request, Request)
+    before = completed()
+    tag = driver.submit(request)
+    while completed() == before:
+        device.run(100)
+    came = device.cycles
+    assert not device.wait_interrupt(49_000)
+    session.check(driver.wait(tag), single)
+    assert device.wait_interrupt(2_000) and device.cycles <= came + 51_000

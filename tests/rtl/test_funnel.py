@@ -99,6 +99,26 @@ def test_a_stage_ends_though_its_last_release_is_empty(monkeypatch):
     assert all(done["items1"] == 8 for done, _ in bench.answers.values())
 
 
+@pytest.mark.parametrize("mode", StageMode)
+def test_the_next_stage_begins_with_the_first_release(mode, monkeypatch):
+    rng = np.random.default_rng(9)
+    bench = FunnelBench(CONFIG, [Model(rng)] * 2, paces=QUICK)
+    query = random_query(rng, CONFIG, stages=2, items=64)
+    tasks = (StageTasks.shared(8, 32, 64, mode), StageTasks(task_items=4))
+    if mode in (StageMode.WHOLE, StageMode.GLOBAL):
+        tasks = (StageTasks(task_items=8, mode=mode), tasks[1])
+    query = replace(query, stages=((0, 32), (1, 1)), tasks=tasks)
+    bench.add(query, stage0_lanes=0b011, stage1_lanes=0b100)
+    bench.run()
+    check_all(bench, monkeypatch)
+    done, _ = bench.answers[0]
+    together = done["stage_cycles0"] + done["stage_cycles1"] - done["total_cycles"]
+    if mode is StageMode.WHOLE:
+        assert together <= 0
+    else:
+        assert together > done["stage_cycles0"] // 3
+
+
 def test_a_filter_waits_until_its_last_survivors_are_taken(monkeypatch):
     rng = np.random.default_rng(8)
     bench = FunnelBench(CONFIG, [Model(rng)] * 2, paces=(1.0, 0.1, 1.0))
