@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
-from rpaccel.spec import isa, registers
+from rpaccel.spec import isa, registers, retrieval
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.layout import PackedLayout
 
@@ -16,6 +16,9 @@ LAYOUTS: tuple[PackedLayout, ...] = (
     isa.COMPLETION,
     isa.TASK_LOG,
     isa.ROW_UPDATE,
+    isa.CORPUS,
+    isa.RETRIEVAL,
+    isa.RETRIEVED,
     isa.INSTRUCTION,
     isa.SLOT,
     isa.FEATURE,
@@ -38,6 +41,8 @@ _CODES: tuple[type[IntEnum] | type[IntFlag], ...] = (
     isa.Interaction,
     isa.Pooling,
     isa.Target,
+    isa.RetrievalFlag,
+    retrieval.Metric,
     registers.Control,
     registers.Irq,
     registers.Permission,
@@ -47,6 +52,7 @@ _NAMES = {
     isa.StatusFlag: "STATUS_FLAG",
     isa.StageMode: "STAGE_MODE",
     isa.StageOption: "STAGE_OPTION",
+    isa.RetrievalFlag: "RETRIEVAL_FLAG",
 }
 
 _ACCESSORS = """\
@@ -139,6 +145,22 @@ def _register_lines(config: AcceleratorConfig) -> list[str]:
         base = registers.PORT_COUNTER_BASE + port * 0x10
         lines.append(_define(f"REG_PORT{port}_READ_BEATS", base, hexadecimal=True))
         lines.append(_define(f"REG_PORT{port}_WRITE_BEATS", base + 4, hexadecimal=True))
+    lines += [
+        _define(
+            f"REG_BANK{bank}_{name}", registers.row_counter_address(bank, name), hexadecimal=True
+        )
+        for bank in range(config.banks)
+        for name in registers.ROW_COUNTERS
+    ]
+    if config.retrieval_queries:
+        lines += [
+            _define(
+                f"REG_RETRIEVAL_{name}",
+                registers.RETRIEVAL_COUNTER_BASE + 4 * number,
+                hexadecimal=True,
+            )
+            for number, name in enumerate(registers.RETRIEVAL_COUNTERS)
+        ]
     return lines
 
 

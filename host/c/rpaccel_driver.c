@@ -26,6 +26,9 @@ int rpaccel_open(struct rpaccel_driver *driver, const struct rpaccel_bus *bus,
     const uint32_t events = RPACCEL_IRQ_COMPLETION | RPACCEL_IRQ_ERROR;
     uint32_t id = 0, hash = 0;
     int error = 0;
+    if (depth == 0 || depth > MODULO / 2 + 1 || (depth & (depth - 1)) != 0 ||
+        (submissions | completions) % RPACCEL_DESCRIPTOR_BYTES != 0)
+        return RPACCEL_E_ARGUMENT;
     memset(driver, 0, sizeof *driver);
     driver->bus = *bus;
     driver->submissions = submissions;
@@ -48,6 +51,7 @@ int rpaccel_open(struct rpaccel_driver *driver, const struct rpaccel_bus *bus,
     error |= read_register(driver, RPACCEL_REG_CQ_TAIL, &driver->taken);
     error |= write_register(driver, RPACCEL_REG_SQ_TAIL, driver->submitted);
     error |= write_register(driver, RPACCEL_REG_CQ_HEAD, driver->taken);
+    error |= write_register(driver, RPACCEL_REG_WATCHDOG, RPACCEL_WATCHDOG_CYCLES);
     error |= write_register(driver, RPACCEL_REG_IRQ_STATUS, events);
     error |= write_register(driver, RPACCEL_REG_IRQ_ENABLE, events);
     return error ? RPACCEL_E_BUS : 0;
@@ -58,7 +62,10 @@ int rpaccel_region(struct rpaccel_driver *driver, uint32_t index, uint64_t base,
 {
     const uint32_t stride = RPACCEL_REG_REGION1_BASE_LO - RPACCEL_REG_REGION0_BASE_LO;
     const uint32_t at = index * stride;
-    int error = write_register(driver, RPACCEL_REG_REGION0_PERMISSION + at, 0);
+    int error;
+    if (index >= RPACCEL_REGIONS)
+        return RPACCEL_E_ARGUMENT;
+    error = write_register(driver, RPACCEL_REG_REGION0_PERMISSION + at, 0); /* never half-written */
     error |= write_wide(driver, RPACCEL_REG_REGION0_BASE_LO + at, base);
     error |= write_wide(driver, RPACCEL_REG_REGION0_LIMIT_LO + at, limit);
     error |= write_register(driver, RPACCEL_REG_REGION0_PERMISSION + at, permission);

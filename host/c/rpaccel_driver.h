@@ -14,6 +14,9 @@
 #define RPACCEL_E_FULL (-3)    /* no ring entry is free */
 #define RPACCEL_E_TIMEOUT (-4) /* no interrupt in time */
 #define RPACCEL_E_EMPTY (-5)   /* nothing is in flight */
+#define RPACCEL_E_ARGUMENT (-6) /* a number that the device cannot take */
+
+#define RPACCEL_WATCHDOG_CYCLES (1u << 20) /* a lane without progress for so long is reset */
 
 /* How the device is reached; functions return 0 for success. */
 struct rpaccel_bus {
@@ -28,17 +31,18 @@ struct rpaccel_bus {
 struct rpaccel_driver {
     struct rpaccel_bus bus;
     uint64_t submissions, completions; /* addresses of the rings */
-    uint32_t depth;                    /* entries of each, a power of two */
+    uint32_t depth;                    /* entries of each, a power of two, at most 2**15 */
     uint32_t submitted, taken;         /* modulo 2**16 */
     uint32_t next_tag;
     uint64_t limit; /* of a wait */
 };
 
-/* Check the device, place the rings (128-byte aligned), enable the interrupt. */
+/* Check the device, place the rings (128-byte aligned), set the watchdog, enable the interrupt. */
 int rpaccel_open(struct rpaccel_driver *driver, const struct rpaccel_bus *bus,
                  uint64_t submissions, uint64_t completions, uint32_t depth, uint64_t limit);
 
-/* Let the device access [base, limit); permission: RPACCEL_PERMISSION_*. */
+/* Let the device access [base, limit), 64-byte aligned; index: below RPACCEL_REGIONS; permission:
+ * RPACCEL_PERMISSION_*. */
 int rpaccel_region(struct rpaccel_driver *driver, uint32_t index, uint64_t base, uint64_t limit,
                    uint32_t permission);
 

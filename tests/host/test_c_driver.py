@@ -1,5 +1,6 @@
 """The C driver, compiled and run against the Verilated device and its C++ memory."""
 
+import struct
 import subprocess
 
 import numpy as np
@@ -16,6 +17,24 @@ TINY = load_accelerator("tiny")
 FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
+def build_example(folder, library):
+    """Compile the example for TINY and `library`; return the program."""
+    (folder / "rpaccel.h").write_text(c_header(TINY))
+    program = folder / "example"
+    sources = [C_DIR / "example.c", C_DIR / "rpaccel_driver.c"]
+    for source in sources:  # g++ is there wherever the simulator was built
+        subprocess.run(
+            ["g++", "-x", "c", *FLAGS, f"-I{folder}", f"-I{C_DIR}", "-c", source,
+             "-o", folder / f"{source.stem}.o"],
+            check=True,
+        )  # fmt: skip
+    objects = [folder / f"{source.stem}.o" for source in sources]
+    subprocess.run(
+        ["g++", *objects, library, f"-Wl,-rpath,{library.parent}", "-o", program], check=True
+    )
+    return program
+
+
 @pytest.mark.slow
 def test_c_program_gets_the_software_devices_answers(tmp_path):
     rng = np.random.default_rng(3)
@@ -26,20 +45,7 @@ def test_c_program_gets_the_software_devices_answers(tmp_path):
     job = tmp_path / "job.bin"
     answers = write_job(job, TINY, compiled, queries, 1 << 20)
 
-    library = build_simulator(TINY)
-    (tmp_path / "rpaccel.h").write_text(c_header(TINY))
-    program = tmp_path / "example"
-    sources = [C_DIR / "example.c", C_DIR / "rpaccel_driver.c"]
-    for source in sources:  # g++ is there wherever the simulator was built
-        subprocess.run(
-            ["g++", "-x", "c", *FLAGS, f"-I{tmp_path}", f"-I{C_DIR}", "-c", source,
-             "-o", tmp_path / f"{source.stem}.o"],
-            check=True,
-        )  # fmt: skip
-    objects = [tmp_path / f"{source.stem}.o" for source in sources]
-    subprocess.run(
-        ["g++", *objects, library, f"-Wl,-rpath,{library.parent}", "-o", program], check=True
-    )
+    program = build_example(tmp_path, build_simulator(TINY))
     lines = subprocess.run(
         [program, job], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -59,3 +65,24 @@ def test_c_program_gets_the_software_devices_answers(tmp_path):
         )
         assert found[answer.tag] == (int(answer.status), want)
         assert want
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("word", "value", "message"),
+    [
+        (3, 0, "open: error -6"),  # entries of the rings
+        (3, 3, "open: error -6"),
+        (3, 1 << 16, "open: error -6"),
+        (1, 64, "open: error -6"),  # where one of them is
+        (4, 9, "region: error -6"),
+    ],
+)
+def test_c_program_refuses_what_a_device_cannot_take(tmp_path, word, value, message):
+    words = [1 << 16, 0x1000, 0x2000, 4, 1, *[0, 64, 3] * 9]
+    words[word] = value
+    job = tmp_path / "job.bin"
+    job.write_bytes(struct.pack(f"<{len(words)}Q", *words))
+    program = build_example(tmp_path, build_simulator(TINY))
+    done = subprocess.run([program, job], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"{message}\n")

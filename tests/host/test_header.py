@@ -1,11 +1,14 @@
 import re
 import subprocess
+from enum import EnumType
 
 import pytest
 
 from rpaccel.host.header import LAYOUTS, c_header
 from rpaccel.spec import isa, registers
-from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.accelerator import load_accelerator, preset_names
+from rpaccel.spec.layout import PackedLayout
+from rpaccel.spec.retrieval import Metric
 
 TINY = load_accelerator("tiny")
 
@@ -53,6 +56,30 @@ def test_has_every_register_layout_and_code():
     last = registers.funnel_counter_address(1, "ordered_top_n", "items")
     assert values["REG_FUNNEL1_ORDERED_TOP_N_ITEMS"] == last
     assert values["REG_LANE0_GATHER_ITEMS"] == registers.counter_address(0, "gather", "items")
+    assert values["REG_BANK0_UNUSED"] == registers.row_counter_address(0, "unused")
+    assert "REG_BANK1_UNUSED" not in values and "REG_RETRIEVAL_SCANS" not in values
+
+
+def test_a_device_that_retrieves_has_what_it_takes():
+    values = defines(c_header(load_accelerator("edge")))
+    assert values["REG_BANK1_HITS"] == registers.row_counter_address(1, "hits")
+    assert values["REG_RETRIEVAL_BEATS"] == registers.RETRIEVAL_COUNTER_BASE + 8
+    assert values["RETRIEVAL_FLOOR_BIT"] == isa.RETRIEVAL.fields["floor"].offset
+    assert values["RETRIEVAL_FLAG_PAGE"] == isa.RetrievalFlag.PAGE
+    assert values["METRIC_COSINE"] == Metric.COSINE
+    assert values["CORPUS_BYTES"] == isa.CORPUS.bytes
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_code_and_layout_of_the_instruction_set_is_there(preset):
+    values = defines(c_header(load_accelerator(preset)))
+    for name, each in vars(isa).items():
+        if isinstance(each, PackedLayout):
+            assert f"{each.name.upper()}_BYTES" in values, name
+        elif isinstance(each, EnumType) and each.__module__ == isa.__name__:
+            words = re.sub(r"(?<!^)(?=[A-Z])", "_", each.__name__).upper()
+            for code in each:
+                assert values[f"{words}_{code.name}"] == code
 
 
 @pytest.mark.parametrize("layout", [isa.DESCRIPTOR, isa.INSTRUCTION], ids=lambda x: x.name)
