@@ -5,19 +5,32 @@ from pathlib import Path
 
 import pytest
 
+from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.host.vivado import ip_script
-from rpaccel.rtl.netlist import Netlist, Port
+from rpaccel.rtl.netlist import Netlist, Port, system_netlist
 from rpaccel.spec.accelerator import load_accelerator
 
 tkinter = pytest.importorskip("tkinter", reason="no Tcl interpreter")
 
-TWO = load_accelerator("tiny").model_copy(update={"memory_ports": 2})
+TINY = load_accelerator("tiny")
+TWO = TINY.model_copy(update={"memory_ports": 2})
 COMMANDS = (
     "create_project", "read_verilog", "set_property", "current_fileset", "update_compile_order",
     "ipx::package_project", "ipx::current_core", "ipx::infer_bus_interface",
     "ipx::associate_bus_interfaces", "ipx::add_bus_parameter", "ipx::get_bus_interfaces",
     "ipx::create_xgui_files", "ipx::update_checksums", "ipx::check_integrity", "ipx::save_core",
 )  # fmt: skip
+
+
+# Signals of both kinds of interface; those left out have defaults.
+# Ref: Arm IHI 0022, AMBA AXI.
+LITE_FROM_MANAGER = "awaddr awprot awvalid wdata wstrb wvalid bready araddr arprot arvalid rready"
+LITE_TO_MANAGER = "awready wready bresp bvalid arready rdata rresp rvalid"
+FULL_FROM_MANAGER = (
+    "arid araddr arlen arsize arburst arvalid awid awaddr awlen awsize awburst awvalid "
+    "wdata wstrb wlast wvalid bready rready"
+)
+FULL_TO_MANAGER = "arready awready wready bid bresp bvalid rid rdata rresp rlast rvalid"
 
 
 def netlist(names):
@@ -59,6 +72,21 @@ def test_infers_every_interface_and_gives_it_the_clock():
     clocked = [call[2] for call in calls if call[0] == "ipx::associate_bus_interfaces"]
     assert clocked == ["s_axil", "m_axi0", "m_axi1"]
     assert calls[-1][0] == "ipx::save_core"
+
+
+def test_every_port_of_a_netlist_is_in_an_interface():
+    made = system_netlist(TINY, build_dir=BUILD_DIR)
+    calls = run(ip_script(TINY, made))
+    groups = [call[1].split() for call in calls if call[0] == "ipx::infer_bus_interface"]
+    assert sorted(port for group in groups for port in group) == sorted(p.name for p in made.ports)
+    inputs = {port.name for port in made.ports if port.direction == "input"}
+    for prefix, given, taken in (
+        ("s_axil", LITE_FROM_MANAGER, LITE_TO_MANAGER),
+        ("m_axi0", FULL_TO_MANAGER, FULL_FROM_MANAGER),
+    ):
+        (group,) = [set(group) for group in groups if group[0].startswith(prefix)]
+        assert group & inputs == {f"{prefix}_{name}" for name in given.split()}
+        assert group - inputs == {f"{prefix}_{name}" for name in taken.split()}
 
 
 def test_takes_part_and_folder():
