@@ -1,6 +1,7 @@
 """RecPipe's asymmetric provisioning on one machine: 8 + 8 and 8 + 16 lanes, by register writes.
 
-A grid of 8 x 8 blocks; 8 + 2 is in tests/rpaccel/test_criteo.py. Ref: RecPipe, figure 12.
+A grid of 8 x 8 blocks; 8 + 2 is in tests/rpaccel/test_criteo.py. At 128 x 128: that all three
+fill the array and hold their rankers (docs/decisions/0008). Ref: RecPipe, figure 12.
 """
 
 from dataclasses import replace
@@ -11,14 +12,16 @@ import pytest
 from rpaccel.golden.lane import run_query
 from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Driver
-from rpaccel.host.partition import Rectangle
+from rpaccel.host.partition import Rectangle, packed
 from rpaccel.host.software_device import SoftwareDevice
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
+from rpaccel.main_job.criteo_models import quantise_criteo
 from rpaccel.main_job.netlist import difference
 from rpaccel.main_job.session import request_of
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.spec.isa import StageMode
 from rpaccel.spec.stage_tasks import StageTasks
+from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
 
 MEMORY_BYTES = 1 << 21
@@ -107,6 +110,42 @@ def run(device):
         machine.check(each)
     assert not machine.driver.poll()
     return used
+
+
+PAPER = load_accelerator("paper")
+EIGHT_TWO = (range(6, 14), range(2, 4))
+SIXTEEN_ONES = {"lanes": 17, "lane_blocks": [4, *[1] * 16]}
+NARROW = {"block_size": 16, "lanes": 25, "lane_blocks": [8, *[2] * 8, *[[1, 2]] * 16]}
+
+
+@pytest.fixture(scope="module")
+def rankers():
+    models = quantise_criteo(CriteoWorkload(CriteoConfig(scale_rows=2000)))
+    return models.small, models.large
+
+
+@pytest.mark.parametrize(
+    ("changes", "lanes"),
+    [
+        ({}, EIGHT_TWO),
+        (SIXTEEN_ONES, (range(1, 9), range(9, 17))),
+        (NARROW | {"weight_words": 65_536}, (range(1, 9), range(9, 25))),
+    ],
+    ids=["8 + 2", "8 + 8", "8 + 16"],
+)
+def test_the_published_splits_fill_the_array_and_hold_the_rankers(rankers, changes, lanes):
+    config = AcceleratorConfig.model_validate(PAPER.model_dump() | changes)
+    split = packed(config, [lane for group in lanes for lane in group])
+    assert sum(len(rectangle.tiles) for rectangle in split.values()) == config.blocks**2
+    for ranker, group in zip(rankers, lanes, strict=True):
+        assert compile_models([ranker], config.lane(group[0])).image
+
+
+def test_sixteen_narrow_lanes_need_more_than_the_published_weight_memory(rankers):
+    config = AcceleratorConfig.model_validate(PAPER.model_dump() | NARROW)
+    message = r": weight_words must be at least 7008 \(rmlarge 7008\), not 4096"
+    with pytest.raises(ValueError, match=message):
+        compile_models([rankers[1]], config.lane(9))
 
 
 def test_splits_on_the_software_device():
