@@ -74,6 +74,19 @@ def test_a_stuck_lane_is_reset_alone(session):
     session.check(session.ask(replace(request, lanes=(3,))), query)
 
 
+def test_the_watchdog_leaves_lanes_alone_that_work_or_have_nothing_to_do(session):
+    driver, device = session.driver, session.driver.bus
+    driver._registers.write("WATCHDOG", 1500)
+    device.run(20_000)
+    for items in (64, 1, 40):
+        query, request = session.query(items=items)
+        done = session.ask(request)
+        session.check(done, query)
+        device.run(5000)
+    assert done.total_cycles > 1500  # longer than a lane may stand still
+    assert device.read_register(ADDRESS["LANE_RESETS"]) == 0
+
+
 def test_a_lane_that_is_reset_takes_no_other_query_with_it(session):
     driver, rng = session.driver, np.random.default_rng(4)
     statuses = []
