@@ -136,9 +136,12 @@ def sim(
 @app.command()
 def soak(
     queries: Annotated[int, typer.Option(help="Random queries.", min=1)] = 10_000,
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page to write, too.", dir_okay=False)
+    ] = None,
     trace: Annotated[
-        Path | None, typer.Option(help="File of a timeline, device and model, for Perfetto.")
+        Path | None,
+        typer.Option(help="File of a timeline, device and model, for Perfetto.", dir_okay=False),
     ] = None,
     traced: Annotated[
         int, typer.Option(help="With --trace: the last queries, those of the last device.", min=1)
@@ -223,7 +226,7 @@ def figures(
     ] = 1 << 20,
     queries: Annotated[int, typer.Option(help="Queries of each merging stream.", min=1)] = 50,
     arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=50)] = 1500,
-    page: Annotated[Path, typer.Option(help="Markdown page to write, too.")] = Path(
+    page: Annotated[Path, typer.Option(help="Markdown page to write, too.", dir_okay=False)] = Path(
         "docs/generated/figures.md"
     ),
     seed: Seed = 0,

@@ -19,7 +19,9 @@ PIPELINE = "dlrm-rmc3:256,rmlarge@accelerator:64"
 
 
 def deeprec(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/deeprec.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/deeprec.md"
+    ),
     json: Json = False,
 ) -> None:
     """Print sizes, measured times and cited devices of DeepRecInfra's models."""
@@ -62,7 +64,9 @@ def serve(
     ] = "4*2x2",
     tables: Tables = TABLES,
     out: Annotated[Path, typer.Option(help="Folder of LoadGen's logs.")] = Path("results/serve"),
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page to write, too.", dir_okay=False)
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -38,7 +38,9 @@ def fpga(
 def fpga_page(
     preset: Preset = "tiny",
     units: Annotated[str, typer.Option(help="As `fpga --unit`.")] = "cells,array,core",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/fpga.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/fpga.md"
+    ),
     json: Json = False,
 ) -> None:
     """Place and route units of a preset, each alone; write Fmax and cells beside the goals."""
@@ -72,7 +74,9 @@ def synth(
 
 def synth_page(
     presets: Annotated[str, typer.Option(help="Presets.")] = "tiny,edge,default,paper",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/synth.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/synth.md"
+    ),
     json: Json = False,
 ) -> None:
     """Estimate presets on UltraScale+, with one and with two of the array's MACs per DSP."""
@@ -95,7 +99,7 @@ def units(
     inside: Annotated[
         str | None, typer.Option(help="Instead: the modules of this unit, each apart.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write, too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, too.", dir_okay=False)] = None,
     json: Json = False,
 ) -> None:
     """Synthesise every unit of a preset on its own and print what it costs."""

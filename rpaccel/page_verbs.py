@@ -21,7 +21,7 @@ def efficiency(
     models: Annotated[str, typer.Option(help="Of rmsmall, rmlarge.")] = "rmsmall,rmlarge",
     sub_batch: Annotated[int, typer.Option(help="Items per sub-batch.", min=1)] = 1024,
     sub_batches: Annotated[int, typer.Option(help="Sub-batches of a run.", min=6)] = 8,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/efficiency.md"
     ),
     seed: Seed = 0,
@@ -48,7 +48,9 @@ def layers(
     per_lane: Annotated[
         int, typer.Option("--layers", help="Layers on each lane of each split.", min=1, max=32)
     ] = 12,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/layers.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/layers.md"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -64,7 +66,7 @@ def layers(
 
 def array_bench(
     sizes: Annotated[str, typer.Option(help="Array sides.")] = "8,16,32,64,128",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/array_bench.md"
     ),
     seed: Seed = 0,
@@ -140,7 +142,7 @@ def calibrate(
     users: Annotated[
         int | None, typer.Option(help="Test users, drawn; default: all.", min=1)
     ] = None,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/calibration.md"
     ),
     seed: Seed = 0,
@@ -160,7 +162,9 @@ def filter_study(
     users: Annotated[
         int | None, typer.Option(help="Test users, the first; default: all.", min=1)
     ] = None,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/filter.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/filter.md"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -178,7 +182,9 @@ def row_study(
         int, typer.Option(help="Beats read per memory, size and port.", min=1)
     ] = 20_000,
     ports: Annotated[str, typer.Option(help="Several memory ports: of 2, 4, 8, 16.")] = "4,8,16",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/row_banks.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/row_banks.md"
+    ),
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
@@ -207,7 +213,7 @@ def retrieval_scan(
     rows: Annotated[int, typer.Option(help="Of 64 bytes; a power of two.", min=1 << 13)] = 1 << 20,
     k: Annotated[int, typer.Option(help="Rows found, 1..4096.", min=1, max=4096)] = 1024,
     queries: Annotated[int, typer.Option(help="That share a scan, 1..4.", min=1, max=4)] = 2,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/retrieval_scan.md"
     ),
     seed: Seed = 1,
@@ -233,7 +239,7 @@ def row_caches(
     data: Data = "ml-100k",
     preset: Preset = "edge",
     users: Annotated[int, typer.Option(help="Users, drawn.", min=1)] = 8,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/row_caches.md"
     ),
     seed: Seed = 0,
@@ -252,7 +258,9 @@ def row_model(
     points: Annotated[int, typer.Option(help="Points of each netlist.", min=1)] = 17,
     data: Data = "ml-100k",
     queries: Annotated[int, typer.Option(help="Queries of the click log.", min=1)] = 4,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/row_model.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/row_model.md"
+    ),
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
@@ -281,7 +289,9 @@ def criteo(
         bool, typer.Option(help="Pin popular rows: LOAD fills all static caches, 8 bytes a cycle.")
     ] = True,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/criteo"),
-    page: Annotated[Path | None, typer.Option(help="Markdown page to write, too.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page to write, too.", dir_okay=False)
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Write trace.json, device and model, for Perfetto.")
     ] = False,
@@ -310,7 +320,9 @@ def criteo(
 def retrieval_study(
     rows: Annotated[int, typer.Option(help="Rows of the corpus.", min=4096)] = 1_000_000,
     seeds: Annotated[int, typer.Option(help="Random orders of a scan.", min=1)] = 8,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/retrieval.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/retrieval.md"
+    ),
     plots: Annotated[Path, typer.Option(help="Folder of figures and plots.")] = Path(
         "results/retrieval"
     ),
@@ -349,7 +361,7 @@ def retrieval_area(
     queues: Annotated[
         str, typer.Option(help="K of the register queue; beyond by the least per entry.")
     ] = "32,64,128",
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/retrieval_area.md"
     ),
     json: Json = False,

@@ -19,7 +19,9 @@ __all__ = ["VERBS"]
 def scale_sim(
     sizes: Annotated[str, typer.Option(help="Array sides.")] = "16,32,64,128",
     items: Annotated[int, typer.Option(help="Items through each layer.", min=1)] = 4096,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/scale_sim.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/scale_sim.md"
+    ),
     json: Json = False,
 ) -> None:
     """Compare SCALE-Sim 3 with the closed forms, layer by layer (needs the extra `scalesim`)."""
@@ -31,7 +33,9 @@ def scale_sim(
 
 
 def energy(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/energy.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/energy.md"
+    ),
     json: Json = False,
 ) -> None:
     """Add up the energy of a query from published tables: queries per second and watt."""
@@ -42,7 +46,9 @@ def energy(
 
 
 def artifact(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/artifact.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/artifact.md"
+    ),
     json: Json = False,
 ) -> None:
     """Print the latencies of RecPipe's artifact, and the way from them to ours, term by term."""
@@ -54,7 +60,9 @@ def artifact(
 
 
 def area(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/area.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/area.md"
+    ),
     json: Json = False,
 ) -> None:
     """Count gates with Yosys and estimate the silicon of `paper` at 12 nm (minutes at first)."""
@@ -67,7 +75,9 @@ def area(
 
 def claims(
     arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=50)] = 1500,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/claims.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/claims.md"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -38,7 +38,9 @@ def profile_cpu(
     scale_rows: ScaleRows = 1.0,
     threads: Annotated[int, typer.Option(help="Threads inside one operator.", min=1)] = 1,
     tables: Tables = TABLES,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_cpu.json"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "build/profile_cpu.json"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -67,7 +69,9 @@ def profile_gpu(
     rounds: Rounds = 5,
     scale_rows: ScaleRows = 1.0,
     tables: Tables = TABLES,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/profile_gpu.json"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "build/profile_gpu.json"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -111,7 +115,9 @@ def profile_operators(
     repeats: Annotated[int, typer.Option(help="Requests.", min=1)] = 50,
     scale_rows: ScaleRows = 1.0,
     tables: Tables = TABLES,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("build/operators.json"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "build/operators.json"
+    ),
     json: Json = False,
 ) -> None:
     """Measure what a model's time on this CPU goes to: layers, lookups, recurrent layers."""

@@ -138,7 +138,9 @@ def recpipe(
 def online(
     queries: Annotated[int, typer.Option(help="Of a day.", min=1000)] = 1_000_000,
     days: Annotated[int, typer.Option(help="Days of each load, by seeds.", min=1)] = 3,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/online.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/online.md"
+    ),
     plots: Annotated[Path, typer.Option(help="Folder of plots.")] = Path("results/online"),
     seed: Seed = 200,
     json: Json = False,
@@ -154,7 +156,7 @@ def online(
 
 def serving_figures(
     arrivals: Annotated[int, typer.Option(help="Queries of each load.", min=1000)] = 20_000,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/serving_figures.md"
     ),
     plots: Annotated[Path, typer.Option(help="Folder of plots.")] = Path("results/serving_figures"),
@@ -183,7 +185,7 @@ def deeprecsched(
     trace: Trace = None,
     queries: Annotated[int, typer.Option(help="Of the longest look.", min=200)] = 16384,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/deeprecsched.md"
     ),
     seed: Seed = 0,
@@ -220,7 +222,9 @@ def queue_scale(
     trace: Annotated[
         Path | None, typer.Option(help="Compare these arrivals, too: a time [s] a line.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/generated/queueing.md"),
+    out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
+        "docs/generated/queueing.md"
+    ),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -120,6 +120,13 @@ def test_rejects_no_query():
         soak(1, 0, say=lambda _: None, traced=0)
 
 
+@pytest.mark.parametrize("option", ["--page", "--trace"])
+def test_a_folder_is_no_file_to_write(rpaccel, tmp_path, option):
+    status, _, error = rpaccel("soak", option, tmp_path)
+    text = " ".join(error.replace("│", " ").split())
+    assert status == 2 and f"Invalid value for '{option}'" in text and "is a directory." in text
+
+
 class Told(RunTrace):
     """A picture that keeps what it was told."""
 
