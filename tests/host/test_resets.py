@@ -8,9 +8,10 @@ import pytest
 from rpaccel.golden.lane import run_query
 from rpaccel.host.compile import compile_models
 from rpaccel.host.image import encode_image
+from rpaccel.host.placement import lane_mask
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
-from rpaccel.spec.isa import INSTRUCTION, Destination, Status, Target
+from rpaccel.spec.isa import INSTRUCTION, Destination, Opcode, Status, Target
 from rpaccel.spec.registers import ADDRESS, Irq
 from tests.host.funnel_machine import QUARTERS, SPLIT
 
@@ -126,6 +127,24 @@ def test_a_soft_reset_ends_all_and_loses_nothing(session):
             driver.release_feature_table(request.features)
         session.recover()
     assert ended
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["device", "lane"])
+def test_models_are_whole_when_a_reset_comes_while_they_are_loaded(session, alone):
+    driver, rng, image = session.driver, np.random.default_rng(6), session.compiled
+    load = {"opcode": Opcode.LOAD, "user_address": image.image_address, "items": len(image.image)}
+    begun = driver.bus.cycles
+    driver.load_models(image)
+    cycles = driver.bus.cycles - begun
+    for number in range(20):
+        lane = 1 + number % 4
+        tag = driver.submit_fields(load | {"stage0_lanes": lane_mask(QUARTERS)})
+        driver.bus.run(int(rng.integers(1, cycles)))
+        driver.reset_lanes([lane]) if alone else driver.reset()
+        assert driver.wait(tag).ok
+        query, request = session.query(items=12)
+        session.check(session.ask(replace(request, lanes=(lane,))), query)
+        driver.release_feature_table(request.features)
 
 
 def test_a_late_query_says_so(session):
