@@ -3,6 +3,7 @@
 from collections import deque
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from rpaccel.host.axi_memory import MemoryTiming
@@ -99,6 +100,36 @@ def test_a_slave_error_is_the_status_of_its_own_query_alone(timing):
         device.clear_faults()
         query, request = random_ask(session)
         session.check(session.ask(request), query, "after the faults")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("region", ["inputs", "results", "features"])
+def test_an_error_anywhere_costs_those_who_meet_it_their_answer(region):
+    rng, library, failed = np.random.default_rng(2), build_simulator(SPLIT), 0
+    with VerilatedDevice(
+        SPLIT, TIMINGS["stalls"], memory_bytes=MEMORY_BYTES, library=library
+    ) as device:
+        session = Session(device, SPLIT, seed=8, depth=8, split=QUARTERS, memory_bytes=MEMORY_BYTES)
+        begin, end = session.driver.regions[region]
+        for _ in range(10):
+            pairs = [random_ask(session) for _ in range(6)]
+            if region == "features":  # only a part of the arena is used
+                table = pairs[int(rng.integers(6))][1].features
+                begin, end = table.address, table.address + table.rows * table.record_bytes
+            first = int(rng.integers(begin, end))
+            device.inject_fault(first, min(end, first + int(rng.choice([8, 64, 512]))))
+            tags = [session.driver.submit(request) for _, request in pairs]
+            for tag, (query, request) in zip(tags, pairs, strict=True):
+                completion = session.driver.wait(tag)
+                if completion.status is Status.MEMORY:
+                    failed += 1
+                    assert completion.ids.size == 0
+                else:
+                    session.check(completion, query)
+                session.driver.release_feature_table(request.features)
+            device.clear_faults()
+            session.recover()
+    assert 0 < failed < 60
 
 
 @pytest.mark.slow
