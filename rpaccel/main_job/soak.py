@@ -80,6 +80,7 @@ MALFORMED_FIELDS: tuple[tuple[dict[str, int], Status], ...] = (
     ({"features_address": 0xF000_0000}, Status.REGION),
     ({"result_address": 0xF000_0000}, Status.REGION),
     ({"stage0_lanes": 1 << 31}, Status.BAD_LANE),
+    ({"features_rows": 0}, Status.BAD_ID),
 )
 
 

@@ -28,9 +28,10 @@ Written by `rpaccel soak{options}`: random queries on the Verilated netlist of a
 (`{name}` of `rpaccel/main_job/soak.py`: {size} x {size} MACs in blocks of {block}, {lanes} lanes,
 {funnels} funnels), {depth} in flight, of 1 to 3 stages with models of their own in tasks of every
 mode, on lanes that were drawn; {sessions} sets of rankers and timings of the memory. {queries:,}
-queries, no wrong answer: every answer was the golden model's bit for bit, or said that the query
-was given up and brought nothing, or, while memory failed, said MEMORY. {cycles:,} cycles in
-{cpu:.0f} s of CPU. Seed {seed}.
+queries, no wrong answer: every answer was the golden model's bit for bit and kept its deadline, or
+said that the query was given up, brought nothing, and had a cause: its deadline had passed, or one
+of its lanes or the device was reset after it was asked; or, while memory failed, said MEMORY.
+{cycles:,} cycles in {cpu:.0f} s of CPU. Seed {seed}.
 
 One query in {deadline} has a deadline of up to 20,000 cycles; one in {malformed} a field that is
 wrong, {fields} in all, and must get the status of its class. After one in {lane_reset} a lane is
