@@ -13,6 +13,7 @@ from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.session import Session
 from rpaccel.spec.isa import INSTRUCTION, Destination, Opcode, Status, Target
 from rpaccel.spec.registers import ADDRESS, Irq
+from rpaccel.spec.stage_tasks import StageTasks
 from tests.host.funnel_machine import QUARTERS, SPLIT
 
 MEMORY_BYTES = 1 << 22
@@ -85,6 +86,24 @@ def test_the_watchdog_leaves_lanes_alone_that_work_or_have_nothing_to_do(session
         session.check(done, query)
         device.run(5000)
     assert done.total_cycles > 1500  # longer than a lane may stand still
+    assert device.read_register(ADDRESS["LANE_RESETS"]) == 0
+
+
+def test_a_lane_whose_scores_wait_for_their_turn_is_not_stuck(session):
+    """Those before them are of a lane that has much to do: longer than the watchdog takes."""
+    driver, device, tasks = session.driver, session.driver.bus, (StageTasks(task_items=8),)
+    driver._registers.write("WATCHDOG", 600)  # a lane at work moves sooner
+    for _ in range(3):
+        long, request = session.query(items=64, slots=(1,), keep=())
+        first = driver.submit(replace(request, lanes=(1,)))
+        device.run(2500)  # gathered: the lane takes the next task behind it
+        short, request = session.query(items=64, slots=(0,), keep=())
+        short, request = (replace(each, tasks=tasks) for each in (short, request))
+        second = driver.submit(replace(request, lanes=(1, 2)))
+        session.check(driver.wait(first), long)
+        done = driver.wait(second)
+        session.check(done, short)
+        assert done.lanes == 0b110
     assert device.read_register(ADDRESS["LANE_RESETS"]) == 0
 
 
