@@ -193,6 +193,23 @@ def test_a_deadline_gives_a_query_up_and_leaves_the_funnel_ready(config, monkeyp
     assert {1, 30, 80} <= set(late) and 1 << 33 not in late
 
 
+def test_a_deadline_is_kept_to_the_cycle():
+    rng = np.random.default_rng(11)
+    models = [Model(rng), Model(rng)]
+    query = random_query(rng, CONFIG, mode=StageMode.LOCAL, stages=2, items=20)
+
+    def ask(deadline):
+        bench = FunnelBench(CONFIG, models, paces=QUICK)
+        bench.add(query, deadline_cycles=deadline)
+        bench.run()
+        done, _ = bench.answers[0]
+        return done["status"], done["queue_cycles"] + done["total_cycles"]
+
+    status, cycles = ask(0)
+    assert status == Status.OK and cycles > 50
+    assert [ask(cycles + more)[0] for more in (-3, 0)] == [Status.LATE, Status.OK]
+
+
 @pytest.mark.parametrize(
     "reset", slow_but([(1, 1)], [(0, 1), (0, 4), (1, 1), (1, 3)], nightly=[(0, 1), (1, 3)]), ids=str
 )
