@@ -311,12 +311,17 @@ class Driver:
         """Interrupt once for so many completions, or so many cycles after the first of them.
 
         completions : 0, 1: for each; cycles : 0: no limit, which fits only who does not wait for
-        single queries. Raises ValueError for a number that the register cannot hold.
+        single queries. Raises ValueError for a number that the register cannot hold, or more
+        completions than the ring has room for without a limit: no interrupt would come.
         """
         if not 0 <= completions < 1 << 8 or not 0 <= cycles < 1 << 24:
             raise ValueError(
                 f"completions must be in 0..255 and cycles in 0..{(1 << 24) - 1}, "
                 f"not {completions} and {cycles}"
+            )
+        if completions > self.depth and not cycles:
+            raise ValueError(
+                f"completions must be in 0..{self.depth} (depth) without cycles, not {completions}"
             )
         self._registers.write("IRQ_COALESCE", completions | cycles << 8)
 

@@ -249,6 +249,18 @@ def test_timeout_tells_the_state():
         session.driver.wait(tag)
 
 
+def test_interrupts_that_never_come_are_refused():
+    driver = Session(8).driver
+    driver.coalesce(4)
+    driver.coalesce(255, 1000)
+    with pytest.raises(
+        ValueError, match=r"^completions must be in 0\.\.4 \(depth\) without cycles"
+    ):
+        driver.coalesce(5)
+    with pytest.raises(ValueError, match=r"^completions must be in 0\.\.255 and cycles in 0\.\."):
+        driver.coalesce(256)
+
+
 def test_wrong_device():
     device = SoftwareDevice(load_accelerator("tiny"), MEMORY_BYTES)
     with pytest.raises(RuntimeError, match=r"^device register CONFIG_ARRAY must be"):
