@@ -23,8 +23,11 @@ def machine_events(
     process: int = 1,
     start: int = 0,
     tags: Sequence[int] | None = None,
+    source: str = "model",
 ) -> list[Event]:
     """Return the trace events of `report`, in cycles.
+
+    source : what the model is called, if there are several.
 
     process : number of the first of two processes, or of three if the report has its sub-batches.
     start : when the load's cycle 0 is in the picture. tags : what queries are called, such as a
@@ -55,11 +58,11 @@ def machine_events(
         )
         for index, query in enumerate(report.queries)
     ]
-    events = trace_events(tasks, queries, source="model", process=process)
+    events = trace_events(tasks, queries, source=source, process=process)
     if not len(report.batch_log):
         return events
     spans = _batch_spans(report, start, names)
-    return events + batch_events(spans, source="model", process=process + 2)
+    return events + batch_events(spans, source=source, process=process + 2)
 
 
 def _batch_spans(report: MachineReport, start: int, names: Sequence[int]) -> Iterator[BatchSpan]:

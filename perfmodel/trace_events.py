@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +104,9 @@ def trace_events(
     gather, compute (from the gather's end of the task, or the end of the one before) and scores
     (from the first that its filter takes to the last).
     """
-    events = [_name("process_name", process, 0, f"{source}: lanes"),
-              _name("process_name", process + 1, 0, f"{source}: queries")]  # fmt: skip
+    events = [_name("process_name", process + 1, 0, f"{source}: queries")]
+    if tasks:
+        events.append(_name("process_name", process, 0, f"{source}: lanes"))
     tracks = ("gather", "compute", "scores")
     for lane in sorted({task.lane for task in tasks}):
         for n, track in enumerate(tracks):
@@ -160,12 +161,20 @@ def _query_events(query: QuerySpan, tasks: Sequence[TaskSpan], process: int) -> 
     return events
 
 
-def query_span(what: str, tag: int, begin: int, end: int, *, process: int) -> list[Event]:
+def query_span(
+    what: str,
+    tag: int,
+    begin: int,
+    end: int,
+    *,
+    process: int,
+    facts: Mapping[str, int] | None = None,
+) -> list[Event]:
     """Return a span of a query in one more track of its own. process : of the queries."""
     thread = QUERY_TRACKS * tag + QUERY_TRACKS - 1
     return [
         _name("thread_name", process, thread, f"query {tag} {what}"),
-        _span(what, process, thread, begin, end, {}),
+        _span(what, process, thread, begin, end, dict(facts or {})),
     ]
 
 

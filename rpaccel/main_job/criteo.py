@@ -24,7 +24,7 @@ from rpaccel.main_job.criteo_page import write_criteo_page
 from rpaccel.main_job.criteo_quality import criteo_quality
 from rpaccel.main_job.netlist import completion_json
 from rpaccel.main_job.progress import Progress
-from rpaccel.main_job.run_trace import LOG_ENTRIES, Answered, RunTrace, hit_share
+from rpaccel.main_job.run_trace import LOG_ENTRIES, Answered, RunTrace, hit_share, task_log_of
 from rpaccel.main_job.stopwatch import timed
 from rpaccel.results import RunFolder
 from rpaccel.rtl.netlist import system_netlist
@@ -151,9 +151,7 @@ def traced_parts(
     machine: CriteoMachine, parts: Iterable[CriteoPart], trace: RunTrace
 ) -> Iterator[CriteoPart]:
     """Yield parts while they run, and add each to `trace`. machine : keeps a log of tasks."""
-    log = machine.driver.task_log
-    if log is None:
-        raise ValueError("machine must keep a log of tasks for a timeline, not none")
+    log = task_log_of(machine.driver)
     pinned = 0
     for part in parts:
         answered = [

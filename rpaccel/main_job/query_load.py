@@ -21,17 +21,20 @@ def query_load(
     *,
     models: Sequence[str] = (),
     arrival: int = 0,
+    sub_batch: int = 0,
 ) -> QueryLoad:
     """Return a query as the model of a machine is asked it, with what its filters let pass.
 
     lanes : of each stage. models : names of each stage's shapes; by default those of its rankers.
+    sub_batch : of the descriptor. `golden` has no stages that nothing has reached.
     """
     stages = []
-    for index, (scores, (slot, k)) in enumerate(zip(golden.stages, query.stages, strict=True)):
+    for index, (slot, k) in enumerate(query.stages):
         ranker, tasks = rankers[slot], query.tasks_of(index)
         last = index == len(query.stages) - 1
         found: list[FilterResult] = []
-        if not last:
+        if not last and index < len(golden.stages):
+            scores = golden.stages[index]
             found = survivors(scores, ranker, k, tasks, query.survivor_limit, index == 0)
         stages.append(
             StageLoad(
@@ -39,6 +42,7 @@ def query_load(
                 k=0 if last else k,
                 tasks=tasks,
                 lanes=lanes[index],
+                sub_batch=sub_batch,
                 releases=tuple(
                     Release.of(len(each.ids), each.bins_scanned, each.passes) for each in found
                 ),

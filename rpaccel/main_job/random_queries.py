@@ -17,7 +17,7 @@ from rpaccel.host.compile import compile_models
 from rpaccel.host.driver import Completion
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.main_job.run_trace import LOG_ENTRIES, RunTrace, hit_share, row_totals
+from rpaccel.main_job.run_trace import LOG_ENTRIES
 from rpaccel.main_job.session import Session
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
 from rpaccel.workloads.random_models import random_ranker, shared_schema
@@ -139,16 +139,14 @@ def run_session(
         memory_bytes=MEMORY_BYTES,
         task_log_entries=LOG_ENTRIES if trace else 0,
     )
-    before = row_totals(session.driver)
-    answered = session.answer_all(draw_sizes(rng, config, models, count), name)
-    if trace:
-        path, timing = trace
-        log = session.driver.task_log
-        assert log is not None
-        picture = RunTrace(config, session.rankers, timing)
-        hits = hit_share(before, row_totals(session.driver))
-        picture.add([(session.compiled, (0,))], answered, log.take(), hits)
-        picture.write(path)
+    sizes = draw_sizes(rng, config, models, count)
+    if trace is None:
+        return session.run_all(sizes, name)
+    path, timing = trace
+    timeline = session.timeline(timing)
+    answered = session.answer_all(sizes, name)
+    timeline.take(answered)
+    timeline.write(path)
     return [each.completion for each in answered]
 
 

@@ -6,7 +6,7 @@ the golden model), how long their lists are, and which share of rows read no mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.compile import CompiledModels
 from rpaccel.host.driver import Completion, Driver
 from rpaccel.host.query import fetched_after
-from rpaccel.host.task_log import TaskRecord
+from rpaccel.host.task_log import TaskLogReader, TaskRecord
 from rpaccel.host.timeline import device_events
 from rpaccel.main_job.query_load import query_load
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine
+from rpaccel.perfmodel.machine_report import MachineReport
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.perfmodel.timeline import machine_events
 from rpaccel.perfmodel.trace_events import Event, query_span, trace_json
@@ -30,22 +31,31 @@ from rpaccel.scheduler.shapes import compiled_shape
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
 
-__all__ = ["LOG_ENTRIES", "Answered", "Images", "RunTrace", "hit_share", "row_totals"]
+__all__ = [
+    "LOG_ENTRIES", "Answered", "DeviceTrace", "Images", "RunTrace", "hit_share",
+    "retrieval_events", "row_totals", "task_log_of",
+]  # fmt: skip
 
 LOG_ENTRIES = 1024  # of a device's log of tasks, at most between two calls of `add`
-MODEL = 3  # the model's first process; the device has two
+QUERIES = 2  # the device's second process
+MODEL = 3  # the model's first
+TOLD = MODEL + 3  # of the model that is told the records, if there is one
 
 Images = Sequence[tuple[CompiledModels, Sequence[int]]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """A query, the golden answer, the device's. lanes : that it may use; (): all."""
+    """A query, the golden answer, the device's.
+
+    lanes : that it may use; (): all. sub_batch : of the descriptor; 0: as the compiler chose.
+    """
 
     query: Query
     golden: QueryResult
     completion: Completion
     lanes: tuple[int, ...] = ()
+    sub_batch: int = 0
 
 
 def row_totals(driver: Driver) -> dict[str, int]:
@@ -59,6 +69,13 @@ def hit_share(before: Mapping[str, int], after: Mapping[str, int]) -> float:
     beats = {name: after[name] - before[name] for name in after}
     found = beats["pinned"] + beats["hits"] + beats["merged"]
     return found / max(1, found + beats["misses"] + beats["refused"])
+
+
+def task_log_of(driver: Driver) -> TaskLogReader:
+    """Return the log of a driver's device. Raises ValueError if it keeps none."""
+    if driver.task_log is None:
+        raise ValueError("driver must keep a log of tasks for a timeline, not none")
+    return driver.task_log
 
 
 class RunTrace:
@@ -88,16 +105,18 @@ class RunTrace:
         hits: float,
         *,
         retrieved: bool = False,
+        told: MachineReport | None = None,
     ) -> None:
         """Add queries that shared a machine which was split and loaded in one way.
 
         images : with the lanes that hold them. log : of the queries' tasks. hits : share of rows
         that read no memory. The model leaves out queries that did not end well.
         retrieved : a retrieval was in front of the queries' stages; the model is told when it was
-        over.
+        over. told : what another model says of them, which is told their records; all ended well.
         """
         if retrieved:
-            self.events += _retrievals(each.completion for each in answered)
+            completions = [each.completion for each in answered]
+            self.events += retrieval_events(completions, process=QUERIES)
             answered = [
                 replace(each, completion=_behind_retrieval(each.completion)) for each in answered
             ]
@@ -121,9 +140,10 @@ class RunTrace:
                 lanes.append(tuple(n for n in own if not each.lanes or n in each.lanes))
             loads.append(
                 query_load(
-                    each.query, each.golden, self.rankers, lanes, models=models, arrival=arrival
+                    each.query, each.golden, self.rankers, lanes, models=models, arrival=arrival,
+                    sub_batch=each.sub_batch,
                 )
-            )
+            )  # fmt: skip
         names = {name for shapes in held.values() for name in shapes}
         machine = Machine(
             config=self.config,
@@ -134,6 +154,11 @@ class RunTrace:
         report = simulate(machine, loads, sub_batches=True)
         tags = [completion.tag for completion in completions]
         self.events += machine_events(report, process=MODEL, start=start, tags=tags)
+        if told is not None:
+            begin = start - min(query.arrival for query in told.queries)
+            self.events += machine_events(
+                told, process=TOLD, start=begin, tags=tags, source="model, told the records"
+            )
 
     def write(self, path: Path) -> None:
         """Write the picture; ui.perfetto.dev and chrome://tracing open it."""
@@ -148,8 +173,45 @@ class RunTrace:
         if not any(feature.multi_hot for feature in ranker.features):
             return ranker.name, compiled_shape(image, ranker.name)
         user = np.frombuffer(each.query.user_record, np.uint8)[None, :]
-        items = np.ascontiguousarray(each.query.features[each.golden.stages[stage].ids])
+        reached = each.golden.stages[stage].ids if stage < len(each.golden.stages) else ()
+        ids = reached if len(reached) else each.query.candidates
+        items = np.ascontiguousarray(each.query.features[ids])
         return f"{number}.{stage}", compiled_shape(image, ranker.name, user, items)
+
+
+class DeviceTrace:
+    """What a device does from now on, beside the model, in a picture of its own.
+
+    Parameters
+    ----------
+    driver : Driver  With a log of tasks.
+    rankers : of the queries' slots.
+    timing : of the device's memory.
+    images : what is loaded, with the lanes that hold it.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        rankers: Sequence[QuantisedRanker],
+        timing: MemoryTiming,
+        images: Images,
+    ) -> None:
+        self._driver, self._images, self._log = driver, images, task_log_of(driver)
+        self._picture = RunTrace(driver.config, rankers, timing)
+        self._log.take()  # of queries before
+        self._rows = row_totals(driver)
+
+    def take(self, answered: Sequence[Answered], told: MachineReport | None = None) -> None:
+        """Add queries, all that were asked since the last call. told : see RunTrace.add."""
+        rows = row_totals(self._driver)
+        hits = hit_share(self._rows, rows)
+        self._picture.add(self._images, answered, self._log.take(), hits, told=told)
+        self._rows = rows
+
+    def write(self, path: Path) -> None:
+        """Write the picture of all that was taken."""
+        self._picture.write(path)
 
 
 def _behind_retrieval(completion: Completion) -> Completion:
@@ -163,11 +225,21 @@ def _behind_retrieval(completion: Completion) -> Completion:
     )
 
 
-def _retrievals(completions: Iterable[Completion]) -> Iterator[Event]:
-    for completion in completions:
-        begun = completion.ended_at - completion.total_cycles
-        end = begun + completion.stage_cycles[0]
-        yield from query_span("retrieval", completion.tag, begun, end, process=2)
+def retrieval_events(completions: Iterable[Completion], *, process: int) -> list[Event]:
+    """Return spans of the retrievals that queries began with. process : of the queries."""
+    events = []
+    for each in completions:
+        begun = each.ended_at - each.total_cycles
+        facts = {
+            "rows": each.items[0],
+            "scan_cycles": each.gather_cycles[0],
+            "stalled_cycles": each.filter_cycles[0],
+        }
+        events += query_span(
+            "retrieval", each.tag, begun, begun + each.stage_cycles[0], process=process,
+            facts=facts,
+        )  # fmt: skip
+    return events
 
 
 def _in_device(completion: Completion) -> int:

@@ -9,13 +9,14 @@ import numpy as np
 
 from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.golden.quantised import QuantisedRanker
+from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
 from rpaccel.host.compile import RowUpdate, compile_models
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition
 from rpaccel.host.row_pins import Pins
 from rpaccel.main_job.netlist import difference
-from rpaccel.main_job.run_trace import Answered
+from rpaccel.main_job.run_trace import Answered, DeviceTrace
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import Status
 from rpaccel.workloads.random_models import random_query, random_ranker, shared_schema
@@ -97,6 +98,7 @@ class Session:
             task_log_entries=task_log_entries,
             limit_cycles=LIMIT_CYCLES,
         )
+        self._lanes = tuple(sorted(split)) if split else (0,)
         if split:
             self.driver.partition(split)
         self.driver.load_models(self.compiled)
@@ -149,6 +151,10 @@ class Session:
     def run(self, items: Sequence[int]) -> list[Completion]:
         """Ask one query per entry of `items`; see `run_all`."""
         return self.run_all([{"items": count} for count in items])
+
+    def timeline(self, timing: MemoryTiming) -> DeviceTrace:
+        """Return a timeline of what is asked from now on. timing : of the memory."""
+        return DeviceTrace(self.driver, self.rankers, timing, [(self.compiled, self._lanes)])
 
     def recover(self) -> None:
         """Ask a query that must be right, whatever happened before."""

@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rpaccel.host.driver import Driver
-from rpaccel.host.task_log import TaskLogReader, TaskRecord
-from rpaccel.main_job.run_trace import Answered, Images, RunTrace, hit_share, row_totals
+from rpaccel.host.task_log import TaskRecord
+from rpaccel.main_job.run_trace import (
+    Answered,
+    Images,
+    RunTrace,
+    hit_share,
+    row_totals,
+    task_log_of,
+)
 
 __all__ = ["SoakTrace"]
 
@@ -34,10 +41,8 @@ class SoakTrace:
     """
 
     def __init__(self, driver: Driver, picture: RunTrace, images: Images) -> None:
-        if driver.task_log is None:
-            raise ValueError("driver must keep a log of tasks for a timeline, not none")
         self._driver, self._picture = driver, picture
-        self._reader: TaskLogReader = driver.task_log
+        self._reader = task_log_of(driver)
         self._reader.take()  # of queries before
         self._log: list[TaskRecord] = []
         self._parts = [_Part(images=images, before=row_totals(driver))]

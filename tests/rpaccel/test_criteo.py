@@ -192,7 +192,7 @@ def test_parts_are_in_the_timeline(models, images):
         spans = [e for e in trace.events if e["ph"] == "X" and e["pid"] == process]
         assert {e["tid"] // 16 for e in spans if e["name"] == "query"} == set(tags)
     bare = machine(models, images)
-    with pytest.raises(ValueError, match=r"^machine must keep a log of tasks for a timeline, not"):
+    with pytest.raises(ValueError, match=r"^driver must keep a log of tasks for a timeline, not"):
         next(traced_parts(bare, iter(()), trace))
 
 

@@ -15,7 +15,7 @@ from rpaccel.host.task_log import TaskRecord
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.query_load import query_load
 from rpaccel.main_job.random_queries import run_session
-from rpaccel.main_job.run_trace import Answered, RunTrace, hit_share
+from rpaccel.main_job.run_trace import Answered, DeviceTrace, RunTrace, hit_share
 from rpaccel.perfmodel.machine import simulate
 from rpaccel.perfmodel.machine_load import Machine
 from rpaccel.scheduler.shapes import compiled_shape
@@ -133,8 +133,57 @@ def test_the_model_leaves_out_what_did_not_end_well(asked):
     trace.add(
         [(image, (0,))], [Answered(query=queries[0], golden=results[0], completion=late)], [], 0.0
     )
-    assert {event["pid"] for event in trace.events} == {1, 2}
+    assert {event["pid"] for event in trace.events} == {2}  # no task: no lanes
     assert {event["args"].get("status") for event in trace.events} == {None, "LATE"}
+
+
+def test_a_stage_that_nothing_reaches_takes_no_task():
+    rng = np.random.default_rng(3)
+    none = random_ranker(rng, TINY, name="none", threshold=32767)
+    rankers = [none, shared_schema(rng, TINY, none, name="large", dim=16)]
+    query = random_query(rng, TINY, rankers, items=30, slots=(0, 1), keep=(10,), top_n=5)
+    golden = run_query(query, rankers, TINY)
+    assert len(golden.stages) == 1 < len(query.stages)
+    image = compile_models(rankers, TINY)
+    load = query_load(query, golden, rankers, [(0,), (0,)])
+    assert [[each.ids for each in stage.releases] for stage in load.stages] == [[0], []]
+    shapes = {ranker.name: compiled_shape(image, ranker.name) for ranker in rankers}
+    memory = ModelTiming(latency_cycles=TIMING.read_latency_cycles, source="test")
+    report = simulate(Machine(config=TINY, memory=memory, lanes={0: shapes}), [load])
+    trace = RunTrace(TINY, rankers, TIMING)
+    answer = Answered(query=query, golden=golden, completion=completion(report, 0, golden, 1))
+    trace.add([(image, (0,))], [answer], [], 0.0)
+    names = {e["name"] for e in trace.events if e["ph"] == "X" and e["pid"] == 4}
+    assert names == {"waits", "query", "stage 0", "filter 0"}
+
+
+def test_who_is_told_the_records_is_beside_the_device(asked):
+    rankers, image, queries, results, report = asked
+    answered = [
+        Answered(query=query, golden=golden, completion=completion(report, number, golden, number))
+        for number, (query, golden) in enumerate(zip(queries, results, strict=True))
+    ]
+    trace = RunTrace(TINY, rankers, TIMING)
+    trace.add([(image, (0,))], answered, [], 0.25, told=report)
+    names = {
+        event["args"]["name"]: event["pid"]
+        for event in trace.events
+        if event["name"] == "process_name"
+    }
+    assert names["model, told the records: lanes"] == 6
+    found = defaultdict(list)
+    for event in trace.events:
+        if event["name"] == "query":
+            found[event["pid"]].append((event["ts"], event["dur"]))
+    assert found[7] == found[2] and len(found[7]) == 3  # `report` is what the device took
+
+
+def test_a_timeline_needs_a_log():
+    class Driver:
+        task_log = None
+
+    with pytest.raises(ValueError, match=r"^driver must keep a log of tasks for a timeline, not"):
+        DeviceTrace(Driver(), [], TIMING, [])
 
 
 def test_share_of_hits():
