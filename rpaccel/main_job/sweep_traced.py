@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from rpaccel.golden.lane import StageScores, run_query, survivors
+from rpaccel.golden.lane import run_query
 from rpaccel.host.arena import Arena
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.compile import CompiledModels
@@ -16,11 +16,11 @@ from rpaccel.host.memory_layout import MemoryLayout, lay_out
 from rpaccel.host.pinned_traces import PinLoads, pinned_rows
 from rpaccel.host.row_memory import row_memory
 from rpaccel.host.row_simulator import loads_of
+from rpaccel.main_job.query_load import query_load
 from rpaccel.main_job.sweep_session import DEPTH, MEMORY_BYTES, Asked, SweepSession
 from rpaccel.perfmodel.dispatcher_state import SubmissionRing
-from rpaccel.perfmodel.machine_load import Machine, QueryLoad, Release, StageLoad
+from rpaccel.perfmodel.machine_load import Machine
 from rpaccel.perfmodel.machine_report import MachineReport
-from rpaccel.perfmodel.memory import RecordSizes
 from rpaccel.perfmodel.row_banks import PinnedRows
 from rpaccel.perfmodel.shapes import ModelShape
 from rpaccel.perfmodel.traced_machine import TracedMachine, TracedQuery
@@ -29,7 +29,7 @@ from rpaccel.spec.isa import Target
 from rpaccel.spec.platform import MemoryTiming as ModelTiming
 from rpaccel.spec.registers import ROW_COUNTERS
 
-__all__ = ["SessionTraces", "TracedRun", "traced_session"]
+__all__ = ["SessionTraces", "TracedRun", "image_lanes", "traced_session"]
 
 REGISTER_CYCLES = 3  # host.verilated_device: of an access
 DOORBELL_CYCLES = 2  # from the beginning of a write until the device sees it
@@ -49,10 +49,16 @@ class SessionTraces:
     descriptor in turn, and feature tables that are given back after each. Between a completion and
     the next doorbell `main_job.sweep_session` reads and writes registers: the interrupt's status
     twice, one of each ring, and the row banks' counters twice.
+
+    `reports` are those of all loads, with every sub-batch if `sub_batches`.
     """
 
-    def __init__(self, session: SweepSession, machine: TracedMachine) -> None:
+    def __init__(
+        self, session: SweepSession, machine: TracedMachine, *, sub_batches: bool = False
+    ) -> None:
         self.session, self.machine = session, machine
+        self.reports: list[MachineReport] = []
+        self._sub_batches = sub_batches
         self._layout = _layout(session)
         accesses = 4 + 2 * session.config.row_banks * len(ROW_COUNTERS)
         self._host_cycles = REGISTER_CYCLES * accesses + DOORBELL_CYCLES
@@ -72,31 +78,27 @@ class SessionTraces:
         for address in tables:
             self._features.release(address)
         begin = time.process_time()
-        report = self.machine.run(found, after=self._host_cycles)
-        return TracedRun(report, time.process_time() - begin)
+        report = self.machine.run(found, after=self._host_cycles, sub_batches=self._sub_batches)
+        seconds = time.process_time() - begin
+        self.reports.append(report)
+        return TracedRun(report, seconds)
 
     def _query(self, asked: Asked, features: int, block: int) -> TracedQuery:
         """Return a query. features : of its table [bytes]. block : of the inputs."""
         session, query = self.session, asked.query
         golden = run_query(query, session.rankers.both, session.config)
-        stages = tuple(
-            _stage(session, asked, index, golden.stages[index : index + 1])
-            for index in range(len(query.stages))
-        )
-        load = QueryLoad(
-            arrival=0,
-            items=len(query.candidates),
-            stages=stages,
-            records=RecordSizes(
-                user_bytes=len(query.user_record), item_bytes=query.features.shape[1]
-            ),
-            top_n=query.top_n,
+        load = query_load(
+            query,
+            golden,
+            session.rankers.both,
+            [tuple(_stage_place(session, index)[1]) for index in range(len(query.stages))],
+            sub_batch=asked.dealing.sub_batch,
         )
         base = self._layout.inputs(block)
         gathers = tuple(
             gather_stage(
                 _stage_place(session, index)[0],
-                stages[index].model,
+                load.stages[index].model,
                 index,
                 user_record=query.user_record,
                 user_address=base,
@@ -119,34 +121,17 @@ def _layout(session: SweepSession) -> MemoryLayout:
     )  # fmt: skip
 
 
-def _stage(
-    session: SweepSession, asked: Asked, index: int, scores: Sequence[StageScores]
-) -> StageLoad:
-    """Return a stage. scores : of its items; none: nothing reached it."""
-    query, (slot, k) = asked.query, asked.query.stages[index]
-    ranker, tasks = session.rankers.both[slot], query.tasks_of(index)
-    releases = [
-        Release.of(len(each.ids), each.bins_scanned, each.passes)
-        for found in scores
-        if index < len(query.stages) - 1
-        for each in survivors(found, ranker, k, tasks, query.survivor_limit, index == 0)
-    ]
-    return StageLoad(
-        model=ranker.name,
-        k=k,
-        tasks=tasks,
-        lanes=tuple(_stage_place(session, index)[1]),
-        releases=tuple(releases),
-        sub_batch=asked.dealing.sub_batch,
-    )
+def image_lanes(session: SweepSession) -> list[tuple[CompiledModels, range]]:
+    """Return the images that a session's device is loaded with, in order, and their lanes."""
+    lanes, back = len(session.machine.partition), session.machine.back_lane
+    places = [range(back), range(back, lanes)] if back else [range(lanes)]
+    return list(zip(session.pinned_images, places, strict=True))
 
 
 def _stage_place(session: SweepSession, index: int) -> tuple[CompiledModels, range]:
     """Return the image and the lanes of a stage."""
-    lanes, back = len(session.machine.partition), session.machine.back_lane
-    if not back:
-        return session.pinned_images[0], range(lanes)
-    return session.pinned_images[min(index, 1)], range(back, lanes) if index else range(back)
+    places = image_lanes(session)
+    return places[min(index, len(places) - 1)]
 
 
 def _pinned(session: SweepSession) -> PinnedRows | None:
@@ -160,7 +145,7 @@ def _pinned(session: SweepSession) -> PinnedRows | None:
 
 
 @contextmanager
-def traced_session(session: SweepSession) -> Iterator[SessionTraces]:
+def traced_session(session: SweepSession, *, sub_batches: bool = False) -> Iterator[SessionTraces]:
     """Yield the queries of a session and a machine whose caches are as after a LOAD."""
     config = session.config
     lanes: dict[int, dict[str, ModelShape]] = {}
@@ -180,4 +165,4 @@ def traced_session(session: SweepSession) -> Iterator[SessionTraces]:
             taken=len(session.pinned_images),  # a LOAD each
         )
         traced = TracedMachine(machine, memory, pinned=_pinned(session), ring=ring)
-        yield SessionTraces(session, traced)
+        yield SessionTraces(session, traced, sub_batches=sub_batches)

@@ -26,6 +26,7 @@ from rpaccel.main_job.sweep_session import (
     SweepSession,
     measured_session,
 )
+from rpaccel.main_job.sweep_trace import trace_session
 from rpaccel.main_job.sweep_traced import SessionTraces, traced_session
 from rpaccel.main_job.sweep_units import event_units
 from rpaccel.perfmodel.analytic import evaluate
@@ -166,10 +167,12 @@ def validate_sweep(
     *,
     build_dir: Path = BUILD_DIR,
     say: Callable[[str], None] = print,
+    trace: Path | None = None,
 ) -> Iterator[SweepPoint | LoadPoint]:
     """Yield random points on one of SWEEP_MACHINES: SESSION_QUERIES and a load of each session.
 
-    Raises RuntimeError if an answer is not golden.
+    trace : folder of a timeline of each session, which is asked again for it, on a device that logs
+    its tasks; the points stay as they are. Raises RuntimeError if an answer is not golden.
     """
     machine = sweep_machine(name)
     library = build_simulator(machine.config, build_dir=build_dir, progress=say)
@@ -177,21 +180,27 @@ def validate_sweep(
     for number in range(sessions):
         session = SweepSession(machine, seed, number)
         alone, load = measured_session(session, library, build_dir)
-        with traced_session(session) as traces:
+        with traced_session(session, sub_batches=trace is not None) as traces:
             traces.run([session.warming])
             for index, (asked, measured) in enumerate(zip(session.alone, alone, strict=True)):
                 yield _point(session, index, asked, measured, traces)
             yield _load(session, load, traces)
+        if trace is not None:
+            trace_session(session, library, traces.reports, trace / f"sweep_{name}_{number}.json")
         done = (number + 1) * SESSION_QUERIES
         say(f"{name}: {done} points, {time.monotonic() - begin:.0f} s")
 
 
 def validate_sweeps(
-    sessions: int, seed: int, *, say: Callable[[str], None] = print
+    sessions: int, seed: int, *, say: Callable[[str], None] = print, trace: Path | None = None
 ) -> list[SweepPoint | LoadPoint]:
-    """Return the points of `sessions` sessions on each of SWEEP_MACHINES."""
+    """Return the points of `sessions` sessions on each of SWEEP_MACHINES; see `validate_sweep`."""
     names = SWEEP_MACHINES if sessions else ()
-    return [point for name in names for point in validate_sweep(name, sessions, seed, say=say)]
+    return [
+        point
+        for name in names
+        for point in validate_sweep(name, sessions, seed, say=say, trace=trace)
+    ]
 
 
 def sweep_rates(points: Sequence[SweepPoint | LoadPoint]) -> dict[str, float]:

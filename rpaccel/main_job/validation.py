@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rpaccel.golden.lane import Query, QueryResult, run_query
+from rpaccel.golden.lane import Query, QueryResult
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.driver import Completion, Request
 from rpaccel.host.row_memory import row_memory
@@ -18,7 +18,9 @@ from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.main_job.error_cells import relative_errors
 from rpaccel.main_job.random_queries import Sizes, draw_rankers, draw_sizes
+from rpaccel.main_job.run_trace import LOG_ENTRIES, Answered
 from rpaccel.main_job.session import Session
+from rpaccel.main_job.validation_trace import ValidationTrace
 from rpaccel.perfmodel.gather_traces import rows_named
 from rpaccel.perfmodel.report import UNIT_FIELDS, QueryReport
 from rpaccel.perfmodel.row_hits import bank_skew
@@ -118,11 +120,13 @@ def validate_machine(
     *,
     build_dir: Path = BUILD_DIR,
     say: Callable[[str], None] = print,
+    trace: Path | None = None,
 ) -> Iterator[ValidationPoint]:
     """Yield the counters of `queries` random queries, one after another, on one of MACHINES.
 
-    A set of rankers and a latency of the memory for SESSION_QUERIES of them. Raises RuntimeError if
-    an answer is not golden.
+    A set of rankers and a latency of the memory for SESSION_QUERIES of them. trace : folder of a
+    timeline of each such session; the devices then log their tasks, which no counter of a query
+    that is alone shows. Raises RuntimeError if an answer is not golden.
     """
     config = validation_config(name)
     library = build_simulator(config, build_dir=build_dir, progress=say)
@@ -130,7 +134,8 @@ def validate_machine(
     for session, first in enumerate(range(0, queries, SESSION_QUERIES)):
         rng = np.random.default_rng([seed, list(MACHINES).index(name), session])
         count = min(SESSION_QUERIES, queries - first)
-        yield from _session(config, library, rng, count, name, session)
+        picture = trace and trace / f"{config.name}_{session}.json"
+        yield from _session(config, library, rng, count, (name, session), picture)
         say(f"{name}: {first + count} of {queries} queries, {time.monotonic() - begin:.0f} s")
 
 
@@ -139,8 +144,8 @@ def _session(
     library: Path,
     rng: np.random.Generator,
     count: int,
-    name: str,
-    number: int,
+    where: tuple[str, int],
+    trace: Path | None,
 ) -> Iterator[ValidationPoint]:
     models = int(rng.integers(1, min(MOST_MODELS, config.model_slots) + 1))
     rankers = draw_rankers(rng, config, models)
@@ -149,14 +154,18 @@ def _session(
     with (
         VerilatedDevice(config, timing, memory_bytes=MEMORY_BYTES, library=library) as device,
         row_memory(config, timing) as memory,
+        row_memory(config, timing) as told_memory,
     ):
         session = Session(
             device, config, int(rng.integers(1 << 31)), depth=1, rankers=rankers,
-            memory_bytes=MEMORY_BYTES,
+            memory_bytes=MEMORY_BYTES, task_log_entries=LOG_ENTRIES if trace else 0,
         )  # fmt: skip
         lane = TracedLane(config, memory)
+        timeline = ValidationTrace(session, timing, told_memory) if trace else None
         for index, size in enumerate(sizes):
-            yield from _points(session, lane, size, timing, (name, number, index))
+            yield from _points(session, lane, size, timing, (*where, index), timeline)
+        if trace and timeline:
+            timeline.write(trace)
 
 
 def _points(
@@ -165,13 +174,15 @@ def _points(
     size: Sizes,
     timing: MemoryTiming,
     where: tuple[str, int, int],
+    timeline: ValidationTrace | None,
 ) -> Iterator[ValidationPoint]:
     machine, number, index = where
     query, request = session.query(**size)
     completion = session.ask(request)
-    session.check(completion, query, f"{machine}, session {number}, query {index}")
-    golden = run_query(query, session.rankers, session.config)
+    golden = session.check(completion, query, f"{machine}, session {number}, query {index}")
     asked = _by_records(session, query, request, golden)
+    if timeline:
+        timeline.take(Answered(query=query, golden=golden, completion=completion), asked)
     begin = time.process_time()
     records = lane.query(asked, goes_on=len(golden.stages) < len(query.stages))
     middle = time.process_time()
