@@ -83,6 +83,17 @@ def answers(job: CompiledJob, device: Bus, users: Sequence[int]) -> Iterator[Com
     yield from _ask(job, driver, _load(job, driver), users)
 
 
+def user_request(job: CompiledJob, table: FeatureTable, user: int) -> Request:
+    """Return the request of a user's two-stage query. table : of all items."""
+    return Request(
+        user_record=job.user_records[user].tobytes(),
+        candidates=job.inputs.split.candidates(user).astype(np.uint32),
+        features=table,
+        stages=STAGES,
+        top_n=TOP_N,
+    )
+
+
 def _load(job: CompiledJob, driver: Driver) -> FeatureTable:
     driver.load_models(job.compiled)
     return driver.register_feature_table(job.feature_table)
@@ -91,16 +102,7 @@ def _load(job: CompiledJob, driver: Driver) -> FeatureTable:
 def _ask(
     job: CompiledJob, driver: Driver, table: FeatureTable, users: Sequence[int]
 ) -> Iterator[Completion]:
-    yield from driver.run(
-        Request(
-            user_record=job.user_records[user].tobytes(),
-            candidates=job.inputs.split.candidates(user).astype(np.uint32),
-            features=table,
-            stages=STAGES,
-            top_n=TOP_N,
-        )
-        for user in users
-    )
+    yield from driver.run(user_request(job, table, user) for user in users)
 
 
 def run_queries(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from pathlib import Path
 
 from rpaccel.host.axi_memory import MEMORIES, MemoryTiming
-from rpaccel.host.compile import compile_models
-from rpaccel.host.driver import Driver, Request
+from rpaccel.host.compile import CompiledModels, compile_models
+from rpaccel.host.driver import Completion, Driver, FeatureTable
 from rpaccel.host.row_pins import Pins, profile_rows
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.inputs import load_inputs
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.main_job.netlist import MEMORY_BYTES, STAGES, TOP_N, difference
+from rpaccel.main_job.netlist import MEMORY_BYTES, STAGES, TOP_N, difference, user_request
 from rpaccel.main_job.rankers import CompiledJob, compile_job
+from rpaccel.main_job.run_trace import LOG_ENTRIES, Answered, DeviceTrace, row_totals
 from rpaccel.spec.accelerator import load_accelerator
 
 __all__ = ["CacheCase", "row_cache_study", "row_cache_text", "row_cache_values"]
@@ -55,6 +55,11 @@ class CacheCase:
     counts: dict[str, int]
 
     @property
+    def name(self) -> str:
+        """The memory, and what the caches do, as a file is called."""
+        return self.memory + "_pinned" * self.pinned + "_ahead" * self.ahead
+
+    @property
     def beats_read(self) -> int:
         """Beats of rows that came from memory."""
         return sum(self.counts[name] for name in ("misses", "refused", "prefetches"))
@@ -67,10 +72,13 @@ def row_cache_study(
     seed: int,
     *,
     progress: Callable[[str], None] = print,
+    trace: Path | None = None,
 ) -> Iterator[CacheCase]:
     """Yield a case for each memory, with and without pins, with and without prefetches.
 
-    Raises RuntimeError if an answer is not the golden one.
+    trace : folder of a timeline of each case, which is simulated again for it, on a device that
+    logs its tasks; the model beside it does not read ahead. Raises RuntimeError if an answer is not
+    the golden one.
     """
     inputs, config = load_inputs(data, seed), load_accelerator(preset)
     job = compile_job(inputs, config, seed)
@@ -90,46 +98,73 @@ def row_cache_study(
             for ahead in (False, True):
                 compiled = pinned_models if pinned else job.compiled
                 progress(f"{memory}, pinned {pinned}, ahead {ahead}")
-                with VerilatedDevice(
-                    config, timing, memory_bytes=MEMORY_BYTES, library=library
-                ) as device:
-                    driver = Driver(device, config, MEMORY_BYTES, depth=1, prefetch=ahead)
-                    driver.load_models(compiled)
-                    yield _run(job, driver, asked, memory, pinned, ahead)
+                bench = _Bench(job, compiled, library, timing, ahead)
+                completions, counts = bench.run(asked)
+                case = CacheCase(
+                    memory=memory,
+                    pinned=pinned,
+                    ahead=ahead,
+                    queries=len(asked),
+                    cycles=sum(each.total_cycles for each in completions),
+                    gather_cycles=(
+                        sum(each.gather_cycles[0] for each in completions),
+                        sum(each.gather_cycles[1] for each in completions),
+                    ),
+                    counts=counts,
+                )
+                if trace is not None:
+                    bench.run(asked, trace / f"{case.name}.json")
+                yield case
 
 
-def _run(
-    job: CompiledJob, driver: Driver, users: Sequence[int], memory: str, pinned: bool, ahead: bool
-) -> CacheCase:
-    """Ask every user's query."""
-    table = driver.register_feature_table(job.feature_table)
-    completions = []
-    for user in users:
-        request = Request(
-            user_record=job.user_records[user].tobytes(),
-            candidates=job.inputs.split.candidates(user).astype(np.uint32),
-            features=table,
-            stages=STAGES,
-            top_n=TOP_N,
-        )
-        completion = driver.wait(driver.submit(request))
-        wrong = difference(f"user {user}", completion, job.golden(user, STAGES, TOP_N))
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """A machine that `compiled` is loaded into, with a memory of `timing`; it may read `ahead`."""
+
+    job: CompiledJob
+    compiled: CompiledModels
+    library: Path
+    timing: MemoryTiming
+    ahead: bool
+
+    def run(
+        self, users: Sequence[int], trace: Path | None = None
+    ) -> tuple[list[Completion], dict[str, int]]:
+        """Ask every user's query, one after another, on a device that was just made.
+
+        trace : where a timeline is written; the device then logs its tasks. Returns the answers and
+        the counters of all row banks together.
+        """
+        config, completions = self.job.config, []
+        with VerilatedDevice(
+            config, self.timing, memory_bytes=MEMORY_BYTES, library=self.library
+        ) as device:
+            driver = Driver(
+                device, config, MEMORY_BYTES, depth=1, prefetch=self.ahead,
+                task_log_entries=LOG_ENTRIES if trace else 0,
+            )  # fmt: skip
+            driver.load_models(self.compiled)
+            images = [(self.compiled, (0,))]
+            timeline = DeviceTrace(driver, self.job.rankers, self.timing, images) if trace else None
+            table = driver.register_feature_table(self.job.feature_table)
+            for user in users:
+                answered = self._ask(driver, table, user)
+                completions.append(answered.completion)
+                if timeline:
+                    timeline.take([answered])
+            if trace and timeline:
+                timeline.write(trace)
+            return completions, row_totals(driver)
+
+    def _ask(self, driver: Driver, table: FeatureTable, user: int) -> Answered:
+        """Ask a user's query. Raises RuntimeError if the answer is not the golden one."""
+        completion = driver.wait(driver.submit(user_request(self.job, table, user)))
+        golden = self.job.golden(user, STAGES, TOP_N)
+        wrong = difference(f"user {user}", completion, golden)
         if wrong is not None:
             raise RuntimeError(f"the netlist is not bit-exact: {wrong}")
-        completions.append(completion)
-    banks = driver.row_counters()
-    return CacheCase(
-        memory=memory,
-        pinned=pinned,
-        ahead=ahead,
-        queries=len(users),
-        cycles=sum(each.total_cycles for each in completions),
-        gather_cycles=(
-            sum(each.gather_cycles[0] for each in completions),
-            sum(each.gather_cycles[1] for each in completions),
-        ),
-        counts={name: sum(bank[name] for bank in banks) for name in banks[0]},
-    )
+        query = self.job.query(user, STAGES, TOP_N)
+        return Answered(query=query, golden=golden, completion=completion)
 
 
 def row_cache_text(cases: Sequence[CacheCase], data: str, preset: str) -> str:
