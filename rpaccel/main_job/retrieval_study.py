@@ -310,10 +310,12 @@ def run_retrieval_study(
     seed: int = 1,
     folder: Path = BUILD_DIR / "retrieval",
     progress: Say = print,
+    trace: Path | None = None,
 ) -> RetrievalStudy:
     """Return all figures. repeats : of a Faiss call, the least counts; trials : of a simulated cut.
 
     cpu : Faiss's times, measured before; None: here. gpu : a GPU's; None: not measured.
+    trace : folder of timelines of the simulated devices.
     Raises ModuleNotFoundError without faiss-cpu, ValueError for times of another corpus or K.
     """
     for profile, device in ((cpu, "cpu"), (gpu, "gpu")):
@@ -379,7 +381,7 @@ def run_retrieval_study(
         merge_s_per_row=cpu.merge_s_per_row,
         gpu=gpu,
         scale=scale_rows(design, constant, rows, k, cpu.merge_s_per_row),
-        simulated=shard_study(seed=seed, progress=progress),
+        simulated=shard_study(seed=seed, progress=progress, trace=trace),
         rounds=round_rows(rows, k, trials, seed),
         round_trials=trials,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,10 @@ import numpy.typing as npt
 from rpaccel.golden.retrieval import inner_product, top_k
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.corpus_shards import ShardedAnswer, ShardedCorpus
-from rpaccel.host.driver import Driver
 from rpaccel.host.verilated_device import VerilatedDevice, build_simulator
 from rpaccel.main_job.markdown import markdown_table
 from rpaccel.main_job.scan_latency import CLOCK_HZ, asked_of, counted, path_of
+from rpaccel.main_job.shard_trace import PageDriver, ScanCosts, ShardTrace
 from rpaccel.perfmodel.retrieval_latency import constant_of
 from rpaccel.perfmodel.retrieval_shards import kept_rows, replicate, second_round, shard
 from rpaccel.spec.accelerator import AcceleratorConfig, load_accelerator
@@ -86,11 +87,12 @@ def shard_study(
     queries: int = 16,
     seed: int = 1,
     progress: Callable[[str], None] = print,
+    trace: Path | None = None,
 ) -> ShardStudy:
     """Run copies and shards of a random corpus; see `_cases`.
 
     rows : int  A multiple of the devices. queries : int  Of a batch: each copy of a corpus has full
-        scans of half of it too.
+        scans of half of it too. trace : Path  Folder of a timeline of each run.
     Raises ValueError for other numbers, RuntimeError if an answer is not that of a sort of all.
     """
     config = load_accelerator(preset)
@@ -105,7 +107,8 @@ def shard_study(
     runs = []
     for devices in device_counts:
         for shards, kept in _cases(devices, rows, k):
-            found = bench.run(devices, shards, kept)
+            name = f"{devices}_devices_{shards}_shards_{kept}_rows.json"
+            found = bench.run(devices, shards, kept, trace and trace / name)
             progress(
                 f"{devices} devices, {shards} shards, {kept} rows of each: "
                 f"{found.latency_cycles:,.0f} cycles"
@@ -140,9 +143,18 @@ class _Bench:
         self.wanted = [top_k(inner_product(corpus, vector), k).tolist() for vector in vectors]
         self.library = build_simulator(config, progress=progress)
 
-    def run(self, devices: int, shards: int, kept: int) -> ShardRun:
-        """Return what `devices` take in `shards` parts that give `kept` rows at a time."""
-        batch = len(self.vectors)
+    def run(self, devices: int, shards: int, kept: int, trace: Path | None = None) -> ShardRun:
+        """Return what `devices` take in `shards` parts that give `kept` rows at a time.
+
+        trace : where a timeline is written.
+        """
+        batch, scan_s = len(self.vectors), self._scan_s(shards, kept)
+        costs = ScanCosts(
+            scan_cycles=scan_s[0] / shards * CLOCK_HZ,
+            constant_cycles=scan_s[1] * CLOCK_HZ,
+            shared=self.config.retrieval_queries,
+        )
+        picture = ShardTrace(self.vectors, devices, costs)
         with ExitStack() as stack:
             netlists = [stack.enter_context(self._device()) for _ in range(devices)]
             drivers = [self._driver(netlist) for netlist in netlists]
@@ -155,14 +167,17 @@ class _Bench:
                 cycles = [
                     netlist.cycles - start for netlist, start in zip(netlists, before, strict=True)
                 ]
+                picture.add([driver.take_pages() for driver in drivers], before, max(cycles))
                 return max(cycles), self._check(places, answers)
 
             singles = np.array([ask(range(n, n + 1)) for n in range(SINGLES)])
             (half, few), (whole, many) = ask(range(batch // 2)), ask(range(batch))
         latency, again = singles.mean(axis=0).tolist()
         asked, batches = SINGLES + batch // 2 + batch, batch // 2 + batch
-        model_latency, _ = self._model(devices, shards, kept, again)
-        _, model_rate = self._model(devices, shards, kept, (few + many) / batches)
+        if trace is not None:
+            picture.write(trace)
+        model_latency, _ = self._model(devices, shards, kept, scan_s, again)
+        _, model_rate = self._model(devices, shards, kept, scan_s, (few + many) / batches)
         chance = second_round(len(self.corpus), self.k, shards, kept) if shards > 1 else 0.0
         return ShardRun(
             devices=devices,
@@ -185,8 +200,8 @@ class _Bench:
             library=self.library,
         )
 
-    def _driver(self, netlist: VerilatedDevice) -> Driver:
-        return Driver(
+    def _driver(self, netlist: VerilatedDevice) -> PageDriver:
+        return PageDriver(
             netlist,
             self.config,
             netlist.memory_bytes,
@@ -202,8 +217,8 @@ class _Bench:
                 raise RuntimeError(f"query {place}: wrong rows")
         return sum(max(answer.pages) > 1 for answer in answers)
 
-    def _model(self, devices: int, shards: int, kept: int, again: float) -> tuple[float, float]:
-        """Return latency [cycles] and queries for 10^6 cycles. again : share asked again."""
+    def _scan_s(self, shards: int, kept: int) -> tuple[float, float]:
+        """Return the time of a scan of all rows by one device, and its constant of a shard [s]."""
         config = self.config
         path, part = path_of(config, MEMORY), self.corpus[::shards]
         per_row = part.shape[1] // config.beat_bytes
@@ -212,9 +227,13 @@ class _Bench:
             for query in asked_of(part, self.vectors[:SINGLES], kept)
         ]
         constants = [constant_of(each, path, beats_per_row=per_row).total for each in reports]
-        rest = float(np.mean(constants)) / CLOCK_HZ
-        scan = self.corpus.nbytes / path.bytes_per_s
-        of_shards = shard(shards, scan, rest, config.retrieval_queries, kept, self.k, 0.0, again)
+        return self.corpus.nbytes / path.bytes_per_s, float(np.mean(constants)) / CLOCK_HZ
+
+    def _model(
+        self, devices: int, shards: int, kept: int, scan_s: tuple[float, float], again: float
+    ) -> tuple[float, float]:
+        """Return latency [cycles] and queries for 10^6 cycles. again : share asked again."""
+        of_shards = shard(shards, *scan_s, self.config.retrieval_queries, kept, self.k, 0.0, again)
         found = replicate(devices // shards, of_shards.latency_s, of_shards.queries_per_s)
         return found.latency_s * CLOCK_HZ, 1e6 * found.queries_per_s / CLOCK_HZ
 
