@@ -17,7 +17,7 @@ from rpaccel import (
     report_verbs,
     schedule_verbs,
 )
-from rpaccel.console import Data, Json, Preset, Seed, explain, only_json, print_json
+from rpaccel.console import Data, Json, Preset, Seed, TraceFolder, explain, only_json, print_json
 from rpaccel.profile_verbs import profile_app
 
 app = typer.Typer(
@@ -114,9 +114,7 @@ def verilog(
 def sim(
     preset: Preset = "tiny",
     queries: Annotated[int, typer.Option(help="Random queries.", min=1)] = 100,
-    trace: Annotated[
-        Path | None, typer.Option(help="Folder of timelines, device and model, for Perfetto.")
-    ] = None,
+    trace: TraceFolder = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

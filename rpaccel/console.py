@@ -13,6 +13,9 @@ from pydantic import ValidationError
 Preset = Annotated[str, typer.Option(help="Preset in spec/presets/, or a YAML file.")]
 Data = Annotated[str, typer.Option(help="ml-100k, synthetic, or a folder with a log of your own.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+TraceFolder = Annotated[
+    Path | None, typer.Option(help="Folder of timelines, device and model, for Perfetto.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

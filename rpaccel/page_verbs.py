@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Data, Json, Preset, Seed, only_json, print_json, show_page
+from rpaccel.console import Data, Json, Preset, Seed, TraceFolder, only_json, print_json, show_page
 
 __all__ = ["VERBS"]
 
@@ -100,6 +100,7 @@ def validate(
     check: Annotated[
         bool, typer.Option("--check", help="Fail if an error exceeds its ceiling; defaults only.")
     ] = False,
+    trace: TraceFolder = None,
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
@@ -120,9 +121,9 @@ def validate(
     points = [
         point
         for name in names
-        for point in validation.validate_machine(name, queries, seed, say=say)
+        for point in validation.validate_machine(name, queries, seed, say=say, trace=trace)
     ]
-    sweep = sweep_validation.validate_sweeps(sessions, seed, say=say)
+    sweep = sweep_validation.validate_sweeps(sessions, seed, say=say, trace=trace)
     rates = validation.rates(points) | sweep_validation.sweep_rates(sweep)
     folder = RunFolder(out)
     values = validation_page.validation_values(points, sweep, rates)
@@ -242,6 +243,7 @@ def row_caches(
     out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/row_caches.md"
     ),
+    trace: TraceFolder = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -249,7 +251,7 @@ def row_caches(
     from rpaccel.main_job import row_cache_study as study  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    cases = list(study.row_cache_study(data, preset, users, seed, progress=say))
+    cases = list(study.row_cache_study(data, preset, users, seed, progress=say, trace=trace))
     text = study.row_cache_text(cases, data, preset)
     show_page(out, text, study.row_cache_values(cases) if json else None)
 
@@ -333,6 +335,10 @@ def retrieval_study(
     gpu: Annotated[
         Path, typer.Option(help="A GPU's times by `rpaccel profile scan`, if the file is there.")
     ] = Path("build/scan_gpu.json"),
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Folder of timelines of the simulated devices, for Perfetto."),
+    ] = None,
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
@@ -350,6 +356,7 @@ def retrieval_study(
         gpu=load_profile(gpu) if gpu.exists() else None,
         seed=seed,
         progress=say,
+        trace=trace,
     )
     values = retrieval_values(study)
     write_retrieval(study, values, plots)
