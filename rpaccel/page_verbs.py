@@ -217,6 +217,7 @@ def retrieval_scan(
     out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/retrieval_scan.md"
     ),
+    trace: TraceFolder = None,
     seed: Seed = 1,
     json: Json = False,
 ) -> None:
@@ -230,7 +231,7 @@ def retrieval_scan(
     sizes = {"rows": rows, "k": k, "queries": queries, "seed": seed}
     memories = ("hbm2", "ddr4")
     found = list(study.scan_study(counts, memories, study.ORDERS, progress=say, **sizes))
-    laws = list(study.law_study(counts, memories, progress=say, **sizes))
+    laws = list(study.law_study(counts, memories, progress=say, trace=trace, **sizes))
     masks = list(study.mask_study(counts[0], memories[0], progress=say, **sizes))
     text = study.scan_text(found, laws, masks)
     show_page(out, text, study.scan_values(found, laws, masks) if json else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,8 +223,12 @@ def law_study(
     queries: int,
     seed: int,
     progress: Callable[[str], None],
+    trace: Path | None = None,
 ) -> Iterator[LatencyRow]:
-    """Run scans alone by ports, K and length of rows; 16 ports read as many bytes as `rows` are."""
+    """Run scans alone by ports, K and length of rows; 16 ports read as many bytes as `rows` are.
+
+    trace : folder of a timeline of each.
+    """
     sizes = [(ROW_BYTES, max(1, k // part)) for part in (1, 8, 64)]
     sizes += [(length * ROW_BYTES, k) for length in (2, 8)]
     for count in ports:
@@ -235,6 +240,7 @@ def law_study(
             corpus_bytes=rows * ROW_BYTES // 16 * count,
             seed=seed,
             progress=progress,
+            trace=trace,
         )
 
 

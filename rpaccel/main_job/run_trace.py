@@ -33,7 +33,7 @@ from rpaccel.spec.platform import MemoryTiming as ModelTiming
 
 __all__ = [
     "LOG_ENTRIES", "Answered", "DeviceTrace", "Images", "RunTrace", "hit_share",
-    "retrieval_events", "row_totals", "task_log_of",
+    "retrieval_events", "row_totals", "task_log_of", "write_events",
 ]  # fmt: skip
 
 LOG_ENTRIES = 1024  # of a device's log of tasks, at most between two calls of `add`
@@ -76,6 +76,12 @@ def task_log_of(driver: Driver) -> TaskLogReader:
     if driver.task_log is None:
         raise ValueError("driver must keep a log of tasks for a timeline, not none")
     return driver.task_log
+
+
+def write_events(path: Path, *sources: Iterable[Event]) -> None:
+    """Write events as a file that ui.perfetto.dev and chrome://tracing open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(trace_json(*sources))
 
 
 class RunTrace:
@@ -161,9 +167,8 @@ class RunTrace:
             )
 
     def write(self, path: Path) -> None:
-        """Write the picture; ui.perfetto.dev and chrome://tracing open it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(trace_json(self.events))
+        """Write the picture; see `write_events`."""
+        write_events(path, self.events)
 
     def _shape(
         self, image: CompiledModels, slot: int, each: Answered, number: int, stage: int

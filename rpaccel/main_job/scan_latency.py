@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from rpaccel.host.retrieval_simulator import (
     run_retrieval,
 )
 from rpaccel.main_job.markdown import markdown_table
+from rpaccel.main_job.query_tracks import QueryTracks, write_tracks
 from rpaccel.perfmodel import retrieval
 from rpaccel.perfmodel.retrieval_latency import (
     DDR4_PORT_BYTES_PER_S,
@@ -27,6 +29,7 @@ from rpaccel.perfmodel.retrieval_latency import (
     MemoryPath,
     constant_of,
 )
+from rpaccel.perfmodel.trace_events import QuerySpan
 from rpaccel.rtl.memory_fabric import SCAN_SLOTS
 from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 from rpaccel.spec.retrieval import Metric
@@ -35,7 +38,7 @@ from rpaccel.spec.stripe import port_of
 
 __all__ = [
     "CLOCK_HZ", "LatencyRow", "asked_of", "counted", "ideal_cycles", "latency_study",
-    "latency_text", "path_of",
+    "latency_text", "path_of", "scan_tracks",
 ]  # fmt: skip
 
 Int8 = npt.NDArray[np.int8]
@@ -162,10 +165,12 @@ def latency_study(
     corpus_bytes: int,
     seed: int,
     progress: Callable[[str], None],
+    trace: Path | None = None,
 ) -> Iterator[LatencyRow]:
     """Run two scans of each case; sizes : (row_bytes, k), rows of whole beats of one port each.
 
-    Raises RuntimeError if an answer is not that of a full sort.
+    trace : folder of a timeline of each case. Raises RuntimeError if an answer is not that of a
+    full sort.
     """
     program = build_retrieval(config, progress=progress)
     for row_bytes, k in sizes:
@@ -189,7 +194,7 @@ def latency_study(
             _check(run, [top_k(each, k) for each in scores])
             last, behind = (max(found, key=lambda each: each.ended) for found in run.answers)
             once, twice = (ideal_cycles(config, timing, corpus_bytes, n) for n in (1, 2))
-            yield LatencyRow(
+            row = LatencyRow(
                 ports=config.memory_ports,
                 memory=memory,
                 row_bytes=row_bytes,
@@ -204,6 +209,35 @@ def latency_study(
                 period_cycles=behind.reported - last.reported,
                 ideal_period_cycles=twice - once,
             )
+            if trace is not None:
+                name = f"{row.ports}_ports_{memory}_{row_bytes}_bytes_{k}_rows.json"
+                write_tracks(trace / name, scan_tracks(run, row))
+            yield row
+
+
+def scan_tracks(run: RetrievalRun, row: LatencyRow) -> list[QueryTracks]:
+    """Return the queries of scans that follow each other, in the engine and by the formulas.
+
+    A query is called by its number in the run; all of them wait from the first scan's start on.
+    """
+    engine = QueryTracks(source="engine", queries=2)
+    model = QueryTracks(source="model", queries=4)
+    begin, tag = min(answer.started for answer in run.answers[0]), 0
+    for scan, answers in enumerate(run.answers):
+        starts, scanned = (round(begin + n * row.stream_cycles) for n in (scan, scan + 1))
+        end = scanned + row.constant.total
+        for answer in answers:
+            engine.add(
+                QuerySpan(tag=tag, fetched_at=begin, begun_at=answer.started, ended_at=answer.ended)
+            )
+            engine.add_part(
+                "scan", tag, answer.started, answer.reported, beats=answer.beats,
+                stalled_cycles=answer.stalled_cycles,
+            )  # fmt: skip
+            model.add(QuerySpan(tag=tag, fetched_at=begin, begun_at=starts, ended_at=end))
+            model.add_part("scan", tag, starts, scanned)
+            tag += 1
+    return [engine, model]
 
 
 def _check(run: RetrievalRun, wanted: Sequence[npt.NDArray[np.int64]]) -> None:

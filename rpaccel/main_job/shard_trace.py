@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rpaccel.host.driver import Completion, Driver, Request, Retrieval
+from rpaccel.main_job.query_tracks import QueryTracks, write_tracks
 from rpaccel.main_job.run_trace import retrieval_events
-from rpaccel.perfmodel.trace_events import Event, QuerySpan, query_span, trace_events, trace_json
+from rpaccel.perfmodel.trace_events import QuerySpan
 
 __all__ = ["PageDriver", "ScanCosts", "ShardTrace"]
 
@@ -81,9 +82,10 @@ class ShardTrace:
         self._costs, self._now = costs, 0
         own = ["host", *(f"device {number}" for number in range(devices))]
         names = [*own, *(f"{MODEL}{name}" for name in own)]
-        self._processes = {name: 1 + 2 * number for number, name in enumerate(names)}
-        self._spans: dict[str, list[QuerySpan]] = {name: [] for name in names}
-        self._parts: list[Event] = []  # of queries
+        self._tracks = {
+            name: QueryTracks(source=name, queries=2 * number)
+            for number, name in enumerate(names, start=1)
+        }
 
     def add(self, pages: Sequence[Sequence[Page]], begins: Sequence[int], cycles: int) -> None:
         """Add queries that were asked at once.
@@ -106,25 +108,17 @@ class ShardTrace:
         self._now = max(end, self._now + cycles)
 
     def write(self, path: Path) -> None:
-        """Write the picture; ui.perfetto.dev and chrome://tracing open it."""
-        queries = [
-            trace_events([], spans, source=name, process=self._processes[name])
-            for name, spans in self._spans.items()
-        ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(trace_json(*queries, self._parts))
+        """Write the picture of all that was added."""
+        write_tracks(path, self._tracks.values())
 
     def _place(self, asked: Retrieval) -> int:
         return self._places[np.asarray(asked.vector).tobytes()]
 
-    def _queries(self, name: str) -> int:
-        """Return the process of the queries of a host or a device."""
-        return self._processes[name] + 1
-
     def _add_device(self, name: str, completions: Sequence[Completion]) -> None:
+        tracks = self._tracks[name]
         for each in completions:
             begun = each.ended_at - each.total_cycles
-            self._spans[name].append(
+            tracks.add(
                 QuerySpan(
                     tag=each.tag,
                     fetched_at=begun - each.queue_cycles,
@@ -133,17 +127,14 @@ class ShardTrace:
                     status=each.status.name,
                 )
             )
-        self._parts += retrieval_events(completions, process=self._queries(name))
+        tracks.extend(retrieval_events(completions, process=tracks.queries))
 
     def _merge(self, name: str, rows: Counter[int], end: int) -> None:
         """Add the host's view of queries, whose answers are merged at `end`, in no time."""
+        tracks = self._tracks[name]
         for place, count in sorted(rows.items()):
-            self._spans[name].append(
-                QuerySpan(tag=place, fetched_at=self._now, begun_at=self._now, ended_at=end)
-            )
-            self._parts += query_span(
-                "merge", place, end, end, process=self._queries(name), facts={"rows": count}
-            )
+            tracks.add(QuerySpan(tag=place, fetched_at=self._now, begun_at=self._now, ended_at=end))
+            tracks.add_part("merge", place, end, end, rows=count)
 
     def _model(self, pages: Sequence[Sequence[Page]]) -> int:
         """Add what the model says of the same pages; return when the last answer is there.
@@ -168,7 +159,7 @@ class ShardTrace:
 
     def _scans(self, name: str, places: Sequence[int], begin: int) -> int:
         """Add scans for a round's queries, one behind the other; return the last one's end."""
-        end, shared = begin, self._costs.shared
+        tracks, end, shared = self._tracks[name], begin, self._costs.shared
         scan, constant = self._costs.scan_cycles, self._costs.constant_cycles
         for number, first in enumerate(range(0, len(places), shared)):
             starts, scanned, end = (
@@ -176,11 +167,6 @@ class ShardTrace:
                 for cycles in (number * scan, (number + 1) * scan, (number + 1) * scan + constant)
             )
             for place in places[first : first + shared]:
-                self._spans[name].append(
-                    QuerySpan(tag=place, fetched_at=begin, begun_at=starts, ended_at=end)
-                )
-                self._parts += query_span(
-                    "retrieval", place, starts, end, process=self._queries(name),
-                    facts={"scan_cycles": scanned - starts},
-                )  # fmt: skip
+                tracks.add(QuerySpan(tag=place, fetched_at=begin, begun_at=starts, ended_at=end))
+                tracks.add_part("retrieval", place, starts, end, scan_cycles=scanned - starts)
         return end

@@ -1,8 +1,18 @@
+import json
+
 import numpy as np
 import pytest
 
+from rpaccel.host.retrieval_simulator import RetrievalRun, ScanAnswer
 from rpaccel.main_job.retrieval_scan import machine, scan_study
-from rpaccel.main_job.scan_latency import LatencyRow, asked_of, latency_study, latency_text, path_of
+from rpaccel.main_job.scan_latency import (
+    LatencyRow,
+    asked_of,
+    latency_study,
+    latency_text,
+    path_of,
+    scan_tracks,
+)
 from rpaccel.perfmodel.retrieval_latency import Constant
 from tests.streams import NIGHTLY
 
@@ -47,6 +57,55 @@ def test_buckets_of_asked_queries():
     (query,) = asked_of(corpus, corpus[:1], 7)
     scores = corpus.astype(int) @ query.vector.astype(int)
     assert query.k == 7 and np.sort(scores)[500] < query.base < np.median(scores)
+
+
+def answer(started, reported, ended):
+    nothing = np.zeros(0, np.uint32)
+    return ScanAnswer(
+        scores=nothing.view(np.int32), ids=nothing, started=started, reported=reported, first=0,
+        ended=ended, status=0, found=0, scan_cycles=0, beats=64, stalled_cycles=3,
+    )  # fmt: skip
+
+
+def test_scans_follow_each_other_in_the_timeline():
+    scans = [[answer(100, 4000, 4110), answer(100, 4001, 4105)], [answer(4010, 8000, 8100)]]
+    run = RetrievalRun(cycles=9000, answers=scans, port_beats=())
+    events = [event for tracks in scan_tracks(run, ROW) for event in tracks.events()]
+    spans = [event for event in events if event["ph"] == "X"]
+    found = {
+        (event["pid"], event["name"], event["tid"] // 16): (event["ts"], event["ts"] + event["dur"])
+        for event in spans
+    }
+    engine = {key[2]: span for key, span in found.items() if key[:2] == (2, "query")}
+    model = {key[2]: span for key, span in found.items() if key[:2] == (4, "query")}
+    assert engine == {0: (100, 4110), 1: (100, 4105), 2: (4010, 8100)}
+    assert model == {0: (100, 4300), 1: (100, 4300), 2: (4196, 8396)}  # 4096 each, 104 beyond
+    assert found[2, "scan", 1] == (100, 4001) and found[4, "scan", 2] == (4196, 8292)
+    assert found[2, "waits", 2] == (100, 4010)
+    (facts,) = {tuple(e["args"].items()) for e in spans if e["name"] == "scan" and e["pid"] == 2}
+    assert dict(facts) == {"beats": 64, "stalled_cycles": 3}
+
+
+@pytest.mark.slow
+def test_a_timeline_of_each_case(tmp_path):
+    sizes, options = [(64, 128), (64, 16)], {"corpus_bytes": 1 << 20, "seed": 1, "progress": print}
+    config = machine(4, 2, 128)
+    plain = list(latency_study(config, ("hbm2",), sizes, **options))
+    assert list(latency_study(config, ("hbm2",), sizes, trace=tmp_path, **options)) == plain
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "4_ports_hbm2_64_bytes_128_rows.json", "4_ports_hbm2_64_bytes_16_rows.json",
+    ]  # fmt: skip
+    events = json.loads((tmp_path / "4_ports_hbm2_64_bytes_128_rows.json").read_text())
+    durations = {
+        pid: max(
+            event["dur"]
+            for event in events["traceEvents"]
+            if event["name"] == "query" and event["pid"] == pid and event["tid"] < 32
+        )
+        for pid in (2, 4)
+    }
+    assert durations[2] == plain[0].latency_cycles
+    assert durations[4] == round(plain[0].predicted_cycles)
 
 
 @pytest.mark.slow
