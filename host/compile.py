@@ -251,7 +251,7 @@ def compile_models(
         limit=limit,
         static_split=pins.split if pins else 0,
         manifest=_manifest(config, layouts, tables, image, image_address, base, limit)
-        | (_pin_summary(pins, pinned) if pins and pinned else {}),
+        | (_pin_summary(config, pins, pinned) if pins and pinned else {}),
     )
 
 
@@ -268,13 +268,14 @@ def _pin(config: AcceleratorConfig, tables: Sequence[PlacedTable], pins: Pins) -
             start = row * table.row_bytes
             found[table.address + start] = table.payload[start : start + table.row_bytes]
         rows.append(found)
-    return pin_sections(config, pins.split, rows)
+    return pin_sections(config, pins.split, rows, pins.banks)
 
 
-def _pin_summary(pins: Pins, pinned: PinSections) -> dict[str, Any]:
+def _pin_summary(config: AcceleratorConfig, pins: Pins, pinned: PinSections) -> dict[str, Any]:
     return {
         "static_caches": {
             "split": pins.split,
+            "banks": config.banks if pins.banks is None else pins.banks,
             "pinned_beats": list(pinned.pinned),
             "left_out_beats": list(pinned.left_out),
         }

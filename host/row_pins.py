@@ -29,9 +29,12 @@ class Pins:
     """Rows to pin, most popular first, for the front end and for later stages.
 
     split : int  lines of every bank's static cache that are the front end's.
+    banks : int  whose static caches are loaded, from bank 0 up; None: all. A bank's whole table is
+    loaded or none of it, so this is what a LOAD grows with.
     """
 
     split: int
+    banks: int | None = None
     rows: tuple[Sequence[RowName], ...] = field(default=((),) * STAGES)
 
 
@@ -45,18 +48,27 @@ class PinSections:
 
 
 def pin_sections(
-    config: AcceleratorConfig, split: int, rows: Sequence[Mapping[int, bytes]]
+    config: AcceleratorConfig,
+    split: int,
+    rows: Sequence[Mapping[int, bytes]],
+    banks: int | None = None,
 ) -> PinSections:
     """Return the sections that pin rows in the banks that they belong to.
 
     rows : per stage the address of a row to its bytes, most popular first. A row longer than a beat
     is pinned beat by beat; in a stage a row takes the room of the stage's largest one.
-    Raises ValueError for a machine without static caches, or a split or row that does not fit.
+    banks : whose static caches are loaded, from bank 0 up; None: all. The others hold nothing, as
+    LOAD forgets what they held: beats of their rows count as left out.
+    Raises ValueError for a machine without static caches, or a split, row or number of banks that
+    does not fit.
     """
     if not config.static_cache_lines:
         raise ValueError(f"{config.name}: static_cache_lines must be at least 1 to pin rows, not 0")
     if not 0 <= split <= config.static_cache_lines:
         raise ValueError(f"split must be in 0..{config.static_cache_lines}, not {split}")
+    loaded = config.banks if banks is None else banks
+    if not 1 <= loaded <= config.banks:
+        raise ValueError(f"banks must be in 1..{config.banks}, not {loaded}")
     pins, beat_bytes = bank_pins(config), config.beat_bytes
     sizes = [max((min(len(r), beat_bytes) for r in each.values()), default=4) for each in rows]
     parts: list[list[dict[int, bytes]]] = [[{} for _ in range(STAGES)] for _ in range(config.banks)]
@@ -69,7 +81,10 @@ def pin_sections(
                 parts[bank_of(config, at)][stage][at // 4] = part
     entries, lines = bytearray(), bytearray()
     pinned, left_out = [0] * STAGES, [0] * STAGES
-    for bank in parts:
+    for bank in parts[loaded:]:
+        for stage in range(STAGES):
+            left_out[stage] += len(bank[stage])
+    for bank in parts[:loaded]:
         table = pinned_table(pins, split, sizes, bank)
         for entry in table.entries:
             entries += entry.to_bytes(PIN_ENTRY_BITS // 8, "little")

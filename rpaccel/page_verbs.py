@@ -288,9 +288,14 @@ def criteo(
     ] = 0,
     scale_rows: Annotated[int, typer.Option(help="Rows of a table at most.", min=1)] = 20_000,
     quality: Annotated[int, typer.Option(help="Queries that quality is measured on.", min=1)] = 32,
-    pins: Annotated[
-        bool, typer.Option(help="Pin popular rows: LOAD fills all static caches, 8 bytes a cycle.")
-    ] = True,
+    pin_banks: Annotated[
+        int | None,
+        typer.Option(
+            help="Row banks whose static caches hold popular rows; 0: none, default: all. "
+            "LOAD fills them, 8 bytes a cycle.",
+            min=0,
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results/criteo"),
     page: Annotated[
         Path | None, typer.Option(help="Markdown page to write, too.", dir_okay=False)
@@ -310,7 +315,7 @@ def criteo(
         queries=queries,
         live=live,
         quality=quality,
-        pins=pins,
+        pin_banks=pin_banks,
         workload=CriteoConfig(seed=seed, scale_rows=scale_rows),
         trace=trace,
     )

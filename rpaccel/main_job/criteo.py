@@ -44,15 +44,16 @@ class CriteoAsk:
     queries : asked at once under 8 + 2. live : asked at once after each of two changes of the
     split, to quarters and back; 0: the split stays. The array is split anew while the last half of
     the queries are in flight, the new lanes are loaded when those are answered. quality : queries
-    that quality is measured on. pins : rows are pinned until the first change. trace : a timeline
-    is written; the device then logs its tasks in memory, which takes a few cycles.
+    that quality is measured on. pin_banks : of compile_criteo: whose static caches hold rows
+    until the first change. trace : a timeline is written; the device then logs its tasks in memory,
+    which takes a few cycles.
     """
 
     preset: str
     queries: int
     live: int
     quality: int
-    pins: bool
+    pin_banks: int | None
     workload: CriteoConfig
     trace: bool = False
 
@@ -179,7 +180,7 @@ def run_criteo(ask: CriteoAsk, out: Path, page: Path | None) -> list[dict[str, A
     with progress.step("queries, planted rankers, int8"):
         models = quantise_criteo(CriteoWorkload(ask.workload))
     with progress.step(f"images for the lanes of {config.name}"):
-        images = compile_criteo(models, config, pins=ask.pins)
+        images = compile_criteo(models, config, pin_banks=ask.pin_banks)
         folder.write_json("manifest", [images.large.manifest, images.first.manifest])
     with progress.step(f"quality on {ask.quality} queries"):
         rankings = [ranking.to_json() for ranking in criteo_quality(models, ask.quality)]

@@ -145,13 +145,14 @@ class CriteoImages:
 
 
 def compile_criteo(
-    models: CriteoModels, config: AcceleratorConfig, *, pins: bool = True
+    models: CriteoModels, config: AcceleratorConfig, *, pin_banks: int | None = None
 ) -> CriteoImages:
     """Compile both rankers for the lanes that run them.
 
-    pins : popular rows of both lie in the static caches until the first change of the split.
-    Raises ValueError for a machine that has no lanes for 8 + 2 and for quarters, or too little
-    memory in one of them.
+    pin_banks : banks, from the first on, in whose static caches popular rows of both lie until the
+    first change of the split; 0: none, None: all.
+    Raises ValueError for a machine that has no lanes for 8 + 2 and for quarters, too little memory
+    in one of them, or fewer banks.
     """
     eight_two = split_8_2(config)
     twos = [lane for lane in range(config.lanes) if config.lane_shape(lane) == (2, 2)]
@@ -169,7 +170,7 @@ def compile_criteo(
         name: compile_models([models.small], config.lane(lanes[0]), base=large.limit)
         for name, lanes in front.items()
     }
-    popular = _popular(models, config) if pins else None
+    popular = None if pin_banks == 0 else _popular(models, config, pin_banks)
     first = compile_models(
         [models.small],
         config.lane(front[EIGHT_TWO][0]),
@@ -189,7 +190,7 @@ def compile_criteo(
     )
 
 
-def _popular(models: CriteoModels, config: AcceleratorConfig) -> Pins:
+def _popular(models: CriteoModels, config: AcceleratorConfig, banks: int | None) -> Pins:
     """Return the rows that other queries name most often, half of the lines for each stage.
 
     Of small rows, more than the table has entries for would fit into the lines.
@@ -206,4 +207,4 @@ def _popular(models: CriteoModels, config: AcceleratorConfig) -> Pins:
         [name for name, _ in counts.most_common(room)]
         for counts, room in zip(profile_rows(models.rankers, others), rooms, strict=True)
     ]
-    return Pins(split=split, rows=tuple(rows))
+    return Pins(split=split, banks=banks, rows=tuple(rows))

@@ -46,7 +46,7 @@ def write_criteo_page(folder: Path) -> str:
         _quality(read["quality"], served),
         _queries(read["parts"]),
         _splits(read["parts"]),
-        _traffic(read["counters"]),
+        _traffic(read["counters"], read["config"]["inputs"]),
     ]
     opening = _opening(read)
     html = [paragraph(opening)]
@@ -66,7 +66,8 @@ def _opening(read: dict[str, Any]) -> str:
     workload, machine = inputs["workload"], inputs["accelerator"]
     figures = {row["name"]: row["value"] for row in read["summary"]}
     options = f" --live {inputs['live']}" if inputs["live"] else ""
-    options += "" if inputs["pins"] else " --no-pins"
+    pin_banks = inputs["pin_banks"]
+    options += "" if pin_banks is None else f" --pin-banks {pin_banks}"
     options += " --trace" if inputs.get("trace") else ""
     options += f" --seed {workload['seed']}" if workload["seed"] else ""
     items, size = workload["items"], machine["array_size"]
@@ -168,7 +169,7 @@ def _splits(parts: list[dict[str, Any]]) -> _Section:
     )
 
 
-def _traffic(counters: dict[str, Any]) -> _Section:
+def _traffic(counters: dict[str, Any], inputs: dict[str, Any]) -> _Section:
     rows = [[f"rows, {name}", f"{count:,}"] for name, count in counters["rows"].items()]
     for number, port in enumerate(counters["ports"]):
         rows += [
@@ -179,8 +180,23 @@ def _traffic(counters: dict[str, Any]) -> _Section:
         title="Row banks and memory ports",
         text="Beats of embedding rows by how they were found, of all banks; bursts and beats of "
         "the memory ports with loads, records and rings. Ids beyond a table's rows are folded back "
-        "into them: more of them hit than in tables of full size.",
+        "into them: more of them hit than in tables of full size." + _pins_told(inputs),
         head=["counter", "count"],
         rows=rows,
         plot="",
+    )
+
+
+def _pins_told(inputs: dict[str, Any]) -> str:
+    """Return whose static caches hold rows, if it is not those of all banks."""
+    banks, machine = inputs["pin_banks"], inputs["accelerator"]
+    all_banks = max(machine["row_banks"], machine["memory_ports"])
+    if banks is None:
+        return ""
+    if banks == 0:
+        return " Pinned: nothing, as the static caches are left empty."
+    return (
+        " Pinned: popular rows of other queries, until the first change of the split, in the "
+        f"static caches of {banks} of {all_banks} banks: a bank's cache is loaded as a whole or "
+        "holds nothing."
     )

@@ -37,7 +37,7 @@ from rpaccel.workloads.criteo_queries import CriteoConfig, CriteoWorkload
 
 DEFAULT = load_accelerator("default")
 WORKLOAD = CriteoConfig(items=512, scale_rows=500)
-ASK = CriteoAsk(preset="default", queries=4, live=4, quality=4, pins=True, workload=WORKLOAD)
+ASK = CriteoAsk(preset="default", queries=4, live=4, quality=4, pin_banks=None, workload=WORKLOAD)
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +82,19 @@ def test_images_leave_the_large_ranker_where_it_is(images):
 
 
 def test_images_without_pins(models, images):
-    bare = compile_criteo(models, DEFAULT, pins=False)
+    bare = compile_criteo(models, DEFAULT, pin_banks=0)
     assert bare.first.image == bare.small[EIGHT_TWO].image == images.small[EIGHT_TWO].image
     assert "static_caches" not in bare.first.manifest
 
 
-def test_paper_runs_the_same_queries(models):
+@pytest.mark.parametrize("pin_banks", [0, 2])
+def test_paper_runs_the_same_queries(models, pin_banks):
     paper = load_accelerator("paper")
-    bare = compile_criteo(models, paper, pins=False)
-    device = CriteoMachine(SoftwareDevice(paper, MEMORY_BYTES), models, bare, depth=8)
+    images = compile_criteo(models, paper, pin_banks=pin_banks)
+    words = (len(images.first.image) - len(images.small[EIGHT_TWO].image)) // 8
+    bank_words = paper.pin_line_parts + 2 * paper.pin_entries  # 81,920
+    assert words == (pin_banks * bank_words + 4 if pin_banks else 0)  # and two section headers
+    device = CriteoMachine(SoftwareDevice(paper, MEMORY_BYTES), models, images, depth=8)
     for number, split in enumerate((QUARTERS, EIGHT_TWO)):
         device.use(split)
         assert [answer.number for answer in device.ask([number])] == [number]
@@ -277,12 +281,19 @@ class Clocked(SoftwareDevice):
         pass
 
 
-def test_job_writes_its_results(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("pin_banks", "option", "told"),
+    [
+        (None, "", "in tables of full size.\n"),
+        (1, " --pin-banks 1", "static caches of 1 of 8 banks: a bank's cache is loaded as a whole"),
+    ],
+)
+def test_job_writes_its_results(monkeypatch, tmp_path, pin_banks, option, told):
     monkeypatch.setattr(criteo, "VerilatedDevice", Clocked)
     monkeypatch.setattr(criteo, "system_netlist", lambda *_, **__: time.sleep(0.6))
     monkeypatch.setattr(criteo, "build_simulator", lambda *_, **__: None)
     page = tmp_path / "docs" / "criteo.md"
-    summary = run_criteo(ASK, tmp_path / "run", page)
+    summary = run_criteo(replace(ASK, pin_banks=pin_banks), tmp_path / "run", page)
     figures = {row["name"]: row["value"] for row in summary}
     assert figures["queries bit-exact"] == 12
     assert figures["changes of the split"] == 2
@@ -295,7 +306,10 @@ def test_job_writes_its_results(monkeypatch, tmp_path):
     parts = json.loads((tmp_path / "run" / "parts.json").read_text())
     assert [query["user"] for part in parts for query in part["queries"]] == list(range(12))
     text = page.read_text()
-    assert "Written by `rpaccel criteo --preset default --queries 4 --live 4`" in text
+    assert f"Written by `rpaccel criteo --preset default --queries 4 --live 4{option}`" in text
+    assert told in text
+    (small,) = json.loads((tmp_path / "run" / "manifest.json").read_text())[1:]
+    assert small["static_caches"]["banks"] == (pin_banks or DEFAULT.banks)
     assert "512 -> 64 -> 8" in text
     assert "| port 1, read beats | 12,345 |" in " ".join(text.split())
     assert "12 queries, every id" in text
