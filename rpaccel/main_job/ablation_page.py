@@ -83,7 +83,9 @@ Hit rates on the Criteo-like trace, and what memory (ports and row banks) then a
   models. O.4: 12 MiB pinned, 4 MiB look-ahead, taken to be fully associative. Hit rates are means:
   a row that hits is no earlier than one that misses.
 * Exactly {kept} survivors, evenly over the tasks (PROPORTIONAL with O.2, O.5). Quality is not
-  modelled here: at iso-quality by RecPipe's figure 3 (RMsmall {candidates}, RMlarge {kept}).
+  modelled here: at iso-quality by RecPipe's figure 3 (RMsmall {candidates}, RMlarge {kept}). The
+  NDCG of both stages beside that of RMlarge alone, in int8, is under *Quality* in
+  [criteo](criteo.md): measured on planted rankers.
 * Memory serves lanes by turns, 100 cycles, 4 x 64 bytes per cycle; DRAM banks are not modelled.
 * Reconfiguration, loading weights and row updates take no time.
 """
