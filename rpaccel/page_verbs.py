@@ -174,7 +174,8 @@ def filter_study(
 
     say = functools.partial(print, file=sys.stderr, flush=True)
     tables = study.run_filter_study(data, seed, users, say)
-    show_page(out, study.filter_text(tables), study.filter_values(tables) if json else None)
+    text = study.filter_text(tables, data=data, seed=seed, users=users)
+    show_page(out, text, study.filter_values(tables) if json else None)
 
 
 def row_study(

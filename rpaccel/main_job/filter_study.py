@@ -17,6 +17,7 @@ from rpaccel.workloads.filter_study import Choice, ScoredQuery, StudyData
 
 __all__ = ["filter_text", "filter_values", "movielens_data", "run_filter_study"]
 
+DATA = "ml-100k"
 SERVED = 10  # NDCG@10, as the quality table of the main job
 PUBLISHED_THRESHOLDS = {"CTR >= 0.5 (published)": 0, "CTR >= 0.12": -4096, "none": -32768}
 
@@ -73,7 +74,7 @@ def shuffled(data: StudyData, seed: int = 0) -> StudyData:
 
 
 def run_filter_study(
-    data: str = "ml-100k",
+    data: str = DATA,
     seed: int = 0,
     users: int | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -121,9 +122,18 @@ COLUMNS: dict[str, Callable[[Choice], str]] = {
 }
 
 
-def filter_text(tables: dict[str, list[Choice]]) -> str:
-    """Return the page; the same rows give the same bytes."""
-    parts = [_TEXT]
+def filter_text(
+    tables: dict[str, list[Choice]],
+    *,
+    data: str = DATA,
+    seed: int = 0,
+    users: int | None = None,
+) -> str:
+    """Return the page; the same rows give the same bytes. It names what is not the default."""
+    options = "" if data == DATA else f" --data {data}"
+    options += "" if users is None else f" --users {users}"
+    options += f" --seed {seed}" if seed else ""
+    parts = [_TEXT.format(options=options)]
     for title, rows in tables.items():
         empty = {"stored [%]", "underfilled [%]"} if rows[0].early else {"early [%]"}
         head = [name for name in COLUMNS if name not in empty]
@@ -135,7 +145,8 @@ def filter_text(tables: dict[str, list[Choice]]) -> str:
 _TEXT = """\
 # What the bucket filter costs
 
-Written by `rpaccel filter-study --out docs/generated/filter.md`. Scores of the log are those of
+Written by `rpaccel filter-study{options} --out docs/generated/filter.md`. Scores of the \
+log are those of
 the golden int8 rankers, of users that did not place the edges; Criteo-like scores are
 drawn (`workloads/filter_study.py`). Everything is against the exact top k of the first stage,
 served by the second stage's scores.

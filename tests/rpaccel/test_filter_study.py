@@ -4,6 +4,7 @@ import pytest
 
 from rpaccel.main_job.filter_study import filter_text, filter_values, run_filter_study
 from rpaccel.spec.isa import BINS
+from rpaccel.workloads.filter_study import Choice
 from tests.markdown import table
 
 PAGE = Path(__file__).parents[2] / "docs" / "generated" / "filter.md"
@@ -20,6 +21,20 @@ def test_the_page_of_a_synthetic_log():
     at_least = [row for row in values if row["table"].endswith("at least k")]
     assert len(at_least) == 60
     assert all(row["recall"] == 1 for row in at_least)
+
+
+def test_the_page_names_its_options():
+    row = Choice(
+        name="calibrated", bins=16, overshoot_median=1.0, overshoot_p95=2.0, recall=1.0,
+        ndcg_change=0.0, underfilled=0.0, stored=0.5,
+    )  # fmt: skip
+    tables = {"a log: k = 4, NDCG@2, at least k": [row]}
+    bare = filter_text(tables)
+    opening = PAGE.read_text().split("\n## ")[0]
+    assert bare.split("\n## ")[0] == opening
+    named = filter_text(tables, data="synthetic", users=8, seed=3)
+    assert "`rpaccel filter-study --data synthetic --users 8 --seed 3 --out docs/" in named
+    assert named.replace(" --data synthetic --users 8 --seed 3", "") == bare
 
 
 @pytest.mark.parametrize("verb", ["filter-study", "calibrate"])
