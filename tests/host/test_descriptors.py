@@ -39,8 +39,16 @@ def answers(device):
         results = list(zip(done.ids.tolist(), done.logits.tolist(), done.ctr.tolist(), strict=True))
         found.append((fields, done.status, done.flags if done.ok else 0, results))
         if number % 10 == 0:
-            session.check(session.ask(request), query, f"after {fields}")
+            flags = {"flags": number % 256}  # which the device ignores
+            session.check(session.ask(request, fields=flags), query, f"after {fields}")
     return found
+
+
+@pytest.mark.parametrize("flags", [1, 128, 255])
+def test_flags_of_a_descriptor_are_ignored(flags):
+    session = Session(SoftwareDevice(SPLIT, MEMORY_BYTES), SPLIT, seed=3, split=QUARTERS)
+    query, request = session.query(items=20)
+    session.check(session.ask(request, fields={"flags": flags}), query)
 
 
 @pytest.mark.slow
