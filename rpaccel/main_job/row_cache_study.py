@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["CacheCase", "row_cache_study", "row_cache_text", "row_cache_values"]
 
 CLOCK_HZ = 250e6  # of DDR4 and HBM2: assumed
 SLOW_CYCLES = 400  # latency of a memory that is far away: assumed
+NOTICED = 0.1  # [%] of a query's cycles: assumed
 PROFILE_USERS = 32  # whose queries say which rows are popular
 
 _TEXT = """\
@@ -35,6 +37,8 @@ banks. *Used*, *late*, *unused*: of the beats that were read ahead, found by a r
 that were still on their way, replaced unread. Memory *far*: `simple` with {far} cycles of latency.
 
 {table}
+
+{ahead}
 """
 _HEAD = (
     "memory", "pinned", "ahead", "cycles/query", "gather, front", "gather, back", "beats read",
@@ -189,6 +193,57 @@ def row_cache_text(cases: Sequence[CacheCase], data: str, preset: str) -> str:
         profile=PROFILE_USERS,
         far=SLOW_CYCLES,
         table=markdown_table(_HEAD, [cells(case) for case in cases]).rstrip(),
+        ahead=_ahead_text(cases),
+    )
+
+
+def _ahead_text(cases: Sequence[CacheCase]) -> str:
+    """Return what reading ahead did to the queries, and why, from pairs of rows."""
+    found = {(case.memory, case.pinned, case.ahead): case for case in cases}
+    pairs = [
+        (found[memory, pinned, False], case)
+        for (memory, pinned, ahead), case in found.items()
+        if ahead
+    ]
+    pins = [
+        (found[memory, False, False], case)
+        for (memory, pinned, ahead), case in found.items()
+        if pinned and not ahead
+    ]
+
+    def change(pair: tuple[CacheCase, CacheCase]) -> float:
+        return 100 * (pair[1].cycles / pair[0].cycles - 1)
+
+    least, most = min(map(change, pairs)), max(map(change, pairs))
+    pins_least, pins_most = min(map(change, pins)), max(map(change, pins))
+    bare, pinned = (sum(pair[x].beats_read for pair in pins) for x in range(2))
+    saved = 100 * (1 - pinned / bare)
+    without, ahead = max(pairs, key=lambda pair: abs(change(pair)))
+    n = ahead.queries
+    front, back = (
+        f"{before / n:,.0f} -> {after / n:,.0f}"
+        for before, after in zip(without.gather_cycles, ahead.gather_cycles, strict=True)
+    )
+    read, used = ahead.counts["prefetches"] / n, ahead.counts["used"] / n
+    more = (ahead.beats_read - without.beats_read) / n
+    share = 100 * ahead.counts["used"] / without.beats_read
+    worth = "In no row are queries noticeably" if least > -NOTICED else "In some rows queries are"
+    held = "pinned" if without.pinned else "nothing pinned"
+    return "\n".join(
+        textwrap.wrap(
+            f"{worth} shorter: reading ahead changes the cycles of a query by {least:+.2f} to "
+            f"{most:+.2f} %, most on *{without.memory}*, {held}: gather of the front end {front} "
+            f"cycles, of the back end {back}. All that it can save is the back end's wait for "
+            f"beats that were read ahead, there {used:.0f} a query, {share:.1f} % of the beats "
+            f"that are read without it. Pinning alone takes {saved:.1f} % of the reads away and "
+            f"changes a query by {pins_least:+.2f} to {pins_most:+.2f} %: a gather has many reads "
+            "in flight and waits little for one. What it costs falls on the front end, which "
+            "gathers meanwhile: turns of banks and ports, and lines of the look-ahead cache, "
+            f"which marked beats hold ({more:+.0f} beats read a query, with {read:.0f} read "
+            "ahead).",
+            100,
+            break_on_hyphens=False,
+        )
     )
 
 
