@@ -1,17 +1,22 @@
 """A Tcl script that packages a netlist as an IP core for Vivado's IP integrator.
 
 Ref: Xilinx UG1118 (Creating and Packaging Custom IP), UG835 (Tcl commands): ipx::package_project,
-ipx::infer_bus_interface, ipx::associate_bus_interfaces. Interfaces are inferred by the names of
-the ports: s_axil_*, m_axi<n>_*, aclk, aresetn, irq.
+ipx::infer_bus_interface, ipx::associate_bus_interfaces, ipx::add_memory_map,
+ipx::add_address_space. Interfaces are inferred by the names of the ports: s_axil_*, m_axi<n>_*,
+aclk, aresetn, irq. The address editor places a slave by the blocks of its memory map, and connects
+a master to what lies in its address space.
 """
 
 from __future__ import annotations
 
+from rpaccel.rtl.axi import AXI_LITE_ADDRESS_BITS
 from rpaccel.rtl.netlist import Netlist
 from rpaccel.spec.accelerator import AcceleratorConfig
 
 __all__ = ["ip_script"]
 
+REGISTERS = "s_axil"
+REGISTER_BITS = 32  # spec.registers
 AXI = "xilinx.com:interface:aximm_rtl:1.0"
 SIGNALS = {
     "aclk": "xilinx.com:signal:clock_rtl:1.0",
@@ -48,6 +53,29 @@ set_property value ACTIVE_LOW [ipx::add_bus_parameter POLARITY \\
 set_property value LEVEL_HIGH [ipx::add_bus_parameter SENSITIVITY \\
     [ipx::get_bus_interfaces irq -of_objects $core]]
 
+# Addresses: the registers as one block, device memory as every port sees it. What was inferred is
+# replaced. Ranges in bytes, widths of data in bits.
+ipx::remove_all_memory_map $core
+ipx::remove_all_address_space $core
+proc map_registers {{interface range width core}} {{
+    set block [ipx::add_address_block registers [ipx::add_memory_map $interface $core]]
+    set_property base_address 0 $block
+    set_property range $range $block
+    set_property width $width $block
+    set_property usage register $block
+    set_property access read-write $block
+    set_property slave_memory_map_ref $interface \\
+        [ipx::get_bus_interfaces $interface -of_objects $core]
+}}
+proc reach_memory {{interface range width core}} {{
+    set space [ipx::add_address_space $interface $core]
+    set_property range $range $space
+    set_property width $width $space
+    set_property master_address_space_ref $interface \\
+        [ipx::get_bus_interfaces $interface -of_objects $core]
+}}
+{addresses}
+
 ipx::create_xgui_files $core
 ipx::update_checksums $core
 ipx::check_integrity $core
@@ -55,8 +83,21 @@ ipx::save_core $core
 """
 
 
+def _memory_interfaces(config: AcceleratorConfig) -> list[str]:
+    return [f"m_axi{port}" for port in range(config.memory_ports)]
+
+
 def _interfaces(config: AcceleratorConfig) -> list[str]:
-    return ["s_axil", *(f"m_axi{port}" for port in range(config.memory_ports))]
+    return [REGISTERS, *_memory_interfaces(config)]
+
+
+def _addresses(config: AcceleratorConfig) -> list[str]:
+    """Return the calls that give each AXI interface its addresses."""
+    memory = f"{1 << config.axi_address_bits} {config.axi_data_bits} $core"
+    return [
+        f"map_registers {REGISTERS} {1 << AXI_LITE_ADDRESS_BITS} {REGISTER_BITS} $core",
+        *(f"reach_memory {interface} {memory}" for interface in _memory_interfaces(config)),
+    ]
 
 
 def ip_script(
@@ -88,4 +129,5 @@ def ip_script(
         version="1.0",
         infer="\n".join(infer),
         associate="\n".join(associate),
+        addresses="\n".join(_addresses(config)),
     )

@@ -9,6 +9,7 @@ from rpaccel.host.verilator import BUILD_DIR
 from rpaccel.host.vivado import ip_script
 from rpaccel.rtl.netlist import Netlist, Port, system_netlist
 from rpaccel.spec.accelerator import load_accelerator
+from rpaccel.spec.registers import ADDRESS
 
 tkinter = pytest.importorskip("tkinter", reason="no Tcl interpreter")
 
@@ -18,6 +19,8 @@ COMMANDS = (
     "create_project", "read_verilog", "set_property", "current_fileset", "update_compile_order",
     "ipx::package_project", "ipx::current_core", "ipx::infer_bus_interface",
     "ipx::associate_bus_interfaces", "ipx::add_bus_parameter", "ipx::get_bus_interfaces",
+    "ipx::remove_all_memory_map", "ipx::remove_all_address_space", "ipx::add_memory_map",
+    "ipx::add_address_block", "ipx::add_address_space",
     "ipx::create_xgui_files", "ipx::update_checksums", "ipx::check_integrity", "ipx::save_core",
 )  # fmt: skip
 
@@ -54,7 +57,7 @@ def run(script, arguments=()):
     for command in COMMANDS:
         interpreter.eval(
             f"proc {command} {{args}} {{ lappend ::calls [list {command} {{*}}$args]; "
-            f"return <{command}> }}"
+            f'return "<{command} [lindex $args 0]>" }}'
         )
     interpreter.eval(f"set argv [list {' '.join(arguments)}]")
     interpreter.eval(script)
@@ -87,6 +90,51 @@ def test_every_port_of_a_netlist_is_in_an_interface():
         (group,) = [set(group) for group in groups if group[0].startswith(prefix)]
         assert group & inputs == {f"{prefix}_{name}" for name in given.split()}
         assert group - inputs == {f"{prefix}_{name}" for name in taken.split()}
+
+
+def properties(calls, target):
+    """Return what set_property gives an object, by name."""
+    return {call[1]: call[2] for call in calls if call[0] == "set_property" and call[3] == target}
+
+
+def test_registers_are_a_block_of_the_slaves_memory_map():
+    calls = run(ip_script(TWO, netlist(NAMES)))
+    maps = [call[1:] for call in calls if call[0] == "ipx::add_memory_map"]
+    assert maps == [("s_axil", "<ipx::current_core >")]
+    (block,) = [call[1:] for call in calls if call[0] == "ipx::add_address_block"]
+    assert block == ("registers", "<ipx::add_memory_map s_axil>")
+    given = properties(calls, "<ipx::add_address_block registers>")
+    assert given == {
+        "base_address": "0", "range": "65536", "width": "32",
+        "usage": "register", "access": "read-write",
+    }  # fmt: skip
+    assert max(ADDRESS.values()) + 4 <= int(given["range"])
+    slave = properties(calls, "<ipx::get_bus_interfaces s_axil>")
+    assert slave == {"slave_memory_map_ref": "s_axil"}
+
+
+def test_every_master_reaches_the_memory_of_the_preset():
+    two = TWO.model_copy(update={"axi_address_bits": 33, "axi_data_bits": 128})
+    calls = run(ip_script(two, netlist(NAMES)))
+    spaces = [call[1:] for call in calls if call[0] == "ipx::add_address_space"]
+    assert spaces == [(name, "<ipx::current_core >") for name in ("m_axi0", "m_axi1")]
+    for name, _ in spaces:
+        given = properties(calls, f"<ipx::add_address_space {name}>")
+        assert given == {"range": "8589934592", "width": "128"}
+        master = properties(calls, f"<ipx::get_bus_interfaces {name}>")
+        assert master == {"master_address_space_ref": name}
+
+
+def test_inferred_addresses_are_removed_before_others_are_added():
+    names = [call[0] for call in run(ip_script(TWO, netlist(NAMES)))]
+    order = [
+        "ipx::infer_bus_interface", "ipx::remove_all_memory_map", "ipx::remove_all_address_space",
+        "ipx::add_memory_map", "ipx::add_address_block", "ipx::add_address_space",
+        "ipx::check_integrity",
+    ]  # fmt: skip
+    places = [names.index(name) for name in order]
+    assert places == sorted(places)
+    assert names.count("ipx::remove_all_memory_map") == 1
 
 
 def test_takes_part_and_folder():
