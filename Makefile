@@ -51,11 +51,11 @@ soak: setup ## 10,000 random queries with faults, resets, deadlines and new spli
 test-browser: setup ## the page of `make report` in headless Chromium (Debian: chromium-headless-shell); part of `make test`
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)
 
-fpga: PRESET = tiny
+fpga: PRESET = ecp5
 fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)
 	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)
 
-fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside the goals (docs/generated/fpga.md; 15 minutes at first)
+fpga-page: setup ## cells, array, core and the whole top of `ecp5` placed and routed, beside the goals (docs/generated/fpga.md; 40 minutes at first)
 	$(BIN)/rpaccel fpga-page $(ARGS)
 
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)

@@ -47,8 +47,6 @@ _TARGET_MHZ = 120.0  # docs: the goal for the 8x8 array
 # The default placer, heap, puts multipliers far from what they are wired to: the core of tiny takes
 # a third more wire and twice the time to route, or is not routed at all.
 _FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail --placer static"
-# The usual router, router1, rips up and routes one arc after the other: it does not end on the top.
-_TOP_ROUTER = "router2"
 # Wide multiplexers would be trees of LUTs that must lie side by side, and no fewer of them.
 _SYNTHESIS = "synth_ecp5 -nowidelut -top {top} -json unit.json"
 _NEXTPNR = (
@@ -127,7 +125,6 @@ def place_and_route(
     *,
     target_mhz: float = _TARGET_MHZ,
     seed: int = 1,
-    router: str | None = None,
     cpu_limit_s: int = _CPU_LIMIT_S,
     build_dir: Path = BUILD_DIR,
     progress: Progress = print,
@@ -139,7 +136,6 @@ def place_and_route(
     netlist : Netlist  Without checks.
     target_mhz : float  What placement and routing aim at; missing it is no error.
     seed : int  Of the placer: results vary by some per cent from one to the next.
-    router : str | None  "router1" or "router2"; None: nextpnr's own choice.
     cpu_limit_s : int  CPU seconds after which placing and routing is stopped.
 
     Returns
@@ -150,14 +146,10 @@ def place_and_route(
     """
     if not 1 <= target_mhz <= 1000:
         raise ValueError(f"target_mhz must be in 1..1000, not {target_mhz!r}")
-    if router not in (None, "router1", "router2"):
-        raise ValueError(f"router must be router1 or router2, not {router!r}")
     tool = _nextpnr_version()
     design, synthesis = _synthesised(netlist, build_dir, progress)
     counts = _check_fit(netlist.name, synthesis["cells"])
     flags = f"{_FLAGS} --freq {target_mhz:g} --seed {seed}"
-    if router is not None:
-        flags += f" --router {router}"
 
     def make(folder: Path) -> dict[str, Any]:
         progress(f"placing and routing {netlist.name} on {DEVICE}")
@@ -226,7 +218,6 @@ def fpga_report(
         netlist,
         target_mhz=target_mhz,
         seed=seed,
-        router=_TOP_ROUTER if name == "top" else None,
         cpu_limit_s=_TOP_CPU_LIMIT_S if name == "top" else _CPU_LIMIT_S,
         build_dir=build_dir,
         progress=progress,

@@ -19,7 +19,7 @@ _say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 def fpga(
-    preset: Preset = "tiny",
+    preset: Preset = "ecp5",
     unit: Annotated[str, typer.Option(help="core, array, top, or a unit of `units`.")] = "core",
     target_mhz: Annotated[float, typer.Option(help="Clock to aim at [MHz].")] = 120.0,
     seed: Annotated[int, typer.Option(help="Seed of the placer.", min=1)] = 1,
@@ -36,8 +36,8 @@ def fpga(
 
 
 def fpga_page(
-    preset: Preset = "tiny",
-    units: Annotated[str, typer.Option(help="As `fpga --unit`.")] = "cells,array,core",
+    preset: Preset = "ecp5",
+    units: Annotated[str, typer.Option(help="As `fpga --unit`.")] = "cells,array,core,top",
     out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/fpga.md"
     ),

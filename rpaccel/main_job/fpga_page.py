@@ -77,7 +77,7 @@ seed {seed}. LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and m
 DSP: MULT18X18D; block RAM: DP16KD. CPU seconds: of the run that filled the cache; other
 work may have shared the machine. *cells*: the array's multiply-accumulate cells. *systolic_array*:
 with banks, accumulators and requantisation. *core*: with layers, interaction and memories of
-weights and activations.
+weights and activations. *top*: the whole machine, with its AXI ports.
 
 {table}
 ## Goals

@@ -53,21 +53,19 @@ def report(netlist, folder):
     return place_and_route(netlist, build_dir=folder, progress=lambda _: None)
 
 
-@pytest.mark.parametrize(
-    ("unit", "router", "limit_s"), [("core", None, 900), ("top", "router2", 14_400)]
-)
-def test_the_whole_machine_may_take_longer(monkeypatch, unit, router, limit_s):
-    asked = []
+@pytest.mark.parametrize("unit, limit_s", [("core", 900), ("top", 14_400)])
+def test_the_whole_machine_may_take_longer(monkeypatch, unit, limit_s):
+    limits = []
 
-    def routed(netlist, *, router, cpu_limit_s, **_):
-        asked.append((router, cpu_limit_s))
+    def routed(netlist, *, cpu_limit_s, **_):
+        limits.append(cpu_limit_s)
         return {"comb": 640}
 
     for name in ("system_netlist", "cached_netlist"):
         monkeypatch.setattr(fpga, name, lambda *_, **__: None)
     monkeypatch.setattr(fpga, "place_and_route", routed)
     assert fpga_report(TINY, unit)["lut_per_mac"] == 10
-    assert asked == [(router, limit_s)]
+    assert limits == [limit_s]
 
 
 def test_the_limit_is_that_of_the_tool(netlist, folder, monkeypatch):
@@ -103,14 +101,6 @@ def test_another_seed_keeps_the_synthesis(netlist, folder, report):
     assert {name: other[name] for name in ("comb", "ff", "dsp", "bram")} == {
         name: report[name] for name in ("comb", "ff", "dsp", "bram")
     }
-
-
-def test_the_other_router_routes_the_same_cells(netlist, folder, report):
-    other = place_and_route(netlist, router="router2", build_dir=folder, progress=lambda _: None)
-    names = ("comb", "ff", "dsp", "bram")
-    assert [other[name] for name in names] == [report[name] for name in names]
-    with pytest.raises(ValueError, match=r"^router must be router1 or router2, not 'router3'$"):
-        place_and_route(netlist, router="router3", build_dir=folder)
 
 
 def test_what_does_not_fit_is_named(netlist, folder, report, monkeypatch):

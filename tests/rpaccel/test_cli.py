@@ -52,7 +52,7 @@ def test_help_lists_every_verb(rpaccel):
 @pytest.mark.parametrize("verb", ["compile", "verilog", "lint", "sim", "schedule", "run"])
 def test_unknown_preset(rpaccel, verb):
     line = one_line(rpaccel(verb, "--preset", "huge"))
-    assert "preset must be one of default, edge, paper, tiny, not 'huge'" in line
+    assert "preset must be one of default, ecp5, edge, paper, tiny, not 'huge'" in line
 
 
 @pytest.mark.parametrize(

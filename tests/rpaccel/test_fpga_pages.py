@@ -116,7 +116,9 @@ def test_the_units_asked_for_are_routed(page):
     assert printed == text + "\n"
     assert "units of `edge`" in text
     assert list(rows(text, "unit")) == ["array", "gather"]
-    assert json.loads(page("fpga-page", "--units", "core", "--json")[1]) == [routed(unit="core")]
+    assert json.loads(page("fpga-page", "--units", "core", "--json")[1]) == [
+        routed(unit="core", preset="ecp5")
+    ]
 
 
 def test_the_presets_asked_for_are_estimated_with_and_without_packing(page):

@@ -26,12 +26,12 @@ def test_presets_load(name: str) -> None:
 
 
 def test_preset_names_are_the_files() -> None:
-    assert preset_names() == ["default", "edge", "paper", "tiny"]
+    assert preset_names() == ["default", "ecp5", "edge", "paper", "tiny"]
 
 
 def test_rejects_unknown_preset() -> None:
     with pytest.raises(
-        ValueError, match=r"^preset must be one of default, edge, paper, tiny, not 'huge'$"
+        ValueError, match=r"^preset must be one of default, ecp5, edge, paper, tiny, not 'huge'$"
     ):
         load_accelerator("huge")
 
