@@ -20,10 +20,10 @@ from rpaccel.perfmodel.core_kernels import (
 )
 
 __all__ = [
-    "AFTER_END", "AFTER_HANDED", "BANKS", "BEFORE_FOLLOWED", "BEGIN", "CHANGED", "END", "END_AFTER",
+    "AFTER_END", "AFTER_HANDED", "BEFORE_FOLLOWED", "BEGIN", "CHANGED", "END", "END_AFTER",
     "END_TURN", "FOLLOWED", "GATHERED", "HANDED", "LATE", "LATE_DATA", "LATE_END", "LATE_HANDED",
     "MEMORY", "NEXT", "OTHERS", "PARTS", "PARTS_HELD", "TAKEN_AFTER", "TAKEN_TURN", "TASK_FIELDS",
-    "USED", "WAIT", "WALK", "after_data", "behind", "lane_tasks",
+    "WAIT", "WALK", "after_data", "behind", "lane_tasks",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -37,8 +37,7 @@ Floats = NDArray[np.float64]
 # TAKEN_TURN, END_TURN : from then on to the latter two, if it is late; LONG_AGO if it has place for
 # all scores. WALK : of its gathers alone, which the array may hold up; WAIT : of these for the
 # shared memory, if that is as long busy as it is free. CHANGED : as NEXT, behind a task of another
-# model: its first sub-batches, as many as there are banks, are there. BANKS : of its items. USED :
-# from when the lane takes the next task until all data are used.
+# model: its first sub-batches, as many as there are banks, are there.
 # Of a task behind 1, 2, or more on its lane, see `behind`: AFTER_HANDED, AFTER_END : from those of
 # the one before, were it the last, to its own; BEFORE_FOLLOWED : by how much that one's last logit
 # is later. Of a task whose gathers take longer, see LATE: LATE_DATA : from the first gather until
@@ -46,12 +45,11 @@ Floats = NDArray[np.float64]
 # to the last logit.
 OTHERS = 4  # so many and more: they follow each other evenly, in pairs
 LATE = (1.2, 1.5, 2.0, 3.0)  # times as long as alone
-TASK_FIELDS = 18 + 3 * OTHERS + 3 * len(LATE)
+TASK_FIELDS = 16 + 3 * OTHERS + 3 * len(LATE)
 (BEGIN, GATHERED, HANDED, END, TAKEN_AFTER, END_AFTER, NEXT, FOLLOWED, MEMORY, PARTS, PARTS_HELD,
- TAKEN_TURN, END_TURN, WALK, WAIT, CHANGED, BANKS,
- USED) = range(18)  # fmt: skip
-AFTER_HANDED, AFTER_END, BEFORE_FOLLOWED = range(18, 18 + 3 * OTHERS, OTHERS)
-LATE_DATA, LATE_HANDED, LATE_END = range(18 + 3 * OTHERS, TASK_FIELDS, len(LATE))
+ TAKEN_TURN, END_TURN, WALK, WAIT, CHANGED) = range(16)  # fmt: skip
+AFTER_HANDED, AFTER_END, BEFORE_FOLLOWED = range(16, 16 + 3 * OTHERS, OTHERS)
+LATE_DATA, LATE_HANDED, LATE_END = range(16 + 3 * OTHERS, TASK_FIELDS, len(LATE))
 REPEATS = 5  # tasks, the last two of which count: they follow each other evenly, in pairs
 
 _TASK, _HANDED, _COMPUTED = (
@@ -284,4 +282,3 @@ def _end_row(works: Ints, asked: Ints, gather: Floats, rules: Ints, out: Ints) -
     )  # fmt: skip
     out[PARTS], out[TAKEN_AFTER], out[END_AFTER] = _batches(asked), handover + _HANDED, logit
     out[WAIT] = int(np.ceil(gather[6]))
-    out[BANKS], out[USED] = asked[3], crossed - handover - _HANDED

@@ -27,11 +27,10 @@ def machine_events(
 ) -> list[Event]:
     """Return the trace events of `report`, in cycles.
 
-    source : what the model is called, if there are several.
-
-    process : number of the first of two processes, or of three if the report has its sub-batches.
-    start : when the load's cycle 0 is in the picture. tags : what queries are called, such as a
-    device's tags; by default their number in the load.
+    source : what the model is called, if there are several. process : number of the first of two
+    processes, or of three if the report has its sub-batches. start : when the load's cycle 0 is in
+    the picture. tags : what queries are called, such as a device's tags; by default their number in
+    the load.
     """
     names = range(len(report.query_records)) if tags is None else tags
     tasks = [
