@@ -134,7 +134,8 @@ def _log(state: MachineState, stage: Any, task: Any, scored: int) -> None:
     entry.query, entry.stage, entry.lane, entry.items = (
         stage.query, stage.number, task.lane, task.items,
     )  # fmt: skip
-    entry.start, entry.gathered, entry.computing = task.start, task.gathered, task.computing
+    entry.start, entry.begin = task.start, task.begin
+    entry.gathered, entry.computing = task.gathered, task.computing
     entry.end, entry.scored = task.end, scored
 
 
@@ -149,12 +150,16 @@ def _profile(tables: MachineTables, stage: Any, n: int, items: int) -> int:
 
 @fast
 def _give(tables: MachineTables, state: MachineState, n: int, task: Any, place: int) -> None:
-    """Give a task to lane `n`."""
+    """Give a task to lane `n`; it begins when the array is idle if its model is another one."""
     lane = state.lanes[n]
+    idle = lane.computed == lane.given
     lane.given += 1
     lane.handing = 1
     lane.array += tables.profiles[task.profile].array
-    begin_task(tables, state, n, place)
+    if task.model == lane.model or idle:
+        begin_task(tables, state, n, place, task.start)
+    else:
+        lane.pending = 1
 
 
 @fast
@@ -165,10 +170,10 @@ def _grant(tables: MachineTables, state: MachineState, query: Any, n: int, profi
     place = task_of(n, lane.given)
     task, stage = state.tasks[place], state.stages[query.offer]
     task.stage, task.lane, task.final, task.items = query.offer, n, query.final, query.offer_items
-    task.profile = profile
+    task.model, task.profile = tables.models[stage.kind, n], profile
     task.start, task.held, task.flows, task.next = now + TASK_CYCLES, 0, 0, NONE
     task.first, task.wait = stage.given, 0
-    task.gathered = task.computing = task.end = NEVER
+    task.begin = task.gathered = task.computing = task.end = NEVER
     run.next_choice = query.valid = now + GRANT_GAP_CYCLES
     query.offer = NONE
     push_event(state, now + GRANT_GAP_CYCLES, OFFER, stage.query, 0)
@@ -217,6 +222,17 @@ def grant_task(tables: MachineTables, state: MachineState) -> int:
 def _look(state: MachineState, n: int) -> None:
     if is_ready(state, n):
         state.run[0].ready |= 1 << n
+
+
+@fast
+def _computed(tables: MachineTables, state: MachineState, n: int, now: int) -> None:
+    """Note that lane `n` has computed a task: the next one may begin."""
+    lane = state.lanes[n]
+    lane.computed += 1
+    if lane.pending and lane.computed == lane.given - 1:
+        lane.pending = 0
+        place = task_of(n, lane.computed)
+        begin_task(tables, state, n, place, max(now, state.tasks[place].start))
 
 
 @fast
@@ -280,7 +296,7 @@ def serve_event(
         state.lanes[one].answered += 1
         _look(state, one)
     elif kind == COMPUTED:
-        state.lanes[one].computed += 1
+        _computed(tables, state, one, now)
         _look(state, one)
         return one, NONE
     return NONE, NONE

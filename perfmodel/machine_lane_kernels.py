@@ -66,15 +66,17 @@ def late_ids(state: MachineState, task: Any) -> tuple[int, int]:
 
 
 @fast
-def begin_task(tables: MachineTables, state: MachineState, n: int, place: int) -> None:
+def begin_task(tables: MachineTables, state: MachineState, n: int, place: int, begin: int) -> None:
     """Let a task of lane `n` begin: its sub-batches wait to be gathered, its ids are taken."""
     lane, task = state.lanes[n], state.tasks[place]
+    task.begin = begin
+    lane.model = task.model
     lane.batches += tables.profiles[task.profile].batches
     stage = state.stages[task.stage]
     if stage.number:
         late, first = late_ids(state, task)
-        task.wait = max(0, first + late - task.items - task.start - IDS_CYCLES)
-        stage.receiving = task.start + IDS_CYCLES + task.wait + task.items
+        task.wait = max(0, first + late - task.items - begin - IDS_CYCLES)
+        stage.receiving = begin + IDS_CYCLES + task.wait + task.items
         push_event(state, stage.receiving, OFFER, stage.query, 0)
 
 
@@ -113,7 +115,7 @@ def gather_batch(tables: MachineTables, state: MachineState, n: int) -> None:
     free = bank_free(core, profile.banks)
     if free == NEVER:
         return
-    start = task.start + task.wait + profile.start if lane.gather_batch == 0 else lane.gathered
+    start = task.begin + task.wait + profile.start if lane.gather_batch == 0 else lane.gathered
     lane.gathering = 1
     push_event(state, max(start, free), GATHER, n, 0)
 

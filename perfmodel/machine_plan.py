@@ -61,10 +61,11 @@ class MachinePlan:
         self._handover = handover
         self.lanes = sorted(machine.lanes)
         self._configs = [machine.config.lane(lane) for lane in self.lanes]
+        self._models: dict[str, int] = {}
         self._works: dict[int, tuple[int, SubBatchWork]] = {}  # by id, which is kept
         self._asked: list[tuple[ModelShape, StageLoad, RecordSizes, int, bool]] = []
         self._profile_kinds: dict[tuple[object, ...], int] = {}
-        self._kinds: list[list[int]] = []  # rows of STAGE_KIND, profile_kinds
+        self._kinds: list[list[int]] = []  # rows of STAGE_KIND, profile_kinds, models
         self._releases: list[tuple[int, int, int]] = []
         plans: dict[tuple[int, int, int], tuple[int, ...]] = {}
         self._plans: list[tuple[int, ...]] = []  # stage kinds of each query
@@ -77,14 +78,15 @@ class MachinePlan:
                 )
             self._plans.append(plans[key])
         names, count = STAGE_KIND.names or (), len(self.lanes)
-        rows = np.array(self._kinds, np.int64).reshape(-1, len(names) + count)
+        rows = np.array(self._kinds, np.int64).reshape(-1, len(names) + 2 * count)
         kinds = np.zeros(len(rows), STAGE_KIND)
         for place, name in enumerate(names):
             kinds[name] = rows[:, place]
         self.tables = MachineTables(
             stage_kinds=kinds,
             releases=np.array(self._releases, np.int64).reshape(-1, 3),
-            profile_kinds=np.ascontiguousarray(rows[:, len(names) :]),
+            profile_kinds=np.ascontiguousarray(rows[:, len(names) : len(names) + count]),
+            models=np.ascontiguousarray(rows[:, len(names) + count :]),
             newest=np.full(len(self._asked), NONE),
             profiles=np.zeros(LEAST_PLACES, PROFILE),
             batches=np.zeros(LEAST_PLACES, BATCH),
@@ -96,9 +98,10 @@ class MachinePlan:
         """Return the place of a stage kind; it is a new one."""
         lanes = self.machine.lanes_of(stage)
         places = [self.lanes.index(lane) for lane in lanes]
-        asked = [NONE] * len(self.lanes)
+        asked, models = [NONE] * len(self.lanes), [NONE] * len(self.lanes)
         for place, lane in zip(places, lanes, strict=True):
             shape = self.machine.lanes[lane][stage.model]
+            models[place] = self._models.setdefault(shape.name, len(self._models))
             first = number == 0
             key = self._configs[place], id(shape), stage.model, stage.sub_batch, records, first
             if key not in self._profile_kinds:
@@ -111,7 +114,7 @@ class MachinePlan:
             stage.k, len(self._releases), len(stage.releases),
         ]  # fmt: skip
         self._releases += [(each.ids, each.cycles, each.exact) for each in stage.releases]
-        self._kinds.append([*row, *asked])
+        self._kinds.append([*row, *asked, *models])
         return len(self._kinds) - 1
 
     def add_asked(self, state: MachineState) -> None:
@@ -179,7 +182,7 @@ class MachinePlan:
         run["now"], run["chosen"], run["read_due"] = NONE, 1, NONE
         run["free"], run["ready"] = funnels, (1 << lanes) - 1
         lane = np.zeros(lanes, LANE)
-        lane["due"] = NEVER
+        lane["model"], lane["due"] = NONE, NEVER
         queries = self._query_records()
         alone = np.array([query.after is None for query in self.queries], np.bool_)
         arrivals = np.flatnonzero(alone)

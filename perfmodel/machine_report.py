@@ -15,8 +15,9 @@ __all__ = ["BatchRecord", "MachineReport", "QueryRecord", "TaskRecord"]
 class TaskRecord:
     """One task; times in cycles of the machine.
 
-    start : its first cycle on the lane. gathered : all its data are there. computing : its first
-    layer is chosen. end : its last logit. scored : its last score is taken.
+    start : given to the lane. begin : its first own cycle, after those that it waits for its model.
+    gathered : all its data are there. computing : its first layer is chosen. end : its last logit.
+    scored : its last score is taken.
     """
 
     query: int
@@ -24,6 +25,7 @@ class TaskRecord:
     lane: int
     items: int
     start: int
+    begin: int
     gathered: int
     computing: int
     end: int
@@ -128,9 +130,9 @@ class MachineReport:
         return tuple(
             TaskRecord(
                 query=query, stage=stage, lane=self.lane_numbers[lane], items=items, start=start,
-                gathered=gathered, computing=computing, end=end, scored=scored,
+                begin=begin, gathered=gathered, computing=computing, end=end, scored=scored,
             )
-            for query, stage, lane, items, start, gathered, computing, end, scored
+            for query, stage, lane, items, start, begin, gathered, computing, end, scored
             in self.task_log.tolist()
         )  # fmt: skip
 

@@ -41,8 +41,8 @@ class MachineTables(NamedTuple):
     """What does not change while queries are served, but for profiles that are added.
 
     stage_kinds : STAGE_KIND[kinds]. releases : int64[n, 3], ids, cycles and those to cut a bin.
-    profile_kinds : int64[kinds, lanes]  place in `newest` of a stage kind's profiles on a lane;
-    NONE where the lane may not run it.
+    profile_kinds, models : int64[kinds, lanes]  place in `newest` of a stage kind's profiles on a
+    lane, and number of its model; NONE where the lane may not run it.
     newest : int64[profile kinds]  the profile of a kind that was added last, or NONE.
     profiles : PROFILE[n]. batches : BATCH[n]. works : int64[n, WORK_FIELDS].
     """
@@ -50,6 +50,7 @@ class MachineTables(NamedTuple):
     stage_kinds: Records
     releases: Ints
     profile_kinds: Ints
+    models: Ints
     newest: Ints
     profiles: Records
     batches: Records
@@ -90,29 +91,32 @@ STAGE = _record(
     "kind query number there given known receiving open first last start end scored tasks left "
     "releases counted leaves before"
 )
-# A lane. given, computed, answered, scored : tasks so far. handing : one is gathered. score : last
-# one taken. placed : scores that have, or will have, a place in the queue, so far. held : those of
-# them whose task's turn has not come. drained : all others are taken then. drains : runs of those
-# so far, in which one is taken every cycle. due : of the event of its next chain. array : cycles in
-# which a row enters. batches : sub-batches of tasks begun. gathering : one is gathered, or will be.
+# A lane. given, computed, answered, scored : tasks so far. handing : one is gathered.
+# pending : the last one waits for its model. model : of the last one begun. score : last one taken.
+# placed : scores that have, or will have, a place in the queue, so far. held : those of them whose
+# task's turn has not come. drained : all others are taken then. drains : runs of those so far, in
+# which one is taken every cycle. due : of the event of its next chain. array : cycles in which a
+# row enters. batches : sub-batches of tasks begun. gathering : one is gathered, or will be.
 # gathered : end of the last gather. x_task, x_batch : the next sub-batch to be gathered, to be
 # taken by the array and to be scored: number of its task, and in the task.
 LANE = _record(
-    "given computed answered scored handing score placed held drained drains due array batches "
-    "gathering gathered gather_task gather_batch bottom_task bottom_batch top_task top_batch"
+    "given computed answered scored handing pending model score placed held drained drains due "
+    "array batches gathering gathered gather_task gather_batch bottom_task bottom_batch top_task "
+    "top_batch"
 )
 # A task that a lane has been given, see `perfmodel.machine_report`; times NEVER until known.
-# held : its scores that wait in the lane. flows : they are taken as they come. next : task after it
-# in its stage's turns. first : items of the stage before its own. wait : cycles for ids that have
-# not left the filter.
+# begin : its first own cycle, after those that it waits for its model. held : its scores that wait
+# in the lane. flows : they are taken as they come. next : task after it in its stage's turns.
+# first : items of the stage before its own. wait : cycles for ids that have not left the filter.
 TASK = _record(
-    "stage lane final first wait items profile start gathered computing end held flows next"
+    "stage lane final first wait items model profile start begin gathered computing end held flows "
+    "next"
 )
 # A sub-batch, see machine_report.BatchRecord.
 BATCH_LOG = _record("query stage lane items gathering gathered taken crossed chosen logit")
 FLYING = 8  # sub-batches of a lane that are gathered and not scored, at most 6
 DRAINS = 8  # runs of a lane's scores of which more may be in its queue
-TASK_LOG = _record("query stage lane items start gathered computing end scored")
+TASK_LOG = _record("query stage lane items start begin gathered computing end scored")
 EVENT_FIELDS = 5  # time, sequence, kind, one, other
 
 

@@ -35,6 +35,8 @@ from rpaccel.perfmodel.point_lane_kernels import (
     ENDED,
     GIVEN_FIELDS,
     GIVEN_ITEMS,
+    GRANT,
+    HANDED_AT,
     LANE_FIELDS,
     LAST_LOGIT,
     MODEL,
@@ -225,7 +227,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     for row in (front_full, front_last, back_full, back_last):
         shares = shares or (places > 1 and _late(tasks, row, reads, most))
     now, clock = _OPEN, 0.0  # of what is offered; of what is gathered
-    demand = serial = 0
+    demand = serial = busy = 0
     gone = there = left = receiving = seen = 0
     front_open = back_open = begin = counted = 0
     front_given = back_given = front_scored = back_scored = 0
@@ -235,6 +237,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
         ):
             one = given[0, front_scored]
             end, size = one[LAST_LOGIT], one[GIVEN_ITEMS]
+            busy += one[HANDED_AT] - one[GRANT]
             front_scored += 1
             end += _followed(
                 tasks, one[ROW], front_last, front_scored, front[COUNT], has[_FRONT_LANES]
@@ -254,6 +257,7 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
         ):
             one = given[1, back_scored]
             end = one[LAST_LOGIT]
+            busy += one[HANDED_AT] - one[GRANT]
             back_scored += 1
             end += _followed(tasks, one[ROW], back_last, back_scored, back[COUNT], has[_BACK_LANES])
             back_open = max(end + _SCORE, back_open + one[GIVEN_ITEMS])
@@ -326,7 +330,12 @@ def _query(  # noqa: PLR0912, PLR0915  (parts would have a dozen arguments and r
     front_load = _load(tasks, front, front_full, front_last, has[_FRONT_LANES])
     back_load = _load(tasks, back, back_full, back_last, has[_BACK_LANES])
     if has[_BACK_FIRST] == 0:
-        front_load, back_load = front_load + back_load, 0.0  # lanes run both models
+        # Lanes run both models in turn, as they do for a query alone.
+        for number in range(has[_FRONT_LANES]):
+            if lanes[number, MODEL] == 1:
+                busy += max(0, lanes[number, ENDED] + _COMPUTED - lanes[number, READY])
+        front_load = busy / has[_FRONT_LANES]
+        back_load = 0
     interval, bound = front_load, 0
     if back_load > interval:
         interval, bound = back_load, 1

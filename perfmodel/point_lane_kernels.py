@@ -23,7 +23,6 @@ from rpaccel.perfmodel.task_kernels import (
     AFTER_END,
     AFTER_HANDED,
     BEGIN,
-    CHANGED,
     END,
     END_TURN,
     GATHERED,
@@ -39,7 +38,7 @@ from rpaccel.perfmodel.task_kernels import (
 )
 
 __all__ = [
-    "ENDED", "GIVEN_FIELDS", "GIVEN_ITEMS", "LANE_FIELDS", "LAST_LOGIT",
+    "ENDED", "GIVEN_FIELDS", "GIVEN_ITEMS", "GRANT", "HANDED_AT", "LANE_FIELDS", "LAST_LOGIT",
     "MODEL", "READY", "ROW", "START", "give_task", "go_on", "is_scored", "least_ready", "note_data",
     "resume_reading",
 ]  # fmt: skip
@@ -53,12 +52,12 @@ _NEVER = sequencer.NEVER
 # there. The first two are NEVER as long as they are not known. RUN : tasks of its model in a row.
 LANE_FIELDS = 6
 READY, ENDED, MODEL, STAGE, NUMBER, RUN = range(LANE_FIELDS)
-# A row of given tasks: row of tasks, items, lane, first cycle. READS : how far it has read.
+# A row of given tasks: row of tasks, items, lane, grant, first cycle. READS : how far it has read.
 # The lane's task before allows HANDED and END no earlier than LEAST_HANDED and LEAST_END. BEGUN :
 # first cycle, if it were alone and its first data came when they came. NEVER until known: DATA :
 # all data are there; HANDED_AT, LAST_LOGIT : its lane takes another one, its last logit.
-GIVEN_FIELDS = 11
-(ROW, GIVEN_ITEMS, LANE, START, READS, LEAST_HANDED, LEAST_END, DATA, BEGUN, HANDED_AT,
+GIVEN_FIELDS = 12
+(ROW, GIVEN_ITEMS, LANE, GRANT, START, READS, LEAST_HANDED, LEAST_END, DATA, BEGUN, HANDED_AT,
  LAST_LOGIT) = range(GIVEN_FIELDS)  # fmt: skip
 # READS of a given task: it has begun; it reads, until it is over or has no place for scores; it has
 # stopped; it waits until they are taken; it reads the rest; it has read all.
@@ -125,11 +124,10 @@ def give_task(
         least_end = lanes[n, ENDED] + tasks[row, behind(AFTER_END, others)]
     else:
         lanes[n, RUN] = 0
-        if idle > grant:  # its data come while the array has to do for the other model
-            least_end = lanes[n, ENDED] + tasks[row, CHANGED]
-            least_handed = max(least_end - tasks[row, END] + tasks[row, HANDED], idle)
+        if idle > grant:
+            start = max(start, idle)
     lanes[n, RUN] += 1
-    given[ROW], given[LANE], given[START] = row, n, start
+    given[ROW], given[LANE], given[GRANT], given[START] = row, n, grant, start
     given[LEAST_HANDED], given[LEAST_END], given[READS] = least_handed, least_end, _STARTS
     given[BEGUN], given[DATA], given[HANDED_AT], given[LAST_LOGIT] = start, _NEVER, _NEVER, _NEVER
     lanes[n, READY] = lanes[n, ENDED] = _NEVER

@@ -20,10 +20,10 @@ from rpaccel.perfmodel.core_kernels import (
 )
 
 __all__ = [
-    "AFTER_END", "AFTER_HANDED", "BEFORE_FOLLOWED", "BEGIN", "CHANGED", "END", "END_AFTER",
-    "END_TURN", "FOLLOWED", "GATHERED", "HANDED", "LATE", "LATE_DATA", "LATE_END", "LATE_HANDED",
-    "MEMORY", "NEXT", "OTHERS", "PARTS", "PARTS_HELD", "TAKEN_AFTER", "TAKEN_TURN", "TASK_FIELDS",
-    "WAIT", "WALK", "after_data", "behind", "lane_tasks",
+    "AFTER_END", "AFTER_HANDED", "BEFORE_FOLLOWED", "BEGIN", "END", "END_AFTER", "END_TURN",
+    "FOLLOWED", "GATHERED", "HANDED", "LATE", "LATE_DATA", "LATE_END", "LATE_HANDED", "MEMORY",
+    "NEXT", "OTHERS", "PARTS", "PARTS_HELD", "TAKEN_AFTER", "TAKEN_TURN", "TASK_FIELDS", "WAIT",
+    "WALK", "after_data", "behind", "lane_tasks",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -36,8 +36,7 @@ Floats = NDArray[np.float64]
 # PARTS : sub-batches; PARTS_HELD : of those the lane takes data for before scores are taken.
 # TAKEN_TURN, END_TURN : from then on to the latter two, if it is late; LONG_AGO if it has place for
 # all scores. WALK : of its gathers alone, which the array may hold up; WAIT : of these for the
-# shared memory, if that is as long busy as it is free. CHANGED : as NEXT, behind a task of another
-# model: its first sub-batches, as many as there are banks, are there.
+# shared memory, if that is as long busy as it is free.
 # Of a task behind 1, 2, or more on its lane, see `behind`: AFTER_HANDED, AFTER_END : from those of
 # the one before, were it the last, to its own; BEFORE_FOLLOWED : by how much that one's last logit
 # is later. Of a task whose gathers take longer, see LATE: LATE_DATA : from the first gather until
@@ -45,11 +44,11 @@ Floats = NDArray[np.float64]
 # to the last logit.
 OTHERS = 4  # so many and more: they follow each other evenly, in pairs
 LATE = (1.2, 1.5, 2.0, 3.0)  # times as long as alone
-TASK_FIELDS = 16 + 3 * OTHERS + 3 * len(LATE)
+TASK_FIELDS = 15 + 3 * OTHERS + 3 * len(LATE)
 (BEGIN, GATHERED, HANDED, END, TAKEN_AFTER, END_AFTER, NEXT, FOLLOWED, MEMORY, PARTS, PARTS_HELD,
- TAKEN_TURN, END_TURN, WALK, WAIT, CHANGED) = range(16)  # fmt: skip
-AFTER_HANDED, AFTER_END, BEFORE_FOLLOWED = range(16, 16 + 3 * OTHERS, OTHERS)
-LATE_DATA, LATE_HANDED, LATE_END = range(16 + 3 * OTHERS, TASK_FIELDS, len(LATE))
+ TAKEN_TURN, END_TURN, WALK, WAIT) = range(15)  # fmt: skip
+AFTER_HANDED, AFTER_END, BEFORE_FOLLOWED = range(15, 15 + 3 * OTHERS, OTHERS)
+LATE_DATA, LATE_HANDED, LATE_END = range(15 + 3 * OTHERS, TASK_FIELDS, len(LATE))
 REPEATS = 5  # tasks, the last two of which count: they follow each other evenly, in pairs
 
 _TASK, _HANDED, _COMPUTED = (
@@ -86,10 +85,6 @@ def lane_tasks(
         _end_row(works, task, gather, rules, row)
         handed, ends = _follow(works, task, gather, rules, 0, REPEATS, lane_core.LONG_AGO, row)
         row[NEXT], row[FOLLOWED] = (handed[0] - handed[2]) // 2, 0
-        parts = _batches(task)
-        array = _array_cycles(works, task, gather, rules, row)
-        late = (row[NEXT] - array) * max(0, parts - task[3]) // parts
-        row[CHANGED] = array + max(0, late)
         equal, alone = task[0] == task[4] and task[2] == task[6], row[END]
         for others in range(1, OTHERS):
             if not equal:
@@ -111,16 +106,6 @@ def lane_tasks(
             turn = row[END]
             handed, ends = _follow(works, task, gather, rules, 0, 1, turn, row)
             row[TAKEN_TURN], row[END_TURN] = handed[0] - turn, ends[0] - turn
-
-
-@fast
-def _array_cycles(works: Ints, task: Ints, gather: Floats, rules: Ints, row: Ints) -> int:
-    """Return the cycles from task to task if all data are there."""
-    share, item = gather[2], gather[3]
-    gather[2] = gather[3] = 0.0
-    handed, _ = _follow(works, task, gather, rules, 0, 3, lane_core.LONG_AGO, row)
-    gather[2], gather[3] = share, item
-    return (handed[0] - handed[2]) // 2
 
 
 @fast

@@ -83,8 +83,8 @@ def _await_gather(state: MachineState, n: int) -> None:
     if lane.gathering or state.cores[n].gathered == lane.batches:
         return
     lane.gathering = 1
-    start = state.tasks[task_of(n, lane.gather_task)].start
-    push_event(state, start + _TAKE, GATHER, n, 0)
+    begin = state.tasks[task_of(n, lane.gather_task)].begin
+    push_event(state, begin + _TAKE, GATHER, n, 0)
 
 
 @fast

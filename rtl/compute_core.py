@@ -52,13 +52,14 @@ def _members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
 
 
 class LaneCompute(wiring.Component):
-    """Runs models' programs over gathered sub-batches on the tiles that it is given.
+    """Runs the slot's program over gathered sub-batches on the tiles that it is given.
 
     Members:
       load          fills PROGRAM and PAIR.
       vectors       VectorWrite x gather_ports: dense words and vectors from gather.
-      batch         In(stream of batch_layout()): gathered sub-batches. slot, user_bank : of its
-                    model and of the user's data that belong to it. Two stages may be at work.
+      slot          constant while a stage runs.
+      batch         In(stream of batch_layout()): gathered sub-batches. user_bank : of the user's
+                    data that belong to it. Two stages may be at work, of one slot.
       stage_done_stb   the last score of a stage is computed: its user bank is free.
       release_stb   the oldest batch's gathered data have been used: its bank is free.
       score         Out(stream of logit_layout()): one per item, in item order of each batch.
@@ -114,8 +115,8 @@ class LaneCompute(wiring.Component):
             interaction.item_bank.eq(sequencer.interact.item_bank),
             interaction.bank.eq(sequencer.interact.bank),
             interaction.user_bank.eq(sequencer.interact.user_bank),
-            interaction.row_bytes.eq(sequencer.interact.row_bytes),
-            interaction.item_vector_words.eq(sequencer.interact.item_vector_words),
+            interaction.row_bytes.eq(self.slot.row_bytes),
+            interaction.item_vector_words.eq(self.slot.item_vector_words),
             sequencer.interaction_done.eq(interaction.done),
         ]
         for i in range(self.config.blocks):

@@ -78,7 +78,8 @@ def lane_members(config: AcceleratorConfig) -> dict[str, wiring.Member]:
 class Lane(wiring.Component):
     """Gathers a task while it computes the one before; gives scores in the order of the tasks.
 
-    Tasks may be of different models. Every task runs to its end, also after an error.
+    A task of another model waits until the array has done with those before it. Every task runs to
+    its end, also after an error.
 
     Members
     -------
@@ -128,7 +129,11 @@ class Lane(wiring.Component):
         self.records = Signal(data.ArrayLayout(data.StructLayout(record), TASKS))
         self.user_bank = Signal()
         self.number_of = Signal(data.ArrayLayout(range(TASKS), USER_BANKS))
-        m.d.comb += self.idle.eq(self.answered == self.given)
+        self.idle_array = Signal()
+        m.d.comb += [
+            self.idle_array.eq(self.computed == self.given),
+            self.idle.eq(self.answered == self.given),
+        ]
         m.d.sync += self.computed.eq(self.computed + self.core.stage_done_stb)
 
         self._connect_memory(m)
@@ -167,7 +172,7 @@ class Lane(wiring.Component):
     def _take(self, m: Module) -> None:
         """Take a task, fetch its slot, start gather and list."""
         task, now = self.task, self.now
-        model = Signal.like(now.model)  # of the slot that is gathered
+        model = Signal.like(now.model)  # of the slot in use
         in_use = (self.given - self.computed)[: len(self.given)]
         unanswered = (self.given - self.answered)[: len(self.given)]
         starts = Signal(data.StructLayout({"list": 1, "gather": 1}))
@@ -182,7 +187,7 @@ class Lane(wiring.Component):
                 with m.If(task.valid & task.ready):
                     m.d.sync += now.eq(task.payload)
                     m.next = "MODEL"
-            with m.State("MODEL"), m.If((now.model == model) | ~edges_due):
+            with m.State("MODEL"), m.If((now.model == model) | (self.idle_array & ~edges_due)):
                 m.d.sync += model.eq(now.model)
                 m.next = "FETCH"
             with m.State("FETCH"):  # the slot's entry is read

@@ -13,18 +13,10 @@ from rpaccel.rtl.tile_issue import job_layout
 from rpaccel.spec.accelerator import AcceleratorConfig
 from rpaccel.spec.isa import INSTRUCTION, SLOT, Destination, Target
 
-__all__ = ["Sequencer", "interact_layout"]
+__all__ = ["Sequencer"]
 
 COUNT_BITS = 3  # sub-batches are counted modulo 8; at most 3 are between bottom and score
 WINDOW = 4  # sub-batches whose items are remembered
-BEGUN = 2  # sub-batches whose bottom chain has begun and whose top chain has not
-
-
-def interact_layout() -> data.StructLayout:
-    """An INTERACT over a sub-batch: a job_layout(), and how its model's vectors lie."""
-    members = {name: field.shape for name, field in job_layout()}
-    widths = {name: struct(SLOT)[name].shape for name in ("row_bytes", "item_vector_words")}
-    return data.StructLayout(members | widths)
 
 
 class Sequencer(wiring.Component):
@@ -34,17 +26,18 @@ class Sequencer(wiring.Component):
     chain (ends with SCORE). Sub-batch j's bottom chain may begin when its data are there and the
     top chain of j - 2 has begun, its interaction when its bottom chain is written and the top chain
     of j - 2 is done, its top chain when its interaction is done. When the array is free to choose,
-    a bottom chain goes first: the order is B0 B1 T0 B2 T1 ... if data are there in time. Each may
-    be of another model. perfmodel.sequencer is exact.
+    a bottom chain goes first: the order is B0 B1 T0 B2 T1 ... if data are there in time.
+    perfmodel.sequencer is exact.
 
     Members:
       load          fills PROGRAM.
-      batch         In(stream of batch_layout()). slot, user_bank : its model, its user's data.
+      slot          program to run; constant from a stage's first batch to its last score.
+      batch         In(stream of batch_layout()). user_bank : of its user's data.
       release_stb   the oldest batch's gathered data have been used.
       job           Out(stream of job_layout()), to the layer engine.
       bottom_done, score_done   a chain's results are all there.
       stage_done_stb   the last chain of a stage (a batch that was its last) is done.
-      interact      Out(interact_layout()), constant while it runs.
+      interact      INTERACT to run, with its sub-batch's items and bank; constant while it runs.
       start_interaction, interaction_done   one cycle each.
       items         of the SCORE layer that is offered.
       score_room    the scores of `items` items fit; a SCORE layer waits for it.
@@ -70,7 +63,7 @@ class Sequencer(wiring.Component):
                 "job": Out(stream.Signature(job_layout())),
                 "bottom_done": In(1),
                 "score_done": In(1),
-                "interact": Out(interact_layout()),
+                "interact": Out(job_layout()),
                 "start_interaction": Out(1),
                 "interaction_done": In(1),
                 "items": Out(16),
@@ -92,10 +85,6 @@ class Sequencer(wiring.Component):
             {"items": unsigned(16), "item_bank": BANK_BITS, "user_bank": 1, "last": 1}
         )
         self.batches = Signal(data.ArrayLayout(kept, WINDOW))
-        begun = {name: field.shape for name, field in interact_layout()}
-        begun = {name: begun[name] for name in ("code", "row_bytes", "item_vector_words")}
-        begun["top"] = range(self.config.program_entries)  # where its top chain is
-        self.begun = Signal(data.ArrayLayout(data.StructLayout(begun), BEGUN))
         self._chains(m)
         self._interaction(m)
         for name, stb in (("bottom_done", self.bottom_done), ("top_done", self.score_done)):
@@ -126,6 +115,7 @@ class Sequencer(wiring.Component):
         """Choose a chain, offer its layers one by one."""
         counts, job = self.counts, self.job
         counter = Signal(range(self.config.program_entries))
+        top_start = Signal.like(counter)
         code = self._program(m, counter)
         number = Signal(2)  # of the chain's sub-batch, modulo WINDOW
         may_bottom, may_top = Signal(), Signal()
@@ -156,17 +146,12 @@ class Sequencer(wiring.Component):
                         taken.user_bank.eq(self.user_bank),
                         taken.last.eq(self.batch.payload.last),
                     ]
-                    begun = self.begun[counts.bottom[0]]
-                    m.d.sync += [
-                        begun[name].eq(self.slot[name])
-                        for name in ("row_bytes", "item_vector_words")
-                    ]
                     m.next = "FETCH"
                 with m.Elif(may_top):
                     m.d.sync += [
                         number.eq(counts.top),
                         counts.top.eq(counts.top + 1),
-                        counter.eq(self.begun[counts.top[0]].top),
+                        counter.eq(top_start),
                     ]
                     m.next = "FETCH"
             with m.State("FETCH"):
@@ -185,10 +170,10 @@ class Sequencer(wiring.Component):
                     with m.If(is_score):
                         m.next = "CHOOSE"
             with m.State("FETCH_INTERACT"):
-                m.d.sync += self.begun[number[0]].top.eq(counter + 1)
+                m.d.sync += top_start.eq(counter + 1)
                 m.next = "LATCH_INTERACT"
             with m.State("LATCH_INTERACT"):
-                m.d.sync += self.begun[number[0]].code.eq(code)
+                m.d.sync += self.interact.code.eq(code)
                 m.next = "CHOOSE"
         m.d.comb += self.waiting.eq(
             state.ongoing("CHOOSE") & ~self.batch.valid & (counts.top_done == counts.bottom)
@@ -202,17 +187,12 @@ class Sequencer(wiring.Component):
                 may = (self._ahead("bottom_done", "cross") != 0) & (
                     self._ahead("cross", "top_done") < 2
                 )
-                begun = self.begun[counts.cross[0]]
                 with m.If(may):
                     m.d.sync += [
                         interact.items.eq(self.batches[counts.cross[:2]].items),
                         interact.item_bank.eq(self.batches[counts.cross[:2]].item_bank),
                         interact.user_bank.eq(self.batches[counts.cross[:2]].user_bank),
                         interact.bank.eq(counts.cross[0]),
-                        *(
-                            interact[name].eq(begun[name])
-                            for name in ("code", "row_bytes", "item_vector_words")
-                        ),
                         counts.cross.eq(counts.cross + 1),
                     ]
                     m.next = "START"

@@ -87,7 +87,8 @@ Hit rates on the Criteo-like trace, and what memory (ports and row banks) then a
   NDCG of both stages beside that of RMlarge alone, in int8, is under *Quality* in
   [criteo](criteo.md): measured on planted rankers.
 * Memory serves lanes by turns, 100 cycles, 4 x 64 bytes per cycle; DRAM banks are not modelled.
-* Reconfiguration, loading weights and row updates take no time.
+* Reconfiguration, loading weights and row updates take no time. A lane that changes its model waits
+  until its array is idle.
 """
 
 

@@ -1,7 +1,7 @@
 """Why signs on a netlist are not those of `paper`: what an item takes, what changes of model cost.
 
 By the model: a lane's cycles per item on both machines, and how long a lane's gather stands still
-because the banks of gathered items are full, behind sub-batches of another model.
+because the array works on another model (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -38,15 +38,13 @@ class Use:
 
 @dataclass(frozen=True, kw_only=True)
 class Waits:
-    """Of a query: changes of the lane's model, and cycles in which it gathers nothing.
+    """Of a query: changes of the lane's model, and cycles of its gather from task to task then.
 
-    through : cycles that a sub-batch of the last stage takes from its first layer to the end of its
-    interaction.
+    In these cycles the array works on the model before.
     """
 
     changes: float
     cycles: float
-    through: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,21 +98,25 @@ def _use(
 
 
 def waits_of(questions: Questions, said: Predicted, queries: int) -> Waits:
-    """Return how a lane's gather stands still, of `queries` asked, one task a stage, one lane.
+    """Return what changes of model cost a query, of `queries` asked, one task a stage, one lane.
 
     said : with sub-batches.
     """
     report = said.report
-    batches = sorted(report.sub_batches, key=lambda batch: batch.gathering)
-    # second parts of queries are behind all first ones
-    stages = [b.query // queries if questions.parts == 2 else b.stage for b in batches]
-    whole = batches[-1].gathered - batches[0].gathering
-    last = [b for b, stage in zip(batches, stages, strict=True) if stage == max(stages)]
-    return Waits(
-        changes=sum(before != after for before, after in pairwise(stages)) / queries,
-        cycles=(whole - sum(b.gathered - b.gathering for b in batches)) / queries,
-        through=sum(b.crossed - b.taken for b in last) / len(last),
-    )
+    begun: dict[tuple[int, int], int] = {}
+    ended: dict[tuple[int, int], int] = {}
+    for batch in report.sub_batches:
+        begun.setdefault((batch.query, batch.stage), batch.gathering)
+        ended[batch.query, batch.stage] = batch.gathered
+    tasks = sorted(report.tasks, key=lambda task: begun[task.query, task.stage])
+    changes = cycles = 0
+    for before, after in pairwise(tasks):
+        # second parts of queries are behind all first ones
+        models = [t.query // queries if questions.parts == 2 else t.stage for t in (before, after)]
+        if models[0] != models[1]:
+            changes += 1
+            cycles += begun[after.query, after.stage] - ended[before.query, before.stage]
+    return Waits(changes=changes / queries, cycles=cycles / queries)
 
 
 def find_causes(

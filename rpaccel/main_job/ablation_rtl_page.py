@@ -97,7 +97,7 @@ def _uses(causes: Causes, preset: str) -> str:
 
 def _waits(causes: Causes) -> str:
     """Return the table of changes of model."""
-    head = ["one lane, two stages", "changes of model per query", "gather stands still"]
+    head = ["one lane, two stages", "changes of model per query", "gather then stands still"]
     rows = [
         [name, f"{waits.changes:.2f}", f"{waits.cycles:,.0f}"]
         for name, waits in causes.waits.items()

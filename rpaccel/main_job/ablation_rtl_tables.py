@@ -33,14 +33,12 @@ REASONS: dict[tuple[str, str], str] = {
     ("O.5 alone", "latency"): _SHORT_TASKS,
     ("O.5 alone", "throughput"): _SHORT_TASKS,
     ("O.1 + O.2", "throughput"): (
-        "RMsmall's sub-batches wait behind RMlarge's one, whose layers and interaction take "
-        "{many_through:,.0f} cycles one after the other, and as soon as the banks are full nothing "
-        "is gathered. With the host between the stages that is seldom: a lane changes its model "
-        "{few:.2f} times a query, as first stages of several queries follow each other and then "
-        "second ones, without it {many:.2f} times; its gather stands still {few_cycles:,.0f} and "
-        "{many_cycles:,.0f} cycles of a query. RMsmall is bound by its gather here ({gather:.1f} "
-        "cycles an item, its array {array:.1f}), so that is lost; on `paper` by its array "
-        "({paper_array:.1f}, its gather {paper_gather:.1f})"
+        "a task's gather waits until the array is done with another model. With the host between "
+        "the stages a lane changes its model {few:.2f} times a query, as first stages of several "
+        "queries follow each other and then second ones, without it {many:.2f} times; its gather "
+        "stands still {few_cycles:,.0f} and {many_cycles:,.0f} cycles of a query for it. RMsmall "
+        "is bound by its gather here ({gather:.1f} cycles an item, its array {array:.1f}), so that "
+        "is lost; on `paper` by its array ({paper_array:.1f}, its gather {paper_gather:.1f})"
     ),
     ("O.1 to O.4 + O.5", "throughput"): (
         "tasks of an eighth of the candidates, half of the survivors, are no larger than the "
@@ -73,7 +71,6 @@ def _figures(causes: Causes) -> dict[str, float]:
         if name in causes.waits:
             waits = causes.waits[name]
             found |= {prefix: waits.changes, f"{prefix}_cycles": waits.cycles}
-            found[f"{prefix}_through"] = waits.through
     return found
 
 

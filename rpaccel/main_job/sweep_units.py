@@ -37,7 +37,7 @@ def event_units(
             interaction[stage] += program.interaction_cycles(config, batch.items)
     for task in report.tasks:
         mine = [each for each in batches[task.stage] if each.lane == task.lane]
-        gather[task.stage] += _last_taken(mine, task.gathered) - task.start - TAKE_CYCLES
+        gather[task.stage] += _last_taken(mine, task.gathered) - task.begin - TAKE_CYCLES
     stages = gather, array, interaction, dict(enumerate(_filters(space, point)))
     pairs = zip(UNIT_FIELDS, stages, strict=True)
     return {name: (cycles[0], cycles[1]) for name, cycles in pairs}

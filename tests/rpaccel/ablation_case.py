@@ -29,8 +29,8 @@ CAUSES = Causes(
         "RMsmall, whole array": Use(array=6, gather=2),
     },
     waits={
-        "O.1 alone": Waits(changes=0.25, cycles=3854, through=25_000),
-        "O.1 to O.2": Waits(changes=1, cycles=20571, through=23_110),
+        "O.1 alone": Waits(changes=0.25, cycles=3854),
+        "O.1 to O.2": Waits(changes=1, cycles=20571),
     },
 )
 

@@ -217,27 +217,25 @@ def test_causes_are_those_of_the_model(models, places):
     )
     for each in made.waits.values():
         assert 0 < each.changes <= 2
-        assert each.cycles > 0 and each.through > 64 * 17  # RMlarge's items, in its interaction
+        assert each.cycles > 500 * each.changes
     few = find_causes(places, {"base": asked["base"]}, said, memory, {"base": 4})
     assert set(few.uses) == {"RMlarge, whole array"} and not few.waits
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_waits_are_those_between_gathers(parts):
-    """Two queries: first stages, first at 0 and 40, then second ones at 250, 280 and 310."""
+def test_waits_are_those_of_gathers_between_models(parts):
+    """Two queries: first stages, first at 0 and 100, then second ones at 250 and 300, 310."""
     gathers = [(0, 0, 0, 40), (1, 0, 40, 100), (0, 1, 250, 280), (0, 1, 280, 300), (1, 1, 310, 350)]
-    spans = []
+    spans, tasks = [], []
     for query, stage, begin, end in gathers:
         number, own = (query + 2 * stage, 0) if parts == 2 else (query, stage)
-        spans.append(
-            SimpleNamespace(
-                query=number, stage=own, gathering=begin, gathered=end, taken=end + 5,
-                crossed=end + 20 + 3 * query,
-            )
-        )  # fmt: skip
-    said = SimpleNamespace(report=SimpleNamespace(sub_batches=spans[::-1]))
+        spans.append(SimpleNamespace(query=number, stage=own, gathering=begin, gathered=end))
+        if not any((task.query, task.stage) == (number, own) for task in tasks):
+            tasks.append(SimpleNamespace(query=number, stage=own))
+    report = SimpleNamespace(sub_batches=spans, tasks=tasks[::-1])
+    said = SimpleNamespace(report=report)
     found = waits_of(SimpleNamespace(parts=parts), said, 2)
-    assert found == Waits(changes=1 / 2, cycles=(150 + 10) / 2, through=16)
+    assert found == Waits(changes=1 / 2, cycles=150 / 2)
 
 
 def test_host_times():

@@ -45,7 +45,6 @@ def test_reasons_have_the_figures_of_their_causes():
         "takes the array 217.0 cycles, four quarters 215.5, at most 1.01x; on `paper` 17.0" in text
     )
     assert "changes its model 0.25 times a query" in text and "20,571 cycles" in text
-    assert "interaction take 23,110 cycles" in text
     assert "(50.1 cycles an item, its array 29.0)" in text
     assert "| RMsmall, whole array | 29.0 | 50.1 | 6.0 | 2.0 |" in text
     assert "| O.1 to O.2 | 1.00 | 20,571 |" in text
