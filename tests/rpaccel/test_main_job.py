@@ -278,3 +278,11 @@ def test_simulate_random_refuses():
     small = TINY.model_copy(update={"weight_words": 8, "name": "small"})
     with pytest.raises(RuntimeError, match=r"^random rankers must fit small within 50 draws"):
         draw_rankers(np.random.default_rng(0), small, 2)
+
+
+@pytest.mark.slow
+def test_the_machine_placed_on_an_ecp5_answers_bit_for_bit():
+    """Its array is one block: no other test has a netlist of it."""
+    report = simulate_random("ecp5", 60, 1, say=lambda _: None)
+    assert (report["preset"], report["queries"]) == ("ecp5", 60)
+    assert report["cycles"] > 60 * 500
