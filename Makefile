@@ -55,7 +55,7 @@ fpga: PRESET = ecp5
 fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)
 	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)
 
-fpga-page: setup ## cells, array and core of `tiny` and the whole top of `ecp5` placed and routed, beside the goals (docs/generated/fpga.md; an hour at first)
+fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside the goals (docs/generated/fpga.md; 20 minutes at first)
 	$(BIN)/rpaccel fpga-page $(ARGS)
 
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)

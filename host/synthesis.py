@@ -139,7 +139,7 @@ def run_tool(
     if cpu_limit_s is not None:
         resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_limit_s, cpu_limit_s))
     assert process.stdout is not None
-    with log.open("w") as file, process:
+    with log.open("w", buffering=1) as file, process:  # to be read meanwhile
         for line in process.stdout:
             file.write(line)
             match = step.match(line)

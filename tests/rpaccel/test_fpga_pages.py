@@ -41,7 +41,7 @@ def test_every_unit_has_its_figures():
     found = rows(routed_text([routed(), core]), "unit")
     assert list(found) == ["cells", "core"]
     assert found["core"] == {
-        "unit": "core", "preset": "tiny", "Fmax [MHz]": "83.9", "LUT": "13,662",
+        "unit": "core", "preset": "tiny", "seed": "1", "Fmax [MHz]": "83.9", "LUT": "13,662",
         "FF": "12,536", "DSP": "108", "block RAM": "29", "LUT/MAC": "46.0", "CPU [s]": "900",
     }  # fmt: skip
 
