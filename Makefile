@@ -51,8 +51,8 @@ soak: setup ## 10,000 random queries with faults, resets, deadlines and new spli
 test-browser: setup ## the page of `make report` in headless Chromium (Debian: chromium-headless-shell); part of `make test`
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)
 
-fpga: PRESET = ecp5
-fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|top|...)
+fpga: PRESET = tiny
+fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|...; UNIT=top PRESET=ecp5 is not routed in an hour)
 	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)
 
 fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside the goals (docs/generated/fpga.md; 20 minutes at first)

@@ -44,10 +44,6 @@ _WITH_ARRAY = ("cells", "core", "systolic_array", "top")
 _CPU_LIMIT_S = 900  # of place and route of a unit
 _TOP_CPU_LIMIT_S = 14_400
 _TARGET_MHZ = 120.0  # docs: the goal for the 8x8 array
-_SEED = 1
-# Of seeds 1 to 4 the one with the shortest wires of `ecp5`: half perimeters of 402,284, 383,050,
-# about 445,700 and 398,457 tiles, and after 341,000 attempts 8,356 arcs to route, not 24,438.
-_TOP_SEED = 2
 # The default placer, heap, puts multipliers far from what they are wired to: the core of tiny takes
 # a third more wire and twice the time to route, or is not routed at all.
 _FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail --placer static"
@@ -128,7 +124,7 @@ def place_and_route(
     netlist: Netlist,
     *,
     target_mhz: float = _TARGET_MHZ,
-    seed: int = _SEED,
+    seed: int = 1,
     cpu_limit_s: int = _CPU_LIMIT_S,
     build_dir: Path = BUILD_DIR,
     progress: Progress = print,
@@ -195,21 +191,18 @@ def fpga_report(
     unit: str,
     *,
     target_mhz: float = _TARGET_MHZ,
-    seed: int | None = None,
+    seed: int = 1,
     build_dir: Path = BUILD_DIR,
     progress: Progress = print,
 ) -> dict[str, Any]:
     """Return `place_and_route` of one unit of `config`, and LUT-class cells per MAC.
 
     unit : one of `FPGA_UNITS`: the array alone, a unit of `unit_costs.UNITS`, or the whole top.
-    seed : of the placer; None: 1, of the top 2.
     lut_per_mac is None for a unit without an array. Raises ValueError for an unknown unit.
     """
     if unit not in FPGA_UNITS:
         raise ValueError(f"unit must be one of {', '.join(FPGA_UNITS)}, not {unit!r}")
     name = "systolic_array" if unit == "array" else unit
-    if seed is None:
-        seed = _TOP_SEED if name == "top" else _SEED
     if name == "top":
         netlist = system_netlist(config, build_dir=build_dir, checks=False, progress=progress)
     else:

@@ -19,12 +19,10 @@ _say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 def fpga(
-    preset: Preset = "ecp5",
+    preset: Preset = "tiny",
     unit: Annotated[str, typer.Option(help="core, array, top, or a unit of `units`.")] = "core",
     target_mhz: Annotated[float, typer.Option(help="Clock to aim at [MHz].")] = 120.0,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the placer; default: 1, of the top 2.", min=1)
-    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the placer.", min=1)] = 1,
     json: Json = False,
 ) -> None:
     """Synthesise, place and route one unit for an ECP5-85k with open tools; print its Fmax."""
@@ -38,23 +36,20 @@ def fpga(
 
 
 def fpga_page(
-    units: Annotated[
-        str, typer.Option(help="As `fpga --preset` and `--unit`: preset.unit, ...")
-    ] = "tiny.cells,tiny.array,tiny.core",
+    preset: Preset = "tiny",
+    units: Annotated[str, typer.Option(help="As `fpga --unit`.")] = "cells,array,core",
     out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/fpga.md"
     ),
     json: Json = False,
 ) -> None:
-    """Place and route units of presets, each alone; write Fmax and cells beside the goals."""
+    """Place and route units of a preset, each alone; write Fmax and cells beside the goals."""
     from rpaccel.host.fpga import fpga_report  # noqa: PLC0415
     from rpaccel.main_job.fpga_page import routed_text  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
-    asked = [unit.rpartition(".") for unit in units.split(",")]
-    reports = [
-        fpga_report(load_accelerator(preset), unit, progress=_say) for preset, _, unit in asked
-    ]
+    config = load_accelerator(preset)
+    reports = [fpga_report(config, unit, progress=_say) for unit in units.split(",")]
     show_page(out, routed_text(reports), reports if json else None)
 
 

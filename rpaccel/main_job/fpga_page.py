@@ -45,14 +45,12 @@ def _cells(report: Mapping[str, Any]) -> list[str]:
         for name, digits in (("Fmax [MHz]", 1), ("LUT/MAC", 1), ("CPU [s]", 0))
     ]
     used = [f"{report[name]:,}" for name in ("comb", "ff", "dsp", "bram")]
-    first = [report["unit"], report["preset"], f"{report['seed']}"]
-    return [*first, shown[0], *used, *shown[1:]]
+    return [report["unit"], shown[0], *used, *shown[1:]]
 
 
 def routed_text(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Return the Markdown of `fpga_report`s; the same reports give the same bytes."""
-    head = ["unit", "preset", "seed", "Fmax [MHz]", "LUT", "FF", "DSP", "block RAM"]
-    head += ["LUT/MAC", "CPU [s]"]
+    """Return the Markdown of `fpga_report`s of one preset; the same reports give the same bytes."""
+    head = ["unit", "Fmax [MHz]", "LUT", "FF", "DSP", "block RAM", "LUT/MAC", "CPU [s]"]
     figures = [_figures(report) for report in reports]
     goals = [
         [f"{name}, {'at least' if least else 'at most'} {limit:g}"]
@@ -61,8 +59,10 @@ def routed_text(reports: Sequence[Mapping[str, Any]]) -> str:
     ]
     first = reports[0]
     return _TEXT.format(
+        preset=first["preset"],
         device=first["device"],
         target=first["target_mhz"],
+        seed=first["seed"],
         table=markdown_table(head, [_cells(report) for report in reports]),
         goals=markdown_table(["goal", *(report["unit"] for report in reports)], goals),
     )
@@ -71,13 +71,13 @@ def routed_text(reports: Sequence[Mapping[str, Any]]) -> str:
 _TEXT = """\
 # Placed and routed
 
-Written by `rpaccel fpga-page` (`make fpga-page`): units on an ECP5 {device}, each alone and
-without pads: synthesis by Yosys, place and route by nextpnr, aim {target:g} MHz. Seed: of the
-placer. LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and memories among them; DSP:
-MULT18X18D; block RAM: DP16KD. CPU seconds: of the run that filled the cache; other work may have
-shared the machine. *cells*: the array's multiply-accumulate cells. *systolic_array*: with banks,
-accumulators and requantisation. *core*: with layers, interaction and memories of weights and
-activations. *top*: the whole machine, with its AXI ports.
+Written by `rpaccel fpga-page` (`make fpga-page`): units of `{preset}` on an ECP5 {device}, each
+alone and without pads: synthesis by Yosys, place and route by nextpnr, aim {target:g} MHz, placer's
+seed {seed}. LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and memories among them;
+DSP: MULT18X18D; block RAM: DP16KD. CPU seconds: of the run that filled the cache; other
+work may have shared the machine. *cells*: the array's multiply-accumulate cells. *systolic_array*:
+with banks, accumulators and requantisation. *core*: with layers, interaction and memories of
+weights and activations.
 
 {table}
 ## Goals
