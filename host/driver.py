@@ -61,7 +61,9 @@ class Driver:
 
     Parameters
     ----------
-    memory_bytes : device memory that the driver may use, from address 0 [B].
+    memory_bytes : device memory that the driver may use [B].
+    memory_base : its first address, as the device sees it, a multiple of 4096 [B]; models are
+        compiled with a `base` above it.
     depth : entries of both rings, a power of two; 1 is allowed.
     prefetch : lanes read rows ahead for the next stage.
     update_depth : entries of the queue of row updates, a power of two; 0: there is none.
@@ -84,6 +86,7 @@ class Driver:
         config: AcceleratorConfig,
         memory_bytes: int,
         *,
+        memory_base: int = 0,
         depth: int = 8,
         prefetch: bool = False,
         update_depth: int = 0,
@@ -96,10 +99,12 @@ class Driver:
         self.bus = bus
         self.config = config
         self.memory_bytes = memory_bytes
+        self.memory_base = memory_base
         self.depth = depth
         self._layout = layout = lay_out(
             config,
             memory_bytes,
+            memory_base=memory_base,
             depth=depth,
             update_depth=update_depth,
             task_log_entries=task_log_entries,
@@ -209,6 +214,11 @@ class Driver:
         Raises ValueError for models of another machine, or that overlap those of other lanes.
         """
         chosen = choose_lanes(compiled, self.config, lanes)
+        if compiled.base < self.memory_base:
+            raise ValueError(
+                f"base of the compiled models must be at least memory_base {self.memory_base:#x}, "
+                f"not {compiled.base:#x}"
+            )
         missing = compiled.limit - self._layout.models_limit
         if missing > 0:
             raise ValueError(

@@ -28,6 +28,8 @@ class MappedDevice:
     ----------
     registers : file with the register window, at `registers_offset` (a multiple of the page).
     memory : file with the device's memory, `memory_bytes` from `memory_offset` on.
+    memory_base : the address of its first byte as the device sees it. On a bus that the host
+        shares both are the physical address; where the device's bus begins with this memory, 0.
     interrupt : a UIO file: reading 4 bytes waits for the interrupt, writing 1 enables it; None:
         IRQ_STATUS is polled.
     """
@@ -40,11 +42,13 @@ class MappedDevice:
         *,
         registers_offset: int = 0,
         memory_offset: int = 0,
+        memory_base: int = 0,
         interrupt: str | Path | None = None,
     ) -> None:
         self._files: list[int] = []
         self._registers_map = self._map(registers, registers_offset, REGISTER_BYTES)
         self._memory = self._map(memory, memory_offset, memory_bytes)
+        self._base = memory_base
         self._words = memoryview(self._registers_map).cast("I")
         self._interrupt = None if interrupt is None else os.open(interrupt, os.O_RDWR)
 
@@ -93,22 +97,23 @@ class MappedDevice:
         """Write the 32-bit register at byte `address`."""
         self._words[self._word(address)] = value & 0xFFFF_FFFF
 
-    def _check(self, address: int, length: int) -> None:
-        if address < 0 or address + length > len(self._memory):
+    def _place(self, address: int, length: int) -> slice:
+        """Return where the bytes lie in the map."""
+        first = address - self._base
+        if first < 0 or first + length > len(self._memory):
             raise ValueError(
-                f"memory access must lie in 0..{len(self._memory):#x}, not "
-                f"{address:#x}..{address + length:#x}"
+                f"memory access must lie in {self._base:#x}..{self._base + len(self._memory):#x}, "
+                f"not {address:#x}..{address + length:#x}"
             )
+        return slice(first, first + length)
 
     def read_memory(self, address: int, length: int) -> bytes:
         """Return `length` bytes of device memory."""
-        self._check(address, length)
-        return self._memory[address : address + length]
+        return self._memory[self._place(address, length)]
 
     def write_memory(self, address: int, payload: bytes) -> None:
         """Write `payload` to device memory."""
-        self._check(address, len(payload))
-        self._memory[address : address + len(payload)] = bytes(payload)
+        self._memory[self._place(address, len(payload))] = bytes(payload)
 
     def wait_interrupt(self, limit_cycles: int) -> bool:
         """Wait until the interrupt is high; False after `limit_cycles` polls of a millisecond."""

@@ -64,6 +64,7 @@ def lay_out(
     config: AcceleratorConfig,
     memory_bytes: int,
     *,
+    memory_base: int = 0,
     depth: int,
     update_depth: int,
     task_log_entries: int,
@@ -72,8 +73,18 @@ def lay_out(
 ) -> MemoryLayout:
     """Place everything that the driver lends the device; arguments as of `host.driver.Driver`.
 
-    Raises ValueError for a wrong number of entries, or a memory that is too small.
+    Raises ValueError for a wrong number of entries, or a memory that is too small, does not begin
+    with a page or ends beyond what the device can address.
     """
+    last = (1 << config.axi_address_bits) - memory_bytes
+    if last < 0:
+        raise ValueError(
+            f"memory_bytes must be at most {1 << config.axi_address_bits}, not {memory_bytes}"
+        )
+    if memory_base % PAGE or not 0 <= memory_base <= last:
+        raise ValueError(
+            f"memory_base must be a multiple of {PAGE} in 0..{last:#x}, not {memory_base:#x}"
+        )
     check_entries("depth", depth, none=False)
     check_entries("task_log_entries", task_log_entries)
     check_entries("update_depth", update_depth)
@@ -97,15 +108,15 @@ def lay_out(
     if corpora:
         sizes["updates"] = corpora + align(corpus_bytes, PAGE)
     regions: dict[str, tuple[int, int]] = {}
-    top = memory_bytes // PAGE * PAGE
+    top = memory_base + memory_bytes // PAGE * PAGE
     for name, length in sizes.items():
         base = top - align(length, PAGE)
         regions[name] = (base, base + align(length, 64))
         top = base
-    if top < PAGE:
+    if top < memory_base + PAGE:
         raise ValueError(
-            f"memory_bytes must be at least {memory_bytes - top + PAGE} for depth {depth}, "
-            f"not {memory_bytes}"
+            f"memory_bytes must be at least {memory_base + memory_bytes - top + PAGE} for depth "
+            f"{depth}, not {memory_bytes}"
         )
     base, limit = regions.get("updates", (0, 0))
     return MemoryLayout(

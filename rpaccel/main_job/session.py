@@ -11,7 +11,7 @@ from rpaccel.golden.lane import Query, QueryResult, run_query
 from rpaccel.golden.quantised import QuantisedRanker
 from rpaccel.host.axi_memory import MemoryTiming
 from rpaccel.host.bus import Bus
-from rpaccel.host.compile import RowUpdate, compile_models
+from rpaccel.host.compile import TABLE_BASE, RowUpdate, compile_models
 from rpaccel.host.driver import Completion, Driver, Request
 from rpaccel.host.partition import Partition
 from rpaccel.host.row_pins import Pins
@@ -55,7 +55,7 @@ class Session:
     depth : entries of the rings.
     rankers : what is loaded, slot by slot; by default a small and a large one. They read the same
         records (`random_models.shared_schema`).
-    memory_bytes : device memory that the driver may use [B].
+    memory_bytes, memory_base : device memory that the driver may use [B].
     split : which lanes own which blocks, lanes of one side; None: as after reset.
     update_depth : entries of the queue of row updates; 0: rows are not live.
     pins : rows for the static caches. prefetch : lanes read rows ahead.
@@ -71,6 +71,7 @@ class Session:
         depth: int = 4,
         rankers: Sequence[QuantisedRanker] | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        memory_base: int = 0,
         split: Partition | None = None,
         update_depth: int = 0,
         pins: Pins | None = None,
@@ -87,11 +88,18 @@ class Session:
                 shared_schema(self.rng, machine, small, name="large", dim=config.max_dim),
             ]
         self.rankers = list(rankers)
-        self.compiled = compile_models(self.rankers, machine, live=update_depth > 0, pins=pins)
+        self.compiled = compile_models(
+            self.rankers,
+            machine,
+            base=memory_base + TABLE_BASE,
+            live=update_depth > 0,
+            pins=pins,
+        )
         self.driver = Driver(
             device,
             config,
             memory_bytes,
+            memory_base=memory_base,
             depth=depth,
             prefetch=prefetch,
             update_depth=update_depth,

@@ -84,9 +84,10 @@ class Behind(threading.Thread):
 
     def __init__(self, registers, memory):
         super().__init__(daemon=True)
+        memory_bytes = memory.stat().st_size
         with registers.open("r+b") as file:
             self.words = memoryview(mmap.mmap(file.fileno(), REGISTER_BYTES)).cast("I")
-        self.device = SoftwareDevice(TINY, SESSION_BYTES)
+        self.device = SoftwareDevice(TINY, memory_bytes)
         self.device.memory = np.memmap(memory, np.uint8, mode="r+")
         self.known = [0] * len(self.words)
         self.stopped = False
@@ -116,16 +117,24 @@ class Behind(threading.Thread):
                 self.show()
 
 
-def test_a_driver_gets_its_answers(tmp_path):
+@pytest.mark.parametrize("base", [0, SESSION_BYTES])
+def test_a_driver_gets_its_answers(tmp_path, base):
     registers, memory = tmp_path / "registers", tmp_path / "memory"
     registers.write_bytes(bytes(REGISTER_BYTES))
-    memory.write_bytes(bytes(SESSION_BYTES))
+    memory.write_bytes(bytes(base + SESSION_BYTES))
     behind = Behind(registers, memory)
     behind.start()
     try:
-        with MappedDevice(registers, memory, SESSION_BYTES) as device:
-            session = Session(device, TINY, seed=1, depth=2, memory_bytes=SESSION_BYTES)
+        with MappedDevice(
+            registers, memory, SESSION_BYTES, memory_offset=base, memory_base=base
+        ) as device:
+            session = Session(
+                device, TINY, seed=1, depth=2, memory_bytes=SESSION_BYTES, memory_base=base
+            )
             assert len(session.run([1, 20, 64, 7, 33])) == 5
+            with pytest.raises(ValueError, match=rf"^memory access must lie in {base:#x}\.\."):
+                device.read_memory(base - 1, 2)
+        assert not any(memory.read_bytes()[:base])
     finally:
         behind.stopped = True
         behind.join()
