@@ -9,7 +9,7 @@ from pathlib import Path
 from rpaccel.host.header import c_header
 from rpaccel.host.manifest import manifest_json
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.host.vivado import ip_script
+from rpaccel.host.vivado import clock_constraints, ip_script
 from rpaccel.rtl.netlist import system_netlist
 from rpaccel.spec.accelerator import AcceleratorConfig
 
@@ -24,7 +24,7 @@ def write_design(
     build_dir: Path = BUILD_DIR,
     progress: Callable[[str], None] = print,
 ) -> dict[str, Path]:
-    """Write rpaccel.v, .json, .h and package_ip.tcl into `out_dir`; same input, same bytes.
+    """Write rpaccel.v, .json, .h, rpaccel_ooc.xdc and package_ip.tcl; same input, same bytes.
 
     checks : keep the assertions of the RTL, for simulation; synthesis wants them out.
     Returns the paths by what they are.
@@ -37,6 +37,14 @@ def write_design(
     header.write_text(c_header(config))
     manifest = out_dir / f"{netlist.name}.json"
     manifest.write_text(manifest_json(config, netlist, [verilog, header]))
+    constraints = out_dir / f"{netlist.name}_ooc.xdc"
+    constraints.write_text(clock_constraints())
     script = out_dir / "package_ip.tcl"
     script.write_text(ip_script(config, netlist))
-    return {"verilog": verilog, "manifest": manifest, "header": header, "vivado": script}
+    return {
+        "verilog": verilog,
+        "manifest": manifest,
+        "header": header,
+        "constraints": constraints,
+        "vivado": script,
+    }

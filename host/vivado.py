@@ -1,20 +1,22 @@
 """A Tcl script that packages a netlist as an IP core for Vivado's IP integrator.
 
-Ref: Xilinx UG1118 (Creating and Packaging Custom IP), UG835 (Tcl commands): ipx::package_project,
-ipx::infer_bus_interface, ipx::associate_bus_interfaces, ipx::add_memory_map,
-ipx::add_address_space. Interfaces are inferred by the names of the ports: s_axil_*, m_axi<n>_*,
-aclk, aresetn, irq. The address editor places a slave by the blocks of its memory map, and connects
-a master to what lies in its address space.
+Ref: Xilinx UG1118 (Creating and Packaging Custom IP), UG1119 (its tutorial: constraints of a core
+that is synthesised alone), UG835 (Tcl commands): ipx::package_project, ipx::infer_bus_interface,
+ipx::associate_bus_interfaces, ipx::add_memory_map, ipx::add_address_space. Interfaces are inferred
+by the names of the ports: s_axil_*, m_axi<n>_*, aclk, aresetn, irq. The address editor places a
+slave by the blocks of its memory map, and connects a master to what lies in its address space. An
+interconnect is as wide and as deep as the parameters of a master's interface say.
 """
 
 from __future__ import annotations
 
 from rpaccel.rtl.axi import AXI_LITE_ADDRESS_BITS
 from rpaccel.rtl.netlist import Netlist
-from rpaccel.spec.accelerator import AcceleratorConfig
+from rpaccel.spec.accelerator import BURST_BEATS, AcceleratorConfig
 
-__all__ = ["ip_script"]
+__all__ = ["CLOCK_NS", "clock_constraints", "ip_script"]
 
+CLOCK_NS = 10.0  # assumed, when the core is synthesised alone: the 100 MHz of platform `edge`
 REGISTERS = "s_axil"
 REGISTER_BITS = 32  # spec.registers
 AXI = "xilinx.com:interface:aximm_rtl:1.0"
@@ -33,21 +35,37 @@ set folder [expr {{[llength $argv] > 1 ? [lindex $argv 1] : [file join $here ip]
 
 create_project -in_memory -part $part
 read_verilog [file join $here {top}.v]
+read_xdc [file join $here {constraints}]
+set_property USED_IN {{synthesis implementation out_of_context}} \\
+    [get_files [file join $here {constraints}]]
 set_property top {top} [current_fileset]
 update_compile_order -fileset [current_fileset]
-ipx::package_project -root_dir $folder -vendor rpaccel -library accelerator -name {top} \\
-    -version {version} -taxonomy /Machine_Learning -import_files -set_current true
+ipx::package_project -root_dir $folder -vendor rpaccel -library accelerator \\
+    -taxonomy /Machine_Learning -import_files -set_current true -force
 set core [ipx::current_core]
+set_property name rpaccel_{preset} $core
+set_property version {version} $core
 set_property display_name "RPAccel {preset}" $core
 set_property description "Multi-stage recommendation accelerator, preset {preset}" $core
+set_property supported_families {{}} $core
+set_property auto_family_support_level level_2 $core
 
-# Interfaces, by the names of their ports.
+# Interfaces, by the names of their ports, in place of what packaging has inferred.
+ipx::remove_all_bus_interface $core
 proc infer {{ports kind core}} {{
     ipx::infer_bus_interface $ports $kind $core
 }}
 {infer}
 # Every AXI interface runs on the one clock; the reset is active low.
 {associate}
+# What the ports to memory ask for: beats as wide as the port, from one write and many reads.
+proc ask {{name value interface core}} {{
+    set parameter [ipx::add_bus_parameter $name \\
+        [ipx::get_bus_interfaces $interface -of_objects $core]]
+    set_property value $value $parameter
+    set_property value_source constant $parameter
+}}
+{asked}
 set_property value ACTIVE_LOW [ipx::add_bus_parameter POLARITY \\
     [ipx::get_bus_interfaces aresetn -of_objects $core]]
 set_property value LEVEL_HIGH [ipx::add_bus_parameter SENSITIVITY \\
@@ -100,10 +118,27 @@ def _addresses(config: AcceleratorConfig) -> list[str]:
     ]
 
 
+def _asked(config: AcceleratorConfig) -> dict[str, int]:
+    """Return what a port to memory does, by the names of an AXI interface's parameters."""
+    return {
+        "SUPPORTS_NARROW_BURST": 0,
+        "MAX_BURST_LENGTH": BURST_BEATS,
+        "NUM_READ_OUTSTANDING": 1 << config.axi_id_bits,
+        "NUM_WRITE_OUTSTANDING": 1,
+    }
+
+
+def clock_constraints(period_ns: float = CLOCK_NS) -> str:
+    """Return the constraints of a core that is synthesised alone: its clock and no more."""
+    return f"create_clock -name aclk -period {period_ns:.3f} [get_ports aclk]\n"
+
+
 def ip_script(
     config: AcceleratorConfig, netlist: Netlist, *, part: str = "xcvu35p-fsvh2104-2-e"
 ) -> str:
-    """Return the script for `netlist`, which lies beside it. part : of a project without another.
+    """Return the script for `netlist`, which lies beside it, as do its `clock_constraints`.
+
+    part : of a project without another.
 
     Raises ValueError if the netlist lacks a port of an interface.
     """
@@ -119,15 +154,22 @@ def ip_script(
             raise ValueError(f"ports of {netlist.name} must have {name}, not {names}")
         infer.append(f"infer {name} {kind} $core")
     associate = [
-        f"ipx::associate_bus_interfaces -busif {interface} -clock aclk $core"
+        f"ipx::associate_bus_interfaces -busif {interface} -clock aclk -reset aresetn $core"
         for interface in _interfaces(config)
+    ]
+    asked = [
+        f"ask {name} {value} {interface} $core"
+        for interface in _memory_interfaces(config)
+        for name, value in _asked(config).items()
     ]
     return _TEMPLATE.format(
         top=netlist.name,
+        constraints=f"{netlist.name}_ooc.xdc",
         preset=config.name,
         part=part,
         version="1.0",
         infer="\n".join(infer),
         associate="\n".join(associate),
+        asked="\n".join(asked),
         addresses="\n".join(_addresses(config)),
     )

@@ -107,7 +107,7 @@ def verilog(
         print_json({name: path.as_posix() for name, path in paths.items()})
     else:
         for name, path in paths.items():
-            print(f"{name:10s} {path}")
+            print(f"{name:11s} {path}")
 
 
 @app.command()
@@ -232,8 +232,10 @@ def figures(
 ) -> None:
     """Draw RecPipe's figures 1(c), 5, 10, 12 to 14 with our points, and what better caches do."""
     from rpaccel.main_job.figures import figures_text, run_figures  # noqa: PLC0415
+    from rpaccel.main_job.inputs import check_data  # noqa: PLC0415
     from rpaccel.main_job.paper_figures import run_paper_figures  # noqa: PLC0415
 
+    check_data(data)
     say = functools.partial(print, file=sys.stderr, flush=True)
     found = run_figures(out, data=data, samples=samples, queries=queries, seed=seed, progress=say)
     drawn = run_paper_figures(
@@ -290,7 +292,7 @@ def compile_command(
     preset: Preset = "edge",
     out: Annotated[Path, typer.Option(help="Folder for image and manifest.")] = Path("build/image"),
     listing: Annotated[bool, typer.Option(help="Print the stage programs.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the parameters of `--model`.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the parameters of `--model`.", min=0)] = 0,
     json: Json = False,
 ) -> None:
     """Quantise both rankers and compile them to one memory image and a stage program.
@@ -340,7 +342,10 @@ def retrieve(
 
 
 def main() -> int:
-    """Run the command; errors of input are one line on standard error and exit status 2."""
+    """Run the command; an error of input is a line on standard error and exit status 2.
+
+    Options out of range are Typer's: its usage in a box, the same status.
+    """
     try:
         app(standalone_mode=True)
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:

@@ -81,6 +81,9 @@ def test_design_files(tmp_path):
     last = funnel_counter_address(1, "ordered_top_n", "items")
     assert counters["funnel1.ordered_top_n.items"] == last
     assert set(manifest["files"]) == {"rpaccel.v", "rpaccel.h"}
+    assert {path.name for path in paths.values()} == {
+        "rpaccel.v", "rpaccel.json", "rpaccel.h", "rpaccel_ooc.xdc", "package_ip.tcl"
+    }  # fmt: skip
     assert "$finish" not in paths["verilog"].read_text()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rpaccel.host.verilator import BUILD_DIR
-from rpaccel.host.vivado import ip_script
+from rpaccel.host.vivado import clock_constraints, ip_script
 from rpaccel.rtl.netlist import Netlist, Port, system_netlist
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.registers import ADDRESS
@@ -16,8 +16,10 @@ tkinter = pytest.importorskip("tkinter", reason="no Tcl interpreter")
 TINY = load_accelerator("tiny")
 TWO = TINY.model_copy(update={"memory_ports": 2})
 COMMANDS = (
-    "create_project", "read_verilog", "set_property", "current_fileset", "update_compile_order",
-    "ipx::package_project", "ipx::current_core", "ipx::infer_bus_interface",
+    "create_project", "read_verilog", "read_xdc", "get_files", "set_property", "current_fileset",
+    "update_compile_order",
+    "ipx::package_project", "ipx::current_core", "ipx::remove_all_bus_interface",
+    "ipx::infer_bus_interface",
     "ipx::associate_bus_interfaces", "ipx::add_bus_parameter", "ipx::get_bus_interfaces",
     "ipx::remove_all_memory_map", "ipx::remove_all_address_space", "ipx::add_memory_map",
     "ipx::add_address_block", "ipx::add_address_space",
@@ -74,6 +76,8 @@ def test_infers_every_interface_and_gives_it_the_clock():
     assert sorted(port for group in ports for port in group) == sorted(NAMES)
     clocked = [call[2] for call in calls if call[0] == "ipx::associate_bus_interfaces"]
     assert clocked == ["s_axil", "m_axi0", "m_axi1"]
+    resets = {call[5:7] for call in calls if call[0] == "ipx::associate_bus_interfaces"}
+    assert resets == {("-reset", "aresetn")}
     assert calls[-1][0] == "ipx::save_core"
 
 
@@ -125,10 +129,48 @@ def test_every_master_reaches_the_memory_of_the_preset():
         assert master == {"master_address_space_ref": name}
 
 
+def test_every_master_says_what_it_asks_for():
+    config = TWO.model_copy(update={"axi_id_bits": 6})
+    calls = run(ip_script(config, netlist(NAMES)))
+    asked = {
+        ("SUPPORTS_NARROW_BURST", "0"), ("MAX_BURST_LENGTH", "16"),
+        ("NUM_READ_OUTSTANDING", "64"), ("NUM_WRITE_OUTSTANDING", "1"),
+    }  # fmt: skip
+    names = [name for name, _ in asked]
+    of = [call[1:] for call in calls if call[0] == "ipx::add_bus_parameter" and call[1] in names]
+    masters = [f"<ipx::get_bus_interfaces {port}>" for port in ("m_axi0", "m_axi1")]
+    assert sorted(of) == sorted((name, master) for name in names for master in masters)
+    for name, value in asked:
+        given = properties(calls, f"<ipx::add_bus_parameter {name}>")
+        assert given == {"value": value, "value_source": "constant"}
+
+
+def test_a_core_has_the_name_of_its_preset():
+    calls = run(ip_script(TWO, netlist(NAMES)))
+    given = properties(calls, "<ipx::current_core >")
+    assert (given["name"], given["version"]) == ("rpaccel_tiny", "1.0")
+    assert properties(calls, "<current_fileset >") == {"top": "rpaccel"}
+    package = next(call for call in calls if call[0] == "ipx::package_project")
+    assert "-force" in package  # a second time replaces the first
+
+
+def test_a_core_alone_has_a_clock(tmp_path):
+    path = tmp_path / "rpaccel_ooc.xdc"
+    path.write_text(clock_constraints(4))
+    interpreter = tkinter.Tcl()
+    interpreter.eval("proc create_clock {args} {return $args}")
+    interpreter.eval("proc get_ports {name} {return $name}")
+    assert interpreter.eval(f"source {path}") == "-name aclk -period 4.000 aclk"
+    names = [call[:2] for call in run(ip_script(TWO, netlist(NAMES)))]
+    assert names[2][0] == "read_xdc" and names[2][1].endswith("/rpaccel_ooc.xdc")
+    assert ("set_property", "USED_IN") in names
+
+
 def test_inferred_addresses_are_removed_before_others_are_added():
     names = [call[0] for call in run(ip_script(TWO, netlist(NAMES)))]
     order = [
-        "ipx::infer_bus_interface", "ipx::remove_all_memory_map", "ipx::remove_all_address_space",
+        "ipx::remove_all_bus_interface", "ipx::infer_bus_interface",
+        "ipx::remove_all_memory_map", "ipx::remove_all_address_space",
         "ipx::add_memory_map", "ipx::add_address_block", "ipx::add_address_space",
         "ipx::check_integrity",
     ]  # fmt: skip
