@@ -132,6 +132,12 @@ class AcceleratorConfig(BaseModel):
                 raise ValueError(
                     f"{name} must be at least array_size {self.array_size}, not {value}"
                 )
+        if self.item_record_bytes > BURST_BEATS * self.beat_bytes:
+            raise ValueError(
+                f"item_record_bytes must be at most {BURST_BEATS * self.beat_bytes} (a burst of "
+                f"{BURST_BEATS} beats of axi_data_bits {self.axi_data_bits}), "
+                f"not {self.item_record_bytes}"
+            )
         if self.axi_data_bits > 8 * self.array_size:
             raise ValueError(
                 f"axi_data_bits must be at most {8 * self.array_size} (one word of array_size "

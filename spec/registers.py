@@ -88,7 +88,7 @@ _FIXED = [
         "bit 0: take descriptors and updates, bit 1: read ahead for next stages, bit 2: soft reset",
     ),
     ("STATUS", 0x024, "ro", "bit 0: busy, bit 1: an error is captured"),
-    ("IRQ_STATUS", 0x028, "w1c", "bit 0: completion, bit 1: error"),
+    ("IRQ_STATUS", 0x028, "w1c", "bit 0: completion, bit 1: error, bit 2: row updates"),
     ("IRQ_ENABLE", 0x02C, "rw", "mask of IRQ_STATUS onto the interrupt pin"),
     ("SQ_BASE_LO", 0x030, "rw", "submission ring, 128-byte aligned"),
     ("SQ_BASE_HI", 0x034, "rw", ""),

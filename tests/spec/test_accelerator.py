@@ -43,6 +43,10 @@ def test_rejects_unknown_preset() -> None:
         ({"array_size": 12}, "array_size must be a power of two, not 12"),
         ({"block_size": 16}, "block_size must divide array_size 8, not 16"),
         ({"axi_data_bits": 128}, "axi_data_bits must be at most 64"),
+        (
+            {"item_record_bytes": 256},
+            r"item_record_bytes must be at most 128 \(a burst of 16 beats .* 64\), not 256",
+        ),
         ({"memory_ports": 3}, "memory_ports must be a power of two, not 3"),
         ({"row_banks": 6}, "row_banks must be a power of two, not 6"),
         ({"row_reads": 1}, r"row_reads must be at least 2 \(a row of 16 bytes\), not 1"),
