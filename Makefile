@@ -36,7 +36,7 @@ test-slow: setup ## the slow tests: other netlists, other simulators, area
 test-nightly: setup ## more of the slow tests, an hour or more: every proof, place and route, larger netlists, whole studies
 	$(BIN)/python -m pytest -n 2 -m nightly $(ARGS)
 
-formal: setup ## proofs of the array controller and of the weight buffers (docs/formal.md)
+formal: setup ## bounded proofs of units (docs/formal.md)
 	$(BIN)/python -m pytest -n 2 tests/formal $(ARGS)
 
 verilog: setup ## Verilog, manifest and C header of PRESET into OUT
@@ -119,7 +119,7 @@ retrieval-scan: setup ## scans of a corpus in the netlist beside an ideal reques
 criteo: setup ## Criteo-shaped queries through the netlist of `default`, split 8 + 2 (docs/generated/criteo.md)
 	$(BIN)/rpaccel criteo --page docs/generated/criteo.md $(ARGS)
 
-paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (20 minutes; docs/generated/paper.md)
+paper: setup ## the same on `paper`, 128 x 128: 32 queries in flight, the split changed twice (25 minutes; docs/generated/paper.md)
 	$(BIN)/rpaccel criteo --preset paper --queries 32 --live 4 --pin-banks 2 --out results/paper --page docs/generated/paper.md $(ARGS)
 
 validate: setup ## the performance model beside the counters of 210 random queries on 5 netlists, of 216 points of a sweep on 3 (docs/generated/validation.md; ARGS=--check: fail above a ceiling)

@@ -14,6 +14,7 @@ from rpaccel.host.synthesis import (
     NetlistError,
     Progress,
     cached,
+    family_named,
     place,
     run_yosys,
     synthesise,
@@ -63,6 +64,8 @@ def check_netlist(
     families : also synthesise for these, see `synthesise`.
     Raises NetlistError with every message that no waiver covers.
     """
+    for family in families:
+        family_named(family)
     netlist = system_netlist(config, build_dir=build_dir, checks=False, progress=progress)
     progress(f"verilator --lint-only on {netlist.name} ({config.name})")
     messages = lint(netlist.verilog, netlist.name)

@@ -94,8 +94,9 @@ def unit_costs(
     """Return lut, ff, dsp, bram and lutram of each unit of `config` on `family`.
 
     Each unit is synthesised alone, so that nothing of it is shared or optimised away by others.
-    Raises ValueError for an unknown unit.
+    Raises ValueError for an unknown family or unit.
     """
+    family_named(family)
     costs = {}
     for name in units:
         netlist = unit_netlist(config, name, build_dir=build_dir, progress=progress)
@@ -115,7 +116,7 @@ def module_costs(
     """Return what each distinct module of a unit costs, all its instances together.
 
     By module: instances, lut, ff, dsp, bram, lutram; what its children cost is theirs. Modules are
-    synthesised apart: the sum is above the cost of the unit. Raises ValueError for an unknown unit.
+    synthesised apart: the sum is above the cost of the unit. Raises ValueError as `unit_costs`.
     """
     target = family_named(family)
     netlist = unit_netlist(config, unit, build_dir=build_dir, progress=progress)

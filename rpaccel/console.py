@@ -31,6 +31,14 @@ def only_json(wanted: bool) -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext()
 
 
+def integers(name: str, text: str) -> list[int]:
+    """Return the whole numbers of option `name`, divided by commas; ValueError if they are not."""
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name} must be whole numbers, like 1,16,256, not {text!r}") from None
+
+
 def show_page(path: Path | None, text: str, values: object | None) -> None:
     """Print a page of docs/generated/, or `values` as JSON if there are any; write it to `path`."""
     if path is not None:
@@ -47,6 +55,7 @@ def explain(error: Exception) -> str:
         parts = []
         for item in error.errors():
             where = ".".join(str(part) for part in item["loc"])
-            parts.append(f"{where}: {item['msg']}" if where else item["msg"])
+            message = item["msg"].removeprefix("Value error, ")
+            parts.append(f"{where}: {message}" if where else message)
         return "; ".join(parts)
     return str(error)

@@ -96,6 +96,7 @@ def serve(
     say = functools.partial(print, file=sys.stderr, flush=True)
     reports = [job.run_serve(ask, out, tables, say) for ask in asks]
     if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(serve_page(reports, tables))
     print_json(reports) if json else print("\n\n".join(map(serve_text, reports)))
 

@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Data, Json, Preset, Seed, TraceFolder, only_json, print_json, show_page
+from rpaccel.console import (
+    Data,
+    Json,
+    Preset,
+    Seed,
+    TraceFolder,
+    integers,
+    only_json,
+    print_json,
+    show_page,
+)
 
 __all__ = ["VERBS"]
 
@@ -32,7 +42,7 @@ def efficiency(
     from rpaccel.main_job.efficiency_page import efficiency_text  # noqa: PLC0415
 
     results = efficiency_report(
-        [int(size) for size in sizes.split(",")],
+        integers("sizes", sizes),
         models.split(","),
         sub_batch=sub_batch,
         sub_batches=sub_batches,
@@ -59,7 +69,7 @@ def layers(
     from rpaccel.main_job.layer_sweep import layer_sweep  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    wanted = [int(size) for size in sizes.split(",")]
+    wanted = integers("sizes", sizes)
     points = list(layer_sweep(wanted, layers=per_lane, seed=seed, progress=say))
     show_page(out, layer_text(points), layer_values(points) if json else None)
 
@@ -78,7 +88,7 @@ def array_bench(
     from rpaccel.main_job import array_bench as bench  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    timings = bench.array_bench([int(size) for size in sizes.split(",")], seed=seed, progress=say)
+    timings = bench.array_bench(integers("sizes", sizes), seed=seed, progress=say)
     values = [asdict(timing) for timing in timings] if json else None
     show_page(out, bench.array_bench_text(timings), values)
 
@@ -197,10 +207,12 @@ def row_study(
     from rpaccel.main_job.row_study_page import row_study_text, row_study_values  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
+    counts = integers("ports", ports) if ports else []
+    for count in counts:
+        bench.study_machine(banks, count)  # refuses it before anything is built
     shares = functools.partial(bench.study, beats=beats, banks=banks, seed=seed, progress=say)
     rows = list(shares())
     updates = list(bench.update_study(banks=banks, seed=seed, progress=say))
-    counts = [int(count) for count in ports.split(",") if count]
     several = [
         row for count in counts for row in shares(row_bytes=bench.SEVERAL_ROW_BYTES, ports=count)
     ]
@@ -228,7 +240,9 @@ def retrieval_scan(
     if rows & (rows - 1):
         raise ValueError(f"rows must be a power of two, not {rows}")
     say = functools.partial(print, file=sys.stderr, flush=True)
-    counts = [int(count) for count in ports.split(",")]
+    counts = integers("ports", ports)
+    if not set(counts) <= {1, 2, 4, 8, 16}:
+        raise ValueError(f"ports must be of 1, 2, 4, 8, 16, not {ports!r}")
     sizes = {"rows": rows, "k": k, "queries": queries, "seed": seed}
     memories = ("hbm2", "ddr4")
     found = list(study.scan_study(counts, memories, study.ORDERS, progress=say, **sizes))
@@ -270,10 +284,12 @@ def row_model(
 ) -> None:
     """Compare the model of the row banks with the netlist, on random points and real traces."""
     from rpaccel.host.row_model import model_points, model_rate  # noqa: PLC0415
+    from rpaccel.main_job.inputs import check_data  # noqa: PLC0415
     from rpaccel.main_job.row_model_page import row_model_text, row_model_values  # noqa: PLC0415
     from rpaccel.main_job.row_traffic import row_traffic  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
+    check_data(data)
     found = list(model_points(points=points, seed=seed, progress=say))
     traffic = list(row_traffic(data, queries=queries, seed=seed, progress=say))
     rate = model_rate()
@@ -383,7 +399,7 @@ def retrieval_area(
     """Synthesise selector, score filter and a register queue: LUTs by K."""
     from rpaccel.main_job.retrieval_area import area_rows, area_text, area_values  # noqa: PLC0415
 
-    wanted, synthesised = ([int(k) for k in text.split(",")] for text in (sizes, queues))
+    wanted, synthesised = integers("sizes", sizes), integers("queues", queues)
     say = functools.partial(print, file=sys.stderr, flush=True)
     rows = area_rows(wanted, synthesised, progress=say)
     show_page(out, area_text(rows), area_values(rows) if json else None)

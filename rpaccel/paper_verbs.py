@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Json, Seed, show_page
+from rpaccel.console import Json, Seed, integers, show_page
 
 __all__ = ["VERBS"]
 
@@ -28,7 +28,7 @@ def scale_sim(
     from rpaccel.main_job import scale_sim_study as study  # noqa: PLC0415
 
     say = functools.partial(print, file=sys.stderr, flush=True)
-    found = study.run_scale_sim([int(size) for size in sizes.split(",")], items, say)
+    found = study.run_scale_sim(integers("sizes", sizes), items, say)
     show_page(out, study.scale_sim_text(found), found.to_json() if json else None)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rpaccel.console import Data, Json, Seed, only_json, print_json
+from rpaccel.console import Data, Json, Seed, integers, only_json, print_json
 
 __all__ = ["profile_app"]
 
@@ -22,7 +22,7 @@ Rounds = Annotated[int, typer.Option(help="Rounds; the quietest counts.", min=1)
 ScaleRows = Annotated[float, typer.Option(help="Rows of a table over the model's, up to 1.")]
 Tables = Annotated[Path, typer.Option(help="Folder of one model's tables at a time.")]
 TABLES = Path("build/deeprec")
-BATCHES = "1,4,16,64,256,1024"
+BATCHES, REPEATS, ROUNDS = "1,4,16,64,256,1024", 9, 5
 
 
 @profile_app.command("cpu")
@@ -33,8 +33,8 @@ def profile_cpu(
         typer.Option(help="Models of DeepRecInfra, or `all`; default: the rankers of --data."),
     ] = None,
     batch: Batches = BATCHES,
-    repeats: Repeats = 9,
-    rounds: Rounds = 5,
+    repeats: Repeats = REPEATS,
+    rounds: Rounds = ROUNDS,
     scale_rows: ScaleRows = 1.0,
     threads: Annotated[int, typer.Option(help="Threads inside one operator.", min=1)] = 1,
     tables: Tables = TABLES,
@@ -48,6 +48,11 @@ def profile_cpu(
     if model is not None:
         _measure("cpu", model, batch, repeats, rounds, scale_rows, threads, tables, out, seed, json)
         return
+    of_models = (batch, repeats, rounds, scale_rows, threads, tables)
+    if of_models != (BATCHES, REPEATS, ROUNDS, 1.0, 1, TABLES):
+        raise ValueError(
+            "model must be given with batch, repeats, rounds, scale_rows, threads or tables"
+        )
     from rpaccel.main_job.schedule import measure_cpu  # noqa: PLC0415
 
     with only_json(json):
@@ -65,8 +70,8 @@ def profile_cpu(
 def profile_gpu(
     model: Annotated[str, typer.Option(help="Models of DeepRecInfra, or `all`.")] = "all",
     batch: Batches = BATCHES,
-    repeats: Repeats = 9,
-    rounds: Rounds = 5,
+    repeats: Repeats = REPEATS,
+    rounds: Rounds = ROUNDS,
     scale_rows: ScaleRows = 1.0,
     tables: Tables = TABLES,
     out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
@@ -98,7 +103,7 @@ def profile_scan(
     """Measure exact search of a random corpus on this machine: Faiss, or product and top-k."""
     from rpaccel.host.scan_profile import measure_scans, save_profile  # noqa: PLC0415
 
-    batches = _batches(batch)
+    batches = tuple(integers("batch", batch))
     say = functools.partial(print, file=sys.stderr if json else sys.stdout, flush=True)
     profile = measure_scans(
         device, rows=rows, k=k, batches=batches, repeats=repeats, seed=seed, progress=say
@@ -159,7 +164,7 @@ def _measure(
         ProfileAsk(
             model=name,
             device=device,
-            batches=_batches(batch),
+            batches=tuple(integers("batch", batch)),
             repeats=repeats,
             rounds=rounds,
             scale_rows=scale_rows,
@@ -174,10 +179,3 @@ def _measure(
     save_profiles(out, [measurement.profile for measurement in found])
     if json:
         print_json(found)
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(items) for items in text.split(","))
-    except ValueError:
-        raise ValueError(f"batch must be whole numbers, like 1,16,256, not {text!r}") from None

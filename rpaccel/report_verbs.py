@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rpaccel.console import Json, Seed, print_json
+from rpaccel.console import Json, Seed, integers, print_json
 
 __all__ = ["VERBS"]
 
@@ -37,10 +37,7 @@ def report(
     from rpaccel.main_job.sweep import executor_of  # noqa: PLC0415
     from rpaccel.spec.sweep import load_sweep  # noqa: PLC0415
 
-    try:
-        items = [int(count) for count in candidates.split(",")]
-    except ValueError as error:
-        raise ValueError(f"candidates must be like 1024,4096, not {candidates!r}") from error
+    items = integers("candidates", candidates)
     say = functools.partial(print, file=sys.stderr, flush=True)
     with executor_of(jobs, None) as (executor, _):
         summary = write_explorer(
@@ -75,11 +72,13 @@ def event(
 
 def redraw(
     folder: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("results/run"),
+    json: Json = False,
 ) -> None:
     """Draw a run's plots and index.html again from its JSON files."""
     from rpaccel.main_job.report import write_report  # noqa: PLC0415
 
-    print(write_report(folder))
+    page = write_report(folder)
+    print_json({"page": page.as_posix()}) if json else print(page)
 
 
 VERBS = (report, event, redraw)

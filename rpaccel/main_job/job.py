@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,10 @@ class JobConfig:
             raise ValueError(
                 f"cocotb_queries must be in 0..{self.queries}, not {self.cocotb_queries}"
             )
+        for name in ("load_qps", "sla_ms"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive, not {value}")
 
 
 def run_job(ask: JobConfig, out: Path) -> list[dict[str, Any]]:

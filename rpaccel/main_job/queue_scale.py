@@ -11,7 +11,7 @@ from typing import Any
 
 from rpaccel.main_job.bench import deadline_rate, policy_rate, queue_rate, stage_rate
 from rpaccel.main_job.markdown import markdown_table
-from rpaccel.main_job.sweep import executor_of
+from rpaccel.main_job.sweep import check_cluster, executor_of
 from rpaccel.scheduler.arrival_study import QueueTail, queue_tails
 from rpaccel.scheduler.arrivals import POISSON, PROCESSES, find_process
 from rpaccel.scheduler.scale import ScaleReport, run_scale
@@ -80,6 +80,7 @@ class QueueStudy:
 
 def run_queues(ask: QueueAsk, say: Say) -> QueueStudy:
     """Measure the rates, evaluate the configurations, and compare arrivals."""
+    check_cluster(ask.cluster)
     traces = [find_process(trace=ask.trace)] if ask.trace is not None else []
     changing = [POISSON, PROCESSES["bursts"], PROCESSES["diurnal"], *traces]
     busy = os.getloadavg()[0]

@@ -96,7 +96,8 @@ class CompileReport:
 
 def compile_rankers(data: str, preset: str, out: Path) -> CompileReport:
     """Compile the rankers of `data` for `preset`; write image.bin, manifest.json, listing.txt."""
-    job = compile_job(load_inputs(data), load_accelerator(preset))
+    config = load_accelerator(preset)
+    job = compile_job(load_inputs(data), config)
     lines = [
         f"{name}: {describe(quantisation)}" for name, quantisation in job.quantisations.items()
     ]

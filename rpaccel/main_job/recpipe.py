@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rpaccel.cache import PACKAGE
+from rpaccel.main_job.inputs import check_data
 from rpaccel.main_job.schedule import criteo_space, film_space, movielens_job
 from rpaccel.results import RunFolder
 from rpaccel.scheduler.ablation import measure
@@ -32,6 +33,7 @@ from rpaccel.scheduler.recpipe_search import (
 from rpaccel.scheduler.recpipe_space import RecPipeSpace
 from rpaccel.scheduler.second_look import LONGEST, SecondLook, look_again
 from rpaccel.scheduler.slowed import SlowedTail, slowed_tails
+from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.recpipe import RecPipeSpec, load_recpipe
 
 __all__ = [
@@ -231,6 +233,8 @@ def run_recpipe(ask: RecPipeAsk, out: Path, say: Say) -> tuple[str, dict[str, An
 
     if not ask.spaces:
         raise ValueError("spaces must name at least one search, not none")
+    load_accelerator(ask.preset)
+    check_data(ask.data)
     studies = [run_study(name, ask, say) for name in ask.spaces]
     wide = None
     if ask.wide:

@@ -84,7 +84,8 @@ def row_cache_study(
     logs its tasks; the model beside it does not read ahead. Raises RuntimeError if an answer is not
     the golden one.
     """
-    inputs, config = load_inputs(data, seed), load_accelerator(preset)
+    config = load_accelerator(preset)
+    inputs = load_inputs(data, seed)
     job = compile_job(inputs, config, seed)
     drawn = [int(user) for user in inputs.some_users(users + PROFILE_USERS, seed)]
     asked, others = drawn[:users], drawn[users:]

@@ -35,10 +35,17 @@ def _one_thread() -> None:
     os.environ["POLARS_MAX_THREADS"] = "1"
 
 
+def check_cluster(cluster: str | None) -> None:
+    """Raise ValueError unless `cluster` is an address, or None."""
+    if cluster is not None and "://" not in cluster:
+        raise ValueError(f"cluster must be like tcp://host:port, not {cluster!r}")
+
+
 @contextmanager
 def executor_of(jobs: int, cluster: str | None) -> Iterator[tuple[Executor | None, int]]:
     """Yield (executor, chunks that are asked for at a time); see `run`."""
     if cluster is not None:
+        check_cluster(cluster)
         try:
             from distributed import Client  # noqa: PLC0415  (an extra)
         except ModuleNotFoundError as error:
