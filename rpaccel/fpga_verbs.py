@@ -36,20 +36,23 @@ def fpga(
 
 
 def fpga_page(
-    preset: Preset = "tiny",
-    units: Annotated[str, typer.Option(help="As `fpga --unit`.")] = "cells,array,core",
+    units: Annotated[
+        str, typer.Option(help="As `fpga --preset` and `--unit`: preset.unit, ...")
+    ] = "tiny.cells,tiny.array,tiny.core,ecp5.top",
     out: Annotated[Path, typer.Option(help="File to write.", dir_okay=False)] = Path(
         "docs/generated/fpga.md"
     ),
     json: Json = False,
 ) -> None:
-    """Place and route units of a preset, each alone; write Fmax and cells beside the goals."""
+    """Place and route units of presets, each alone; write Fmax and cells beside the goals."""
     from rpaccel.host.fpga import fpga_report  # noqa: PLC0415
     from rpaccel.main_job.fpga_page import routed_text  # noqa: PLC0415
     from rpaccel.spec.accelerator import load_accelerator  # noqa: PLC0415
 
-    config = load_accelerator(preset)
-    reports = [fpga_report(config, unit, progress=_say) for unit in units.split(",")]
+    asked = [unit.rpartition(".") for unit in units.split(",")]
+    reports = [
+        fpga_report(load_accelerator(preset), unit, progress=_say) for preset, _, unit in asked
+    ]
     show_page(out, routed_text(reports), reports if json else None)
 
 

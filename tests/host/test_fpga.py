@@ -1,3 +1,4 @@
+import json
 import sys
 
 import pytest
@@ -53,11 +54,12 @@ def report(netlist, folder):
     return place_and_route(netlist, build_dir=folder, progress=lambda _: None)
 
 
-@pytest.mark.parametrize("unit, limit_s", [("core", 900), ("top", 14_400)])
+@pytest.mark.parametrize("unit, limit_s", [("core", 900), ("top", 3600)])
 def test_the_whole_machine_may_take_longer(monkeypatch, unit, limit_s):
     limits = []
 
-    def routed(netlist, *, cpu_limit_s, **_):
+    def routed(netlist, *, cpu_limit_s, congested, **_):
+        assert congested is (unit == "top")
         limits.append(cpu_limit_s)
         return {"comb": 640}
 
@@ -77,6 +79,23 @@ def test_the_limit_is_that_of_the_tool(netlist, folder, monkeypatch):
         place_and_route(netlist, seed=9, cpu_limit_s=7, build_dir=folder, progress=lambda _: None)
 
 
+def test_the_congested_router_is_told_to_go_round(netlist, folder, monkeypatch):
+    asked = []
+
+    def stopped(_, command, log, **__):
+        unit = json.loads((log.parent / "unit.json").read_text())
+        asked.append((command[command.index("--router") + 1], unit["modules"]["unit"]["settings"]))
+        raise NetlistError("stopped")
+
+    monkeypatch.setattr(fpga, "run_tool", stopped)
+    for congested in (False, True):
+        with pytest.raises(NetlistError, match=r"^stopped$"):
+            place_and_route(netlist, seed=9, congested=congested, build_dir=folder)
+    assert asked[0] == ("router1", {})
+    assert asked[1][0] == "router2"
+    assert asked[1][1]["router2/bbMargin/x"] == asked[1][1]["router2/bbMargin/y"] == "20"
+
+
 def test_a_unit_is_placed_and_routed(report):
     assert (report["dsp"], report["bram"]) == (1, 1)
     assert report["ff"] == 24  # the sum: the product is in its multiplier
@@ -94,10 +113,16 @@ def test_the_second_time_comes_from_the_cache(netlist, folder, report):
     assert lines == []
 
 
+def test_either_router_routes_it(netlist, folder, report):
+    other = place_and_route(netlist, congested=True, build_dir=folder, progress=lambda _: None)
+    assert other["comb"] == report["comb"]
+    assert 50 < other["fmax_mhz"] < 1000
+
+
 def test_another_seed_keeps_the_synthesis(netlist, folder, report):
     lines = []
     other = place_and_route(netlist, seed=2, build_dir=folder, progress=lines.append)
-    assert lines == ["placing and routing unit on LFE5U-85F"]
+    assert lines == ["placing and routing unit on LFE5U-85F-6"]
     assert {name: other[name] for name in ("comb", "ff", "dsp", "bram")} == {
         name: report[name] for name in ("comb", "ff", "dsp", "bram")
     }
@@ -105,14 +130,21 @@ def test_another_seed_keeps_the_synthesis(netlist, folder, report):
 
 def test_what_does_not_fit_is_named(netlist, folder, report, monkeypatch):
     monkeypatch.setitem(fpga.LIMITS, "dsp", 0)
-    with pytest.raises(NetlistError, match=r"^unit must fit LFE5U-85F, not take 1 of 0 DSP$"):
+    with pytest.raises(NetlistError, match=r"^unit must fit LFE5U-85F-6, not take 1 of 0 DSP$"):
         place_and_route(netlist, build_dir=folder)
+
+
+def test_carries_and_memories_take_luts_too():
+    cells = {"LUT4": 83_640 - 2 * 1000 - 6 * 100, "CCU2C": 1000, "TRELLIS_DPR16X4": 100}
+    assert fpga._check_fit("unit", cells)["ff"] == 0
+    with pytest.raises(NetlistError, match=r"not take 83,641 of 83,640 LUT$"):
+        fpga._check_fit("unit", cells | {"LUT4": cells["LUT4"] + 1})
 
 
 def test_text_states_the_figures(report):
     values = {"unit": "core", "preset": "tiny", "macs": 64, "lut_per_mac": 26.5}
     text = fpga_text(report | values)
-    assert text.startswith("core of tiny on LFE5U-85F, out of context\n")
+    assert text.startswith("core of tiny on LFE5U-85F-6, out of context\n")
     assert f"{report['fmax_mhz']:.1f} (aim 120)" in text
     assert "26.5" in text
     assert report["critical_path"]["to"] in text
@@ -178,3 +210,11 @@ def test_tiny_is_routed_in_time(unit, multipliers, lut_per_mac, fmax_mhz):
     assert report["dsp"] == multipliers
     assert report["lut_per_mac"] <= lut_per_mac
     assert report["fmax_mhz"] > fmax_mhz
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_the_whole_machine_is_routed():
+    report = fpga_report(load_accelerator("ecp5"), "top")
+    assert report["fmax_mhz"] > 25
+    assert report["comb"] < fpga.LIMITS["lut"]

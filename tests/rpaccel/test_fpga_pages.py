@@ -41,8 +41,8 @@ def test_every_unit_has_its_figures():
     found = rows(routed_text([routed(), core]), "unit")
     assert list(found) == ["cells", "core"]
     assert found["core"] == {
-        "unit": "core", "Fmax [MHz]": "83.9", "LUT": "13,662", "FF": "12,536", "DSP": "108",
-        "block RAM": "29", "LUT/MAC": "46.0", "CPU [s]": "900",
+        "unit": "core", "preset": "tiny", "Fmax [MHz]": "83.9", "LUT": "13,662", "FF": "12,536",
+        "DSP": "108", "block RAM": "29", "LUT/MAC": "46.0", "CPU [s]": "900",
     }  # fmt: skip
 
 
@@ -79,6 +79,12 @@ def test_a_unit_without_an_array_has_no_goal_per_mac():
     assert goals["LUT/MAC, at most 46"]["gather"] == goals["DSP/MAC, at least 1"]["gather"] == "-"
 
 
+def test_the_top_has_figures_and_no_goal():
+    text = routed_text([routed(), routed(unit="top", preset="ecp5", fmax_mhz=31.3)])
+    assert rows(text, "unit")["top"]["Fmax [MHz]"] == "31.3"
+    assert all(list(row) == ["goal", "cells"] for row in rows(text, "goal").values())
+
+
 def test_a_preset_needs_what_its_part_is_chosen_by():
     short = estimated(preset="huge", verdict="fits none: 16,384 of 12,288 DSP (VU13P)")
     text = estimates_text([estimated(), short | {"memories": "block_ram", "macs_per_dsp": 2}])
@@ -112,12 +118,15 @@ def page(monkeypatch, tmp_path):
 
 
 def test_the_units_asked_for_are_routed(page):
-    text, printed = page("fpga-page", "--preset", "edge", "--units", "array,gather")
+    text, printed = page("fpga-page", "--units", "edge.array,spec/presets/tiny.yaml.gather")
     assert printed == text + "\n"
-    assert "units of `edge`" in text
-    assert list(rows(text, "unit")) == ["array", "gather"]
-    assert json.loads(page("fpga-page", "--units", "core", "--json")[1]) == [
-        routed(unit="core", preset="tiny")
+    found = rows(text, "unit")
+    assert [(unit, row["preset"]) for unit, row in found.items()] == [
+        ("array", "edge"),
+        ("gather", "tiny"),
+    ]
+    assert json.loads(page("fpga-page", "--units", "ecp5.core", "--json")[1]) == [
+        routed(unit="core", preset="ecp5")
     ]
 
 
