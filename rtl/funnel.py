@@ -171,6 +171,7 @@ class Funnel(wiring.Component):
         self._account(m)
         self._count(m)
         self._control(m)
+        self._forget(m)
         return m
 
     def _field(self, name: str, stage: Value) -> Value:
@@ -206,9 +207,6 @@ class Funnel(wiring.Component):
                 sink.clear.eq(self.clear),
                 sink.running.eq(self.running),
             ]
-        with m.If(self.clear):
-            for state in self.stages:
-                m.d.sync += [value.eq(0) for value in vars(state).values()]
 
     def _offer(self, m: Module) -> None:
         """Offer a task of the highest stage that has one."""
@@ -331,6 +329,12 @@ class Funnel(wiring.Component):
                 ]
         with m.If(self.best.whole_stb):
             m.d.sync += self._of("closed", self.best.stage).eq(1)
+
+    def _forget(self, m: Module) -> None:
+        """Clear every stage; said last: a filter may count in this very cycle, for nobody."""
+        with m.If(self.clear):
+            for state in self.stages:
+                m.d.sync += [value.eq(0) for value in vars(state).values()]
 
     def _read_ahead(self, m: Module) -> None:
         """While a stage is scored: those that will probably reach the next one.

@@ -207,7 +207,51 @@ def test_a_deadline_is_kept_to_the_cycle():
 
     status, cycles = ask(0)
     assert status == Status.OK and cycles > 50
-    assert [ask(cycles + more)[0] for more in (-3, 0)] == [Status.LATE, Status.OK]
+    assert [ask(cycles + more)[0] for more in (-2, -1)] == [Status.LATE, Status.OK]
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_the_query_after_a_late_one_is_whole(stages, monkeypatch):
+    """A deadline in every cycle of a query: a filter may count in the cycle that forgets it."""
+    rng = np.random.default_rng(4)
+    bench = FunnelBench(CONFIG, [Model(rng)] * 2, paces=QUICK)
+    query = random_query(rng, CONFIG, mode=StageMode.WHOLE, stages=stages, items=8)
+    query = replace(query, tasks=())
+    late = []
+    for after in range(1, 61):
+        tag = len(bench.queries)
+        late.append(bench.add(query, deadline_cycles=7 + tag + after))
+        bench.add(query)
+    bench.run()
+    found = {bench.answers[tag][0]["status"] for tag in late}
+    assert Status.LATE in found and found <= {Status.LATE, Status.OK}
+    for tag in range(1, len(bench.queries), 2):
+        bench.check(tag, expect(monkeypatch, query, bench.models, CONFIG))
+
+
+def test_a_release_before_the_last_may_overfill(monkeypatch):
+    bench = FunnelBench(CONFIG, [Model(np.random.default_rng(0))] * 2, paces=QUICK)
+    early = StageTasks(task_items=38, mode=StageMode.GLOBAL, adaptive=True)
+    for seed in range(6):
+        query = random_query(np.random.default_rng(seed), CONFIG, stages=2, items=40)
+        bench.add(replace(query, stages=((0, 36), (1, 1)), survivor_limit=5, tasks=(early,)))
+    bench.run()
+    check_all(bench, monkeypatch)
+
+
+def test_both_filters_may_overshoot_in_one_cycle(monkeypatch):
+    rng = np.random.default_rng(0)
+    models = [Model(rng, spread=3, threshold=-(1 << 15))] * 2
+    bench = FunnelBench(CONFIG, models, paces=QUICK)
+    local = StageTasks(task_items=4, task_k=1, mode=StageMode.LOCAL)
+    for _ in range(8):
+        query = random_query(rng, CONFIG, stages=3, items=64)
+        query = replace(
+            query, stages=((0, 64), (1, 64), (0, 1)), tasks=(local, local, StageTasks())
+        )
+        bench.add(query, stage0_lanes=1, stage1_lanes=2, stage2_lanes=4)
+    bench.run()
+    check_all(bench, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,26 @@ def test_a_task_that_comes_as_the_lane_closes_is_lost_and_said_to_be():
         assert ctx.get(dut.idle) and ctx.get(dut.task.ready)
 
     simulate(dut, bench, limit_cycles=2000)
+
+
+def test_the_watchdog_counts_cycles_without_progress():
+    dut, limit = GuardedLane(CONFIG), 300
+    still = []
+
+    async def bench(ctx):
+        ctx.set(dut.watchdog_cycles, limit)
+        await ctx.tick()
+        ctx.set(dut.task.payload, {"listed": 1, "gather": {"items": 4}})
+        ctx.set(dut.task.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.task.valid, 0)  # its list never comes
+        count = 0
+        for _ in range(3 * limit):
+            _, _, moves, resets = await ctx.tick().sample(dut.moves, dut.resets_stb)
+            if resets:
+                still.append(count)
+                return
+            count = 0 if moves else count + 1
+
+    simulate(dut, bench, limit_cycles=10 * limit)
+    assert still == [limit]

@@ -270,6 +270,7 @@ def test_full_throughput():
     (WRITE, 0x5FF8, {}, Status.REGION),
     (WRITE, 0xFFFFFFF8, {}, Status.REGION),
     (WRITE, 0x2000, {0x2008: SLVERR}, Status.MEMORY),
+    (WRITE, 0x2000, {0x2008: DECERR}, Status.MEMORY),
 ])  # fmt: skip
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_writes(permission, address, failing, status, stall):

@@ -7,7 +7,7 @@ from rpaccel.rtl.prefetcher import Prefetcher
 from rpaccel.spec.accelerator import load_accelerator
 from rpaccel.spec.isa import FEATURE, SLOT, Target
 from tests.memory_model import MemoryModel
-from tests.streams import STALL_CASES, receive, send, simulate, stalls
+from tests.streams import STALL_CASES, plain, receive, send, simulate, stalls
 
 TINY = load_accelerator("tiny")
 TABLE = 0x1000  # of item records
@@ -49,6 +49,24 @@ def rows_of(words, ids, row_bytes):
     return found
 
 
+def slot_of(row_bytes):
+    return {"feature_base": BASE, "user_features": USER_FEATURES,
+            "item_features": len(FEATURES), "row_bytes": row_bytes}  # fmt: skip
+
+
+async def load(ctx, dut):
+    """Load the features; say where the records lie."""
+    for index, feature in enumerate(FEATURES):
+        ctx.set(dut.load.target, Target.FEATURE)
+        ctx.set(dut.load.index, BASE + USER_FEATURES + index)
+        ctx.set(dut.load.data, FEATURE.pack(feature))
+        ctx.set(dut.load.valid, 1)
+        await ctx.tick()
+    ctx.set(dut.load.valid, 0)
+    ctx.set(dut.stage, {"features_address": TABLE, "features_rows": ROWS,
+                        "item_record_bytes": RECORD})  # fmt: skip
+
+
 def run(words, groups, row_bytes, stall="none", latency=(3, 9), gap=400):
     """Ask for the ids of each group while active; pause, inactive, in between."""
     contents = bytearray(0x8000)
@@ -56,21 +74,12 @@ def run(words, groups, row_bytes, stall="none", latency=(3, 9), gap=400):
     memory = MemoryModel(contents=contents, beat_bytes=TINY.beat_bytes, latency=latency)
     dut, got = Prefetcher(TINY), []
     source, sink = stalls(stall)
-    slot = {"feature_base": BASE, "user_features": USER_FEATURES,
-            "item_features": len(FEATURES), "row_bytes": row_bytes}  # fmt: skip
+    slot = slot_of(row_bytes)
 
     async def feed(ctx):
-        for index, feature in enumerate(FEATURES):
-            ctx.set(dut.load.target, Target.FEATURE)
-            ctx.set(dut.load.index, BASE + USER_FEATURES + index)
-            ctx.set(dut.load.data, FEATURE.pack(feature))
-            ctx.set(dut.load.valid, 1)
-            await ctx.tick()
-        ctx.set(dut.load.valid, 0)
+        await load(ctx, dut)
         ctx.set(dut.slot, {name: slot.get(name, 0) for name in dut.slot.shape().members})
         assert set(slot) <= set(SLOT.fields)
-        ctx.set(dut.stage, {"features_address": TABLE, "features_rows": ROWS,
-                            "item_record_bytes": RECORD})  # fmt: skip
         for ids in groups:
             ctx.set(dut.active, 1)
             await send(ctx, dut.ids, ids, source)
@@ -115,3 +124,29 @@ def test_what_is_late_is_dropped_and_the_next_stage_is_whole():
     assert prefix < len(whole)
     later = rows_of(words, second, 8)
     assert asked[prefix:] == later[: len(asked) - prefix]
+
+
+def test_a_row_that_is_offered_stays_when_the_next_slot_comes():
+    words = records(1)
+    contents = bytearray(0x8000)
+    contents[TABLE : TABLE + words.nbytes] = words.tobytes()
+    memory = MemoryModel(contents=contents, beat_bytes=TINY.beat_bytes, latency=(3, 9))
+    dut = Prefetcher(TINY)
+
+    async def bench(ctx):
+        await load(ctx, dut)
+        ctx.set(dut.slot, slot_of(16))
+        ctx.set(dut.active, 1)
+        await send(ctx, dut.ids, [0, 1, 2])
+        while not ctx.get(dut.row.valid):
+            await ctx.tick()
+        before = plain(ctx.get(dut.row.payload))
+        assert before["beats"] == 2
+        ctx.set(dut.active, 0)
+        ctx.set(dut.slot, slot_of(4))  # nobody has taken the row
+        await ctx.tick()
+        assert ctx.get(dut.row.valid) and plain(ctx.get(dut.row.payload)) == before
+        ctx.set(dut.row.ready, 1)
+        await ctx.tick().repeat(20)
+
+    simulate(dut, bench, monitors=[dut.row], background=[memory.serve(dut.record)])

@@ -141,3 +141,11 @@ def test_completions_have_the_stages_of_the_query():
         else:
             assert done["items0"] == 100 and done["total_cycles"] == 5
             assert done["flags"] == StatusFlag.UNDERFILL
+
+
+def test_no_more_are_retrieved_than_a_stage_takes(monkeypatch):
+    few = CONFIG.model_copy(update={"max_items": 32})
+    assert few.max_items < few.retrieval_k_max
+    monkeypatch.setitem(globals(), "CONFIG", few)
+    cases = [FIRST | {"stage0_k": k} for k in (32, 33)]
+    assert statuses(cases) == [Status.OK, Status.BAD_K]

@@ -21,11 +21,16 @@ def expected(bins, stored, k):
     return named
 
 
-def run(bins, stored, k, *, ready=lambda cycle: True, active=lambda cycle: True):
+def run(bins, stored, k, *, ready=lambda cycle: True, active=lambda cycle: True, stages=1):
+    """Return the ids that are named: positions, of each of `stages` equal stages."""
     dut = SurvivorForecast(TINY)
     got = []
 
     async def bench(ctx):
+        for _ in range(stages):
+            await stage(ctx)
+
+    async def stage(ctx):
         ctx.set(dut.k, k)
         ctx.set(dut.items, len(bins))
         ctx.set(dut.start_stb, 1)
@@ -85,3 +90,8 @@ def test_a_full_queue_drops_and_an_inactive_one_empties():
     assert len(got) < 60 and got == list(range(len(got)))
     got = run(bins, stored, 60, ready=lambda cycle: cycle > 40, active=lambda cycle: cycle < 30)
     assert got == []
+
+
+def test_the_next_stage_begins_anew():
+    bins, stored = np.arange(40) % TINY.bins, np.ones(40, dtype=bool)
+    assert run(bins, stored, 8, stages=2) == 2 * expected(bins, stored, 8)
