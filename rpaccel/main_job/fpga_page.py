@@ -71,8 +71,8 @@ _TEXT = """\
 # Placed and routed
 
 Written by `rpaccel fpga-page` (`make fpga-page`): units on an ECP5 {device}, each alone and
-without pads: synthesis by Yosys, place and route by nextpnr, aim {target:g} MHz, placer's seed
-{seed}. LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and memories among them; DSP:
+without pads: synthesis by Yosys, place and route by nextpnr (seed {seed}), aim {target:g} MHz.
+LUT: cells of the LUT4 class (TRELLIS_COMB), those of carries and memories among them; DSP:
 MULT18X18D; block RAM: DP16KD. CPU seconds: of the run that filled the cache; other work may have
 shared the machine. *cells*: the array's multiply-accumulate cells. *systolic_array*: with banks,
 accumulators and requantisation. *core*: with layers, interaction and memories of weights and
